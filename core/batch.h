@@ -1,0 +1,108 @@
+/* core/batch.h: what moves between threads: streams, lines, events, and the batch that carries them.
+ *
+ * bytes -> line -> record -> event -> batch -> ack. A batch belongs to one stream (so order is by stream), is filled by
+ * ingest, gets its events from normalize, is delivered by every sink in turn, and comes back to ingest, which alone
+ * moves the checkpoint (over the unbroken prefix of returned batches) and recycles it. A batch that returns means: each
+ * of its records was accepted, or accepted as a dead letter, by every sink. An empty pool is the back-pressure.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_CORE_BATCH_H
+#define TAPLINE_CORE_BATCH_H
+
+#include "core/core.h"
+
+/* Stated maxima of the data path. */
+#define CORE_LINE_BYTES_MAX (CORE_MIB)                            /* a longer line is a dead letter */
+#define CORE_SEGMENT_BYTES (CORE_LINE_BYTES_MAX + 256 * CORE_KIB) /* a batch's read segment */
+#define CORE_BATCH_LINES_MAX 2048
+#define CORE_ARENA_BYTES (48 * CORE_MIB) /* address space, not memory: only touched pages count */
+#define CORE_ARENA_KEEP_BYTES (4 * CORE_MIB)
+#define CORE_DOC_BYTES_MAX (8 * CORE_MIB) /* a longer document is a dead letter */
+
+/* Where a stream's lines come from, as the config says it. Owned by the config, outlives every batch. */
+struct core_origin {
+    enum core_origin_type { CORE_ORIGIN_AUTO, CORE_ORIGIN_ZEEK, CORE_ORIGIN_SNORT, CORE_ORIGIN_SURICATA } type;
+    bool keep_original;            /* adds event.original */
+    const char *fields_json;       /* members for every document, as a nested object's text `{"observer":…}`, or NULL */
+};
+
+/* One sequence of lines with one generation: a file between two truncations (whatever its name is by now).
+ * Owns: made and freed by ingest; valid as long as one of its batches is under way. Thread: ingest writes path, gen and
+ * mtime before the first batch of the stream that has record lines leaves; after that they never change.
+ * `decode` belongs to the normalize worker, which makes it at the first batch and frees it at the batch with is_last. */
+struct core_stream {
+    uint32_t magic;
+    uint32_t worker;      /* which normalize worker has it: order is by stream */
+    uint64_t gen;         /* file generation: core_hash64 over node, first path and first record line; never recomputed */
+    const char *path;     /* the first path, NUL-terminated; log.file.path of its documents */
+    int64_t mtime_ns;     /* of the file when first seen: stands in for a record's missing time; 0 if unknown */
+    const struct core_origin *origin;
+    void *decode;
+};
+#define CORE_STREAM_MAGIC 0x73747231u
+
+enum core_line_flag {
+    CORE_LINE_RECORD = 0,
+    CORE_LINE_CONTEXT = 1, /* a `#` line: no record; its bytes belong to the next record's span */
+    CORE_LINE_REPLAYED = 2, /* with CONTEXT: a header shown again after a restart; its bytes were accepted before */
+    CORE_LINE_CUT = 4      /* the line was longer than CORE_LINE_BYTES_MAX: text is its head; a dead letter */
+};
+
+/* A line without its '\n' (and without a '\r' before it). start is where the record's bytes begin: the end of the
+ * record before it, so that `#` lines, blank lines and NULs before a record belong to it. Positions are bytes from the
+ * stream's start, decompressed. number counts all lines of the stream from 1; 0 when unknown (after a restart). */
+struct core_line {
+    struct core_span text;
+    uint64_t start;
+    uint64_t end;
+    uint64_t number;
+    unsigned flags; /* enum core_line_flag, or-ed */
+};
+
+/* A document, written as one line of JSON without '\n' in the batch's arena. */
+struct core_event {
+    struct core_span doc;
+    struct core_span key;     /* Kafka's message key: community id, else uid; len 0: use the record id */
+    const char *dataset;      /* event.dataset, e.g. "zeek.connection"; interned, outlives the batch; "tapline.deadletter" if is_dead */
+    uint64_t start;           /* with stream->gen: the record id */
+    uint64_t end;
+    bool is_dead;             /* a dead letter: doc says why */
+};
+
+struct core_batch {
+    uint32_t magic;
+    struct core_stream *stream;
+    uint64_t seq;                /* per stream, from 0, without gaps */
+    bool is_last;                /* no batch of this stream follows; normalize frees stream->decode */
+    char *segment;               /* CORE_SEGMENT_BYTES; lines point into it */
+    size_t segment_len;
+    struct core_line *lines;     /* CORE_BATCH_LINES_MAX */
+    uint32_t lines_len;
+    struct core_event *events;   /* CORE_BATCH_LINES_MAX; in the order of the lines */
+    uint32_t events_len;
+    uint64_t accepted_end;       /* the stream's position once this batch is accepted */
+    struct core_arena arena;     /* documents and keys */
+    int64_t read_ns;             /* core_tick_ns() when ingest closed it */
+    uint32_t sink_pending;       /* the current sink's own count of events not yet answered */
+    uint32_t sink_index;         /* the current sink's own cursor */
+    struct core_batch *next;     /* the current owner's own list link */
+};
+#define CORE_BATCH_MAGIC 0x62746368u
+
+/* All batches there will ever be. Thread: ingest only (others give batches back through a queue to ingest). */
+struct core_pool {
+    struct core_batch *batches;
+    struct core_batch **free;
+    uint32_t free_len;
+    uint32_t len;
+};
+
+CORE_CHECKED enum core_err core_pool_init(struct core_pool *pool, uint32_t len, struct core_fail *fail);
+struct core_batch *core_pool_take(struct core_pool *pool); /* NULL: none free, stop reading */
+void core_pool_give(struct core_pool *pool, struct core_batch *batch); /* resets it; takes back its memory */
+void core_pool_destroy(struct core_pool *pool);
+
+/* The record id: 16 bytes of generation and start offset, big-endian, in lower-case hex. Shape: 32 bytes, no NUL.
+ * The same record always has the same id, and neighbours in a file are neighbours in an index. */
+void core_record_id(uint64_t gen, uint64_t start, char out[32]);
+
+#endif

@@ -1,0 +1,27 @@
+/* core/deadletter.h: the document of a record that could not be delivered as an event.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_CORE_DEADLETTER_H
+#define TAPLINE_CORE_DEADLETTER_H
+
+#include "core/batch.h"
+#include "core/json.h"
+
+#define CORE_DEAD_RAW_BYTES_MAX (64 * CORE_KIB) /* more raw bytes are cut; their length and hash are kept */
+
+/* What is known of it. line_number 0: unknown. */
+struct core_dead {
+    const char *reason;         /* a sentence: what is wrong, with the offending text */
+    struct core_span raw;       /* the line as it stood, or the document a server refused */
+    size_t raw_len;             /* its whole length, if raw is already cut; else 0 */
+    uint64_t line_number;
+    uint64_t start;
+    uint64_t end;
+};
+
+/* Write {"@timestamp", "event":{"kind":"pipeline_error","dataset":"tapline.deadletter","module":"tapline"}, "ecs",
+ * "error":{"message"}, "event":{"original" | ...}, "log":{"file":{"path","line"},"offset"}, "tapline":{...}} as one line.
+ * Shape: raw bytes that are UTF-8 stand in event.original; others as base64 in tapline.original_base64. Cut ones carry
+ * tapline.original_bytes (length) and tapline.original_sha256. Thread: any. */
+void core_dead_write(struct core_buf *buf, const struct core_stream *stream, const struct core_dead *dead, int64_t now_ns);
+
+#endif

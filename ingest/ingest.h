@@ -1,0 +1,106 @@
+/* ingest/ingest.h: turns files that grow and rotate into batches of whole lines with exact positions.
+ *
+ * One thread. Files come from globs; each open file is a `core_stream` with a generation. Read position and accepted
+ * position are two things: the first moves with pread(), the second when a batch comes back from the last sink. The
+ * checkpoint (one small file in node.state, written to a temp file, fsynced, renamed, directory fsynced) holds only
+ * accepted positions.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_INGEST_INGEST_H
+#define TAPLINE_INGEST_INGEST_H
+
+#include "core/batch.h"
+#include "core/conf.h"
+
+enum ingest_start { INGEST_START_BEGINNING, INGEST_START_END };
+
+/* One entry of `inputs:`. Filled by ingest_input_opts; origin.* is completed by ingest_input_finish(). */
+struct ingest_input {
+    int type;                       /* enum core_origin_type */
+    struct core_conf_list paths;    /* globs */
+    struct core_conf_list exclude;  /* globs (on the whole path or the base name) never read */
+    int start;                      /* enum ingest_start, for files first seen now */
+    struct core_conf_list fields;   /* added to every document: dotted names */
+    bool keep_original;
+    char *timezone;                 /* reserved for year-less, zone-less stamps: an IANA name; default UTC */
+    struct core_origin origin;      /* made from the above */
+    char *fields_json;              /* owned; origin.fields_json */
+};
+extern const struct core_opt ingest_input_opts[];
+extern const size_t ingest_input_opts_len;
+
+/* Section `ingest:`: how to look and read. */
+struct ingest_conf {
+    int64_t scan_interval_ns;    /* how often globs are looked at again, beside inotify; default 1s */
+    int64_t poll_interval_ns;    /* how often an open file is looked at where inotify is not to be had (NFS …); default 1s */
+    int64_t close_after_ns;      /* a renamed or unlinked file is closed after this long without growth; default 30s */
+    int64_t checkpoint_interval_ns; /* at most this long between checkpoint writes while there is progress; default 1s */
+    uint64_t files_max;          /* open files at most; default 4096 */
+    bool use_inotify;            /* default yes */
+};
+extern const struct core_opt ingest_opts[];
+extern const size_t ingest_opts_len;
+
+struct ingest;
+
+/* What the pipeline gives. push hands a filled batch on (it cannot fail); returned gives back a batch that all sinks
+ * have accepted, or NULL; bell is rung when there is one. */
+struct ingest_env {
+    const char *node;
+    const char *state_dir;             /* exists, locked by the caller */
+    const struct ingest_input *inputs;
+    size_t inputs_len;
+    const struct ingest_conf *conf;
+    struct core_pool *pool;
+    struct core_counters *counters;
+    uint32_t workers;                  /* stream->worker is 0 … workers-1 */
+    void *ctx;
+    void (*push)(void *ctx, struct core_batch *batch);
+    struct core_batch *(*returned)(void *ctx);
+    struct core_bell *bell;
+};
+
+/* Make origin from the other fields (fields_json is built once, nested by the dots). */
+CORE_CHECKED enum core_err ingest_input_finish(struct ingest_input *input, struct core_fail *fail);
+void ingest_input_release(struct ingest_input *input);
+
+/* Read the checkpoint, open nothing yet. Errors: CORE_IO, CORE_BAD (a checkpoint that is damaged: says what to do). */
+CORE_CHECKED enum core_err ingest_open(struct ingest **out, const struct ingest_env *env, struct core_fail *fail);
+
+/* One turn: take returned batches, look at files, fill and push batches, write the checkpoint when due; waits at most
+ * timeout_ms for something to do. Errors: CORE_IO only for what ingest cannot live without (its state directory);
+ * an unreadable log is logged, counted, and tried again, and never stops its neighbours. */
+CORE_CHECKED enum core_err ingest_turn(struct ingest *ingest, int timeout_ms, struct core_fail *fail);
+
+/* No new bytes from now on; turns still take returned batches and checkpoint. Thread: ingest. */
+void ingest_stop(struct ingest *ingest);
+
+/* For --once: read to the end of what was there at the first turn. is_drained: all read, all returned, checkpointed.
+ * A last line without its newline waits (it is not read), except in a .gz, which cannot grow. */
+void ingest_set_once(struct ingest *ingest);
+bool ingest_is_drained(const struct ingest *ingest);
+/* Batches under way (pushed, not returned). */
+uint64_t ingest_outstanding(const struct ingest *ingest);
+
+/* Inputs or conf changed (SIGHUP): the new env replaces the old; open files that no input names any more are read to
+ * their end and closed; env->pool, push, returned, bell must be the same. */
+CORE_CHECKED enum core_err ingest_reload(struct ingest *ingest, const struct ingest_env *env, struct core_fail *fail);
+
+/* Write the last checkpoint and close. Takes NULL. */
+void ingest_close(struct ingest *ingest);
+
+/* ---- the parts that `normalize` (the filter) and `replay` use alone ---------------------------------------------------- */
+
+/* Cuts bytes into lines by the same rules for a pipe, a .gz and a tailed file. */
+struct ingest_reader;
+
+/* path "-" is stdin; gz is found by content. Errors: CORE_IO. */
+CORE_CHECKED enum core_err ingest_reader_open(struct ingest_reader **out, const char *path, const char *node,
+                                              const struct core_origin *origin, struct core_counters *counters,
+                                              struct core_fail *fail);
+/* Fill batch (taken from a pool, empty) with the next lines; sets batch->stream. End of file ends the last line.
+ * Errors: CORE_GONE all read (the batch is empty) · CORE_IO, where fail says what: the lines before the damage (a .gz cut
+ * mid-stream) were given before. */
+CORE_CHECKED enum core_err ingest_reader_next(struct ingest_reader *reader, struct core_batch *batch, struct core_fail *fail);
+void ingest_reader_close(struct ingest_reader *reader);
+
+#endif

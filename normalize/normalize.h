@@ -1,0 +1,47 @@
+/* normalize/normalize.h: turns a line into a record, and a record into an event of our schema, by a map file.
+ *
+ * `normalize_maps` is what the files in configs/ say (logs.table, schema.tsv, maps/ *.map), compiled once and read-only
+ * from then on, shared by all threads. `normalize_worker` is one thread's scratch. Per stream there is a
+ * decoder state (the TSV header last seen, the plan for this log) behind stream->decode.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_NORMALIZE_NORMALIZE_H
+#define TAPLINE_NORMALIZE_NORMALIZE_H
+
+#include "core/batch.h"
+#include "core/conf.h"
+
+/* Section `normalize:`. */
+struct normalize_conf {
+    char *maps;              /* directory with logs.table, schema.tsv and maps/; default: the installed one */
+    uint64_t community_id_seed; /* 0 … 65535; default 0 */
+    uint64_t workers;        /* threads; default 1 */
+};
+extern const struct core_opt normalize_opts[];
+extern const size_t normalize_opts_len;
+
+struct normalize_maps;
+struct normalize_worker;
+
+/* Read and check every file of the directory. Errors: CORE_IO, CORE_BAD; each mistake as file:line:col in mistakes. */
+CORE_CHECKED enum core_err normalize_maps_open(struct normalize_maps **out, const char *dir, uint16_t community_id_seed,
+                                               struct core_conf_mistakes *mistakes);
+void normalize_maps_close(struct normalize_maps *maps); /* takes NULL */
+
+struct normalize_worker *normalize_worker_new(const struct normalize_maps *maps, struct core_counters *counters);
+/* Other maps from the next batch on (SIGHUP). The old ones may be closed when this returns. Thread: the worker's. */
+void normalize_worker_remap(struct normalize_worker *worker, const struct normalize_maps *maps);
+void normalize_worker_free(struct normalize_worker *worker); /* takes NULL */
+
+/* Make batch->events from batch->lines: one event per record line, in order; a line that cannot be read becomes a dead
+ * letter. Never fails. Frees stream->decode when batch->is_last. Thread: the worker's. */
+void normalize_batch(struct normalize_worker *worker, struct core_batch *batch);
+
+struct normalize_explain {
+    /* Called for each field of a record: where it came from, the row that took it ("zeek.conn.map:12"), what it became. */
+    void (*row)(void *ctx, struct core_span from, const char *row, const char *to, struct core_span value);
+    void *ctx;
+};
+/* Like normalize_batch, telling which row made which field. */
+void normalize_explain(struct normalize_worker *worker, struct core_batch *batch, const struct normalize_explain *explain);
+
+#endif

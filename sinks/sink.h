@@ -1,0 +1,54 @@
+/* sinks/sink.h: delivers batches and says which are really accepted.
+ *
+ * A sink takes a batch by send() ("queued", never "delivered") and gives it back by poll() once each of its events was
+ * accepted: by the server, the disk, or, if refused for good, as a dead letter. It never gives a batch back otherwise:
+ * an outage is back-pressure. It does not reorder the events of a stream. The events it delivers are batch->events;
+ * those with is_dead go where the sink keeps dead letters. With several sinks the batch passes from one to the next
+ * (cmd/pipeline.c), so a record is accepted when all have accepted it.
+ * Thread: one thread calls everything of one sink, except interrupt().
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_SINKS_SINK_H
+#define TAPLINE_SINKS_SINK_H
+
+#include "core/batch.h"
+#include "core/conf.h"
+
+struct sink;
+
+/* What every sink is told at open. Outlives the sink. */
+struct sink_env {
+    const char *node;                  /* node.name */
+    struct core_counters *counters;
+    int wake_fd;                       /* the thread's doorbell: poll() returns early when it is readable (not drained here) */
+};
+
+struct sink_ops {
+    const char *name;
+    const char *summary;               /* one line, for help and docs */
+    const struct core_opt *opts;       /* rows of `sinks.<name>` */
+    size_t opts_len;
+    size_t conf_size;                  /* bytes of the struct the rows fill */
+    /* What the rows cannot say: cross-checks of the filled struct, e.g. librdkafka's own opinion of each property.
+     * Touches nothing outside the process. Adds to mistakes. NULL: nothing to check. */
+    void (*check)(const void *conf, const struct core_conf_file *file, const struct core_conf_node *node,
+                  struct core_conf_mistakes *mistakes);
+    /* Reach the server and come back (for `check --connect`). NULL: nothing to reach. */
+    enum core_err (*connect)(const void *conf, int timeout_ms, struct core_fail *fail);
+    /* conf: conf_size bytes filled by the rows; outlives the sink. Errors: fail says what a person can do. */
+    enum core_err (*open)(struct sink **out, const void *conf, const struct sink_env *env, struct core_fail *fail);
+    /* Take a batch. CORE_OK: the sink has it. CORE_AGAIN: not now; offer the same batch again after a poll(). */
+    enum core_err (*send)(struct sink *sink, struct core_batch *batch);
+    /* Batches wholly accepted since the last call, in any order between streams, in order within one. Waits up to
+     * timeout_ms (0: no wait) if there is none. Returns their number (at most max). */
+    size_t (*poll)(struct sink *sink, struct core_batch **done, size_t max, int timeout_ms);
+    /* Push out what is buffered (called when ingest is idle or stopping); poll() still says what arrived. May be NULL. */
+    void (*flush)(struct sink *sink);
+    /* Whatever was not given back is lost to this process: a restart reads it again. Takes NULL. */
+    void (*close)(struct sink *sink);
+};
+
+/* NULL-terminated; the order is the order of help and docs. */
+extern const struct sink_ops *const sink_table[];
+const struct sink_ops *sink_find(const char *name); /* NULL if there is none */
+
+#endif

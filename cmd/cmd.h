@@ -1,0 +1,45 @@
+/* cmd/cmd.h: one subcommand is one row of cmd_table and one file cmd/<name>.c. Options are rows too: from them come the
+ * parser, `--help`, the man pages and the reference.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_CMD_CMD_H
+#define TAPLINE_CMD_CMD_H
+
+#include "core/core.h"
+
+struct cmd_option {
+    const char *name;  /* long name without "--" */
+    char letter;       /* short one, or 0 */
+    const char *arg;   /* NULL: a switch; else the argument's name in help, e.g. "FILE" */
+    const char *help;  /* one sentence */
+};
+
+struct cmd {
+    const char *name;    /* "normalize"; two words for a nested one: "map explain", "config show" */
+    const char *summary; /* one line */
+    const char *args;    /* what follows the options in the usage line, e.g. "[FILE…|-]"; "" for none */
+    const char *about;   /* a few sentences for --help and the man page */
+    const char *example; /* one or more whole command lines */
+    const struct cmd_option *options; /* ends with {0} */
+    int (*run)(const struct cmd *cmd, int argc, char **argv); /* argv[0] is the subcommand; returns enum core_exit */
+};
+
+extern const struct cmd cmd_normalize, cmd_run, cmd_check, cmd_map_explain, cmd_replay, cmd_config_show, cmd_reference,
+    cmd_version;
+extern const struct cmd *const cmd_table[]; /* NULL-terminated, in the order of help */
+
+/* What was given. values[i] belongs to cmd->options[i]: NULL not given, "" for a switch, else the last argument. */
+struct cmd_args {
+    const char *values[32];
+    char **files;
+    int files_len;
+};
+
+/* Parse argv by the rows. `--help` prints the help to stdout. Returns true to go on; false: return *exit_code (help: 0;
+ * wrong usage: 100, said on stderr with the nearest option's name). */
+CORE_CHECKED bool cmd_parse(const struct cmd *cmd, int argc, char **argv, struct cmd_args *args, int *exit_code);
+/* The value of the option with this long name, or NULL. */
+const char *cmd_value(const struct cmd *cmd, const struct cmd_args *args, const char *name);
+/* Where maps are when nobody says: $TAPLINE_MAPS, else configs/ beside a build tree's program, else the installed ones. */
+const char *cmd_maps_dir(void);
+
+#endif

@@ -1,0 +1,63 @@
+/* cmd/config.h: the whole of tapline.yml as one read-only struct. SIGHUP builds a new one and swaps it whole.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_CMD_CONFIG_H
+#define TAPLINE_CMD_CONFIG_H
+
+#include "core/conf.h"
+#include "ingest/ingest.h"
+#include "normalize/normalize.h"
+#include "sinks/sink.h"
+
+#define CONFIG_SINKS_MAX 8
+
+struct config_node {
+    char *name;  /* default: the host's name */
+    char *state; /* default: /var/lib/tapline */
+};
+
+struct config_pipeline {
+    uint64_t batches;        /* how many there are in all; default 16 */
+    int64_t stop_timeout_ns; /* after SIGTERM, how long to wait for the sinks; default 30s */
+};
+
+struct config_log {
+    int level; /* enum core_level; default info */
+};
+
+struct config_sink {
+    const struct sink_ops *ops;
+    void *conf; /* ops->conf_size bytes */
+    const struct core_conf_node *node;
+};
+
+struct config {
+    struct core_conf_file *file;
+    struct config_node node;
+    struct ingest_input *inputs;
+    size_t inputs_len;
+    struct ingest_conf ingest;
+    struct normalize_conf normalize;
+    struct config_pipeline pipeline;
+    struct config_log log;
+    struct config_sink sinks[CONFIG_SINKS_MAX];
+    size_t sinks_len;
+};
+
+/* A section of the file, for `config show`, `reference` and docs. */
+struct config_section {
+    const char *name; /* "node", "inputs[]", "ingest", "sinks.kafka" … */
+    const char *summary;
+    const struct core_opt *opts;
+    size_t opts_len;
+};
+/* All sections, sinks included. Shape: *len rows, static for the process. */
+const struct config_section *config_sections(size_t *len);
+
+/* Read and check a file, its maps excluded. Never touches the world beyond the file and @/path secrets. All mistakes
+ * are collected. Errors: CORE_BAD; CORE_IO if the file cannot be read. Owns: config_free(*out). */
+CORE_CHECKED enum core_err config_load(struct config **out, const char *path, struct core_conf_mistakes *mistakes);
+void config_free(struct config *config); /* takes NULL */
+/* May `next` replace `now` without a restart? Else the first key that differs, e.g. "node.state". */
+bool config_can_swap(const struct config *now, const struct config *next, const char **key);
+
+#endif

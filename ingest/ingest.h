@@ -98,8 +98,9 @@ CORE_CHECKED enum core_err ingest_reader_open(struct ingest_reader **out, const 
                                               const struct core_origin *origin, struct core_counters *counters,
                                               struct core_fail *fail);
 /* Fill batch (taken from a pool, empty) with the next lines; sets batch->stream. End of file ends the last line.
- * Errors: CORE_GONE all read (the batch is empty) · CORE_IO, where fail says what: the lines before the damage (a .gz cut
- * mid-stream) were given before. */
+ * Errors: CORE_GONE all read · CORE_IO, where fail says what: the lines before the damage (a .gz cut mid-stream) were given
+ * before. With both the batch has no lines but is_last is set: give it to normalize_batch() all the same, which then
+ * frees its decoder. */
 CORE_CHECKED enum core_err ingest_reader_next(struct ingest_reader *reader, struct core_batch *batch, struct core_fail *fail);
 void ingest_reader_close(struct ingest_reader *reader);
 

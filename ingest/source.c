@@ -1,0 +1,234 @@
+/* ingest/source.c: bytes at an offset, from a plain file, a .gz or a pipe.
+ *
+ * Design: the cutter asks for bytes by offset and always for a few that it had before (they prove that the file is the
+ * same). A plain file answers with pread, so nothing is kept between two reads and a thousand open files cost no memory.
+ * The others are read onwards only, and keep what was given back. Nothing is written: a crash leaves nothing behind.
+ * Thread: the owner's.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ingest/ingest_internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* A read gives at most a segment, and at most that much can be given back on top of what was left. */
+#define BACK_BYTES (2 * CORE_SEGMENT_BYTES)
+
+/* The descriptor's next bytes, the sniffed ones first. core_codec_source. */
+static enum core_err read_onwards(void *ctx, char *buf, size_t cap, size_t *len, struct core_fail *fail) {
+    struct ingest_source *source = ctx;
+    if (source->sniffed_len > 0) {
+        const size_t n = source->sniffed_len < cap ? source->sniffed_len : cap;
+        memcpy(buf, source->sniffed, n);
+        memmove(source->sniffed, source->sniffed + n, source->sniffed_len - n);
+        source->sniffed_len -= n;
+        *len = n;
+        return CORE_OK;
+    }
+    *len = 0;
+    ssize_t got;
+    do {
+        got = read(source->fd, buf, cap);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        return core_fail_errno(fail, source->where, "cannot read it");
+    }
+    *len = (size_t)got;
+    return CORE_OK;
+}
+
+/* The first bytes, without using them up. */
+static enum core_err sniff(struct ingest_source *source, struct core_fail *fail) {
+    const size_t want = sizeof(source->sniffed);
+    size_t have = 0;
+    while (have < want) {
+        const ssize_t got = source->is_seekable ? pread(source->fd, source->sniffed + have, want - have, (off_t)have)
+                                                : read(source->fd, source->sniffed + have, want - have);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return core_fail_errno(fail, source->where, "cannot read its first bytes");
+        }
+        if (got == 0) {
+            break;
+        }
+        have += (size_t)got;
+    }
+    source->sniffed_len = have;
+    return CORE_OK;
+}
+
+enum core_err ingest_source_open(struct ingest_source *source, int fd, const char *where, bool can_grow,
+                                 struct core_fail *fail) {
+    MUST(fd >= 0);
+    struct stat st;
+    *source = (struct ingest_source){.where = where, .fd = fd};
+    enum core_err err = CORE_OK;
+    if (fstat(fd, &st) != 0) {
+        err = core_fail_errno(fail, where, "cannot look at it");
+        goto out;
+    }
+    source->is_seekable = S_ISREG(st.st_mode) && lseek(fd, 0, SEEK_CUR) == 0;
+    err = sniff(source, fail);
+    if (err != CORE_OK) {
+        goto out;
+    }
+    const struct core_span head = {.ptr = source->sniffed, .len = source->sniffed_len};
+    if (can_grow && (head.len == 0 || (head.len < CORE_GZIP_MAGIC_BYTES && head.ptr[0] == '\x1f'))) {
+        source->fd = -1;
+        return CORE_AGAIN;
+    }
+    source->is_gz = core_gzip_is_magic(head);
+    if (source->is_seekable) {
+        source->sniffed_len = 0; /* pread did not move the offset: they come again */
+    }
+    if (ingest_source_is_one_way(source)) {
+        source->back = malloc(BACK_BYTES); /* untouched pages cost nothing */
+        err = source->back == NULL ? core_fail_errno(fail, where, "no memory to read it") : CORE_OK;
+    }
+    if (err == CORE_OK && source->is_gz) {
+        err = core_gunzip_open(&source->gunzip, read_onwards, source, where, fail);
+    }
+out:
+    if (err != CORE_OK) {
+        ingest_source_close(source);
+    }
+    return err;
+}
+
+void ingest_source_close(struct ingest_source *source) {
+    if (source->fd >= 0) {
+        (void)close(source->fd);
+    }
+    core_gunzip_close(source->gunzip);
+    free(source->back);
+    *source = (struct ingest_source){.where = source->where, .fd = -1};
+}
+
+static enum core_err read_plain(struct ingest_source *source, uint64_t offset, char *buf, size_t cap, size_t *len,
+                                struct core_fail *fail) {
+    while (*len < cap) {
+        const ssize_t got = pread(source->fd, buf + *len, cap - *len, (off_t)(offset + *len));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return core_fail_errno(fail, source->where, "cannot read it at byte %llu",
+                                   (unsigned long long)(offset + *len));
+        }
+        if (got == 0) {
+            source->is_ended = true;
+            break;
+        }
+        *len += (size_t)got;
+    }
+    return CORE_OK;
+}
+
+static bool has_bytes_now(int fd) {
+    struct pollfd pfd = {.fd = fd, .events = POLLIN};
+    return poll(&pfd, 1, 0) > 0;
+}
+
+/* New bytes from a pipe or a .gz into buf[*len, cap). */
+static enum core_err read_one_way(struct ingest_source *source, char *buf, size_t cap, size_t *len,
+                                  struct core_fail *fail) {
+    bool had_any = false;
+    while (*len < cap) {
+        if (!source->is_gz && had_any && source->sniffed_len == 0 && !has_bytes_now(source->fd)) {
+            break;
+        }
+        size_t got = 0;
+        const enum core_err err = source->is_gz ? core_gunzip_read(source->gunzip, buf + *len, cap - *len, &got, fail)
+                                                : read_onwards(source, buf + *len, cap - *len, &got, fail);
+        if (err == CORE_GONE || (err == CORE_OK && got == 0)) {
+            source->is_ended = true;
+            break;
+        }
+        if (err != CORE_OK) {
+            return err;
+        }
+        *len += got;
+        had_any = true;
+    }
+    return CORE_OK;
+}
+
+/* Bring a .gz to offset: over again from its beginning if need be, then onwards. buf is room to throw bytes into. */
+static enum core_err seek_gz(struct ingest_source *source, uint64_t offset, char *buf, size_t cap,
+                             struct core_fail *fail) {
+    if (offset < source->next || source->gunzip == NULL) {
+        MUST(source->is_seekable);
+        core_gunzip_close(source->gunzip);
+        source->gunzip = NULL;
+        source->next = 0;
+        source->back_len = 0;
+        if (lseek(source->fd, 0, SEEK_SET) != 0) {
+            return core_fail_errno(fail, source->where, "cannot go back to its beginning");
+        }
+        const enum core_err err = core_gunzip_open(&source->gunzip, read_onwards, source, source->where, fail);
+        if (err != CORE_OK) {
+            return err;
+        }
+    }
+    while (source->next < offset) {
+        const uint64_t gap = offset - source->next;
+        const size_t room = gap < cap ? (size_t)gap : cap;
+        size_t got = 0;
+        if (source->back_len > 0) {
+            got = source->back_len < room ? source->back_len : room;
+            source->back_from += got;
+            source->back_len -= got;
+        } else {
+            const enum core_err err = core_gunzip_read(source->gunzip, buf, room, &got, fail);
+            if (err != CORE_OK) {
+                return err;
+            }
+        }
+        source->next += got;
+    }
+    return CORE_OK;
+}
+
+enum core_err ingest_source_read(struct ingest_source *source, uint64_t offset, char *buf, size_t cap, size_t *len,
+                                 struct core_fail *fail) {
+    MUST(source->fd >= 0);
+    *len = 0;
+    source->is_ended = false;
+    if (!ingest_source_is_one_way(source)) {
+        return read_plain(source, offset, buf, cap, len, fail);
+    }
+    if (source->is_gz && source->next != offset && cap > 0) {
+        const enum core_err err = seek_gz(source, offset, buf, cap, fail);
+        if (err != CORE_OK) {
+            source->is_ended = err == CORE_GONE;
+            return err == CORE_GONE ? CORE_OK : err;
+        }
+    }
+    MUST(source->next == offset);
+    const size_t again = source->back_len < cap ? source->back_len : cap;
+    if (again > 0) {
+        memcpy(buf, source->back + source->back_from, again);
+        source->back_from += again;
+        source->back_len -= again;
+        *len = again;
+    }
+    const enum core_err err = read_one_way(source, buf, cap, len, fail);
+    source->next += *len;
+    return err;
+}
+
+void ingest_source_unread(struct ingest_source *source, const char *bytes, size_t len) {
+    if (!ingest_source_is_one_way(source) || len == 0) {
+        return;
+    }
+    MUST(len <= source->next);
+    MUST(len + source->back_len <= BACK_BYTES);
+    memmove(source->back + len, source->back + source->back_from, source->back_len);
+    memcpy(source->back, bytes, len);
+    source->back_from = 0;
+    source->back_len += len;
+    source->next -= len;
+}

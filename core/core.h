@@ -21,6 +21,8 @@
 #define CORE_PRINTF(fmt_at, args_at) __attribute__((format(printf, fmt_at, args_at)))
 #define CORE_UNUSED __attribute__((unused))
 
+#define CORE_ECS_VERSION "8.17.0" /* of every document; the maps name the same */
+
 #define CORE_KIB ((size_t)1024)
 #define CORE_MIB ((size_t)1024 * 1024)
 #define CORE_NS_PER_S INT64_C(1000000000)
@@ -120,7 +122,8 @@ enum core_level { CORE_LEVEL_ERROR, CORE_LEVEL_WARN, CORE_LEVEL_INFO, CORE_LEVEL
 /* Lines above `level` are not printed. Process-wide; set once at start, and by SIGHUP. */
 void core_log_level(enum core_level level);
 /* ts level stage "what" key=value… A message says what happened, to which file or broker, what we do now, and what a
- * person can do. fmt makes the key=value part (may be ""). The same stage+what within 10 s is folded into a count.
+ * person can do. fmt makes the key=value part (may be ""). Repeats within 10 s are folded into a count: the same words at
+ * once, other words under the same stage+what after five.
  * Thread: any. */
 void core_log(enum core_level level, const char *stage, const char *what, const char *fmt, ...) CORE_PRINTF(4, 5);
 /* Print what was folded and not yet printed; called at exit. */
@@ -161,13 +164,15 @@ static inline uint64_t core_counted(const struct core_counters *counters, enum c
 int64_t core_now_ns(void);  /* CLOCK_REALTIME, ns since the epoch */
 int64_t core_tick_ns(void); /* CLOCK_MONOTONIC, for intervals */
 /* "2026-11-21T02:58:30.536622Z" for ns since the epoch (cut to µs; proleptic Gregorian, years 0000–9999).
- * Shape: writes exactly 27 bytes and no NUL. Errors: false outside the years that four digits can say. Thread: any. */
+ * Shape: writes exactly 27 bytes and no NUL. Errors: false outside the years that four digits can say (int64 ns end at
+ * 1677 and 2262, so no ns is refused today; callers need not know that). Thread: any. */
 CORE_CHECKED bool core_time_iso(int64_t ns, char out[27]);
 /* Days since 1970-01-01 of a proleptic Gregorian date. */
 int64_t core_days_from_civil(int64_t year, unsigned month, unsigned day);
 
 /* xxhash's XXH3, 64 bits; seed chains calls. */
 uint64_t core_hash64(const void *bytes, size_t len, uint64_t seed);
+void core_sha256(const void *bytes, size_t len, unsigned char out[32]);
 
 static inline void core_put_be64(unsigned char out[8], uint64_t v) {
     for (int i = 7; i >= 0; i--, v >>= 8) {

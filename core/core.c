@@ -1,0 +1,60 @@
+/* core/core.c: how failures are said: MUST() for our own bugs, struct core_fail for the world's.
+ *
+ * Neither allocates nor locks, so both can be used from any thread and in any state. A text that does not fit is cut.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/core.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+_Noreturn void core_must_fail(const char *expr, const char *file, int line) {
+    char text[512];
+    int len = snprintf(text, sizeof text,
+                       "%s:%d: MUST(%s): a bug in tapline; it stops here and a restart goes on from "
+                       "the checkpoint. Please report this line.\n",
+                       file, line, expr);
+    if (len > 0) {
+        /* write(2), not stdio: a lock of stdio's may be held by whoever is broken. */
+        size_t want = (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
+        ssize_t wrote = write(STDERR_FILENO, text, want);
+        (void)wrote; /* nowhere left to say it */
+    }
+    abort();
+}
+
+static enum core_err fail_fill(struct core_fail *fail, enum core_err err, const char *where, const char *fmt,
+                               va_list args) {
+    MUST(err != CORE_OK);
+    if (fail == NULL) {
+        return err;
+    }
+    fail->err = err;
+    snprintf(fail->where, sizeof fail->where, "%s", where == NULL ? "" : where);
+    vsnprintf(fail->text, sizeof fail->text, fmt, args);
+    return err;
+}
+
+enum core_err core_fail_set(struct core_fail *fail, enum core_err err, const char *where, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    enum core_err result = fail_fill(fail, err, where, fmt, args);
+    va_end(args);
+    return result;
+}
+
+enum core_err core_fail_errno(struct core_fail *fail, const char *where, const char *fmt, ...) {
+    int number = errno; /* before anything can change it */
+    va_list args;
+    va_start(args, fmt);
+    enum core_err result = fail_fill(fail, CORE_IO, where, fmt, args);
+    va_end(args);
+    if (fail != NULL) {
+        size_t len = strlen(fail->text);
+        snprintf(fail->text + len, sizeof fail->text - len, ": %s",
+                 strerrordesc_np(number) == NULL ? "unknown error" : strerrordesc_np(number));
+    }
+    errno = number;
+    return result;
+}

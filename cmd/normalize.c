@@ -1,0 +1,277 @@
+/* cmd/normalize.c: `tapline normalize`, the pure filter: sensor logs in, one document a record out, in the order of the
+ * input. One thread; memory does not depend on the size of the input.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cmd.h"
+#include "core/deadletter.h"
+#include "ingest/ingest.h"
+#include "normalize/normalize.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define OUT_BYTES (512 * CORE_KIB)
+
+/* A file descriptor with a buffer. */
+struct out {
+    int fd;
+    const char *path;
+    char *bytes;
+    size_t len;
+    bool is_broken;
+};
+
+struct filter {
+    struct core_pool pool;
+    struct core_counters counters;
+    struct normalize_maps *maps;
+    struct normalize_worker *worker;
+    struct core_origin origin;
+    struct out out;
+    struct out dead;
+    uint64_t records;
+    uint64_t documents;
+    uint64_t dead_letters;
+    uint64_t files;
+    uint64_t files_failed;
+};
+
+/* ---- output -------------------------------------------------------------------------------------------------------------- */
+
+static void out_flush(struct out *out) {
+    size_t done = 0;
+    while (done < out->len && !out->is_broken) {
+        ssize_t n = write(out->fd, out->bytes + done, out->len - done);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            struct core_fail fail = {0};
+            (void)core_fail_errno(&fail, out->path, "cannot write documents there, giving up");
+            core_log_fail(CORE_LEVEL_ERROR, "normalize", "output is broken", &fail);
+            out->is_broken = true;
+            break;
+        }
+        done += (size_t)n;
+    }
+    out->len = 0;
+}
+
+static void out_line(struct out *out, struct core_span text) {
+    if (out->fd < 0) {
+        return;
+    }
+    if (out->len + text.len + 1 > OUT_BYTES) {
+        out_flush(out);
+    }
+    if (text.len + 1 > OUT_BYTES) {
+        struct out direct = {.fd = out->fd, .path = out->path, .bytes = (char *)(uintptr_t)text.ptr, .len = text.len};
+        out_flush(&direct);
+        out->is_broken = out->is_broken || direct.is_broken;
+    } else {
+        memcpy(out->bytes + out->len, text.ptr, text.len);
+        out->len += text.len;
+    }
+    out->bytes[out->len++] = '\n';
+}
+
+static enum core_err out_open(struct out *out, const char *path, int fd, struct core_fail *fail) {
+    out->fd = fd;
+    out->path = path;
+    if (fd < 0 && path != NULL) {
+        out->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+        if (out->fd < 0) {
+            return core_fail_errno(fail, path, "cannot write dead letters there");
+        }
+    }
+    out->bytes = malloc(OUT_BYTES);
+    MUST(out->bytes != NULL);
+    return CORE_OK;
+}
+
+/* ---- input ---------------------------------------------------------------------------------------------------------------- */
+
+static void batch_write(struct filter *filter, const struct core_batch *batch) {
+    for (uint32_t i = 0; i < batch->events_len; i++) {
+        const struct core_event *event = &batch->events[i];
+        out_line(event->is_dead ? &filter->dead : &filter->out, event->doc);
+        filter->dead_letters += event->is_dead;
+    }
+    filter->records += batch->events_len;
+    filter->documents = filter->records - filter->dead_letters;
+}
+
+/* What stands behind the damage of a .gz cannot be read: that is said where other unreadable records are. */
+static void damage_write(struct filter *filter, const struct core_batch *batch, const struct core_fail *fail) {
+    char text[2048];
+    char reason[1024];
+    struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof(text)};
+    snprintf(reason, sizeof(reason), "%s; what follows cannot be read", fail->text);
+    struct core_dead dead = {.reason = reason, .raw = {"", 0}};
+    core_dead_write(&buf, batch->stream, &dead, core_now_ns());
+    if (!buf.is_full) {
+        out_line(&filter->dead, core_buf_written(&buf));
+    }
+    filter->dead_letters++;
+    core_log_fail(CORE_LEVEL_WARN, "normalize", "file is damaged", fail);
+}
+
+static void file_run(struct filter *filter, const char *path) {
+    struct core_fail fail = {0};
+    struct ingest_reader *reader = NULL;
+    if (ingest_reader_open(&reader, path, "", &filter->origin, &filter->counters, &fail) != CORE_OK) {
+        core_log_fail(CORE_LEVEL_ERROR, "normalize", "file skipped", &fail);
+        filter->files_failed++;
+        return;
+    }
+    filter->files++;
+    for (;;) {
+        struct core_batch *batch = core_pool_take(&filter->pool);
+        MUST(batch != NULL);
+        enum core_err err = ingest_reader_next(reader, batch, &fail);
+        batch->is_last = err != CORE_OK;
+        normalize_batch(filter->worker, batch);
+        batch_write(filter, batch);
+        if (err == CORE_IO) {
+            damage_write(filter, batch, &fail);
+        }
+        core_pool_give(&filter->pool, batch);
+        if (err != CORE_OK || filter->out.is_broken || filter->dead.is_broken) {
+            break;
+        }
+    }
+    ingest_reader_close(reader);
+}
+
+/* ---- command --------------------------------------------------------------------------------------------------------------- */
+
+static const struct cmd_option options[] = {
+    {"input", 'i', "TYPE", "What the input is: zeek, snort, suricata or auto (default: auto, by content)."},
+    {"dead-letter", 'd', "FILE", "Where records that cannot be read go, as NDJSON with the reason (default: counted only)."},
+    {"strict", 's', NULL, "Exit 1 if there were dead letters."},
+    {"keep-original", 0, NULL, "Add each record's own text as event.original."},
+    {"community-id-seed", 0, "N", "Seed of the Community ID, 0 to 65535 (default: 0)."},
+    {"maps", 0, "DIR", "Directory with logs.table, schema.tsv and maps/."},
+    {0},
+};
+
+static bool input_parse(const char *text, struct core_origin *origin) {
+    static const char *const names[] = {[CORE_ORIGIN_AUTO] = "auto",
+                                        [CORE_ORIGIN_ZEEK] = "zeek",
+                                        [CORE_ORIGIN_SNORT] = "snort",
+                                        [CORE_ORIGIN_SURICATA] = "suricata"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            origin->type = (enum core_origin_type)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool seed_parse(const char *text, uint16_t *seed) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long v = strtoul(text, &end, 10);
+    *seed = (uint16_t)v;
+    return errno == 0 && end != text && *end == '\0' && text[0] != '-' && v <= UINT16_MAX;
+}
+
+static int options_apply(const struct cmd *cmd, const struct cmd_args *args, struct filter *filter) {
+    const char *input = cmd_value(cmd, args, "input");
+    const char *seed_text = cmd_value(cmd, args, "community-id-seed");
+    const char *maps = cmd_value(cmd, args, "maps");
+    uint16_t seed = 0;
+    struct core_conf_mistakes mistakes = {0};
+    if (input != NULL && !input_parse(input, &filter->origin)) {
+        fprintf(stderr, "tapline normalize: --input is zeek, snort, suricata or auto, not \"%s\"\n", input);
+        return CORE_EXIT_USAGE;
+    }
+    if (seed_text != NULL && !seed_parse(seed_text, &seed)) {
+        fprintf(stderr, "tapline normalize: --community-id-seed is a number from 0 to 65535, not \"%s\"\n", seed_text);
+        return CORE_EXIT_USAGE;
+    }
+    filter->origin.keep_original = cmd_value(cmd, args, "keep-original") != NULL;
+    maps = maps == NULL ? cmd_maps_dir() : maps;
+    if (normalize_maps_open(&filter->maps, maps, seed, &mistakes) != CORE_OK) {
+        for (size_t i = 0; i < mistakes.len; i++) {
+            fprintf(stderr, "%s: %s\n", mistakes.fails[i].where, mistakes.fails[i].text);
+        }
+        return CORE_EXIT_USAGE;
+    }
+    return CORE_EXIT_DONE;
+}
+
+static int filter_open(const struct cmd *cmd, const struct cmd_args *args, struct filter *filter) {
+    struct core_fail fail = {0};
+    int code = options_apply(cmd, args, filter);
+    if (code != CORE_EXIT_DONE) {
+        return code;
+    }
+    if (core_pool_init(&filter->pool, 1, &fail) != CORE_OK || out_open(&filter->out, "stdout", STDOUT_FILENO, &fail) != CORE_OK ||
+        out_open(&filter->dead, cmd_value(cmd, args, "dead-letter"), -1, &fail) != CORE_OK) {
+        fprintf(stderr, "tapline normalize: %s: %s\n", fail.where, fail.text);
+        return CORE_EXIT_SYSTEM;
+    }
+    filter->worker = normalize_worker_new(filter->maps, &filter->counters);
+    return CORE_EXIT_DONE;
+}
+
+static void filter_close(struct filter *filter) {
+    normalize_worker_free(filter->worker);
+    normalize_maps_close(filter->maps);
+    core_pool_destroy(&filter->pool);
+    free(filter->out.bytes);
+    free(filter->dead.bytes);
+    if (filter->dead.fd > STDERR_FILENO) {
+        (void)close(filter->dead.fd);
+    }
+}
+
+static int run(const struct cmd *cmd, int argc, char **argv) {
+    struct cmd_args args;
+    struct filter filter = {.out = {.fd = -1}, .dead = {.fd = -1}};
+    int code;
+    if (!cmd_parse(cmd, argc, argv, &args, &code)) {
+        return code;
+    }
+    code = filter_open(cmd, &args, &filter);
+    if (code == CORE_EXIT_DONE) {
+        int64_t began = core_tick_ns();
+        char *only_stdin[] = {"-"};
+        char **files = args.files_len == 0 ? only_stdin : args.files;
+        int files_len = args.files_len == 0 ? 1 : args.files_len;
+        for (int i = 0; i < files_len && !filter.out.is_broken && !filter.dead.is_broken; i++) {
+            file_run(&filter, files[i]);
+        }
+        out_flush(&filter.out);
+        out_flush(&filter.dead);
+        core_log_flush();
+        double seconds = (double)(core_tick_ns() - began) / (double)CORE_NS_PER_S;
+        fprintf(stderr, "tapline normalize: %llu records = %llu documents + %llu dead letters, from %llu files, in %.2f s\n",
+                (unsigned long long)filter.records, (unsigned long long)filter.documents,
+                (unsigned long long)filter.dead_letters, (unsigned long long)filter.files, seconds);
+        bool is_failed = filter.out.is_broken || filter.dead.is_broken || filter.files_failed > 0;
+        bool is_no = cmd_value(cmd, &args, "strict") != NULL && filter.dead_letters > 0;
+        code = is_failed ? CORE_EXIT_SYSTEM : is_no ? CORE_EXIT_NO : CORE_EXIT_DONE;
+    }
+    filter_close(&filter);
+    return code;
+}
+
+const struct cmd cmd_normalize = {
+    .name = "normalize",
+    .summary = "turn sensor logs into ECS documents, one JSON line a record",
+    .args = "[FILE...|-]",
+    .about = "A pure filter: reads Zeek TSV and JSON, Snort alert_fast and alert_json (and Suricata EVE by the general "
+             "rules), plain or gzipped, and writes one document a record to stdout, in input order. The format is found by "
+             "content; the log's name by #path, _path or _stream, a wrapping key, or the file's name. Records that cannot "
+             "be read go to the dead letter file and the rest goes on. Exit: 0; 1 with --strict if there were dead letters; "
+             "100 wrong usage; 111 a file or the output failed.",
+    .example = "tapline normalize conn.log | jq .source.ip\n"
+               "zcat dns.log.gz | tapline normalize --input zeek --dead-letter dead.ndjson -",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,257 @@
+/* normalize/apply.c: runs a plan over one record: columns to leaves by the ops, then the constants of leaves that are
+ * still empty, then the derive functions. The hot loop of the program.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "normalize/normalize_internal.h"
+
+bool leaf_is_set(const struct plan *plan, uint16_t leaf) {
+    return (plan->present[leaf / 64] >> (leaf % 64) & 1) != 0;
+}
+
+struct value leaf_value(const struct plan *plan, uint16_t leaf) {
+    return leaf != LEAF_NONE && leaf_is_set(plan, leaf) ? plan->values[leaf] : value_none();
+}
+
+static void leaf_set(struct plan *plan, uint16_t leaf, struct value value) {
+    plan->values[leaf] = value;
+    plan->present[leaf / 64] |= UINT64_C(1) << (leaf % 64);
+}
+
+static bool value_same(struct value a, struct value b) {
+    return a.len == b.len && (a.ptr == b.ptr || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+/* Add a scalar to a list leaf, if it is not in it yet. */
+static bool chain_add(struct normalize_worker *worker, struct plan *plan, uint16_t leaf, struct value value) {
+    struct chain *chain;
+    if (leaf_is_set(plan, leaf)) {
+        chain = plan->values[leaf].chain;
+        for (const struct chain_node *node = chain->first; node != NULL; node = node->next) {
+            if (value_same(node->value, value)) {
+                return true;
+            }
+        }
+    } else {
+        chain = scratch_alloc(worker, sizeof(*chain));
+        if (chain == NULL) {
+            return false;
+        }
+        chain->first = NULL;
+        chain->last = &chain->first;
+        leaf_set(plan, leaf, (struct value){.chain = chain, .len = 0, .kind = VALUE_CHAIN});
+    }
+    struct chain_node *node = scratch_alloc(worker, sizeof(*node));
+    if (node == NULL) {
+        return false;
+    }
+    *node = (struct chain_node){.value = value, .next = NULL};
+    *chain->last = node;
+    chain->last = &node->next;
+    return true;
+}
+
+bool leaf_put(struct normalize_worker *worker, struct plan *plan, uint16_t leaf, struct value value) {
+    if (value.kind == VALUE_NONE || plan->leaves[leaf].is_constant) {
+        return true;
+    }
+    if (!plan->leaves[leaf].is_list) {
+        if (!leaf_is_set(plan, leaf)) {
+            leaf_set(plan, leaf, value);
+        }
+        return true;
+    }
+    if (value.kind != VALUE_LIST) {
+        return value.len == 0 || chain_add(worker, plan, leaf, value);
+    }
+    for (uint32_t i = 0; i < value.len; i++) {
+        if (value_is_scalar(value.items[i]) && value.items[i].len > 0 &&
+            !chain_add(worker, plan, leaf, value.items[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- ops ---------------------------------------------------------------------------------------------------------------- */
+
+/* An IP target takes only addresses. Records name the same address several times: the last one parsed is remembered. */
+static bool ip_keep(struct normalize_worker *worker, const struct op *op, struct value value) {
+    struct ip_addr *slot = &worker->ip[op->ip_slot];
+    if (op->ip_slot == 0) {
+        for (unsigned i = 1; i < 3; i++) {
+            if (worker->ip[i].len > 0 && worker->ip_text[i] == value.ptr) {
+                return true;
+            }
+        }
+    }
+    bool is_ip = ip_parse(value_span(value), slot);
+    worker->ip_text[op->ip_slot] = value.ptr;
+    return is_ip;
+}
+
+/* Leave out of a list what is no address. */
+static struct value ip_filter(struct normalize_worker *worker, const struct op *op, struct value value) {
+    if (value_is_scalar(value)) {
+        return ip_keep(worker, op, value) ? value : value_none();
+    }
+    struct value *items = scratch_items(worker, value.len);
+    uint32_t len = 0;
+    for (uint32_t i = 0; items != NULL && i < value.len; i++) {
+        if (value_is_scalar(value.items[i]) && ip_keep(worker, op, value.items[i])) {
+            items[len++] = value.items[i];
+        }
+    }
+    return len == 0 ? value_none() : (struct value){.items = items, .len = len, .kind = VALUE_LIST};
+}
+
+static const struct value *table_find(const struct op *op, struct core_span key) {
+    for (uint16_t i = 0; i < op->table_len; i++) {
+        if (core_span_eq(op->table[i].key, key)) {
+            return &op->table[i].value;
+        }
+    }
+    if (op->table_len > 0 && core_span_is(op->table[op->table_len - 1].key, "*")) {
+        return &op->table[op->table_len - 1].value;
+    }
+    return NULL;
+}
+
+static bool op_table(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value in) {
+    if (in.kind == VALUE_LIST) {
+        for (uint32_t i = 0; i < in.len; i++) {
+            if (value_is_scalar(in.items[i]) && !op_table(worker, plan, op, in.items[i])) {
+                return false;
+            }
+        }
+        return true;
+    }
+    const struct value *value = table_find(op, value_span(in));
+    return value == NULL || leaf_put(worker, plan, op->leaf, *value);
+}
+
+/* Bools are T and F in a map, whatever the record's format writes. */
+static bool cond_is_equal(struct value cond, struct core_span text) {
+    if (cond.kind == VALUE_RAW && cond.is_number == 0 && text.len == 1) {
+        return cond.len > 0 && cond.ptr[0] == (text.ptr[0] == 'T' ? 't' : text.ptr[0] == 'F' ? 'f' : text.ptr[0]);
+    }
+    return value_is_scalar(cond) && core_span_eq(value_span(cond), text);
+}
+
+static bool op_is_off(struct normalize_worker *worker, const struct op *op, struct value in) {
+    if ((op->flags & OP_COND) != 0) {
+        struct value cond = op->cond_column == COLUMN_NONE ? value_none() : worker->columns[op->cond_column];
+        if (cond_is_equal(cond, op->cond_text) != op->cond_not) {
+            return true;
+        }
+        worker->taken[op->column] = worker->record;
+    }
+    if ((op->flags & OP_KEEP) != 0 && worker->taken[op->column] == worker->record) {
+        return true;
+    }
+    return op->unset.len > 0 && value_is_scalar(in) && core_span_eq(value_span(in), op->unset);
+}
+
+static void explain_op(const struct normalize_worker *worker, const struct plan *plan, const struct op *op) {
+    char text[512];
+    struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof(text)};
+    value_emit(&buf, leaf_value(plan, op->leaf));
+    struct core_span value = core_buf_written(&buf);
+    struct core_span name = plan->leaves[op->leaf].name;
+    char to[256];
+    size_t len = name.len < sizeof(to) - 1 ? name.len : sizeof(to) - 1;
+    memcpy(to, name.ptr, len);
+    to[len] = '\0';
+    worker->explain->row(worker->explain->ctx, plan->columns[op->column].name, op->row->place, to, value);
+}
+
+static bool op_run(struct normalize_worker *worker, struct plan *plan, const struct op *op) {
+    struct value in = worker->columns[op->column];
+    if (op_is_off(worker, op, in)) {
+        return true;
+    }
+    struct value out;
+    if (!value_convert(worker, op, plan->columns[op->column].name, in, &out)) {
+        return false;
+    }
+    if (op->code == OP_TABLE) {
+        return op_table(worker, plan, op, out);
+    }
+    if ((op->flags & OP_IP) != 0) {
+        out = ip_filter(worker, op, out);
+    }
+    return leaf_put(worker, plan, op->leaf, out) && worker->reason[0] == '\0';
+}
+
+/* ---- derive ------------------------------------------------------------------------------------------------------------ */
+
+struct value derive_arg(const struct derive_context *ctx, size_t i) {
+    uint16_t column = ctx->call->args[i];
+    return column == COLUMN_NONE ? value_none() : ctx->worker->columns[column];
+}
+
+struct core_span derive_word(const struct derive_context *ctx, size_t i) {
+    return i < ctx->call->row->args_len ? ctx->call->row->args[i] : (struct core_span){NULL, 0};
+}
+
+bool derive_put(const struct derive_context *ctx, struct value value) {
+    MUST(ctx->call->leaf != LEAF_NONE);
+    return leaf_put(ctx->worker, ctx->plan, ctx->call->leaf, value);
+}
+
+bool derive_put_sub(const struct derive_context *ctx, size_t sub, struct value value) {
+    MUST(sub < DERIVE_SUBS_MAX);
+    return leaf_put(ctx->worker, ctx->plan, ctx->plan->subs[ctx->call->subs_at + sub], value);
+}
+
+static void explain_derive(const struct derive_context *ctx) {
+    const struct normalize_worker *worker = ctx->worker;
+    uint16_t leaf = ctx->call->leaf;
+    char text[512];
+    struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof(text)};
+    if (leaf == LEAF_NONE || !leaf_is_set(ctx->plan, leaf)) {
+        return;
+    }
+    value_emit(&buf, leaf_value(ctx->plan, leaf));
+    worker->explain->row(worker->explain->ctx, core_span_of(ctx->call->fn->name), ctx->call->row->place,
+                         ctx->call->row->targets[0].name.ptr, core_buf_written(&buf));
+}
+
+static bool derives_run(struct normalize_worker *worker, struct plan *plan) {
+    for (uint16_t i = 0; i < plan->derives_len; i++) {
+        struct derive_context ctx = {.worker = worker, .plan = plan, .call = &plan->derives[i]};
+        if (!ctx.call->fn->run(&ctx) || worker->reason[0] != '\0') {
+            return false;
+        }
+        if (worker->explain != NULL) {
+            explain_derive(&ctx);
+        }
+    }
+    return true;
+}
+
+bool plan_apply(struct normalize_worker *worker, struct plan *plan) {
+    memcpy(plan->present, plan->present_always, plan->present_words * sizeof(uint64_t));
+    worker->ip[1].len = 0;
+    worker->ip[2].len = 0;
+    if (++worker->record == 0) {
+        worker->record = 1;
+        memset(worker->taken, 0, COLUMNS_MAX * sizeof(*worker->taken));
+    }
+    for (uint16_t i = 0; i < plan->ops_len; i++) {
+        const struct op *op = &plan->ops[i];
+        if (worker->columns[op->column].kind == VALUE_NONE) {
+            continue;
+        }
+        if (!op_run(worker, plan, op)) {
+            return false;
+        }
+        if (worker->explain != NULL && leaf_is_set(plan, op->leaf)) {
+            explain_op(worker, plan, op);
+        }
+    }
+    for (uint16_t i = 0; i < plan->consts_len; i++) {
+        if (!leaf_put(worker, plan, plan->consts[i].leaf, plan->consts[i].value)) {
+            return false;
+        }
+    }
+    return derives_run(worker, plan);
+}

@@ -1,0 +1,517 @@
+/* normalize/decode_json.c: JSON records of Zeek, Snort and Suricata: one object a line, flattened to dotted names.
+ *
+ * A plan is guessed (the one used last), and the record read straight into its columns; keys mostly come in the same
+ * order, so the next column's name is compared before anything is hashed. A key the plan does not know waits aside and
+ * makes the plan grow once at the end. When the record turns out to be another log's, it is read again with that plan.
+ * Which log it is: `_path` or `_stream`, else a wrapping key ({"conn":{…}}), else the file's name; which product: the
+ * input's type, else the keys that only one product writes.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "normalize/normalize_internal.h"
+
+#include <stdlib.h>
+
+#define KEY_BYTES_MAX 512
+#define DEPTH_MAX 66
+
+/* A value whose key the plan does not have yet. */
+struct pending {
+    struct core_span name;
+    struct value value;
+};
+
+/* An array being read: its items lie in `items` from start on. */
+struct array_frame {
+    size_t start;
+};
+
+struct json_decode {
+    struct normalize_worker *worker;
+    struct core_json_reader *reader;
+    struct plan *plan;
+    struct core_span line;
+    bool is_ascii;
+    char key[KEY_BYTES_MAX];
+    size_t key_len;
+    size_t ends[DEPTH_MAX];  /* length of key outside each open object */
+    bool is_empty[DEPTH_MAX]; /* nothing was read in this object yet */
+    size_t depth;            /* open objects */
+    uint16_t next;           /* the column expected next */
+    struct pending *pending;
+    size_t pending_len;
+    size_t pending_cap;
+    unsigned array_depth;    /* >0: inside an array */
+    struct value *items;     /* of the array at depth 1 */
+    size_t items_len;
+    size_t items_cap;
+    char *nested;            /* text of an object or array inside an array, as JSON */
+    size_t nested_len;
+    size_t nested_cap;
+    bool nested_comma;
+    unsigned nested_objects;
+};
+
+/* ---- where values go -------------------------------------------------------------------------------------------------- */
+
+static bool is_ascii(struct core_span text) {
+    size_t i = 0;
+    uint64_t high = 0;
+    for (; i + 8 <= text.len; i += 8) {
+        uint64_t word;
+        memcpy(&word, text.ptr + i, 8);
+        high |= word;
+    }
+    for (; i < text.len; i++) {
+        high |= (uint64_t)(unsigned char)text.ptr[i];
+    }
+    return (high & UINT64_C(0x8080808080808080)) == 0;
+}
+
+/* Texts that stand in the line as they are live as long as the batch; unescaped ones must be copied. */
+static struct value string_keep(struct json_decode *json, struct core_span text) {
+    bool is_in_line = text.ptr >= json->line.ptr && text.ptr < json->line.ptr + json->line.len;
+    if (!is_in_line) {
+        return value_copy(json->worker, text);
+    }
+    return value_of(json->is_ascii ? VALUE_PLAIN : VALUE_TEXT, text.ptr, text.len);
+}
+
+static bool pending_add(struct json_decode *json, struct core_span name, struct value value) {
+    if (json->pending_len == json->pending_cap) {
+        if (json->pending_cap >= COLUMNS_MAX) {
+            return record_refuse(json->worker, "the record has more than %d fields", COLUMNS_MAX);
+        }
+        json->pending_cap = json->pending_cap == 0 ? 64 : json->pending_cap * 2;
+        json->pending = realloc(json->pending, json->pending_cap * sizeof(*json->pending));
+        MUST(json->pending != NULL);
+    }
+    struct value copy = value_copy(json->worker, name);
+    if (copy.kind == VALUE_NONE) {
+        return false;
+    }
+    json->pending[json->pending_len++] = (struct pending){.name = {copy.ptr, copy.len}, .value = value};
+    return true;
+}
+
+/* A whole value of the field whose name stands in key. */
+static bool field_put(struct json_decode *json, struct value value) {
+    struct core_span name = {json->key, json->key_len};
+    const struct plan *plan = json->plan;
+    json->is_empty[json->depth] = false;
+    if (json->worker->reason[0] != '\0') {
+        return false;
+    }
+    uint16_t column = json->next;
+    if (column >= plan->columns_len || !core_span_eq(plan->columns[column].name, name)) {
+        column = plan_column(plan, name);
+        if (column == COLUMN_NONE) {
+            return pending_add(json, name, value);
+        }
+    }
+    json->next = (uint16_t)(column + 1);
+    json->worker->columns[column] = value;
+    return true;
+}
+
+/* ---- arrays -------------------------------------------------------------------------------------------------------------- */
+
+static bool item_add(struct json_decode *json, struct value value) {
+    if (json->items_len == json->items_cap) {
+        json->items_cap = json->items_cap == 0 ? 256 : json->items_cap * 2;
+        json->items = realloc(json->items, json->items_cap * sizeof(*json->items));
+        MUST(json->items != NULL); /* at most one item for two bytes of a line of 1 MiB */
+    }
+    json->items[json->items_len++] = value;
+    return json->worker->reason[0] == '\0';
+}
+
+/* Text of what is nested inside an array: written again as JSON, because its strings came unescaped. */
+static void nested_put(struct json_decode *json, struct value value, bool is_key) {
+    size_t room = (size_t)value.len * 6 + 16;
+    if (json->nested_cap - json->nested_len < room) {
+        json->nested_cap = json->nested_cap * 2 + room;
+        json->nested = realloc(json->nested, json->nested_cap);
+        MUST(json->nested != NULL);
+    }
+    struct core_buf buf = {.start = json->nested, .pos = json->nested + json->nested_len, .end = json->nested + json->nested_cap};
+    if (json->nested_comma) {
+        core_buf_char(&buf, ',');
+    }
+    value_emit(&buf, value);
+    if (is_key) {
+        core_buf_char(&buf, ':');
+    }
+    json->nested_comma = !is_key;
+    MUST(!buf.is_full);
+    json->nested_len = core_buf_written(&buf).len;
+}
+
+static void nested_bracket(struct json_decode *json, const char *bracket, bool is_start) {
+    if (!is_start) {
+        json->nested_comma = false;
+    }
+    nested_put(json, value_of(VALUE_RAW, bracket, 1), false);
+    json->nested_comma = !is_start;
+}
+
+static bool is_nested(const struct json_decode *json) {
+    return json->array_depth > 1 || json->nested_objects > 0;
+}
+
+static bool nested_ends(struct json_decode *json) {
+    if (is_nested(json)) {
+        return true;
+    }
+    struct value text = value_copy(json->worker, (struct core_span){json->nested, json->nested_len});
+    text.kind = text.kind == VALUE_NONE ? VALUE_NONE : VALUE_RAW;
+    json->nested_len = 0;
+    json->nested_comma = false;
+    return item_add(json, text);
+}
+
+static bool array_ends(struct json_decode *json) {
+    struct value *items = scratch_items(json->worker, json->items_len);
+    if (items == NULL) {
+        return false;
+    }
+    if (json->items_len > 0) {
+        memcpy(items, json->items, json->items_len * sizeof(*items));
+    }
+    struct value list = {.items = items, .len = (uint32_t)json->items_len, .kind = VALUE_LIST};
+    json->items_len = 0;
+    return field_put(json, list);
+}
+
+/* ---- what the parser calls ----------------------------------------------------------------------------------------------- */
+
+static bool scalar(struct json_decode *json, struct value value) {
+    if (json->array_depth == 0) {
+        return field_put(json, value);
+    }
+    if (is_nested(json)) {
+        nested_put(json, value, false);
+        return true;
+    }
+    return item_add(json, value);
+}
+
+static bool on_null(void *ctx) {
+    struct json_decode *json = ctx;
+    if (is_nested(json)) {
+        nested_put(json, value_of(VALUE_RAW, "null", 4), false);
+        return true;
+    }
+    if (json->array_depth > 0) {
+        return item_add(json, value_none());
+    }
+    json->is_empty[json->depth] = false;
+    return true; /* the same as a field that is not there */
+}
+
+static bool on_bool(void *ctx, bool value) {
+    return scalar(ctx, value ? value_of(VALUE_RAW, "true", 4) : value_of(VALUE_RAW, "false", 5));
+}
+
+static bool on_number(void *ctx, struct core_span text) {
+    struct json_decode *json = ctx;
+    bool is_in_line = text.ptr >= json->line.ptr && text.ptr < json->line.ptr + json->line.len;
+    struct value value = is_in_line ? value_number(text.ptr, text.len) : value_copy(json->worker, text);
+    if (!is_in_line && value.kind != VALUE_NONE) {
+        value = value_number(value.ptr, value.len);
+    }
+    return scalar(json, value);
+}
+
+static bool on_string(void *ctx, struct core_span text) {
+    struct json_decode *json = ctx;
+    return scalar(json, string_keep(json, text));
+}
+
+static bool on_key(void *ctx, struct core_span text) {
+    struct json_decode *json = ctx;
+    if (json->array_depth > 0) {
+        nested_put(json, value_of(VALUE_TEXT, text.ptr, text.len), true);
+        return true;
+    }
+    size_t at = json->ends[json->depth];
+    if (at + text.len + 1 > KEY_BYTES_MAX) {
+        return record_refuse(json->worker, "a field name of more than %d bytes", KEY_BYTES_MAX);
+    }
+    if (at > 0) {
+        json->key[at++] = '.';
+    }
+    memcpy(json->key + at, text.ptr, text.len);
+    json->key_len = at + text.len;
+    return true;
+}
+
+static bool on_map(void *ctx, bool is_start) {
+    struct json_decode *json = ctx;
+    if (json->array_depth > 0) {
+        if (is_start) {
+            nested_bracket(json, "{", true);
+            json->nested_objects++;
+            return true;
+        }
+        json->nested_objects--;
+        nested_bracket(json, "}", false);
+        return nested_ends(json);
+    }
+    if (is_start) {
+        json->is_empty[json->depth] = false;
+        json->depth++;
+        json->ends[json->depth] = json->depth == 1 ? 0 : json->key_len;
+        json->is_empty[json->depth] = true;
+        return true;
+    }
+    bool is_empty = json->is_empty[json->depth];
+    json->key_len = json->ends[json->depth];
+    json->depth--;
+    return !is_empty || json->depth == 0 || field_put(json, value_of(VALUE_RAW, "{}", 2));
+}
+
+static bool on_array(void *ctx, bool is_start) {
+    struct json_decode *json = ctx;
+    if (is_start) {
+        if (++json->array_depth == 1) {
+            return json->depth > 0 || record_refuse(json->worker, "a JSON array, where an object is a record");
+        }
+        nested_bracket(json, "[", true);
+        return true;
+    }
+    if (is_nested(json)) {
+        json->array_depth--;
+        nested_bracket(json, "]", false);
+        return nested_ends(json);
+    }
+    json->array_depth--;
+    return array_ends(json);
+}
+
+struct json_decode *json_decode_new(struct normalize_worker *worker) {
+    static const struct core_json_calls calls = {on_null, on_bool, on_number, on_string, on_key, on_map, on_array};
+    struct json_decode *json = calloc(1, sizeof(*json));
+    MUST(json != NULL);
+    json->worker = worker;
+    json->reader = core_json_reader_new(&calls, json);
+    return json;
+}
+
+void json_decode_free(struct json_decode *json) {
+    if (json != NULL) {
+        core_json_reader_free(json->reader);
+        free(json->pending);
+        free(json->items);
+        free(json->nested);
+        free(json);
+    }
+}
+
+/* ---- one record --------------------------------------------------------------------------------------------------------------- */
+
+/* Read the line into the plan's columns and `pending`. */
+static bool read_into(struct json_decode *json, struct plan *plan, struct core_span line) {
+    struct normalize_worker *worker = json->worker;
+    struct core_fail fail = {0};
+    json->plan = plan;
+    json->line = line;
+    json->is_ascii = is_ascii(line);
+    json->key_len = 0;
+    json->depth = 0;
+    json->ends[0] = 0;
+    json->is_empty[0] = true;
+    json->next = 0;
+    json->pending_len = 0;
+    json->array_depth = 0;
+    json->items_len = 0;
+    json->nested_len = 0;
+    json->nested_comma = false;
+    json->nested_objects = 0;
+    memset(worker->columns, 0, plan->columns_len * sizeof(*worker->columns));
+    if (core_json_read(json->reader, line, &fail) == CORE_OK) {
+        return true;
+    }
+    return worker->reason[0] != '\0' ? false : record_refuse(worker, "no JSON: %s", fail.text);
+}
+
+static struct value pending_find(const struct json_decode *json, const char *name) {
+    for (size_t i = 0; i < json->pending_len; i++) {
+        if (core_span_is(json->pending[i].name, name)) {
+            return json->pending[i].value;
+        }
+    }
+    return value_none();
+}
+
+/* A field by which records are told apart: in the plan, or still aside. */
+static struct value telling(const struct json_decode *json, enum known_column known, const char *name) {
+    uint16_t column = json->plan->known_columns[known];
+    if (column != COLUMN_NONE) {
+        return json->worker->columns[column];
+    }
+    return json->pending_len == 0 ? value_none() : pending_find(json, name);
+}
+
+static struct core_span product_of(const struct json_decode *json, const struct core_origin *origin) {
+    switch (origin == NULL ? CORE_ORIGIN_AUTO : origin->type) {
+    case CORE_ORIGIN_ZEEK:
+        return CORE_SPAN("zeek");
+    case CORE_ORIGIN_SNORT:
+        return CORE_SPAN("snort");
+    case CORE_ORIGIN_SURICATA:
+        return CORE_SPAN("suricata");
+    case CORE_ORIGIN_AUTO:
+    default:
+        break;
+    }
+    bool has_stamp = telling(json, COLUMN_TIMESTAMP, "timestamp").kind != VALUE_NONE;
+    if (!has_stamp || telling(json, COLUMN_TS, "ts").kind != VALUE_NONE) {
+        return CORE_SPAN("zeek");
+    }
+    if (telling(json, COLUMN_EVENT_TYPE, "event_type").kind != VALUE_NONE) {
+        return CORE_SPAN("suricata");
+    }
+    bool is_snort = telling(json, COLUMN_RULE, "rule").kind != VALUE_NONE ||
+                    telling(json, COLUMN_SID, "sid").kind != VALUE_NONE ||
+                    telling(json, COLUMN_PKT_NUM, "pkt_num").kind != VALUE_NONE;
+    return is_snort ? CORE_SPAN("snort") : CORE_SPAN("zeek");
+}
+
+static struct core_span log_of(const struct json_decode *json, struct core_span product, struct core_span wrapper,
+                               const struct stream_state *state) {
+    if (core_span_is(product, "snort")) {
+        return CORE_SPAN("alert");
+    }
+    if (core_span_is(product, "suricata")) {
+        return CORE_SPAN("eve");
+    }
+    struct value path = telling(json, COLUMN_PATH, "_path");
+    if (!value_is_string(path) || path.len == 0) {
+        path = telling(json, COLUMN_STREAM, "_stream");
+    }
+    if (value_is_string(path) && path.len > 0 && path.len < KEY_BYTES_MAX) {
+        return value_span(path);
+    }
+    return wrapper.len > 0 ? wrapper : core_span_of(state->name);
+}
+
+/* Pending fields become columns. */
+static bool settle(struct json_decode *json, struct stream_state *state) {
+    struct normalize_worker *worker = json->worker;
+    if (json->pending_len == 0) {
+        return true;
+    }
+    struct column *more = scratch_alloc(worker, json->pending_len * sizeof(*more));
+    if (more == NULL) {
+        return false;
+    }
+    size_t len = 0;
+    for (size_t i = 0; i < json->pending_len; i++) {
+        bool is_new = true;
+        for (size_t j = 0; j < len && is_new; j++) {
+            is_new = !core_span_eq(more[j].name, json->pending[i].name);
+        }
+        if (is_new) {
+            more[len++] = (struct column){.name = json->pending[i].name, .declared = {TYPE_ANY, false}};
+        }
+    }
+    struct plan *plan = stream_plan_grow(worker, state, more, len);
+    if (plan == NULL) {
+        return false;
+    }
+    return read_into(json, plan, json->line) &&
+           (json->pending_len == 0 || settle(json, state)); /* only after starting again with this record's own fields */
+}
+
+/* {"conn":{…}}: the key and what stands inside. */
+static bool unwrap(struct core_span line, struct core_span *key, struct core_span *inside) {
+    size_t i = 1;
+    size_t end = line.len;
+    while (i < line.len && line.ptr[i] == ' ') {
+        i++;
+    }
+    if (i >= line.len || line.ptr[i] != '"') {
+        return false;
+    }
+    const char *quote = core_span_chr((struct core_span){line.ptr + i + 1, line.len - i - 1}, '"');
+    if (quote == NULL) {
+        return false;
+    }
+    *key = (struct core_span){line.ptr + i + 1, (size_t)(quote - line.ptr) - i - 1};
+    for (i = (size_t)(quote - line.ptr) + 1; i < line.len && (line.ptr[i] == ' ' || line.ptr[i] == ':'); i++) {
+    }
+    while (end > 0 && line.ptr[end - 1] == ' ') {
+        end--;
+    }
+    if (i >= line.len || line.ptr[i] != '{' || end < i + 2 || line.ptr[end - 1] != '}' || core_span_is(*key, "id")) {
+        return false;
+    }
+    for (end--; end > 0 && line.ptr[end - 1] == ' '; end--) {
+    }
+    *inside = (struct core_span){line.ptr + i, end - i};
+    return end > i + 1 && line.ptr[end - 1] == '}';
+}
+
+/* The plan guessed for a line: the last JSON one, or the file name's. */
+static struct plan *plan_guess(struct normalize_worker *worker, struct stream_state *state) {
+    for (size_t i = 0; i < state->plans_len; i++) {
+        if (state->plans[i]->may_grow) {
+            struct plan_want want = {.product = state->plans[i]->product, .log = state->plans[i]->log};
+            return i == 0 ? state->plans[0] : stream_plan(worker, state, &want);
+        }
+    }
+    struct plan_want want = {.product = CORE_SPAN("zeek"), .log = core_span_of(state->name)};
+    return stream_plan(worker, state, &want);
+}
+
+/* Read with a guess, find out what it is, read again if the guess was wrong. */
+static bool decode_object(struct json_decode *json, struct stream_state *state, struct core_span line,
+                          struct core_span wrapper, struct plan **plan) {
+    struct normalize_worker *worker = json->worker;
+    struct plan *guess = plan_guess(worker, state);
+    if (guess == NULL || !read_into(json, guess, line)) {
+        return false;
+    }
+    struct core_span product = product_of(json, state->stream->origin);
+    struct core_span log = log_of(json, product, wrapper, state);
+    if (!core_span_eq(guess->product, product) || !core_span_eq(guess->log, log)) {
+        struct plan_want want = {.product = product, .log = log};
+        guess = stream_plan(worker, state, &want);
+        if (guess == NULL || !read_into(json, guess, line)) {
+            return false;
+        }
+    }
+    if (!settle(json, state)) {
+        return false;
+    }
+    *plan = state->plans[0];
+    return true;
+}
+
+bool json_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan) {
+    struct json_decode *json = worker->json;
+    struct core_span key;
+    struct core_span inside;
+    struct core_span none = {NULL, 0};
+    if (unwrap(line, &key, &inside)) {
+        if (decode_object(json, state, inside, key, plan)) {
+            return true;
+        }
+        worker->reason[0] = '\0'; /* it was no wrapper */
+    }
+    bool is_native_snort = core_span_starts(line, CORE_SPAN("{ \"")) && core_span_chr(line, '\\') != NULL;
+    struct core_span repaired;
+    if (is_native_snort && json_repair_snort(worker, line, &repaired)) {
+        return decode_object(json, state, repaired, none, plan);
+    }
+    if (decode_object(json, state, line, none, plan)) {
+        return true;
+    }
+    char reason[sizeof(worker->reason)];
+    memcpy(reason, worker->reason, sizeof(reason));
+    worker->reason[0] = '\0';
+    if (json_repair_snort(worker, line, &repaired) && decode_object(json, state, repaired, none, plan)) {
+        return true;
+    }
+    memcpy(worker->reason, reason, sizeof(reason));
+    return false;
+}

@@ -1,0 +1,489 @@
+/* normalize/decode_tsv.c: Zeek's ASCII writer. The header says everything (separator, markers, names, types) and is
+ * believed: nothing here knows a log's columns. Headers may stand again in the middle of a file with other columns.
+ *
+ * Hot path: one pass over the line finds the separators and whether any byte of it needs care at all; most lines have
+ * none, and then a field is a span and nothing is copied.
+ * Source: Zeek src/threading/formatters/Ascii.cc, src/Desc.cc; FACTS measured on Zeek 8.0 (docs/reference/zeek-tsv).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "normalize/normalize_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#define MARKER_BYTES_MAX 32
+#define HEADER_LINE_BYTES_MAX (256 * CORE_KIB)
+#define FIELD_NAME_BYTES_MAX 512
+
+struct marker {
+    char text[MARKER_BYTES_MAX];
+    size_t len;
+};
+
+struct tsv_header {
+    struct marker separator;
+    struct marker set_separator;
+    struct marker empty;
+    struct marker unset;
+    char *path;
+    char *fields; /* the header line's own text: column names point into it */
+    char *types;
+    size_t types_len; /* bytes */
+    struct column *columns;
+    size_t columns_len;
+    int64_t open_ns;
+    bool is_closed;
+    uint64_t plan_serial; /* state->plan_serial when plans[0] was this header's */
+};
+
+/* ---- escapes ---------------------------------------------------------------------------------------------------------- */
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+bool hex_pair(const char *p, unsigned *byte) {
+    int high = hex_digit(p[0]);
+    int low = hex_digit(p[1]);
+    if (high < 0 || low < 0) {
+        return false;
+    }
+    *byte = (unsigned)(high << 4 | low);
+    return true;
+}
+
+/* \xNN and \\ to bytes; any other backslash stays. */
+static size_t unescape_bytes(struct core_span text, char *out) {
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned byte;
+        if (text.ptr[i] != '\\' || i + 1 == text.len) {
+            out[len++] = text.ptr[i];
+        } else if (text.ptr[i + 1] == '\\') {
+            out[len++] = text.ptr[++i];
+        } else if (text.ptr[i + 1] == 'x' && i + 3 < text.len && hex_pair(text.ptr + i + 2, &byte)) {
+            out[len++] = (char)byte;
+            i += 3;
+        } else {
+            out[len++] = '\\';
+        }
+    }
+    return len;
+}
+
+static bool is_shown_as_hex(unsigned char c, bool is_utf8) {
+    if (c >= 0x80) {
+        return !is_utf8;
+    }
+    bool has_short = c == '\b' || c == '\t' || c == '\n' || c == '\f' || c == '\r';
+    return (c < 0x20 && !has_short) || c == 0x7f;
+}
+
+size_t zeek_unescape(struct core_span text, char *out) {
+    static const char hex[] = "0123456789abcdef";
+    size_t len = unescape_bytes(text, out);
+    bool is_utf8 = core_utf8_is_valid((struct core_span){out, len});
+    size_t shown = 0;
+    for (size_t i = 0; i < len; i++) {
+        shown += is_shown_as_hex((unsigned char)out[i], is_utf8);
+    }
+    if (shown == 0) {
+        return len;
+    }
+    size_t end = len + shown * 3;
+    for (size_t from = len, to = end; from > 0;) { /* from behind, in place */
+        unsigned char c = (unsigned char)out[--from];
+        if (is_shown_as_hex(c, is_utf8)) {
+            to -= 4;
+            out[to] = '\\';
+            out[to + 1] = 'x';
+            out[to + 2] = hex[c >> 4];
+            out[to + 3] = hex[c & 15];
+        } else {
+            out[--to] = (char)c;
+        }
+    }
+    return end;
+}
+
+/* ---- header ----------------------------------------------------------------------------------------------------------- */
+
+void tsv_free(struct tsv_header *header) {
+    if (header != NULL) {
+        free(header->path);
+        free(header->fields);
+        free(header->types);
+        free(header->columns);
+        free(header);
+    }
+}
+
+static void marker_set(struct marker *marker, struct core_span text) {
+    marker->len = text.len < MARKER_BYTES_MAX ? text.len : MARKER_BYTES_MAX;
+    memcpy(marker->text, text.ptr, marker->len);
+}
+
+static struct core_span marker_span(const struct marker *marker) {
+    return (struct core_span){marker->text, marker->len};
+}
+
+static struct tsv_header *header_new(void) {
+    struct tsv_header *header = calloc(1, sizeof(*header));
+    MUST(header != NULL);
+    marker_set(&header->separator, CORE_SPAN("\t"));
+    marker_set(&header->set_separator, CORE_SPAN(","));
+    marker_set(&header->empty, CORE_SPAN("(empty)"));
+    marker_set(&header->unset, CORE_SPAN("-"));
+    return header;
+}
+
+/* The next part up to the separator; *rest moves behind it. */
+static struct core_span part_next(struct core_span *rest, struct core_span separator) {
+    const char *at = separator.len == 0 ? NULL : memmem(rest->ptr, rest->len, separator.ptr, separator.len);
+    size_t len = at == NULL ? rest->len : (size_t)(at - rest->ptr);
+    struct core_span part = {rest->ptr, len};
+    size_t skip = at == NULL ? len : len + separator.len;
+    *rest = (struct core_span){rest->ptr + skip, rest->len - skip};
+    return part;
+}
+
+static size_t parts_count(struct core_span text, struct core_span separator) {
+    size_t n = 1;
+    while (text.len > 0) {
+        size_t before = text.len;
+        struct core_span part = part_next(&text, separator);
+        n += part.len != before;
+    }
+    return n;
+}
+
+static char *copy_span(struct core_span text) {
+    char *copy = malloc(text.len + 1);
+    MUST(copy != NULL);
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    return copy;
+}
+
+/* Names and types are both there: make the columns. Without #types (Bro 1.5) every column is a string. */
+static void columns_make(struct tsv_header *header) {
+    struct core_span separator = marker_span(&header->separator);
+    struct core_span fields = core_span_of(header->fields);
+    struct core_span types = header->types == NULL ? (struct core_span){NULL, 0} : core_span_of(header->types);
+    free(header->columns);
+    header->plan_serial = 0;
+    header->columns_len = parts_count(fields, separator);
+    header->columns = calloc(header->columns_len, sizeof(*header->columns));
+    MUST(header->columns != NULL);
+    for (size_t i = 0; i < header->columns_len; i++) {
+        bool is_known;
+        header->columns[i].name = part_next(&fields, separator);
+        struct core_span type = types.len > 0 ? part_next(&types, separator) : CORE_SPAN("string");
+        header->columns[i].declared = declared_parse(type, &is_known);
+    }
+}
+
+/* "2026-11-21-03-16-01", by the sensor's clock; its zone is not written: taken as UTC. */
+static int64_t open_parse(struct core_span text) {
+    int parts[6];
+    char copy[32];
+    int len = 0;
+    if (text.len >= sizeof(copy)) {
+        return 0;
+    }
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len] = '\0';
+    int got = sscanf(copy, "%4d-%2d-%2d-%2d-%2d-%2d%n", &parts[0], &parts[1], &parts[2], &parts[3], &parts[4], &parts[5],
+                     &len);
+    if (got != 6 || parts[0] < 1970 || parts[1] < 1 || parts[1] > 12 || parts[2] < 1 || parts[2] > 31) {
+        return 0;
+    }
+    int64_t days = core_days_from_civil(parts[0], (unsigned)parts[1], (unsigned)parts[2]);
+    return (days * 86400 + parts[3] * 3600 + parts[4] * 60 + parts[5]) * CORE_NS_PER_S;
+}
+
+static void replace(char **slot, struct core_span text) {
+    free(*slot);
+    *slot = copy_span(text);
+}
+
+/* `#separator \x09`: the one line that cannot use the separator. It begins a new header. */
+static void separator_line(struct stream_state *state, struct core_span rest) {
+    char text[MARKER_BYTES_MAX * 4];
+    while (rest.len > 0 && (rest.ptr[0] == ' ' || rest.ptr[0] == '\t')) {
+        rest = (struct core_span){rest.ptr + 1, rest.len - 1};
+    }
+    tsv_free(state->tsv);
+    state->tsv = header_new();
+    if (rest.len > 0 && rest.len <= MARKER_BYTES_MAX) {
+        size_t len = unescape_bytes(rest, text);
+        marker_set(&state->tsv->separator, (struct core_span){text, len});
+    }
+}
+
+static void header_line(struct tsv_header *header, struct core_span key, struct core_span rest) {
+    if (core_span_is(key, "set_separator")) {
+        marker_set(&header->set_separator, rest);
+    } else if (core_span_is(key, "empty_field")) {
+        marker_set(&header->empty, rest);
+    } else if (core_span_is(key, "unset_field")) {
+        marker_set(&header->unset, rest);
+    } else if (core_span_is(key, "path")) {
+        replace(&header->path, rest);
+        header->plan_serial = 0;
+    } else if (core_span_is(key, "open")) {
+        header->open_ns = open_parse(rest);
+    } else if (core_span_is(key, "close")) {
+        header->is_closed = true;
+    } else if (core_span_is(key, "fields")) {
+        replace(&header->fields, rest);
+        free(header->types);
+        header->types = NULL;
+        header->is_closed = false;
+        columns_make(header);
+    } else if (core_span_is(key, "types") && header->fields != NULL) {
+        replace(&header->types, rest);
+        columns_make(header);
+    }
+}
+
+bool tsv_context(struct stream_state *state, struct core_span line) {
+    static const char *const keys[] = {"set_separator", "empty_field", "unset_field", "path",
+                                       "open",          "close",       "fields",      "types"};
+    if (line.len > HEADER_LINE_BYTES_MAX || line.len < 2) {
+        return false;
+    }
+    struct core_span rest = {line.ptr + 1, line.len - 1};
+    if (core_span_starts(rest, CORE_SPAN("separator"))) {
+        separator_line(state, (struct core_span){rest.ptr + 9, rest.len - 9});
+        return true;
+    }
+    if (state->tsv == NULL) {
+        state->tsv = header_new();
+    }
+    struct core_span separator = marker_span(&state->tsv->separator);
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        struct core_span key = core_span_of(keys[i]);
+        if (!core_span_starts(rest, key)) {
+            continue;
+        }
+        struct core_span text = {rest.ptr + key.len, rest.len - key.len};
+        if (core_span_starts(text, separator)) {
+            header_line(state->tsv, key, (struct core_span){text.ptr + separator.len, text.len - separator.len});
+            return true;
+        }
+        if (text.len == 0 && core_span_is(key, "close")) {
+            state->tsv->is_closed = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool tsv_is_active(const struct stream_state *state) {
+    return state->tsv != NULL && state->tsv->columns_len > 0 && !state->tsv->is_closed;
+}
+
+bool tsv_was_seen(const struct stream_state *state) {
+    return state->tsv != NULL && state->tsv->columns_len > 0;
+}
+
+int64_t tsv_open_ns(const struct stream_state *state) {
+    return state->tsv == NULL ? 0 : state->tsv->open_ns;
+}
+
+/* ---- lines -------------------------------------------------------------------------------------------------------------- */
+
+/* Does any byte need care: a quote, a backslash, a control byte (the separator aside), anything past 0x7e? */
+static bool byte_needs_care(unsigned char c) {
+    return c < 0x20 || c == '"' || c == '\\' || c > 0x7e;
+}
+
+/* Cut a line at a one-byte separator. cuts[i] is the end of part i. Returns the number of parts (it may exceed cuts_max:
+ * then only so many are stored). *is_plain: no byte of the line but the separator needs care. */
+static size_t line_cut(struct core_span line, char separator, uint32_t *cuts, size_t cuts_max, bool *is_plain) {
+    size_t parts = 0;
+    size_t i = 0;
+    bool has_care = false;
+#ifdef __SSE2__
+    const __m128i sep16 = _mm_set1_epi8(separator);
+    const __m128i quote16 = _mm_set1_epi8('"');
+    const __m128i slash16 = _mm_set1_epi8('\\');
+    const __m128i space16 = _mm_set1_epi8(0x20);
+    const __m128i del16 = _mm_set1_epi8(0x7f);
+    for (; i + 16 <= line.len; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(line.ptr + i));
+        __m128i sep = _mm_cmpeq_epi8(v, sep16);
+        /* signed compare: bytes from 0x80 on are negative, so they are below 0x20 too */
+        __m128i care = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote16), _mm_cmpeq_epi8(v, slash16)),
+                                    _mm_or_si128(_mm_cmplt_epi8(v, space16), _mm_cmpeq_epi8(v, del16)));
+        has_care = has_care || _mm_movemask_epi8(_mm_andnot_si128(sep, care)) != 0;
+        for (unsigned mask = (unsigned)_mm_movemask_epi8(sep); mask != 0; mask &= mask - 1) {
+            if (parts < cuts_max) {
+                cuts[parts] = (uint32_t)(i + (size_t)__builtin_ctz(mask));
+            }
+            parts++;
+        }
+    }
+#endif
+    for (; i < line.len; i++) {
+        if (line.ptr[i] == separator) {
+            if (parts < cuts_max) {
+                cuts[parts] = (uint32_t)i;
+            }
+            parts++;
+        } else {
+            has_care = has_care || byte_needs_care((unsigned char)line.ptr[i]);
+        }
+    }
+    if (parts < cuts_max) {
+        cuts[parts] = (uint32_t)line.len;
+    }
+    *is_plain = !has_care;
+    return parts + 1;
+}
+
+/* The same for a separator of several bytes. */
+static size_t line_cut_long(struct core_span line, struct core_span separator, uint32_t *cuts, size_t cuts_max) {
+    size_t parts = 0;
+    size_t at = 0;
+    for (;;) {
+        const char *found = memmem(line.ptr + at, line.len - at, separator.ptr, separator.len);
+        size_t end = found == NULL ? line.len : (size_t)(found - line.ptr);
+        if (parts < cuts_max) {
+            cuts[parts] = (uint32_t)end;
+        }
+        parts++;
+        if (found == NULL) {
+            return parts;
+        }
+        at = end + separator.len;
+    }
+}
+
+static bool has_care(struct core_span text, bool *has_escape) {
+    bool care = false;
+    *has_escape = false;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        care = care || byte_needs_care(c);
+        *has_escape = *has_escape || c == '\\' || c < 0x20 || c > 0x7e;
+    }
+    return care;
+}
+
+/* A string with its escapes undone. */
+static bool string_value(struct normalize_worker *worker, struct core_span text, bool is_plain, struct value *out) {
+    bool has_escape;
+    if (is_plain || !has_care(text, &has_escape)) {
+        *out = value_of(VALUE_PLAIN, text.ptr, text.len);
+        return true;
+    }
+    if (!has_escape) {
+        *out = value_of(VALUE_TEXT, text.ptr, text.len);
+        return true;
+    }
+    char *copy = scratch_alloc(worker, text.len * 4);
+    if (copy == NULL) {
+        return false;
+    }
+    *out = value_of(VALUE_TEXT, copy, zeek_unescape(text, copy));
+    return true;
+}
+
+static bool list_value(struct normalize_worker *worker, const struct tsv_header *header, struct core_span text,
+                       bool is_plain, struct value *out) {
+    struct core_span separator = marker_span(&header->set_separator);
+    if (core_span_eq(text, marker_span(&header->empty))) {
+        *out = (struct value){.items = NULL, .len = 0, .kind = VALUE_LIST};
+        return true;
+    }
+    size_t len = parts_count(text, separator);
+    struct value *items = scratch_items(worker, len);
+    if (items == NULL) {
+        return false;
+    }
+    struct core_span rest = text;
+    for (size_t i = 0; i < len; i++) {
+        struct core_span part = part_next(&rest, separator);
+        if (core_span_eq(part, marker_span(&header->unset))) {
+            items[i] = value_none();
+        } else if (core_span_eq(part, marker_span(&header->empty))) {
+            items[i] = value_of(VALUE_PLAIN, "", 0);
+        } else if (!string_value(worker, part, is_plain, &items[i])) {
+            return false;
+        }
+    }
+    *out = (struct value){.items = items, .len = (uint32_t)len, .kind = VALUE_LIST};
+    return true;
+}
+
+static bool field_value(struct normalize_worker *worker, const struct tsv_header *header, const struct column *column,
+                        struct core_span text, bool is_plain, struct value *out) {
+    const struct marker *unset = &header->unset;
+    if (text.len == unset->len && memcmp(text.ptr, unset->text, text.len) == 0) {
+        *out = value_none();
+        return true;
+    }
+    if (column->declared.is_list) {
+        return list_value(worker, header, text, is_plain, out);
+    }
+    if (text.len == header->empty.len && memcmp(text.ptr, header->empty.text, text.len) == 0) {
+        *out = value_of(VALUE_PLAIN, "", 0);
+        return true;
+    }
+    return string_value(worker, text, is_plain, out);
+}
+
+static struct plan *plan_for(struct normalize_worker *worker, struct stream_state *state) {
+    const struct tsv_header *header = state->tsv;
+    const char *path = header->path == NULL || header->path[0] == '\0' ? state->name : header->path;
+    const char *slash = strrchr(path, '/'); /* a log written to /dev/stdout says so */
+    struct plan_want want = {.product = CORE_SPAN("zeek"),
+                             .log = core_span_of(slash == NULL ? path : slash + 1),
+                             .columns = header->columns,
+                             .columns_len = header->columns_len};
+    for (size_t i = 0; i < want.columns_len; i++) {
+        if (want.columns[i].name.len > FIELD_NAME_BYTES_MAX) {
+            (void)record_refuse(worker, "the header has a field name of more than %d bytes", FIELD_NAME_BYTES_MAX);
+            return NULL;
+        }
+    }
+    return stream_plan(worker, state, &want);
+}
+
+bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan) {
+    MUST(tsv_is_active(state));
+    const struct tsv_header *header = state->tsv;
+    uint32_t cuts[COLUMNS_MAX];
+    bool is_plain = false;
+    size_t step = header->separator.len;
+    size_t parts = step == 1 ? line_cut(line, header->separator.text[0], cuts, COLUMNS_MAX, &is_plain)
+                             : line_cut_long(line, marker_span(&header->separator), cuts, COLUMNS_MAX);
+    if (parts != header->columns_len) {
+        return record_refuse(worker, "%zu columns, and the header above has %zu", parts, header->columns_len);
+    }
+    *plan = header->plan_serial == state->plan_serial && state->plan_serial != 0 ? state->plans[0] : plan_for(worker, state);
+    if (*plan == NULL) {
+        return false;
+    }
+    state->tsv->plan_serial = state->plan_serial;
+    size_t start = 0;
+    for (size_t i = 0; i < parts; i++) {
+        struct core_span text = {line.ptr + start, cuts[i] - start};
+        start = cuts[i] + step;
+        if (!field_value(worker, header, &header->columns[i], text, is_plain, &worker->columns[i])) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,226 @@
+/* normalize/derive.c: the table of derive functions, and the small ones. A function reads source fields (columns) or
+ * leaves that are already there, and fills what is not there yet. Adding one is a row here and a line in
+ * configs/maps/FORMAT.md.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "normalize/normalize_internal.h"
+
+#include <stdlib.h>
+
+static struct value word_value(struct core_span word) {
+    if (word.len == 0 || core_span_is(word, "-")) {
+        return value_none();
+    }
+    return value_of(VALUE_TEXT, word.ptr, word.len);
+}
+
+/* -1 absent, 0 false, 1 true */
+static int bool_of(struct value v) {
+    if (!value_is_scalar(v) || v.len == 0) {
+        return -1;
+    }
+    char c = v.ptr[0];
+    return c == 'T' || c == 't' || c == '1' ? 1 : 0;
+}
+
+static bool is_empty(struct value v) {
+    return v.kind == VALUE_NONE || v.len == 0;
+}
+
+/* Decimal digits to a number that fits 63 bits. */
+static bool count_of(struct value v, uint64_t *out) {
+    *out = 0;
+    if (!value_is_scalar(v) || v.len == 0 || v.len > 18) {
+        return false;
+    }
+    for (uint32_t i = 0; i < v.len; i++) {
+        if (v.ptr[i] < '0' || v.ptr[i] > '9') {
+            return false;
+        }
+        *out = *out * 10 + (uint64_t)(v.ptr[i] - '0');
+    }
+    return true;
+}
+
+static bool derive_direction(const struct derive_context *ctx) {
+    int orig = bool_of(derive_arg(ctx, 0));
+    int resp = bool_of(derive_arg(ctx, 1));
+    if (orig < 0 || resp < 0) {
+        return true;
+    }
+    struct core_span word = orig == 1 ? (resp == 1 ? CORE_SPAN("internal") : CORE_SPAN("outbound"))
+                                      : (resp == 1 ? CORE_SPAN("inbound") : CORE_SPAN("external"));
+    return derive_put(ctx, value_of(VALUE_PLAIN, word.ptr, word.len));
+}
+
+static bool derive_sum(const struct derive_context *ctx) {
+    uint64_t a;
+    uint64_t b;
+    bool has_a = count_of(derive_arg(ctx, 0), &a);
+    bool has_b = count_of(derive_arg(ctx, 1), &b);
+    if (!has_a && !has_b) {
+        return true;
+    }
+    return derive_put(ctx, value_u64(ctx->worker, a + b));
+}
+
+static bool derive_network_type(const struct derive_context *ctx) {
+    uint8_t len = ctx->worker->ip[1].len > 0 ? ctx->worker->ip[1].len : ctx->worker->ip[2].len;
+    if (len == 0) {
+        return true;
+    }
+    return derive_put(ctx, value_of(VALUE_PLAIN, len == 4 ? "ipv4" : "ipv6", 4));
+}
+
+static bool derive_first(const struct derive_context *ctx) {
+    struct value v = derive_arg(ctx, 0);
+    if (v.kind == VALUE_LIST) {
+        v = v.len > 0 ? v.items[0] : value_none();
+    }
+    return derive_put(ctx, v);
+}
+
+static bool derive_each(const struct derive_context *ctx) {
+    for (size_t i = 0; i < ctx->call->row->args_len; i++) {
+        if (!derive_put(ctx, derive_arg(ctx, i))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool derive_either(const struct derive_context *ctx) {
+    for (size_t i = 0; i < ctx->call->row->args_len; i++) {
+        struct value v = derive_arg(ctx, i);
+        if (!is_empty(v)) {
+            return derive_put(ctx, v);
+        }
+    }
+    return true;
+}
+
+static bool derive_present(const struct derive_context *ctx) {
+    return derive_put(ctx, word_value(derive_word(ctx, is_empty(derive_arg(ctx, 0)) ? 2 : 1)));
+}
+
+static bool derive_when_true(const struct derive_context *ctx) {
+    int v = bool_of(derive_arg(ctx, 0));
+    return v < 0 || derive_put(ctx, word_value(derive_word(ctx, v == 1 ? 1 : 2)));
+}
+
+static bool derive_below(const struct derive_context *ctx) {
+    uint64_t v;
+    uint64_t bound;
+    struct core_span word = derive_word(ctx, 1);
+    if (!count_of(derive_arg(ctx, 0), &v) || !count_of(value_of(VALUE_PLAIN, word.ptr, word.len), &bound)) {
+        return true;
+    }
+    return derive_put(ctx, word_value(derive_word(ctx, v < bound ? 2 : 3)));
+}
+
+static bool derive_is_text(const struct derive_context *ctx) {
+    struct value v = derive_arg(ctx, 0);
+    if (!value_is_scalar(v)) {
+        return true;
+    }
+    return derive_put(ctx, word_value(derive_word(ctx, core_span_eq(value_span(v), derive_word(ctx, 1)) ? 2 : 3)));
+}
+
+/* 02:00:00:00:00:10 -> 02-00-00-00-00-10, as ECS (RFC 7042) has it. */
+static bool derive_mac(const struct derive_context *ctx) {
+    struct value v = derive_arg(ctx, 0);
+    if (!value_is_string(v) || v.len == 0) {
+        return true;
+    }
+    struct value out = value_copy(ctx->worker, value_span(v));
+    if (out.kind == VALUE_NONE) {
+        return false;
+    }
+    char *p = (char *)(uintptr_t)out.ptr;
+    for (uint32_t i = 0; i < out.len; i++) {
+        p[i] = p[i] == ':' ? '-' : p[i] >= 'a' && p[i] <= 'f' ? (char)(p[i] - 'a' + 'A') : p[i];
+    }
+    return derive_put(ctx, out);
+}
+
+/* Snort's hexadecimal (0x4E) and decimal numbers. */
+static bool derive_dec(const struct derive_context *ctx) {
+    struct value v = derive_arg(ctx, 0);
+    uint64_t number = 0;
+    if (!value_is_scalar(v) || v.len == 0) {
+        return true;
+    }
+    if (v.len < 3 || v.ptr[0] != '0' || (v.ptr[1] != 'x' && v.ptr[1] != 'X')) {
+        return !count_of(v, &number) || derive_put(ctx, value_u64(ctx->worker, number));
+    }
+    for (uint32_t i = 2; i < v.len; i++) {
+        char c = v.ptr[i];
+        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
+                         : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A') + 10
+                                                : 16;
+        if (digit == 16 || i > 16) {
+            return true;
+        }
+        number = number << 4 | digit;
+    }
+    return derive_put(ctx, value_u64(ctx->worker, number));
+}
+
+/* ***AP*** -> AP; a field of asterisks only has no flag set. */
+static bool derive_tcp_flags(const struct derive_context *ctx) {
+    struct value v = derive_arg(ctx, 0);
+    if (!value_is_string(v)) {
+        return true;
+    }
+    struct value out = value_copy(ctx->worker, value_span(v));
+    if (out.kind == VALUE_NONE) {
+        return false;
+    }
+    char *p = (char *)(uintptr_t)out.ptr;
+    uint32_t len = 0;
+    for (uint32_t i = 0; i < v.len; i++) {
+        if (v.ptr[i] != '*') {
+            p[len++] = v.ptr[i];
+        }
+    }
+    out.len = len;
+    return len == 0 || derive_put(ctx, out);
+}
+
+const struct derive_row derive_table[] = {
+    {"direction", "(local_orig, local_resp)", 2, 2, false, 0, {0}, "internal, outbound, inbound or external, from two bools", derive_direction},
+    {"sum", "(a, b)", 2, 2, false, 0, {0}, "the sum of two counts; an absent one counts 0", derive_sum},
+    {"network_type", "()", 0, 0, true, 0, {0}, "ipv4 or ipv6, from source.ip or destination.ip", derive_network_type},
+    {"community_id", "(own, type, code)", 3, 3, true, 1, {0}, "Community ID v1 from addresses, ports and transport; for ICMP from these two fields; a sensor's own is kept and compared", derive_community_id},
+    {"first", "(a)", 1, 1, false, 0, {0}, "the first element of a set or vector", derive_first},
+    {"each", "(a, ...)", 1, ROW_ARGS_MAX, false, 0, {0}, "all elements of all these fields, into a list", derive_each},
+    {"either", "(a, ...)", 1, ROW_ARGS_MAX, false, 0, {0}, "the first of these fields that is there", derive_either},
+    {"present", "(field, VALUE, OTHER)", 3, 3, true, 0, {0}, "VALUE if the field is there and not empty, else OTHER", derive_present},
+    {"when_true", "(field, VALUE, OTHER)", 3, 3, false, 0, {0}, "VALUE if true, OTHER if false; - is nothing", derive_when_true},
+    {"below", "(field, N, VALUE, OTHER)", 4, 4, false, 0, {0}, "VALUE if the number is below N, else OTHER", derive_below},
+    {"is_text", "(field, TEXT, VALUE, OTHER)", 4, 4, false, 0, {0}, "VALUE if the field is TEXT, else OTHER", derive_is_text},
+    {"dns_answers", "(answers, TTLs)", 2, 2, false, 0, {0}, "a list of {data, ttl}", derive_dns_answers},
+    {"dns_ips", "(answers)", 1, 1, false, 0, {0}, "the answers that are addresses", derive_dns_ips},
+    {"dns_flags", "(AA, TC, RD, RA)", 4, 4, false, 0, {0}, "the header flags that are set", derive_dns_flags},
+    {"url", "(host, uri, port)", 3, 3, false, 3, {".original", ".path", ".query", ".fragment", ".extension", ".scheme", ".full", ".domain", ".port"}, "the parts of an HTTP request's URL", derive_url},
+    {"host_name", "(host)", 1, 1, false, 0, {0}, "the name in a Host header, without its port; nothing from an address", derive_host_name},
+    {"tls_version", "(version)", 1, 1, false, 0, {"tls.version", "tls.version_protocol"}, "1.2 and tls, from TLSv12", derive_tls_version},
+    {"dn", "(name)", 1, 1, false, 0, {".common_name", ".country", ".organization", ".organizational_unit", ".locality", ".state_or_province"}, "a distinguished name, split", derive_dn},
+    {"mac", "(a)", 1, 1, false, 1, {0}, "a MAC address as 00-25-96-12-34-56", derive_mac},
+    {"dec", "(a)", 1, 1, false, 1, {0}, "a decimal number from 0x.. or decimal text", derive_dec},
+    {"hostport_ip", "(ap)", 1, 1, false, 0, {0}, "the address of Snort's src_ap", derive_hostport_ip},
+    {"hostport_port", "(ap)", 1, 1, false, 0, {0}, "the port of Snort's src_ap; 0 is none", derive_hostport_port},
+    {"rule_part", "(rule, N)", 2, 2, false, 0, {0}, "part N of Snort's gid:sid:rev", derive_rule_part},
+    {"snort_time", "(timestamp, seconds)", 2, 2, false, 3, {0}, "the time of a Snort alert, in UTC", derive_snort_time},
+    {"tcp_flags", "(a)", 1, 1, false, 1, {0}, "Snort's ***AP*** without asterisks", derive_tcp_flags},
+};
+const size_t derive_table_len = sizeof(derive_table) / sizeof(derive_table[0]);
+
+const struct derive_row *derive_find(struct core_span name) {
+    for (size_t i = 0; i < derive_table_len; i++) {
+        if (core_span_is(name, derive_table[i].name)) {
+            return &derive_table[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,543 @@
+/* normalize/map.c: reads one map file: its rows, aliases and tables (configs/maps/FORMAT.md), and checks each row against
+ * the schema. Tables may stand below the rows that use them, so their names are resolved when the file has been read.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "normalize/maps_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A map being read. Rows go to a list first: an included map's rows come after its own. */
+struct reading {
+    struct maps_file file;
+    struct map *map;
+    size_t rows_cap;
+    size_t aliases_cap;
+    size_t tables_cap;
+    struct table *table; /* the one whose entries follow; NULL outside */
+    size_t entries_cap;
+    const struct map *includes[8];
+    size_t includes_len;
+    unsigned depth;
+};
+
+/* Room for one more element of an arena array, doubling: the old one is left behind, maps are small. */
+static void *grown(struct maps_loader *loader, void *array, size_t len, size_t *cap, size_t size) {
+    if (len < *cap) {
+        return array;
+    }
+    size_t next = *cap == 0 ? 16 : *cap * 2;
+    void *copy = maps_alloc(loader, next * size);
+    if (len > 0) {
+        memcpy(copy, array, len * size);
+    }
+    *cap = next;
+    return copy;
+}
+
+static struct table *table_find(struct map *map, struct core_span name) {
+    for (size_t i = 0; i < map->tables_len; i++) {
+        if (core_span_is(name, map->tables[i].name)) {
+            return &map->tables[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- how -------------------------------------------------------------------------------------------------------------- */
+
+/* The word after `what`, or a mistake. */
+static bool need_word(struct reading *reading, struct core_span *rest, const char *what, struct core_span *word) {
+    *word = maps_word(rest);
+    if (word->len == 0) {
+        maps_mistake(&reading->file, word->ptr, "a word belongs behind \"%s\"", what);
+        return false;
+    }
+    return true;
+}
+
+/* Remember the table's name: it may stand below. */
+static bool how_via(struct reading *reading, struct core_span *rest, struct row_target *target) {
+    struct core_span name;
+    if (!need_word(reading, rest, "via", &name)) {
+        return false;
+    }
+    target->via_name = core_span_of(maps_text(reading->file.loader, name));
+    return true;
+}
+
+static bool target_set(struct reading *reading, struct map_row *row, struct core_span name) {
+    if (row->targets_len == ROW_TARGETS_MAX) {
+        maps_mistake(&reading->file, name.ptr, "a row has at most %d targets", ROW_TARGETS_MAX);
+        return false;
+    }
+    const struct schema_field *schema = schema_find(reading->file.loader->maps, name);
+    if (schema == NULL) {
+        maps_mistake(&reading->file, name.ptr,
+                     "\"%.*s\" is not in schema.tsv (names below zeek. snort. suricata. tapline. are free)",
+                     (int)name.len, name.ptr);
+        return false;
+    }
+    row->targets[row->targets_len++] =
+        (struct row_target){.name = core_span_of(maps_text(reading->file.loader, name)), .schema = schema};
+    return true;
+}
+
+static bool how_also(struct reading *reading, struct core_span *rest, struct map_row *row) {
+    struct core_span name;
+    return need_word(reading, rest, "also", &name) && target_set(reading, row, name);
+}
+
+static bool how_unless(struct reading *reading, struct core_span *rest, struct map_row *row) {
+    struct core_span field;
+    struct core_span sign;
+    struct core_span text;
+    if (!need_word(reading, rest, "unless", &field) || !need_word(reading, rest, "unless FIELD", &sign) ||
+        !need_word(reading, rest, "unless FIELD =", &text)) {
+        return false;
+    }
+    row->unless_not = core_span_is(sign, "!=");
+    if (!row->unless_not && !core_span_is(sign, "=")) {
+        maps_mistake(&reading->file, sign.ptr, "= or != belongs here, not \"%.*s\"", (int)sign.len, sign.ptr);
+        return false;
+    }
+    row->unless_field = core_span_of(maps_text(reading->file.loader, field));
+    row->unless_text = core_span_of(maps_text(reading->file.loader, text));
+    return true;
+}
+
+static bool how_split(struct reading *reading, struct core_span *rest, struct map_row *row) {
+    struct core_span word;
+    if (!need_word(reading, rest, "split", &word)) {
+        return false;
+    }
+    if (word.len != 1) {
+        maps_mistake(&reading->file, word.ptr, "split cuts at one character, not at \"%.*s\"", (int)word.len, word.ptr);
+        return false;
+    }
+    row->split = word.ptr[0];
+    return true;
+}
+
+static bool how_unit(struct reading *reading, struct core_span *rest, struct map_row *row) {
+    struct core_span word;
+    if (!need_word(reading, rest, "unit", &word)) {
+        return false;
+    }
+    if (!core_span_is(word, "ns") || row->type.type != TYPE_INTERVAL) {
+        maps_mistake(&reading->file, word.ptr, "the only unit is ns, of an interval");
+        return false;
+    }
+    row->unit_ns = true;
+    return true;
+}
+
+static bool how_unset(struct reading *reading, struct core_span *rest, struct map_row *row) {
+    struct core_span word;
+    if (!need_word(reading, rest, "unset", &word)) {
+        return false;
+    }
+    row->unset = core_span_of(maps_text(reading->file.loader, word));
+    return true;
+}
+
+/* Everything behind the target. */
+static bool row_how(struct reading *reading, struct core_span rest, struct map_row *row) {
+    bool is_good = true;
+    while (is_good) {
+        struct core_span word = maps_word(&rest);
+        if (word.len == 0) {
+            return true;
+        }
+        if (core_span_is(word, "lower")) {
+            row->is_lower = true;
+        } else if (core_span_is(word, "split")) {
+            is_good = how_split(reading, &rest, row);
+        } else if (core_span_is(word, "unset")) {
+            is_good = how_unset(reading, &rest, row);
+        } else if (core_span_is(word, "unit")) {
+            is_good = how_unit(reading, &rest, row);
+        } else if (core_span_is(word, "unless")) {
+            is_good = how_unless(reading, &rest, row);
+        } else if (core_span_is(word, "also")) {
+            is_good = how_also(reading, &rest, row);
+        } else if (core_span_is(word, "via")) {
+            is_good = how_via(reading, &rest, &row->targets[row->targets_len - 1]);
+        } else {
+            static const char *const words[] = {"lower", "split", "unset", "unit", "unless", "also", "via"};
+            char text[64];
+            snprintf(text, sizeof(text), "%.*s", (int)word.len, word.ptr);
+            const char *near = core_conf_nearest(text, words, sizeof(words) / sizeof(words[0]));
+            maps_mistake(&reading->file, word.ptr, "\"%s\" is no word of the map format%s%s%s", text,
+                         near == NULL ? "" : ", did you mean \"", near == NULL ? "" : near, near == NULL ? "" : "\"?");
+            is_good = false;
+        }
+    }
+    return false;
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------------------------------- */
+
+/* Can a source type be a target's? What the target's own value could never be is a mistake now, not a surprise later. */
+static bool types_agree(const struct map_row *row, const struct row_target *target) {
+    enum field_type from = row->type.type;
+    if (target->via_name.len > 0 || from == TYPE_ANY) {
+        return true;
+    }
+    switch (target->schema->type) {
+    case SCHEMA_LONG:
+        return from == TYPE_COUNT || from == TYPE_INT || from == TYPE_PORT || (from == TYPE_INTERVAL && row->unit_ns);
+    case SCHEMA_DOUBLE:
+        return from == TYPE_DOUBLE || from == TYPE_COUNT || from == TYPE_INT || from == TYPE_INTERVAL;
+    case SCHEMA_BOOLEAN:
+        return from == TYPE_BOOL;
+    case SCHEMA_DATE:
+        return from == TYPE_TIME || from == TYPE_SNORTTIME;
+    case SCHEMA_IP:
+        return from == TYPE_ADDR || from == TYPE_STRING;
+    case SCHEMA_KEYWORD:
+        return from != TYPE_BOOL && from != TYPE_INTERVAL && from != TYPE_TIME;
+    case SCHEMA_OBJECT:
+        return false;
+    case SCHEMA_OWN:
+    default:
+        return true;
+    }
+}
+
+static struct map_row *row_new(struct reading *reading) {
+    struct map *map = reading->map;
+    map->rows = grown(reading->file.loader, map->rows, map->rows_len, &reading->rows_cap, sizeof(struct map_row));
+    struct map_row *row = &map->rows[map->rows_len];
+    memset(row, 0, sizeof(*row));
+    const char *slash = strrchr(reading->file.path, '/');
+    snprintf(row->place, sizeof(row->place), "%.50s:%zu", slash == NULL ? reading->file.path : slash + 1,
+             reading->file.line_number);
+    return row;
+}
+
+static bool row_field(struct reading *reading, struct map_row *row, struct core_span from, struct core_span type,
+                      struct core_span rest) {
+    bool is_known;
+    row->kind = ROW_FIELD;
+    row->from = core_span_of(maps_text(reading->file.loader, from));
+    row->type = declared_parse(type, &is_known);
+    if (!is_known) {
+        maps_mistake(&reading->file, type.ptr, "\"%.*s\" is no type", (int)type.len, type.ptr);
+        return false;
+    }
+    struct core_span to = maps_word(&rest);
+    if (to.len == 0) {
+        maps_mistake(&reading->file, to.ptr, "the document's field belongs here");
+        return false;
+    }
+    if (!target_set(reading, row, to) || !row_how(reading, rest, row)) {
+        return false;
+    }
+    for (size_t i = 0; i < row->targets_len; i++) {
+        if (!types_agree(row, &row->targets[i])) {
+            maps_mistake(&reading->file, type.ptr, "%s cannot be written to %s, which schema.tsv has as another type",
+                         field_type_name(row->type.type), row->targets[i].name.ptr);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool row_const(struct reading *reading, struct map_row *row, struct core_span rest) {
+    row->kind = ROW_CONST;
+    struct core_span to = maps_word(&rest);
+    struct core_span text = maps_trim(rest);
+    if (to.len == 0 || text.len == 0) {
+        maps_mistake(&reading->file, to.ptr, "a const row is: - const FIELD VALUE");
+        return false;
+    }
+    row->constant = core_span_of(maps_text(reading->file.loader, text));
+    if (!target_set(reading, row, to)) {
+        return false;
+    }
+    enum schema_type type = row->targets[0].schema->type;
+    bool is_number = type == SCHEMA_LONG || type == SCHEMA_DOUBLE;
+    if (is_number && !core_json_is_number(row->constant)) {
+        maps_mistake(&reading->file, text.ptr, "%s is a number", row->targets[0].name.ptr);
+        return false;
+    }
+    if (type == SCHEMA_BOOLEAN && !core_span_is(row->constant, "true") && !core_span_is(row->constant, "false")) {
+        maps_mistake(&reading->file, text.ptr, "%s is true or false", row->targets[0].name.ptr);
+        return false;
+    }
+    return true;
+}
+
+/* "function(a, b)": everything up to the closing parenthesis. */
+static bool derive_args(struct reading *reading, struct map_row *row, struct core_span inside) {
+    while (maps_trim(inside).len > 0) {
+        const char *comma = core_span_chr(inside, ',');
+        size_t len = comma == NULL ? inside.len : (size_t)(comma - inside.ptr);
+        struct core_span arg = maps_trim((struct core_span){inside.ptr, len});
+        size_t skip = comma == NULL ? len : len + 1;
+        if (row->args_len == ROW_ARGS_MAX) {
+            maps_mistake(&reading->file, arg.ptr, "a function has at most %d arguments", ROW_ARGS_MAX);
+            return false;
+        }
+        row->args[row->args_len++] = core_span_of(maps_text(reading->file.loader, arg));
+        inside = (struct core_span){inside.ptr + skip, inside.len - skip};
+    }
+    int len = (int)row->args_len;
+    if (len < row->derive->args_min || len > row->derive->args_max) {
+        maps_mistake(&reading->file, inside.ptr, "%s%s does not take %d arguments", row->derive->name, row->derive->args,
+                     len);
+        return false;
+    }
+    return true;
+}
+
+static bool row_derive(struct reading *reading, struct map_row *row, struct core_span rest) {
+    row->kind = ROW_DERIVE;
+    struct core_span to = maps_word(&rest);
+    struct core_span call = maps_trim(rest);
+    const char *open = core_span_chr(call, '(');
+    if (to.len == 0 || open == NULL || call.ptr[call.len - 1] != ')') {
+        maps_mistake(&reading->file, call.ptr, "a derive row is: - derive FIELD function(arguments)");
+        return false;
+    }
+    struct core_span name = maps_trim((struct core_span){call.ptr, (size_t)(open - call.ptr)});
+    row->derive = derive_find(name);
+    if (row->derive == NULL) {
+        maps_mistake(&reading->file, name.ptr, "there is no function \"%.*s\"", (int)name.len, name.ptr);
+        return false;
+    }
+    struct core_span inside = {open + 1, (size_t)(call.ptr + call.len - 1 - (open + 1))};
+    /* A function with several targets may hang below an object that is no field itself. */
+    if (schema_find(reading->file.loader->maps, to) == NULL && row->derive->subs[0] != NULL) {
+        row->targets[row->targets_len++] =
+            (struct row_target){.name = core_span_of(maps_text(reading->file.loader, to)), .schema = NULL};
+    } else if (!target_set(reading, row, to)) {
+        return false;
+    }
+    return derive_args(reading, row, inside);
+}
+
+static bool row_keep(struct reading *reading, struct map_row *row, struct core_span rest) {
+    row->kind = ROW_KEEP;
+    struct core_span to = maps_word(&rest);
+    if (to.len < 3 || to.ptr[to.len - 1] != '*' || to.ptr[to.len - 2] != '.') {
+        maps_mistake(&reading->file, to.ptr, "a keep row is: * keep PREFIX.*");
+        return false;
+    }
+    row->constant = core_span_of(maps_text(reading->file.loader, (struct core_span){to.ptr, to.len - 2}));
+    return true;
+}
+
+static void line_row(struct reading *reading, struct core_span code) {
+    struct core_span rest = code;
+    struct core_span from = maps_word(&rest);
+    struct core_span type = maps_word(&rest);
+    struct map_row *row = row_new(reading);
+    bool is_good;
+    if (core_span_is(from, "-") && core_span_is(type, "const")) {
+        is_good = row_const(reading, row, rest);
+    } else if (core_span_is(from, "-") && core_span_is(type, "derive")) {
+        is_good = row_derive(reading, row, rest);
+    } else if (core_span_is(from, "*") && core_span_is(type, "keep")) {
+        is_good = row_keep(reading, row, rest);
+    } else if (type.len == 0) {
+        maps_mistake(&reading->file, type.ptr, "a row is: from, type, to, how; or log, include, alias, table");
+        is_good = false;
+    } else {
+        is_good = row_field(reading, row, from, type, rest);
+    }
+    reading->map->rows_len += is_good;
+}
+
+/* ---- the other lines ---------------------------------------------------------------------------------------------------------- */
+
+static void line_alias(struct reading *reading, struct core_span rest) {
+    struct core_span names = maps_word(&rest);
+    struct core_span to = maps_word(&rest);
+    if (to.len == 0) {
+        maps_mistake(&reading->file, to.ptr, "an alias line is: alias NAME[,NAME] FIELD");
+        return;
+    }
+    struct map *map = reading->map;
+    const char *text = maps_text(reading->file.loader, to);
+    while (names.len > 0) {
+        const char *comma = core_span_chr(names, ',');
+        size_t len = comma == NULL ? names.len : (size_t)(comma - names.ptr);
+        map->aliases = grown(reading->file.loader, map->aliases, map->aliases_len, &reading->aliases_cap,
+                             sizeof(struct map_alias));
+        map->aliases[map->aliases_len++] = (struct map_alias){
+            .from = core_span_of(maps_text(reading->file.loader, (struct core_span){names.ptr, len})),
+            .to = core_span_of(text),
+        };
+        size_t skip = comma == NULL ? len : len + 1;
+        names = (struct core_span){names.ptr + skip, names.len - skip};
+    }
+}
+
+static void line_table(struct reading *reading, struct core_span rest) {
+    struct map *map = reading->map;
+    struct core_span name = maps_word(&rest);
+    if (name.len == 0 || table_find(map, name) != NULL) {
+        maps_mistake(&reading->file, name.ptr, "a table needs a name that no other has");
+        return;
+    }
+    map->tables = grown(reading->file.loader, map->tables, map->tables_len, &reading->tables_cap, sizeof(struct table));
+    reading->table = &map->tables[map->tables_len++];
+    memset(reading->table, 0, sizeof(*reading->table));
+    reading->table->name = maps_text(reading->file.loader, name);
+    reading->entries_cap = 0;
+}
+
+static void line_entry(struct reading *reading, struct core_span code) {
+    struct core_span rest = code;
+    struct core_span key = maps_word(&rest);
+    struct core_span text = maps_trim(rest);
+    if (text.len == 0) {
+        maps_mistake(&reading->file, key.ptr, "a table's line is: KEY VALUE");
+        return;
+    }
+    struct table *table = reading->table;
+    table->entries =
+        grown(reading->file.loader, table->entries, table->len, &reading->entries_cap, sizeof(struct table_entry));
+    table->entries[table->len++] = (struct table_entry){
+        .key = core_span_of(maps_text(reading->file.loader, key)),
+        .text = core_span_of(maps_text(reading->file.loader, text)),
+    };
+}
+
+static void line_include(struct reading *reading, struct core_span rest) {
+    struct core_span name = maps_word(&rest);
+    if (reading->includes_len == sizeof(reading->includes) / sizeof(reading->includes[0])) {
+        maps_mistake(&reading->file, name.ptr, "a map includes at most 8 others");
+        return;
+    }
+    const struct map *map = map_load(reading->file.loader, maps_text(reading->file.loader, name), &reading->file, name.ptr,
+                                     reading->depth + 1);
+    if (map != NULL) {
+        reading->includes[reading->includes_len++] = map;
+    }
+}
+
+static void map_line(struct reading *reading) {
+    struct core_span code = maps_line_code(reading->file.line);
+    if (maps_trim(code).len == 0) {
+        return;
+    }
+    bool is_indented = code.ptr[0] == ' ' || code.ptr[0] == '\t';
+    if (is_indented && reading->table != NULL) {
+        line_entry(reading, code);
+        return;
+    }
+    reading->table = NULL;
+    struct core_span rest = code;
+    struct core_span word = maps_word(&rest);
+    if (core_span_is(word, "log")) {
+        struct core_span name = maps_word(&rest);
+        if (!core_span_is(name, reading->map->name)) {
+            maps_mistake(&reading->file, name.ptr, "this file is the map \"%s\", and says it is \"%.*s\"",
+                         reading->map->name, (int)name.len, name.ptr);
+        }
+    } else if (core_span_is(word, "include")) {
+        line_include(reading, rest);
+    } else if (core_span_is(word, "alias")) {
+        line_alias(reading, rest);
+    } else if (core_span_is(word, "table")) {
+        line_table(reading, rest);
+    } else {
+        line_row(reading, code);
+    }
+}
+
+/* ---- the whole file -------------------------------------------------------------------------------------------------------------- */
+
+/* The names that `via` left behind become tables. */
+static void tables_resolve(struct reading *reading) {
+    for (size_t i = 0; i < reading->map->rows_len; i++) {
+        struct map_row *row = &reading->map->rows[i];
+        for (size_t t = 0; t < row->targets_len; t++) {
+            struct row_target *target = &row->targets[t];
+            if (target->via_name.len == 0) {
+                continue;
+            }
+            target->via = table_find(reading->map, target->via_name);
+            if (target->via == NULL) {
+                maps_mistake(&reading->file, NULL, "%s: there is no table \"%s\" in this file", row->place,
+                             target->via_name.ptr);
+            }
+        }
+    }
+}
+
+/* Does the map have a row that stands for the included one: the same target from the same field? */
+static bool row_is_overridden(const struct map *map, size_t own_len, const struct map_row *included) {
+    for (size_t i = 0; i < own_len; i++) {
+        const struct map_row *row = &map->rows[i];
+        if (included->kind == ROW_KEEP) {
+            if (row->kind == ROW_KEEP) {
+                return true;
+            }
+            continue;
+        }
+        if (row->kind == ROW_KEEP || !core_span_eq(row->targets[0].name, included->targets[0].name)) {
+            continue;
+        }
+        bool is_same_field = row->kind == ROW_FIELD && included->kind == ROW_FIELD && core_span_eq(row->from, included->from);
+        bool is_list = included->targets[0].schema != NULL && included->targets[0].schema->is_list;
+        bool is_made = row->kind != ROW_FIELD && included->kind != ROW_FIELD && !is_list;
+        if (is_same_field || is_made) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void includes_append(struct reading *reading) {
+    struct map *map = reading->map;
+    struct maps_loader *loader = reading->file.loader;
+    size_t own_len = map->rows_len;
+    for (size_t i = 0; i < reading->includes_len; i++) {
+        const struct map *other = reading->includes[i];
+        for (size_t r = 0; r < other->rows_len; r++) {
+            if (row_is_overridden(map, own_len, &other->rows[r])) {
+                continue;
+            }
+            map->rows = grown(loader, map->rows, map->rows_len, &reading->rows_cap, sizeof(struct map_row));
+            map->rows[map->rows_len++] = other->rows[r];
+        }
+        for (size_t a = 0; a < other->aliases_len; a++) {
+            map->aliases = grown(loader, map->aliases, map->aliases_len, &reading->aliases_cap, sizeof(struct map_alias));
+            map->aliases[map->aliases_len++] = other->aliases[a];
+        }
+    }
+}
+
+const struct map *map_load(struct maps_loader *loader, const char *name, struct maps_file *by, const char *at,
+                           unsigned depth) {
+    struct normalize_maps *maps = loader->maps;
+    for (size_t i = 0; i < maps->maps_len; i++) {
+        if (strcmp(maps->maps[i]->name, name) == 0) {
+            return maps->maps[i];
+        }
+    }
+    if (depth > MAPS_INCLUDE_DEPTH_MAX || maps->maps_len == MAPS_FILES_MAX || strchr(name, '/') != NULL) {
+        maps_mistake(by, at, "\"%s\": maps include each other at most %d deep, and their names have no /", name,
+                     MAPS_INCLUDE_DEPTH_MAX);
+        return NULL;
+    }
+    char path[256];
+    snprintf(path, sizeof(path), "maps/%.200s.map", name);
+    struct reading reading = {.depth = depth};
+    if (!maps_file_open(loader, &reading.file, path)) {
+        maps_mistake(by, at, "the map \"%s\" cannot be read", name);
+        return NULL;
+    }
+    reading.map = maps_alloc(loader, sizeof(*reading.map));
+    reading.map->name = maps_text(loader, core_span_of(name));
+    while (maps_file_line(&reading.file)) {
+        map_line(&reading);
+    }
+    tables_resolve(&reading);
+    includes_append(&reading);
+    maps->maps[maps->maps_len++] = reading.map;
+    return reading.map;
+}

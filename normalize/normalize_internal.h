@@ -1,0 +1,529 @@
+/* normalize/normalize_internal.h: what the files of this folder share.
+ *
+ * Text of a map  -> struct map (maps.c: rows, tables; read-only, one per file)
+ * map x columns  -> struct plan (plan.c: per stream and log; which ops each column runs, where each leaf stands)
+ * line           -> columns (decode_*.c: one struct value per column of the plan)
+ * columns        -> leaves (apply.c runs the ops, derive*.c the functions)
+ * leaves         -> document (emit.c: one pass in the order of the nested output)
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_NORMALIZE_INTERNAL_H
+#define TAPLINE_NORMALIZE_INTERNAL_H
+
+#include "core/core.h"
+#include "core/json.h"
+#include "normalize/normalize.h"
+
+#define COLUMNS_MAX 2048 /* distinct fields of one record; more is a dead letter */
+#define LEAVES_MAX 4096
+#define PLANS_MAX 64     /* logs in one stream whose plans are kept at the same time */
+#define SCRATCH_BYTES (64 * CORE_MIB)
+#define SCRATCH_KEEP_BYTES CORE_MIB
+
+/* ---- values ---------------------------------------------------------------------------------------------------------- */
+
+enum value_kind {
+    VALUE_NONE = 0, /* absent */
+    VALUE_PLAIN,    /* a string that needs no escaping in JSON */
+    VALUE_TEXT,     /* a string of any bytes */
+    VALUE_RAW,      /* JSON text to be copied: a number, true, an object */
+    VALUE_LIST,     /* items[len] */
+    VALUE_CHAIN     /* a list leaf under construction: chain */
+};
+
+/* 16 bytes. Owns nothing: points into the line, the scratch, or the plan. */
+struct value {
+    union {
+        const char *ptr;
+        struct value *items;
+        struct chain *chain;
+    };
+    uint32_t len; /* bytes of ptr, or number of items */
+    uint8_t kind;
+    uint8_t is_number; /* VALUE_RAW: JSON number (as opposed to true, null, an object) */
+};
+
+struct chain_node {
+    struct value value;
+    struct chain_node *next;
+};
+
+struct chain {
+    struct chain_node *first;
+    struct chain_node **last;
+};
+
+static inline struct value value_none(void) {
+    return (struct value){.ptr = NULL, .len = 0, .kind = VALUE_NONE};
+}
+
+static inline struct value value_of(enum value_kind kind, const char *ptr, size_t len) {
+    return (struct value){.ptr = ptr, .len = (uint32_t)len, .kind = (uint8_t)kind};
+}
+
+static inline struct value value_number(const char *ptr, size_t len) {
+    return (struct value){.ptr = ptr, .len = (uint32_t)len, .kind = VALUE_RAW, .is_number = 1};
+}
+
+static inline bool value_is_string(struct value v) {
+    return v.kind == VALUE_PLAIN || v.kind == VALUE_TEXT;
+}
+
+/* The bytes of a scalar, as text. */
+static inline struct core_span value_span(struct value v) {
+    return (struct core_span){v.ptr, v.len};
+}
+
+static inline bool value_is_scalar(struct value v) {
+    return v.kind == VALUE_PLAIN || v.kind == VALUE_TEXT || v.kind == VALUE_RAW;
+}
+
+/* ---- types ------------------------------------------------------------------------------------------------------------- */
+
+/* A source field's type, in Zeek's words. TYPE_ANY: only JSON's own kind is known. */
+enum field_type {
+    TYPE_ANY,
+    TYPE_BOOL,
+    TYPE_COUNT,
+    TYPE_INT,
+    TYPE_DOUBLE,
+    TYPE_TIME,
+    TYPE_INTERVAL,
+    TYPE_STRING,
+    TYPE_ENUM,
+    TYPE_ADDR,
+    TYPE_SUBNET,
+    TYPE_PORT,
+    TYPE_SNORTTIME,
+    TYPE__MAX
+};
+
+struct declared {
+    enum field_type type;
+    bool is_list;
+};
+
+/* "set[string]", "vector[addr]", "table[count]", "count" … Unknown words are strings (func, pattern, file …). */
+struct declared declared_parse(struct core_span text, bool *is_known);
+const char *field_type_name(enum field_type type);
+
+/* A document field's type, as schema.tsv has it. SCHEMA_OWN: below zeek., snort. …: whatever the source says. */
+enum schema_type {
+    SCHEMA_OWN,
+    SCHEMA_KEYWORD,
+    SCHEMA_LONG,
+    SCHEMA_DOUBLE,
+    SCHEMA_BOOLEAN,
+    SCHEMA_DATE,
+    SCHEMA_IP,
+    SCHEMA_OBJECT
+};
+
+struct schema_field {
+    char *name;
+    enum schema_type type;
+    bool is_list;
+};
+
+/* NULL: not in the schema. Names below an open prefix (zeek. snort. suricata. tapline.) are SCHEMA_OWN. */
+const struct schema_field *schema_find(const struct normalize_maps *maps, struct core_span name);
+
+/* ---- maps: what the files say --------------------------------------------------------------------------------------------- */
+
+struct table_entry {
+    struct core_span key;  /* "*" is any other */
+    struct core_span text; /* as it stands in the file */
+};
+
+struct table {
+    char *name;
+    struct table_entry *entries;
+    size_t len;
+};
+
+struct row_target {
+    struct core_span name; /* document field */
+    const struct schema_field *schema;
+    struct core_span via_name; /* empty: the value itself */
+    const struct table *via;
+};
+
+#define ROW_TARGETS_MAX 6
+#define ROW_ARGS_MAX 8
+
+enum row_kind { ROW_FIELD, ROW_CONST, ROW_DERIVE, ROW_KEEP };
+
+struct derive_row;
+
+struct map_row {
+    enum row_kind kind;
+    struct core_span from; /* source field; empty for const and derive */
+    struct declared type;
+    struct row_target targets[ROW_TARGETS_MAX];
+    size_t targets_len;
+    bool is_lower;
+    bool unit_ns;
+    char split; /* 0: no */
+    struct core_span unset;
+    struct core_span unless_field; /* empty: no condition */
+    struct core_span unless_text;
+    bool unless_not; /* unless F != V */
+    struct core_span constant; /* ROW_CONST: the value's text; ROW_KEEP: the prefix without ".*" */
+    const struct derive_row *derive;
+    struct core_span args[ROW_ARGS_MAX];
+    size_t args_len;
+    char place[64]; /* "zeek.conn.map:12" */
+};
+
+struct map_alias {
+    struct core_span from;
+    struct core_span to;
+};
+
+struct map {
+    char *name;
+    struct map_row *rows;
+    size_t rows_len;
+    struct map_alias *aliases;
+    size_t aliases_len;
+    struct table *tables;
+    size_t tables_len;
+};
+
+struct log_row {
+    struct core_span product; /* zeek, snort, suricata */
+    struct core_span log;     /* glob, NUL-terminated */
+    const struct map *map;
+    struct core_span dataset; /* may hold one % */
+};
+
+struct interned {
+    char *text;
+    struct interned *next;
+};
+
+struct normalize_maps {
+    struct core_arena arena; /* every text of the files, NUL-terminated */
+    struct map **maps;
+    size_t maps_len;
+    struct schema_field *schema; /* sorted by name */
+    size_t schema_len;
+    struct log_row *logs;
+    size_t logs_len;
+    uint16_t community_id_seed;
+};
+
+/* ---- plans ------------------------------------------------------------------------------------------------------------------ */
+
+enum op_code {
+    OP_COPY,     /* typed value to a leaf */
+    OP_TABLE,    /* the table's value for it to a leaf */
+};
+
+enum op_flag {
+    OP_LOWER = 1,
+    OP_UNIT_NS = 2,
+    OP_IP = 4,    /* only if the text is an IP address */
+    OP_LIST = 8,  /* the leaf collects distinct values */
+    OP_SPLIT = 16,
+    OP_COND = 32,    /* unless */
+    OP_KEYWORD = 64, /* a number becomes a string */
+    OP_KEEP = 128    /* only if no conditional row took the field of this record */
+};
+
+struct table_value {
+    struct core_span key;
+    struct value value;
+};
+
+/* Ops run in the order of the map's rows, because the first row that has a value wins. */
+struct op {
+    uint8_t code;
+    uint8_t type;  /* enum field_type of the scalar or of the elements */
+    uint8_t flags;
+    char split;
+    uint16_t column;
+    uint16_t leaf;
+    uint16_t cond_column;
+    bool cond_not;
+    uint8_t ip_slot; /* 1 source.ip, 2 destination.ip, 0 neither: the parsed address is kept for the community id */
+    struct core_span cond_text;
+    struct core_span unset;
+    const struct table_value *table;
+    uint16_t table_len;
+    const struct map_row *row;
+};
+
+struct column {
+    struct core_span name; /* owned by the plan */
+    struct declared declared;
+};
+
+/* One field of the document. open is the text that leads to it from the root, `"zeek":{"connection":{"state":`;
+ * open_at[d] is where the part below the d-th object begins. */
+struct leaf {
+    struct core_span name; /* dotted */
+    const char *open;
+    uint16_t open_len;
+    uint16_t *open_at;
+    uint8_t depth;         /* number of objects around it */
+    uint8_t common;        /* objects shared with the leaf before it */
+    bool is_list;
+    bool is_constant;      /* its value stands in plan->values for good */
+    bool is_forced;        /* the input's `fields`: nothing else may write it */
+};
+
+struct plan_const {
+    uint16_t leaf;
+    struct value value;
+    const struct map_row *row;
+};
+
+struct derive_call {
+    const struct derive_row *fn;
+    const struct map_row *row;
+    uint16_t args[ROW_ARGS_MAX]; /* column, or COLUMN_NONE if no record has it */
+    uint16_t leaf;               /* main target */
+    uint16_t subs_at;            /* further targets, plan->subs[subs_at …], in the order of fn->subs */
+};
+
+#define COLUMN_NONE UINT16_MAX
+#define LEAF_NONE UINT16_MAX
+
+/* Leaves that code needs to know by name. */
+enum known_leaf {
+    KNOWN_TIMESTAMP,
+    KNOWN_SOURCE_IP,
+    KNOWN_DESTINATION_IP,
+    KNOWN_SOURCE_PORT,
+    KNOWN_DESTINATION_PORT,
+    KNOWN_TRANSPORT,
+    KNOWN_COMMUNITY_ID,
+    KNOWN_SESSION_ID,
+    KNOWN_LOG_PATH,
+    KNOWN_LOG_OFFSET,
+    KNOWN_ORIGINAL,
+    KNOWN__MAX
+};
+
+/* Columns whose presence tells what a JSON record is. */
+enum known_column {
+    COLUMN_PATH,
+    COLUMN_STREAM,
+    COLUMN_TS,
+    COLUMN_TIMESTAMP,
+    COLUMN_EVENT_TYPE,
+    COLUMN_RULE,
+    COLUMN_SID,
+    COLUMN_PKT_NUM,
+    COLUMN_KNOWN__MAX
+};
+
+struct plan {
+    const struct normalize_maps *maps;
+    const struct map *map;
+    const struct core_stream *stream;
+    struct core_span product;
+    struct core_span log;      /* the log's own name */
+    const char *dataset;       /* NUL-terminated, interned in the worker's process-wide table */
+    struct core_arena arena;   /* everything below */
+    struct column *columns;
+    uint16_t columns_len;
+    uint16_t *index;           /* open addressing over column names; COLUMN_NONE is empty */
+    uint32_t index_cap;        /* power of two */
+    struct op *ops;
+    uint16_t ops_len;
+    struct leaf *leaves;       /* in the order of the output */
+    uint16_t leaves_len;
+    struct value *values;      /* one per leaf; constants stay */
+    uint64_t *present;         /* one bit per leaf */
+    uint64_t *present_always;
+    uint16_t present_words;
+    struct plan_const *consts; /* constants of leaves that something else may fill too: run last */
+    uint16_t consts_len;
+    struct derive_call *derives;
+    uint16_t derives_len;
+    uint16_t *subs;
+    bool may_grow;             /* a JSON log's: its columns are found as records come */
+    uint16_t known[KNOWN__MAX];
+    uint16_t known_columns[COLUMN_KNOWN__MAX];
+};
+
+/* Compile. columns are copied. Errors: CORE_LIMIT (too many columns or leaves). Owns: plan_free(). */
+struct plan_request {
+    const struct normalize_maps *maps;
+    struct normalize_worker *worker; /* keeps the dataset's name */
+    const struct core_stream *stream;
+    struct core_span product;
+    struct core_span log;
+    const struct column *columns;
+    size_t columns_len;
+    bool may_grow;
+};
+CORE_CHECKED enum core_err plan_make(struct plan **out, const struct plan_request *request, struct core_fail *fail);
+void plan_free(struct plan *plan); /* takes NULL */
+uint16_t plan_column(const struct plan *plan, struct core_span name);
+
+/* ---- one record ---------------------------------------------------------------------------------------------------------------- */
+
+struct ip_addr {
+    uint8_t bytes[16];
+    uint8_t len; /* 4, 16; 0: none */
+};
+/* Dotted quad or RFC 4291 text, nothing else. */
+bool ip_parse(struct core_span text, struct ip_addr *out);
+
+struct normalize_worker {
+    const struct normalize_maps *maps;
+    struct core_counters *counters;
+    struct core_arena scratch;       /* dies with the record */
+    struct value *columns;           /* COLUMNS_MAX + 1; the last one is always absent */
+    struct json_decode *json;
+    struct community_id *community;
+    const struct normalize_explain *explain;
+    struct interned *datasets;       /* outlive plans and maps: batches under way point to them */
+    uint64_t id_differs;
+    struct ip_addr ip[3];            /* [1] source.ip, [2] destination.ip, [0] the last other one */
+    const char *ip_text[3];          /* the text each was parsed from: the same pointer is the same address */
+    uint32_t *taken;                 /* per column: the record in which a conditional row took it */
+    uint32_t record;                 /* number of the current record, never 0 */
+    char reason[512];                /* why the current record is a dead letter; "" : it is none */
+};
+
+/* Say why the current record cannot be read. Always false. */
+bool record_refuse(struct normalize_worker *worker, const char *fmt, ...) CORE_PRINTF(2, 3);
+
+/* Text to value by type; the same for every format. is_string: JSON had it in quotes (or the format has no other).
+ * Returns false with worker->reason set. */
+bool value_convert(struct normalize_worker *worker, const struct op *op, struct core_span name, struct value in,
+                   struct value *out);
+/* Exact decimal text ("1795229910.536622", "4.0068309", "9.5e-7", "-315619200.0") to nanoseconds, rounded half-even at
+ * the sixth digit of the second. */
+bool decimal_to_ns(struct core_span text, int64_t *ns);
+/* A time as any sensor writes it: epoch seconds, integer milliseconds, ISO 8601. */
+bool time_to_ns(struct core_span text, bool is_number, int64_t *ns);
+/* "4.006831" of ns. Shape: at most 24 bytes; returns the length. */
+size_t interval_text(int64_t ns, char out[24]);
+struct value value_iso(struct normalize_worker *worker, int64_t ns);
+struct value value_u64(struct normalize_worker *worker, uint64_t v);
+struct value value_copy(struct normalize_worker *worker, struct core_span text); /* VALUE_TEXT in the scratch */
+void *scratch_alloc(struct normalize_worker *worker, size_t len); /* NULL when full: the record is refused */
+/* A list's span of items in the scratch; items may be filled afterwards. */
+struct value *scratch_items(struct normalize_worker *worker, size_t len);
+
+/* Run a filled record: columns -> leaves -> document appended to batch as an event, or a dead letter. */
+bool plan_apply(struct normalize_worker *worker, struct plan *plan);
+bool leaf_is_set(const struct plan *plan, uint16_t leaf);
+/* Write a leaf if it is not there yet (a list leaf: add each distinct value). */
+bool leaf_put(struct normalize_worker *worker, struct plan *plan, uint16_t leaf, struct value value);
+struct value leaf_value(const struct plan *plan, uint16_t leaf);
+
+/* Write the document of the leaves that are set. */
+void plan_emit(const struct plan *plan, struct core_buf *buf);
+void value_emit(struct core_buf *buf, struct value value);
+
+/* ---- derive functions ------------------------------------------------------------------------------------------------------------ */
+
+#define DERIVE_SUBS_MAX 12
+
+struct derive_context {
+    struct normalize_worker *worker;
+    struct plan *plan;
+    const struct derive_call *call;
+};
+
+struct derive_row {
+    const char *name;
+    const char *args;   /* for the reference: "(orig, resp)" */
+    int args_min;
+    int args_max;
+    bool is_always; /* runs even if the record has none of its arguments */
+    unsigned takes; /* bit i: argument i is used up by it, so that `keep` does not repeat it */
+    const char *subs[DERIVE_SUBS_MAX]; /* further targets: ".path" is below the main target, "tls.version" absolute */
+    const char *help;
+    /* Returns false only when the record is refused. */
+    bool (*run)(const struct derive_context *ctx);
+};
+extern const struct derive_row derive_table[];
+extern const size_t derive_table_len;
+const struct derive_row *derive_find(struct core_span name);
+
+/* Helpers for derive*.c. */
+struct value derive_arg(const struct derive_context *ctx, size_t i);      /* the column's value, or none */
+struct core_span derive_word(const struct derive_context *ctx, size_t i); /* the argument's own text */
+bool derive_put(const struct derive_context *ctx, struct value value);     /* to the main target */
+bool derive_put_sub(const struct derive_context *ctx, size_t sub, struct value value);
+
+/* derive_*.c */
+bool derive_community_id(const struct derive_context *ctx);
+bool derive_dns_answers(const struct derive_context *ctx);
+bool derive_dns_ips(const struct derive_context *ctx);
+bool derive_dns_flags(const struct derive_context *ctx);
+bool derive_host_name(const struct derive_context *ctx);
+bool derive_url(const struct derive_context *ctx);
+bool derive_tls_version(const struct derive_context *ctx);
+bool derive_dn(const struct derive_context *ctx);
+bool derive_snort_time(const struct derive_context *ctx);
+bool derive_hostport_ip(const struct derive_context *ctx);
+bool derive_hostport_port(const struct derive_context *ctx);
+bool derive_rule_part(const struct derive_context *ctx);
+
+struct community_id *community_id_new(void);
+void community_id_free(struct community_id *id);
+
+/* ---- decoders ----------------------------------------------------------------------------------------------------------------------- */
+
+/* What a stream's lines have been so far. Owned by stream->decode. */
+struct stream_state {
+    const struct normalize_maps *maps;
+    const struct core_stream *stream;
+    char name[256];            /* the log's name as the file name has it: up to its first dot */
+    struct tsv_header *tsv;    /* the Zeek header in force; NULL: none was seen */
+    struct plan *plans[PLANS_MAX]; /* [0] is the last used */
+    size_t plans_len;
+    uint64_t plan_serial;      /* counts changes of plans[0]: a decoder that saw the same number has the same plan */
+};
+
+/* Which plan, and what it must have. columns NULL: whatever it has (a JSON log's plan grows). */
+struct plan_want {
+    struct core_span product;
+    struct core_span log;
+    const struct column *columns;
+    size_t columns_len;
+};
+/* The stream's plan for this, made if there is none; it comes to the front. NULL with worker->reason. */
+struct plan *stream_plan(struct normalize_worker *worker, struct stream_state *state, const struct plan_want *want);
+/* Replace plans[0], a JSON log's, by one with these columns too. NULL with worker->reason; then plans[0] stays. */
+struct plan *stream_plan_grow(struct normalize_worker *worker, struct stream_state *state, const struct column *more,
+                              size_t more_len);
+struct stream_state *stream_state_new(const struct normalize_maps *maps, const struct core_stream *stream);
+void stream_state_free(struct stream_state *state); /* takes NULL */
+/* Other maps: the plans go, the header in force stays. */
+void stream_state_remap(struct stream_state *state, const struct normalize_maps *maps);
+
+/* A `#` line. False: it is none of Zeek's. */
+bool tsv_context(struct stream_state *state, struct core_span line);
+bool tsv_is_active(const struct stream_state *state);
+bool tsv_was_seen(const struct stream_state *state); /* a #fields line, closed or not */
+int64_t tsv_open_ns(const struct stream_state *state); /* #open as UTC; 0: not known */
+void tsv_free(struct tsv_header *header);
+
+/* Each decoder: true, with *plan and worker->columns filled; or false with worker->reason. */
+bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan);
+bool json_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan);
+bool fast_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan);
+bool fast_is_it(struct core_span line);
+struct json_decode *json_decode_new(struct normalize_worker *worker);
+void json_decode_free(struct json_decode *json); /* takes NULL */
+
+/* A Snort JSON alert whose msg is not escaped (Snort never escapes it), written again so that it is JSON. False: it is
+ * not that. Owns: *out lies in the scratch. */
+bool json_repair_snort(struct normalize_worker *worker, struct core_span line, struct core_span *out);
+
+/* Undo Zeek's TSV escapes (\xNN, \\) so that the text is what Zeek's JSON writer would have written: if the bytes are no
+ * UTF-8, each byte from 0x80 on is the text \xNN; so are control bytes JSON has no short escape for.
+ * Shape: out needs 4 * text.len bytes; returns the length. */
+size_t zeek_unescape(struct core_span text, char *out);
+/* Two hexadecimal digits at p. */
+bool hex_pair(const char *p, unsigned *byte);
+
+#endif

@@ -1,0 +1,253 @@
+/* normalize/worker.c: one thread's work: each record line of a batch becomes an event, or a dead letter that says why.
+ * Nothing here fails: bad data is not an error. Documents are written straight into the batch's arena.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/deadletter.h"
+#include "normalize/normalize_internal.h"
+
+#include <stdlib.h>
+
+/* Left in the arena for dead letters, so that one can always be written: raw bytes are bounded by the segment (escaped at
+ * most sixfold) and each has some 600 bytes around them. */
+#define DEAD_RESERVE_BYTES (12 * CORE_MIB)
+_Static_assert(CORE_SEGMENT_BYTES * 6 + CORE_BATCH_LINES_MAX * 1024 < DEAD_RESERVE_BYTES, "dead letters fit");
+
+const struct core_opt normalize_opts[] = {
+    {.key = "maps",
+     .type = CORE_OPT_STRING,
+     .offset = offsetof(struct normalize_conf, maps),
+     .help = "Directory with logs.table, schema.tsv and maps/; default: the installed one."},
+    {.key = "community_id_seed",
+     .type = CORE_OPT_UINT,
+     .offset = offsetof(struct normalize_conf, community_id_seed),
+     .def = "0",
+     .min = "0",
+     .max = "65535",
+     .needs_restart = true,
+     .help = "Seed of Community ID v1; must be the same at every sensor whose flows are to be joined."},
+    {.key = "workers",
+     .type = CORE_OPT_UINT,
+     .offset = offsetof(struct normalize_conf, workers),
+     .def = "1",
+     .min = "1",
+     .max = "64",
+     .needs_restart = true,
+     .help = "Threads that map records; a file's records stay with one of them, so their order holds."},
+};
+const size_t normalize_opts_len = sizeof(normalize_opts) / sizeof(normalize_opts[0]);
+
+struct normalize_worker *normalize_worker_new(const struct normalize_maps *maps, struct core_counters *counters) {
+    MUST(maps != NULL);
+    MUST(counters != NULL);
+    struct normalize_worker *worker = calloc(1, sizeof(*worker));
+    struct core_fail fail = {0};
+    MUST(worker != NULL);
+    worker->maps = maps;
+    worker->counters = counters;
+    MUST(core_arena_init(&worker->scratch, SCRATCH_BYTES, &fail) == CORE_OK);
+    worker->columns = calloc(COLUMNS_MAX + 1, sizeof(*worker->columns));
+    worker->taken = calloc(COLUMNS_MAX + 1, sizeof(*worker->taken));
+    MUST(worker->columns != NULL);
+    MUST(worker->taken != NULL);
+    worker->json = json_decode_new(worker);
+    worker->community = community_id_new();
+    return worker;
+}
+
+void normalize_worker_remap(struct normalize_worker *worker, const struct normalize_maps *maps) {
+    worker->maps = maps;
+}
+
+void normalize_worker_free(struct normalize_worker *worker) {
+    if (worker == NULL) {
+        return;
+    }
+    while (worker->datasets != NULL) {
+        struct interned *next = worker->datasets->next;
+        free(worker->datasets->text);
+        free(worker->datasets);
+        worker->datasets = next;
+    }
+    json_decode_free(worker->json);
+    community_id_free(worker->community);
+    core_arena_destroy(&worker->scratch);
+    free(worker->columns);
+    free(worker->taken);
+    free(worker);
+}
+
+/* ---- one record -------------------------------------------------------------------------------------------------------- */
+
+static bool is_allowed(const struct core_stream *stream, enum core_origin_type type) {
+    enum core_origin_type only = stream->origin == NULL ? CORE_ORIGIN_AUTO : stream->origin->type;
+    return only == CORE_ORIGIN_AUTO || only == type;
+}
+
+/* Which format is it? A TSV header in force decides, unless the line has other columns and looks like JSON: a sensor
+ * that was switched to JSON goes on in the same file. */
+static bool record_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span text,
+                          struct plan **plan) {
+    bool is_object = text.ptr[0] == '{';
+    if (tsv_is_active(state) && is_allowed(state->stream, CORE_ORIGIN_ZEEK)) {
+        if (tsv_decode(worker, state, text, plan)) {
+            return true;
+        }
+        if (!is_object) {
+            return false;
+        }
+        worker->reason[0] = '\0';
+    }
+    if (is_object) {
+        return json_decode(worker, state, text, plan);
+    }
+    if (is_allowed(state->stream, CORE_ORIGIN_SNORT) && fast_is_it(text)) {
+        return fast_decode(worker, state, text, plan);
+    }
+    return record_refuse(worker, "%s", tsv_was_seen(state)
+                                           ? "no #fields header is in force here, and it is no JSON object"
+                                           : "neither Zeek TSV (no #fields header before it), nor a JSON object, nor a "
+                                             "Snort alert");
+}
+
+/* A record without a time of its own gets the log's: when it was opened, else the file's time, else now. */
+static bool time_fill(struct normalize_worker *worker, const struct stream_state *state, struct plan *plan) {
+    uint16_t leaf = plan->known[KNOWN_TIMESTAMP];
+    if (leaf_is_set(plan, leaf)) {
+        return true;
+    }
+    int64_t ns = tsv_open_ns(state);
+    ns = ns != 0 ? ns : state->stream->mtime_ns;
+    ns = ns != 0 ? ns : core_now_ns();
+    return leaf_put(worker, plan, leaf, value_iso(worker, ns));
+}
+
+static bool document_finish(struct normalize_worker *worker, const struct stream_state *state, struct plan *plan,
+                            const struct core_line *line) {
+    const struct core_origin *origin = state->stream->origin;
+    if (origin != NULL && origin->keep_original &&
+        !leaf_put(worker, plan, plan->known[KNOWN_ORIGINAL], value_of(VALUE_TEXT, line->text.ptr, line->text.len))) {
+        return false;
+    }
+    return time_fill(worker, state, plan) &&
+           leaf_put(worker, plan, plan->known[KNOWN_LOG_OFFSET], value_u64(worker, line->start));
+}
+
+/* The document and its key, at the end of the arena. */
+static bool document_write(struct normalize_worker *worker, struct core_batch *batch, struct plan *plan,
+                           struct core_event *event) {
+    struct core_arena *arena = &batch->arena;
+    size_t left = arena->cap - arena->used;
+    size_t room = left < DEAD_RESERVE_BYTES ? 0 : left - DEAD_RESERVE_BYTES;
+    room = room < CORE_DOC_BYTES_MAX ? room : CORE_DOC_BYTES_MAX;
+    char *start = arena->base + arena->used;
+    struct core_buf buf = {.start = start, .pos = start, .end = start + room};
+    plan_emit(plan, &buf);
+    event->doc = core_buf_written(&buf);
+    struct value key = leaf_value(plan, plan->known[KNOWN_COMMUNITY_ID]);
+    key = value_is_scalar(key) ? key : leaf_value(plan, plan->known[KNOWN_SESSION_ID]);
+    event->key = (struct core_span){buf.pos, 0};
+    if (value_is_scalar(key)) {
+        core_buf_put(&buf, key.ptr, key.len);
+        event->key.len = key.len;
+    }
+    if (buf.is_full) {
+        return record_refuse(worker, "its document would be longer than %zu MiB", CORE_DOC_BYTES_MAX / CORE_MIB);
+    }
+    arena->used += core_buf_written(&buf).len;
+    return true;
+}
+
+static void dead_write(struct normalize_worker *worker, struct core_batch *batch, const struct core_line *line,
+                       struct core_event *event) {
+    struct core_arena *arena = &batch->arena;
+    char *start = arena->base + arena->used;
+    struct core_buf buf = {.start = start, .pos = start, .end = arena->base + arena->cap};
+    struct core_dead dead = {.reason = worker->reason,
+                             .raw = line->text,
+                             .line_number = line->number,
+                             .start = line->start,
+                             .end = line->end};
+    core_dead_write(&buf, batch->stream, &dead, core_now_ns());
+    MUST(!buf.is_full); /* DEAD_RESERVE_BYTES */
+    event->doc = core_buf_written(&buf);
+    event->key = (struct core_span){buf.pos, 0};
+    event->dataset = "tapline.deadletter";
+    event->is_dead = true;
+    arena->used += event->doc.len;
+}
+
+static bool record_run(struct normalize_worker *worker, struct core_batch *batch, const struct core_line *line,
+                       struct core_event *event) {
+    struct stream_state *state = batch->stream->decode;
+    struct plan *plan = NULL;
+    if ((line->flags & CORE_LINE_CUT) != 0) {
+        return record_refuse(worker, "the line has %llu bytes, more than the maximum of %zu",
+                             (unsigned long long)(line->end - line->start), (size_t)CORE_LINE_BYTES_MAX);
+    }
+    MUST(line->text.len > 0);
+    if (!record_decode(worker, state, line->text, &plan) || !plan_apply(worker, plan) ||
+        !document_finish(worker, state, plan, line) || worker->reason[0] != '\0') {
+        return false;
+    }
+    event->dataset = plan->dataset;
+    return document_write(worker, batch, plan, event);
+}
+
+/* ---- one batch ------------------------------------------------------------------------------------------------------------ */
+
+/* The stream's state; made anew when the maps changed, with the header seen last. */
+static struct stream_state *state_get(struct normalize_worker *worker, struct core_batch *batch) {
+    struct stream_state *state = batch->stream->decode;
+    if (state != NULL && state->maps != worker->maps) {
+        stream_state_remap(state, worker->maps);
+    }
+    if (state == NULL) {
+        state = stream_state_new(worker->maps, batch->stream);
+        batch->stream->decode = state;
+    }
+    return state;
+}
+
+static void line_run(struct normalize_worker *worker, struct core_batch *batch, const struct core_line *line) {
+    struct stream_state *state = batch->stream->decode;
+    if ((line->flags & CORE_LINE_CONTEXT) != 0) {
+        (void)tsv_context(state, line->text);
+        return;
+    }
+    struct core_event *event = &batch->events[batch->events_len++];
+    *event = (struct core_event){.start = line->start, .end = line->end};
+    worker->reason[0] = '\0';
+    worker->scratch.used = 0;
+    if (!record_run(worker, batch, line, event)) {
+        MUST(worker->reason[0] != '\0');
+        dead_write(worker, batch, line, event);
+    }
+}
+
+void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) {
+    MUST(batch->magic == CORE_BATCH_MAGIC);
+    MUST(batch->stream != NULL);
+    uint64_t dead = 0;
+    worker->id_differs = 0;
+    (void)state_get(worker, batch);
+    batch->events_len = 0;
+    for (uint32_t i = 0; i < batch->lines_len; i++) {
+        line_run(worker, batch, &batch->lines[i]);
+    }
+    for (uint32_t i = 0; i < batch->events_len; i++) {
+        dead += batch->events[i].is_dead;
+    }
+    core_count(worker->counters, CORE_COUNT_NORMALIZE_EVENTS, batch->events_len - dead);
+    core_count(worker->counters, CORE_COUNT_NORMALIZE_DEAD, dead);
+    core_count(worker->counters, CORE_COUNT_NORMALIZE_COMMUNITY_ID_DIFFERS, worker->id_differs);
+    core_arena_reset(&worker->scratch, SCRATCH_KEEP_BYTES);
+    if (batch->is_last) {
+        stream_state_free(batch->stream->decode);
+        batch->stream->decode = NULL;
+    }
+}
+
+void normalize_explain(struct normalize_worker *worker, struct core_batch *batch, const struct normalize_explain *explain) {
+    worker->explain = explain;
+    normalize_batch(worker, batch);
+    worker->explain = NULL;
+}

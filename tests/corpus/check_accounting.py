@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Over every file of the corpus: no crash; each record line is a document or a dead letter, exactly once, in order; every
+document is valid and has what every document has; every dead letter says something that is true of its line."""
+import base64
+import ipaddress
+import json
+import os
+import re
+import tempfile
+import zlib
+
+import compare
+import sensors
+
+LINE_BYTES_MAX = 1 << 20
+DEAD_RAW_BYTES_MAX = 64 << 10
+
+KINDS = {"event", "alert", "metric"}
+CATEGORIES = {"authentication", "email", "file", "host", "intrusion_detection", "network", "web"}
+TYPES = {"allowed", "connection", "denied", "end", "info", "protocol", "start"}
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+
+
+def check(tapline, data):
+    problems = []
+    records = dead = files = 0
+    for folder in ("zeek", "snort/fast", "ours/zeek", "ours/snort3/fast", "ours/snort3/fast-year", "ours/snort3/json",
+                   "ours/snort3/json-all"):
+        for place, _, names in sorted(os.walk(os.path.join(data, folder))):
+            for name in sorted(names):
+                facts = Facts(os.path.join(place, name))
+                wrong, count = check_file(tapline, facts)
+                problems += ["%s: %s" % (os.path.relpath(facts.path, data), line) for line in wrong[:5]]
+                files, records, dead = files + 1, records + len(facts.records), dead + count
+    print("    %d files, %d records, %d dead letters" % (files, records, dead))
+    if files < 500 or records < 40000:
+        problems.append("only %d files with %d records were found" % (files, records))
+    return problems
+
+
+# ---- what a file holds, found out without the program --------------------------------------------------------------------
+
+class Line:
+    """A record line: its text, number, start (with the `#` lines before it), and the header in force."""
+
+    def __init__(self, text, number, start, header):
+        self.text, self.number, self.start, self.header = text, number, start, header
+
+
+class Facts:
+    def __init__(self, path):
+        self.path = path
+        self.damaged = False
+        self.records = []
+        header = {"sep": b"\t", "fields": None}
+        position = start = 0
+        for number, raw in enumerate(self.read().split(b"\n"), 1):
+            position += len(raw) + 1
+            text = raw.lstrip(b"\0").removesuffix(b"\r")
+            if text.startswith(b"#"):
+                header = header_after(header, text)
+            elif text:
+                self.records.append(Line(text, number, start, header))
+                start = position
+
+    def read(self):
+        with open(self.path, "rb") as file:
+            data = file.read()
+        if not data.startswith(b"\x1f\x8b"):
+            return data
+        out = b""
+        while data:
+            stream = zlib.decompressobj(31)
+            try:
+                out += stream.decompress(data) + stream.flush()
+            except zlib.error:
+                stream = None
+            if stream is None or not stream.eof:
+                self.damaged = True
+                return out
+            data = stream.unused_data
+        return out
+
+
+def header_after(header, text):
+    """#fields and #separator; a new #separator begins a new header."""
+    if text.startswith(b"#separator"):
+        words = text.split(b" ", 1)
+        sep = re.sub(rb"\\x([0-9a-fA-F]{2})", lambda m: bytes([int(m[1], 16)]), words[1]) if len(words) > 1 else b""
+        return {"sep": sep or b"\t", "fields": None}
+    words = text.split(header["sep"])
+    if words[0] == b"#fields":
+        return dict(header, fields=len(words) - 1)
+    return header
+
+
+# ---- one file --------------------------------------------------------------------------------------------------------------
+
+def check_file(tapline, facts):
+    with tempfile.TemporaryDirectory() as scratch:
+        run = compare.Run(tapline, [facts.path], dead_letter=os.path.join(scratch, "dead"))
+    if run.code != (111 if facts.damaged else 0):
+        return ["exit code %d: %s" % (run.code, run.err.strip()[-600:])], 0
+    problems = []
+    if facts.damaged and os.path.basename(facts.path) not in run.err:
+        problems.append("damaged, and stderr does not name it: " + run.err.strip())
+    documents = read_lines(run.out, "document", problems)
+    letters = read_lines(run.dead, "dead letter", problems)
+    if problems:
+        return problems, 0
+    for doc in documents:
+        problems += document_problems(doc, facts.path)
+    problems += accounts(facts, [doc["log"]["offset"] for doc in documents], letters)
+    by_number = {line.number: line for line in facts.records}
+    for letter in letters:
+        line = by_number.get(letter.get("log", {}).get("file", {}).get("line"))
+        if line is None:
+            problems.append("a dead letter of no record line: %s" % letter)
+        else:
+            problems += letter_problems(letter, line)
+    return problems, len(letters)
+
+
+def read_lines(data, what, problems):
+    out = []
+    if data and not data.endswith(b"\n"):
+        problems.append("the last %s does not end" % what)
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        try:
+            out.append(compare.load(line))
+        except ValueError as error:
+            problems.append("%s %d is no UTF-8 JSON: %s" % (what, number, error))
+    return out
+
+
+def accounts(facts, offsets, letters):
+    """Records in = documents + dead letters, by where each begins."""
+    problems = []
+    dead = [letter["log"]["offset"] for letter in letters]
+    starts = [line.start for line in facts.records]
+    # In a damaged .gz the line that the damage cuts may or may not be given.
+    if facts.damaged and len(offsets) + len(dead) == len(starts) - 1:
+        starts.pop()
+    if offsets != sorted(set(offsets)) or dead != sorted(set(dead)):
+        problems.append("documents or dead letters are out of order or doubled")
+    if sorted(offsets + dead) != starts:
+        lost = sorted(set(starts) - set(offsets) - set(dead))[:3]
+        more = sorted((set(offsets) | set(dead)) - set(starts))[:3]
+        problems.append("%d records, %d documents and %d dead letters; lost at %s, not in the file at %s"
+                        % (len(starts), len(offsets), len(dead), lost, more))
+    return problems
+
+
+# ---- documents -------------------------------------------------------------------------------------------------------------
+
+def document_problems(doc, path):
+    event, problems = doc.get("event", {}), []
+    if not STAMP.match(str(doc.get("@timestamp"))):
+        problems.append("@timestamp %s" % doc.get("@timestamp"))
+    if event.get("kind") not in KINDS:
+        problems.append("event.kind %s" % event.get("kind"))
+    for name, allowed in (("category", CATEGORIES), ("type", TYPES)):
+        values = event.get(name)
+        if not isinstance(values, list) or not values or not set(values) <= allowed or len(values) != len(set(values)):
+            problems.append("event.%s %s" % (name, values))
+    if not str(event.get("dataset")).startswith(str(event.get("module")) + "."):
+        problems.append("event.dataset %s, event.module %s" % (event.get("dataset"), event.get("module")))
+    if doc.get("ecs", {}).get("version") is None or doc.get("log", {}).get("file", {}).get("path") != path:
+        problems.append("ecs.version or log.file.path: %s" % doc.get("log"))
+    for name, values in doc.get("related", {}).items():
+        if not isinstance(values, list) or not values or len(values) != len(set(values)):
+            problems.append("related.%s %s" % (name, values))
+    for ip in [doc.get(side, {}).get("ip") for side in ("source", "destination", "client", "server")] + doc.get(
+            "related", {}).get("ip", []) + doc.get("dns", {}).get("resolved_ip", []):
+        if ip is not None and not is_ip(ip):
+            problems.append("%s is no IP address" % ip)
+    return ["offset %s: %s" % (doc.get("log", {}).get("offset"), problem) for problem in problems]
+
+
+def is_ip(text):
+    try:
+        ipaddress.ip_address(text)
+        return True
+    except ValueError:
+        return False
+
+
+# ---- dead letters ----------------------------------------------------------------------------------------------------------
+
+def letter_problems(letter, line):
+    problems = []
+    ours = letter.get("tapline", {})
+    if "original_base64" in ours:
+        raw = base64.b64decode(ours["original_base64"])
+    else:
+        raw = letter["event"]["original"].encode("utf-8", "surrogateescape")
+    if raw != line.text[:len(raw)] or (raw != line.text and len(line.text) <= DEAD_RAW_BYTES_MAX):
+        problems.append("its raw bytes are not the line's: %r" % raw[:100])
+    if letter["event"].get("kind") != "pipeline_error" or letter["event"].get("dataset") != "tapline.deadletter":
+        problems.append("event of a dead letter: %s" % letter["event"])
+    reason = letter["error"]["message"]
+    for pattern, is_true in REASONS:
+        match = re.search(pattern, reason, re.S)
+        if match:
+            if not is_true(line, match):
+                problems.append("its reason is not true: %s" % reason)
+            break
+    else:
+        problems.append("a reason that this test does not know how to check: %s" % reason)
+    return ["line %d: %s: %r" % (line.number, problem, line.text[:150]) for problem in problems]
+
+
+def json_value(line):
+    """What Python makes of the line; None where it refuses."""
+    try:
+        return json.loads(line.text.decode("utf-8", "surrogateescape"), parse_constant=compare.refuse)
+    except ValueError:
+        return None
+
+
+def no_header(line, _match):
+    return line.header["fields"] is None and not isinstance(json_value(line), dict)
+
+
+def no_sensor(line, match):
+    text = line.text.decode("utf-8", "surrogateescape")
+    return no_header(line, match) and not sensors.FAST.match(text)
+
+
+def other_columns(line, match):
+    came, header = int(match[1]), int(match[2])
+    return came != header and header == line.header["fields"] and came == len(line.text.split(line.header["sep"]))
+
+
+def no_json(line, _match):
+    return line.text.startswith(b"{") and json_value(line) is None
+
+
+def no_number(text):
+    return not re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", text)
+
+
+def out_of_range(text, low, high):
+    return not re.fullmatch(r"[+-]?\d+", text) or not low <= int(text) <= high
+
+
+NOT_OF_TYPE = {
+    "bool": lambda text: text not in ("T", "F", "true", "false", "1", "0"),
+    "count": lambda text: out_of_range(text, 0, 2 ** 64 - 1),
+    "int": lambda text: out_of_range(text, -2 ** 63, 2 ** 63 - 1),
+    "port": lambda text: out_of_range(re.sub(r"/\w+$", "", text), 0, 65535),
+    "double": no_number,
+    "interval": no_number,
+    "time": lambda text: no_number(text) and not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)", text),
+}
+
+
+def not_of_type(line, match):
+    """field NAME: "TEXT" is no TYPE. The text must stand in the line, and not be of the type."""
+    name, text, kind = match[1], match[2], match[3]
+    if kind not in NOT_OF_TYPE:
+        return False
+    if name.encode() not in line.text and line.header["fields"] is None:
+        return False
+    bare = text.removesuffix("…")
+    stands = bare.encode() in line.text or bare.encode("unicode_escape") in line.text
+    return stands and NOT_OF_TYPE[kind](text)
+
+
+def too_long(line, match):
+    return int(match[1]) == len(line.text) > LINE_BYTES_MAX
+
+
+def no_fast_alert(line, _match):
+    return not sensors.FAST.match(line.text.decode("utf-8", "surrogateescape"))
+
+
+REASONS = (
+    (r"^neither Zeek TSV", no_sensor),
+    (r"^no #fields header", no_header),
+    (r"^(\d+) columns, and the header above has (\d+)", other_columns),
+    (r"^no JSON", no_json),
+    (r"^field (\S+): \"(.*)\" is no (\w+)", not_of_type),
+    (r"^the line has (\d+) bytes, more than", too_long),
+    (r"^a fast alert ", no_fast_alert),
+)

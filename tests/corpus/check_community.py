@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Community IDs: against the specification's own tables (through records made with those tuples), and against Zeek's."""
+import json
+import os
+import tempfile
+
+import community_id as reference
+import compare
+import sensors
+
+NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp", 132: "sctp"}
+
+
+def check(tapline, data):
+    problems = []
+    for name, seed in (("deflt", 0), ("seed1", 1)):
+        with open(os.path.join(data, "community-id", "baseline__baseline_%s.json" % name), encoding="utf-8") as file:
+            problems += tables(tapline, json.load(file), seed)
+    for log in ("conn", "notice"):
+        problems += zeek_own(tapline, os.path.join(data, "ours", "zeek", "tsv", log + ".log"))
+    return problems
+
+
+def tables(tapline, rows, seed):
+    """The table's ports of ICMP are type and its answer's type (or the code): just what Zeek writes as its ports.
+    RSVP (46) has no ports and no name in a conn log; the rest must agree, at least 20 of the 23."""
+    rows = [row for row in rows if row["proto"] in NAMES]
+    lines = b"".join(json.dumps({
+        "_path": "conn", "ts": 1.0, "uid": "C%d" % i, "id.orig_h": row["saddr"], "id.orig_p": row["sport"],
+        "id.resp_h": row["daddr"], "id.resp_p": row["dport"], "proto": NAMES[row["proto"]]}).encode() + b"\n"
+        for i, row in enumerate(rows))
+    with tempfile.TemporaryDirectory() as scratch:
+        path = os.path.join(scratch, "conn.log")
+        with open(path, "wb") as file:
+            file.write(lines)
+        run = compare.Run(tapline, ["--community-id-seed", str(seed), path])
+    documents = compare.load_lines(run.out)
+    if run.code != 0 or len(documents) != len(rows) or len(rows) < 20:
+        return ["seed %d: exit code %d, %d of %d documents: %s" % (seed, run.code, len(documents), len(rows), run.err.strip())]
+    return ["seed %d: %s: %s, not %s" % (seed, row, doc["network"].get("community_id"), row["communityid"])
+            for row, doc in zip(rows, documents) if doc["network"].get("community_id") != row["communityid"]]
+
+
+def zeek_own(tapline, path):
+    """The sensor's id is kept; without its column, ours is the same. Zeek also has ids of transports it does not know."""
+    log = os.path.basename(path)
+    with open(path, "rb") as file:
+        data = file.read()
+    own = [record.get("community_id") for record in sensors.zeek_tsv(data)]
+    unknown = [record.get("proto") == "unknown_transport" for record in sensors.zeek_tsv(data)]
+    kept = ids(tapline, log, data)
+    computed = ids(tapline, log, without_column(data, b"community_id"))
+    problems = []
+    if kept != own:
+        problems.append("%s: the sensor's own ids are not kept" % log)
+    if len(computed) != len(own) or sum(value is not None for value in own) < 50:
+        problems.append("%s: %d records, %d documents" % (log, len(own), len(computed)))
+    problems += ["%s: record %d: computed %s, Zeek says %s" % (log, i, a, b)
+                 for i, (a, b, no_name) in enumerate(zip(computed, own, unknown), 1) if a != (None if no_name else b)]
+    return problems[:10]
+
+
+def ids(tapline, log, data):
+    with tempfile.TemporaryDirectory() as scratch:
+        path = os.path.join(scratch, log)
+        with open(path, "wb") as file:
+            file.write(data)
+        documents = compare.load_lines(compare.Run(tapline, [path]).out)
+    return [doc.get("network", {}).get("community_id") for doc in documents]
+
+
+def without_column(data, name):
+    lines = data.split(b"\n")
+    fields = next(line for line in lines if line.startswith(b"#fields")).split(b"\t")[1:]
+    at = fields.index(name)
+    out = []
+    for line in lines:
+        cells = line.split(b"\t")
+        if line.startswith((b"#fields", b"#types")):
+            del cells[at + 1]
+        elif line and not line.startswith(b"#"):
+            del cells[at]
+        out.append(b"\t".join(cells))
+    return b"\n".join(out)
+
+
+def self_check(rows, seed):
+    """The reference itself, against the specification's table (used by tests/oracle)."""
+    return [row for row in rows if reference.community_id(
+        row["saddr"], row["daddr"], row["proto"], row["sport"], row["dport"], (row["sport"], row["dport"]), seed)
+        != row["communityid"]]

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Corpus tests: what `tapline normalize` makes of thousands of real records, checked by facts that do not come from it.
+
+  run.py TAPLINE [CHECK…]
+
+  oracle      every document of our own capture is what ../oracle derives without the program
+  accounting  over every file: no crash, records in = documents + dead letters, every dead letter's reason is true
+  same        one log as TSV, JSON, ISO and millisecond times, rotated, with extra fields: the same documents
+  community   Community IDs against the specification's tables and against what Zeek computed
+  snort       alert_fast, alert_json and its full form tell the same of each alert; none is lost
+
+Data: $TAPLINE_DATA, else ../shared/data beside the repository. Exit 77: there is none (1 if CI=true).
+"""
+import importlib
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
+sys.path.insert(0, os.path.join(ROOT, "tests", "oracle"))
+
+CHECKS = ("oracle", "accounting", "same", "community", "snort")
+
+
+def data_folder():
+    given = os.environ.get("TAPLINE_DATA")
+    folder = given or os.path.normpath(os.path.join(ROOT, "..", "shared", "data"))
+    if os.path.isdir(os.path.join(folder, "ours", "zeek")):
+        return folder
+    message = "corpus: no data at %s (set TAPLINE_DATA)" % folder
+    if os.environ.get("CI") == "true" or given:
+        sys.exit("FAILED: " + message)
+    print("SKIPPED, NOTHING WAS TESTED: " + message)
+    sys.exit(77)
+
+
+def main():
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    data = data_folder()
+    tapline = os.path.abspath(sys.argv[1])
+    failed = 0
+    for name in sys.argv[2:] or CHECKS:
+        if name not in CHECKS:
+            sys.exit("no check %s; there are: %s" % (name, ", ".join(CHECKS)))
+        problems = importlib.import_module("check_" + name).check(tapline, data)
+        failed += bool(problems)
+        print("%s corpus %s" % ("FAIL" if problems else "ok  ", name))
+        for line in problems:
+            print("    " + line)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

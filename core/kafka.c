@@ -1,0 +1,486 @@
+/* core/kafka.c: the one wrapper of librdkafka.
+ *
+ * Design: no callback of ours runs in a thread of librdkafka's except the partitioner and the log. Everything else
+ * (delivery reports, errors, answers to requests) is an event in one queue, which the owner's thread empties in
+ * core_kafka_poll(); librdkafka writes to an eventfd when that queue stops being empty, so the owner can sleep in poll(2)
+ * on this and on its own doorbell together.
+ *
+ * Payloads are sent by reference (neither F_COPY nor F_FREE): they must stay as they are until their report, which is
+ * what a batch's life is. The report carries the record's ticket, a number, so nothing is allocated by us per record.
+ *
+ * The partitioner is librdkafka's own murmur2, called through ours for one reason: it is told the topic's number of
+ * partitions, which is otherwise only to be had by asking a broker and waiting.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/kafka.h"
+#include "core/conf.h"
+
+#include <errno.h>
+#include <librdkafka/rdkafka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define KAFKA_MAGIC 0x6b61666bu
+#define KAFKA_ERROR_BYTES 512
+#define MAKE_TIMEOUT_MS 10000
+
+struct core_kafka_topic {
+    struct core_kafka_topic *next;
+    rd_kafka_topic_t *handle;
+    void *owner;
+    _Atomic int partitions; /* written by the partitioner, in any thread */
+    char name[];
+};
+
+struct core_kafka {
+    uint32_t magic;
+    rd_kafka_t *handle;
+    rd_kafka_queue_t *queue;
+    int fd;
+    struct core_kafka_topic *topics;
+    const struct core_kafka_calls *calls;
+    void *ctx;
+};
+
+/* ---- properties ------------------------------------------------------------------------------------------------------ */
+
+/* The nearest property librdkafka has, by its own list. */
+static void nearest_property(const char *key, char *out, size_t out_len) {
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    size_t len = 0;
+    const char **dump = rd_kafka_conf_dump(conf, &len); /* key, value, key, value, … */
+    const char **keys = calloc(len / 2 + 1, sizeof *keys);
+    MUST(keys != NULL);
+    for (size_t i = 0; i < len / 2; i++) {
+        keys[i] = dump[2 * i];
+    }
+    const char *nearest = core_conf_nearest(key, keys, len / 2);
+    snprintf(out, out_len, "%s", nearest == NULL ? "" : nearest);
+    free(keys);
+    rd_kafka_conf_dump_free(dump, len);
+    rd_kafka_conf_destroy(conf);
+}
+
+static enum core_err conf_set(rd_kafka_conf_t *conf, const struct core_kafka_pair *pair, struct core_fail *fail) {
+    char text[KAFKA_ERROR_BYTES] = "";
+    switch (rd_kafka_conf_set(conf, pair->key, pair->value, text, sizeof text)) {
+    case RD_KAFKA_CONF_OK:
+        return CORE_OK;
+    case RD_KAFKA_CONF_UNKNOWN: {
+        char nearest[128];
+        nearest_property(pair->key, nearest, sizeof nearest);
+        return core_fail_set(fail, CORE_BAD, pair->key, "librdkafka has no property \"%s\"%s%s%s", pair->key,
+                             nearest[0] == '\0' ? "" : ", did you mean \"", nearest, nearest[0] == '\0' ? "" : "\"?");
+    }
+    default:
+        return core_fail_set(fail, CORE_BAD, pair->key, "librdkafka refuses %s: %s", pair->key, text);
+    }
+}
+
+enum core_err core_kafka_pair_check(const struct core_kafka_pair *pair, struct core_fail *fail) {
+    MUST(pair->key != NULL);
+    MUST(pair->value != NULL);
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    enum core_err err = conf_set(conf, pair, fail);
+    rd_kafka_conf_destroy(conf);
+    return err;
+}
+
+/* librdkafka's syslog levels. It heals most of what it complains of by itself, so its "error" is our warning. */
+static void log_take(const rd_kafka_t *handle, int level, const char *fac, const char *text) {
+    (void)handle;
+    static const enum core_level levels[] = {CORE_LEVEL_ERROR, CORE_LEVEL_ERROR, CORE_LEVEL_ERROR, CORE_LEVEL_WARN,
+                                             CORE_LEVEL_WARN,  CORE_LEVEL_INFO,  CORE_LEVEL_INFO,  CORE_LEVEL_DEBUG};
+    char what[64];
+    snprintf(what, sizeof what, "librdkafka: %s", fac);
+    core_log(levels[level < 0 || level > 7 ? 7 : level], "kafka", what, "text=\"%s\"", text);
+}
+
+static enum core_err conf_make(rd_kafka_conf_t **out, const struct core_kafka_pair *pairs, size_t len,
+                               struct core_fail *fail) {
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    enum core_err err = CORE_OK;
+    for (size_t i = 0; i < len && err == CORE_OK; i++) {
+        err = conf_set(conf, &pairs[i], fail);
+    }
+    if (err != CORE_OK) {
+        rd_kafka_conf_destroy(conf);
+        return err;
+    }
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_CREATETOPICS_RESULT);
+    rd_kafka_conf_set_log_cb(conf, log_take);
+    *out = conf;
+    return CORE_OK;
+}
+
+/* Consumes conf. */
+static enum core_err handle_new(rd_kafka_t **out, rd_kafka_conf_t *conf, struct core_fail *fail) {
+    char text[KAFKA_ERROR_BYTES] = "";
+    *out = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    if (*out == NULL) {
+        enum core_err err = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE ? CORE_IO : CORE_BAD;
+        rd_kafka_conf_destroy(conf); /* rd_kafka_new() took it only if it succeeded */
+        return core_fail_set(fail, err, "librdkafka", "librdkafka refuses to make a producer: %s", text);
+    }
+    return CORE_OK;
+}
+
+enum core_err core_kafka_pairs_check(const struct core_kafka_pair *pairs, size_t len, struct core_fail *fail) {
+    rd_kafka_conf_t *conf = NULL;
+    enum core_err err = CORE_OK;
+    struct core_kafka_pair *offline = calloc(len + 1, sizeof *offline);
+    MUST(offline != NULL);
+    size_t kept = 0;
+    for (size_t i = 0; i < len; i++) { /* nobody to connect to: nothing outside the process is touched */
+        if (strcmp(pairs[i].key, "bootstrap.servers") != 0 && strcmp(pairs[i].key, "metadata.broker.list") != 0 &&
+            strncmp(pairs[i].key, "test.mock.", strlen("test.mock.")) != 0) {
+            offline[kept++] = pairs[i];
+        }
+    }
+    err = conf_make(&conf, offline, kept, fail);
+    free(offline);
+    if (err == CORE_OK) {
+        rd_kafka_conf_set_log_cb(conf, NULL); /* else it complains of having no brokers */
+        rd_kafka_t *handle = NULL;
+        err = handle_new(&handle, conf, fail);
+        if (err == CORE_OK) {
+            rd_kafka_destroy(handle);
+        }
+    }
+    return err;
+}
+
+/* The last thing librdkafka complained of says more than "timed out". */
+static void last_complaint(rd_kafka_t *handle, char *out, size_t out_len) {
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_main(handle);
+    rd_kafka_event_t *event;
+    while ((event = rd_kafka_queue_poll(queue, 0)) != NULL) {
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR &&
+            rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+            snprintf(out, out_len, "; %s", rd_kafka_event_error_string(event));
+        }
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+}
+
+enum core_err core_kafka_reach(const struct core_kafka_pair *pairs, size_t len, int timeout_ms,
+                               struct core_fail *fail) {
+    MUST(timeout_ms > 0);
+    rd_kafka_conf_t *conf = NULL;
+    rd_kafka_t *handle = NULL;
+    enum core_err err = conf_make(&conf, pairs, len, fail);
+    if (err == CORE_OK) {
+        rd_kafka_conf_set_log_cb(conf, NULL); /* the answer says it */
+        err = handle_new(&handle, conf, fail);
+    }
+    if (err != CORE_OK) {
+        return err;
+    }
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t code = rd_kafka_metadata(handle, 0, NULL, &metadata, timeout_ms);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        char complaint[400] = "";
+        last_complaint(handle, complaint, sizeof complaint);
+        const char *servers = "";
+        for (size_t i = 0; i < len; i++) {
+            if (strcmp(pairs[i].key, "bootstrap.servers") == 0 || strcmp(pairs[i].key, "metadata.broker.list") == 0) {
+                servers = pairs[i].value;
+            }
+        }
+        err = core_fail_set(fail, CORE_NET, servers, "no broker answered within %d ms: %s%s", timeout_ms,
+                            rd_kafka_err2str(code), complaint);
+    } else {
+        rd_kafka_metadata_destroy(metadata);
+    }
+    rd_kafka_destroy(handle);
+    return err;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------ */
+
+enum core_err core_kafka_open(struct core_kafka **out, const struct core_kafka_pair *pairs, size_t len,
+                              const struct core_kafka_calls *calls, void *ctx, struct core_fail *fail) {
+    MUST(calls->on_report != NULL && calls->on_made != NULL && calls->on_trouble != NULL);
+    struct core_kafka *kafka = calloc(1, sizeof *kafka);
+    MUST(kafka != NULL);
+    *kafka = (struct core_kafka){.magic = KAFKA_MAGIC, .fd = -1, .calls = calls, .ctx = ctx};
+    rd_kafka_conf_t *conf = NULL;
+    enum core_err err = CORE_OK;
+    kafka->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (kafka->fd < 0) {
+        err = core_fail_errno(fail, "eventfd", "cannot make a producer; raise the limit of open files");
+        goto out;
+    }
+    err = conf_make(&conf, pairs, len, fail);
+    if (err != CORE_OK) {
+        goto out;
+    }
+    err = handle_new(&kafka->handle, conf, fail);
+    if (err != CORE_OK) {
+        goto out;
+    }
+    kafka->queue = rd_kafka_queue_get_main(kafka->handle);
+    static const uint64_t one = 1;
+    rd_kafka_queue_io_event_enable(kafka->queue, kafka->fd, &one, sizeof one);
+    *out = kafka;
+    kafka = NULL;
+out:
+    core_kafka_close(kafka);
+    return err;
+}
+
+int core_kafka_fd(const struct core_kafka *kafka) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    return kafka->fd;
+}
+
+void core_kafka_close(struct core_kafka *kafka) {
+    if (kafka == NULL) {
+        return;
+    }
+    MUST(kafka->magic == KAFKA_MAGIC);
+    if (kafka->queue != NULL) {
+        rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
+    }
+    if (kafka->handle != NULL) {
+        /* What is queued or in flight points into batches that live on: let go of it before the threads end. */
+        rd_kafka_resp_err_t purged = rd_kafka_purge(kafka->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        (void)purged; /* refuses only consumers */
+    }
+    for (struct core_kafka_topic *topic = kafka->topics; topic != NULL; topic = topic->next) {
+        rd_kafka_topic_destroy(topic->handle);
+    }
+    if (kafka->queue != NULL) {
+        rd_kafka_queue_destroy(kafka->queue);
+    }
+    if (kafka->handle != NULL) {
+        rd_kafka_destroy(kafka->handle);
+    }
+    while (kafka->topics != NULL) { /* last: until the threads ended, the partitioner may have written to them */
+        struct core_kafka_topic *topic = kafka->topics;
+        kafka->topics = topic->next;
+        free(topic);
+    }
+    if (kafka->fd >= 0) {
+        MUST(close(kafka->fd) == 0);
+    }
+    kafka->magic = 0;
+    free(kafka);
+}
+
+/* ---- topics ---------------------------------------------------------------------------------------------------------- */
+
+/* Thread: the owner's in core_kafka_send(), or librdkafka's when a topic's metadata arrives. */
+static int32_t partition_of(const rd_kafka_topic_t *handle, const void *key, size_t key_len, int32_t partitions,
+                            void *topic_ptr, void *ticket) {
+    struct core_kafka_topic *topic = topic_ptr;
+    if (atomic_load_explicit(&topic->partitions, memory_order_relaxed) != partitions) {
+        atomic_store_explicit(&topic->partitions, partitions, memory_order_relaxed);
+    }
+    return rd_kafka_msg_partitioner_murmur2(handle, key, key_len, partitions, topic_ptr, ticket);
+}
+
+enum core_err core_kafka_topic_open(struct core_kafka *kafka, struct core_kafka_topic **out, const char *name,
+                                    void *owner, struct core_fail *fail) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    size_t size = strlen(name) + 1;
+    struct core_kafka_topic *topic = calloc(1, sizeof *topic + size);
+    MUST(topic != NULL);
+    memcpy(topic->name, name, size);
+    topic->owner = owner;
+    rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(kafka->handle);
+    rd_kafka_topic_conf_set_partitioner_cb(conf, partition_of);
+    rd_kafka_topic_conf_set_opaque(conf, topic);
+    topic->handle = rd_kafka_topic_new(kafka->handle, name, conf);
+    if (topic->handle == NULL) {
+        const char *text = rd_kafka_err2str(rd_kafka_last_error());
+        free(topic);
+        rd_kafka_topic_conf_destroy(conf);
+        return core_fail_set(fail, CORE_BAD, name, "librdkafka refuses the topic: %s", text);
+    }
+    topic->next = kafka->topics;
+    kafka->topics = topic;
+    *out = topic;
+    return CORE_OK;
+}
+
+void *core_kafka_topic_owner(const struct core_kafka_topic *topic) {
+    MUST(topic != NULL);
+    return topic->owner;
+}
+
+int core_kafka_topic_partitions(const struct core_kafka_topic *topic) {
+    MUST(topic != NULL);
+    return atomic_load_explicit(&topic->partitions, memory_order_relaxed);
+}
+
+void core_kafka_topic_make(struct core_kafka *kafka, struct core_kafka_topic *topic, int partitions, int replication) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    MUST(partitions > 0 && replication >= 0);
+    char text[KAFKA_ERROR_BYTES] = "";
+    rd_kafka_NewTopic_t *wanted =
+        rd_kafka_NewTopic_new(topic->name, partitions, replication == 0 ? -1 : replication, text, sizeof text);
+    if (wanted == NULL) {
+        kafka->calls->on_made(kafka->ctx, topic, CORE_KAFKA_NOT_MADE, text);
+        return;
+    }
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(kafka->handle, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    MUST(rd_kafka_AdminOptions_set_request_timeout(options, MAKE_TIMEOUT_MS, text, sizeof text) == 0);
+    rd_kafka_AdminOptions_set_opaque(options, topic);
+    rd_kafka_CreateTopics(kafka->handle, &wanted, 1, options, kafka->queue);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_NewTopic_destroy(wanted);
+}
+
+static enum core_kafka_made made_of(rd_kafka_resp_err_t code) {
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+    case RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS:
+        return CORE_KAFKA_MADE;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+    case RD_KAFKA_RESP_ERR_INVALID_PARTITIONS:
+    case RD_KAFKA_RESP_ERR_INVALID_REPLICA_ASSIGNMENT:
+    case RD_KAFKA_RESP_ERR_INVALID_CONFIG:
+    case RD_KAFKA_RESP_ERR_INVALID_REQUEST:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
+    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+    case RD_KAFKA_RESP_ERR__INVALID_ARG:
+        return CORE_KAFKA_NOT_MADE;
+    default: /* timeouts, no controller, or too few brokers for the replication factor just now */
+        return CORE_KAFKA_NOT_YET;
+    }
+}
+
+static void take_made(struct core_kafka *kafka, rd_kafka_event_t *event) {
+    struct core_kafka_topic *topic = rd_kafka_event_opaque(event);
+    MUST(topic != NULL);
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    const char *text = rd_kafka_event_error_string(event);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        size_t len = 0;
+        const rd_kafka_topic_result_t **results =
+            rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &len);
+        MUST(len == 1);
+        code = rd_kafka_topic_result_error(results[0]);
+        text = rd_kafka_topic_result_error_string(results[0]);
+    }
+    kafka->calls->on_made(kafka->ctx, topic, made_of(code), text != NULL ? text : rd_kafka_err2str(code));
+}
+
+/* ---- records --------------------------------------------------------------------------------------------------------- */
+
+static enum core_kafka_fate fate_of(rd_kafka_resp_err_t code) {
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        return CORE_KAFKA_ACCEPTED;
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+        return CORE_KAFKA_FULL;
+    case RD_KAFKA_RESP_ERR__FATAL:
+        return CORE_KAFKA_FATAL;
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+        return CORE_KAFKA_TOPIC;
+    case RD_KAFKA_RESP_ERR__BAD_MSG:
+    case RD_KAFKA_RESP_ERR__INVALID_ARG:
+    case RD_KAFKA_RESP_ERR__KEY_SERIALIZATION:
+    case RD_KAFKA_RESP_ERR__VALUE_SERIALIZATION:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+        return CORE_KAFKA_RECORD;
+    default: /* purged, out of sequence, not enough replicas …: passing, or followed by a fatal error */
+        return CORE_KAFKA_AGAIN;
+    }
+}
+
+enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka_topic *topic,
+                                     const struct core_kafka_record *record, int *code) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    MUST(topic->handle != NULL);
+    /* The unions' members are not const, though librdkafka writes to none of them. */
+    const rd_kafka_vu_t parts[] = {
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic->handle},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = record->is_copied ? RD_KAFKA_MSG_F_COPY : 0},
+        {.vtype = RD_KAFKA_VTYPE_VALUE,
+         .u.mem = {.ptr = (void *)(uintptr_t)record->value.ptr, .size = record->value.len}},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {.ptr = (void *)(uintptr_t)record->key.ptr, .size = record->key.len}},
+        {.vtype = RD_KAFKA_VTYPE_HEADER,
+         .u.header = {.name = record->header_name, .val = record->header.ptr, .size = (ssize_t)record->header.len}},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)record->ticket},
+    };
+    rd_kafka_error_t *error = rd_kafka_produceva(kafka->handle, parts, sizeof parts / sizeof parts[0]);
+    if (error == NULL) {
+        *code = 0;
+        return CORE_KAFKA_ACCEPTED;
+    }
+    rd_kafka_resp_err_t why = rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
+    *code = (int)why;
+    return fate_of(why);
+}
+
+static void take_reports(struct core_kafka *kafka, rd_kafka_event_t *event) {
+    const rd_kafka_message_t *report;
+    while ((report = rd_kafka_event_message_next(event)) != NULL) {
+        kafka->calls->on_report(kafka->ctx, (uint64_t)(uintptr_t)report->_private, fate_of(report->err),
+                                (int)report->err);
+    }
+}
+
+static void take_trouble(struct core_kafka *kafka, rd_kafka_event_t *event) {
+    char text[KAFKA_ERROR_BYTES] = "";
+    if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__FATAL) {
+        rd_kafka_resp_err_t code = rd_kafka_fatal_error(kafka->handle, text, sizeof text);
+        kafka->calls->on_trouble(kafka->ctx, code != RD_KAFKA_RESP_ERR_NO_ERROR, text);
+        return;
+    }
+    kafka->calls->on_trouble(kafka->ctx, false, rd_kafka_event_error_string(event));
+}
+
+void core_kafka_poll(struct core_kafka *kafka) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    uint64_t rung;
+    ssize_t got = read(kafka->fd, &rung, sizeof rung); /* before the queue is emptied: no event is missed */
+    MUST(got == (ssize_t)sizeof rung || errno == EAGAIN || errno == EINTR);
+    rd_kafka_event_t *event;
+    while ((event = rd_kafka_queue_poll(kafka->queue, 0)) != NULL) {
+        switch (rd_kafka_event_type(event)) {
+        case RD_KAFKA_EVENT_DR:
+            take_reports(kafka, event);
+            break;
+        case RD_KAFKA_EVENT_ERROR:
+            take_trouble(kafka, event);
+            break;
+        case RD_KAFKA_EVENT_CREATETOPICS_RESULT:
+            take_made(kafka, event);
+            break;
+        default: /* nothing else was asked for */
+            break;
+        }
+        rd_kafka_event_destroy(event);
+    }
+}
+
+const char *core_kafka_text(int code) {
+    return rd_kafka_err2str((rd_kafka_resp_err_t)code);
+}
+
+void core_kafka_break(struct core_kafka *kafka) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    rd_kafka_resp_err_t code =
+        rd_kafka_test_fatal_error(kafka->handle, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "asked for by a test");
+    MUST(code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS);
+}

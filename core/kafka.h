@@ -1,0 +1,96 @@
+/* core/kafka.h: an idempotent Kafka producer whose reports are taken by its owner's own thread.
+ *
+ * The one wrapper of librdkafka: its header appears in core/kafka.c and nowhere else. What goes where, what is retried
+ * and what becomes a dead letter is the sink's business (sinks/kafka.c); this says only what became of each message.
+ * Life: open -> topics -> send … poll … -> close. After CORE_KAFKA_FATAL only poll and close make sense: open a new one.
+ * Thread: one thread calls everything of one producer; librdkafka's own threads run behind it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_CORE_KAFKA_H
+#define TAPLINE_CORE_KAFKA_H
+
+#include "core/core.h"
+
+struct core_kafka;
+struct core_kafka_topic;
+
+/* A librdkafka property. */
+struct core_kafka_pair {
+    const char *key;
+    const char *value;
+};
+
+/* What an answer means for who sent it. */
+enum core_kafka_fate {
+    CORE_KAFKA_ACCEPTED, /* from core_kafka_send(): queued; in a report: all in-sync replicas have it */
+    CORE_KAFKA_FULL,     /* librdkafka's queue is full: offer it again after a poll */
+    CORE_KAFKA_AGAIN,    /* neither the record's nor the topic's fault: send it again */
+    CORE_KAFKA_RECORD,   /* this record is refused for good (too large, invalid …) */
+    CORE_KAFKA_TOPIC,    /* the topic does not exist, or may not be written */
+    CORE_KAFKA_FATAL     /* this producer will never send anything again */
+};
+
+/* What became of a request to make a topic. */
+enum core_kafka_made {
+    CORE_KAFKA_MADE,      /* it is there now, by us or by somebody before */
+    CORE_KAFKA_NOT_YET,   /* brokers not reached, or not enough of them: ask again later */
+    CORE_KAFKA_NOT_MADE   /* refused: no right to, or no such topic can be */
+};
+
+/* Called from core_kafka_poll() only. Texts are valid during the call. */
+struct core_kafka_calls {
+    void (*on_report)(void *ctx, uint64_t ticket, enum core_kafka_fate fate, int code);
+    void (*on_made)(void *ctx, struct core_kafka_topic *topic, enum core_kafka_made made, const char *text);
+    /* Something is wrong with brokers or the producer; records wait meanwhile. is_fatal: see CORE_KAFKA_FATAL. */
+    void (*on_trouble)(void *ctx, bool is_fatal, const char *text);
+};
+
+/* A record to send. Owns: value must stay valid and unchanged until its report, unless is_copied; the rest is copied. */
+struct core_kafka_record {
+    struct core_span value;
+    struct core_span key;
+    const char *header_name;
+    struct core_span header;
+    uint64_t ticket; /* comes back in the report */
+    bool is_copied;
+};
+
+/* Does librdkafka know and take this property? Errors: CORE_BAD, fail->text says what (and the nearest name). Touches
+ * nothing. Thread: any. */
+CORE_CHECKED enum core_err core_kafka_pair_check(const struct core_kafka_pair *pair, struct core_fail *fail);
+/* Do they fit together? Reads the files they name (certificates), contacts nobody. Errors: CORE_BAD. Thread: any. */
+CORE_CHECKED enum core_err core_kafka_pairs_check(const struct core_kafka_pair *pairs, size_t len, struct core_fail *fail);
+/* Ask a broker for its metadata. Errors: CORE_BAD a property; CORE_NET with librdkafka's last word. */
+CORE_CHECKED enum core_err core_kafka_reach(const struct core_kafka_pair *pairs, size_t len, int timeout_ms,
+                                            struct core_fail *fail);
+
+/* Make a producer; contacts brokers in the background. calls and ctx outlive it. Errors: CORE_BAD a property;
+ * CORE_IO no eventfd or thread. */
+CORE_CHECKED enum core_err core_kafka_open(struct core_kafka **out, const struct core_kafka_pair *pairs, size_t len,
+                                           const struct core_kafka_calls *calls, void *ctx, struct core_fail *fail);
+/* Readable when core_kafka_poll() has something to do. */
+int core_kafka_fd(const struct core_kafka *kafka);
+/* Make all calls that are due. Never waits. */
+void core_kafka_poll(struct core_kafka *kafka);
+/* Records sent and not yet reported are forgotten: no more calls, no more use of their memory. May take a second or
+ * so while librdkafka's threads end. Takes NULL. */
+void core_kafka_close(struct core_kafka *kafka);
+
+/* A topic by name; partitions are chosen by Java's murmur2 of the key. Owns: the producer's, until close.
+ * Errors: CORE_BAD (not a topic's name). */
+CORE_CHECKED enum core_err core_kafka_topic_open(struct core_kafka *kafka, struct core_kafka_topic **out,
+                                                 const char *name, void *owner, struct core_fail *fail);
+void *core_kafka_topic_owner(const struct core_kafka_topic *topic);
+/* As last seen when a record was given its partition; 0: not known yet. */
+int core_kafka_topic_partitions(const struct core_kafka_topic *topic);
+/* Ask for the topic to be made; on_made says what came of it. replication 0: the broker's default. */
+void core_kafka_topic_make(struct core_kafka *kafka, struct core_kafka_topic *topic, int partitions, int replication);
+
+/* Queue a record. *code gets librdkafka's error code (0: none). Never waits. */
+CORE_CHECKED enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka_topic *topic,
+                                                  const struct core_kafka_record *record, int *code);
+/* A code in words. */
+const char *core_kafka_text(int code);
+/* For tests: make this producer fail fatally, as a broker's out-of-order answer would. */
+void core_kafka_break(struct core_kafka *kafka);
+
+#endif

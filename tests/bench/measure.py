@@ -1,0 +1,132 @@
+"""What a finished process cost, by the operating system's own accounting, and a real broker to run into.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+POLL_S = 0.01
+PARTITIONS = 4
+
+
+class Failed(Exception):
+    """The measured thing did not do its work; what it said is in the text."""
+
+
+class Process:
+    """A started program. cpu_s is user + system time of the whole process, rss_mib the most it ever had resident."""
+
+    def __init__(self, argv, log, stdin=None, stdout=None, cpu=None, env=None):
+        self.argv, self.log = [str(a) for a in argv], pathlib.Path(log)
+        pin = (lambda: os.sched_setaffinity(0, {cpu})) if cpu is not None else None
+        with open(self.log, "wb") as err:
+            self.started = time.monotonic()
+            self.popen = subprocess.Popen(
+                self.argv, stdin=stdin or subprocess.DEVNULL, stdout=stdout or err, stderr=err, preexec_fn=pin, env=env
+            )
+        self.cpu_s = self.wall_s = self.rss_mib = 0.0
+
+    def look(self):
+        """True while it runs. Peak memory is read from the kernel's own high-water mark: getrusage's would include
+        what the Python process had before exec()."""
+        if os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            self.wall_s = self.wall_s or time.monotonic() - self.started
+            return False
+        try:
+            status = pathlib.Path(f"/proc/{self.popen.pid}/status").read_text()
+        except OSError:
+            return True
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+        if peak:
+            self.rss_mib = max(self.rss_mib, int(peak.group(1)) / 1024)
+        return True
+
+    def wait(self, timeout_s=900):
+        deadline = time.monotonic() + timeout_s
+        while self.look():
+            if time.monotonic() > deadline:
+                self.popen.kill()
+                os.wait4(self.popen.pid, 0)
+                raise Failed(f"{self.argv[0]} was not done after {timeout_s} s: {self.said()}")
+            time.sleep(POLL_S)
+        _, status, usage = os.wait4(self.popen.pid, 0)
+        self.popen.returncode = os.waitstatus_to_exitcode(status)
+        self.cpu_s = usage.ru_utime + usage.ru_stime
+        return self
+
+    def stop(self, timeout_s=60):
+        self.popen.send_signal(signal.SIGTERM)
+        return self.wait(timeout_s)
+
+    def must_be_done(self):
+        if self.popen.returncode != 0:
+            raise Failed(f"{self.argv[0]} ended with {self.popen.returncode}: {self.said()}")
+        return self
+
+    def said(self):
+        return self.log.read_text(errors="replace")[-2000:]
+
+
+def free_port_pair():
+    """Two neighbouring ports nobody listens on: the broker's and its controller's."""
+    while True:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            try:
+                two.bind(("127.0.0.1", port + 1))
+                return port
+            except OSError:
+                continue
+
+
+class Broker:
+    """One real Kafka broker on 127.0.0.1, from the integration tests' own scripts."""
+
+    def __init__(self, scripts, folder):
+        self.scripts, self.folder = pathlib.Path(scripts), pathlib.Path(folder)
+        port = free_port_pair()
+        self.address = f"127.0.0.1:{port}"
+        # Node i listens on BASEPORT + 10 i.
+        self._run("gen-node.sh", self.folder, 1, port - 10, 1)
+        self._run("kafka.sh", "format", self.folder)
+        self._run("kafka.sh", "start", self.folder)
+        self._run("kafka.sh", "ready", self.address)
+        self.admin = AdminClient({"bootstrap.servers": self.address})
+        self.consumer = Consumer({"bootstrap.servers": self.address, "group.id": "bench"})
+
+    def _run(self, script, *args):
+        done = subprocess.run(
+            ["bash", str(self.scripts / script), *map(str, args)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if script != "kafka.sh" or args[0] != "start" else None,
+            stderr=subprocess.STDOUT, text=True,
+        )
+        if done.returncode != 0:
+            raise Failed(f"{script} {args[0]} failed: {done.stdout}")
+
+    def create(self, topic):
+        self.admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+        while len(self.admin.list_topics(topic, 5).topics[topic].partitions) != PARTITIONS:
+            time.sleep(0.1)
+
+    def delete(self, topic):
+        self.admin.delete_topics([topic])[topic].result(30)
+
+    def records(self, topic):
+        """How many records the topic holds by now."""
+        marks = [self.consumer.get_watermark_offsets(TopicPartition(topic, p), 10) for p in range(PARTITIONS)]
+        return sum(high - low for low, high in marks)
+
+    def close(self):
+        self.consumer.close()
+        # Clients that outlive the broker would complain about it.
+        del self.consumer, self.admin
+        self._run("kafka.sh", "stop", self.folder)

@@ -1,0 +1,421 @@
+/* cmd/config.c: tapline.yml as one read-only struct, and what may change without a restart.
+ *
+ * Design: one row of config_sections() a section, one row of its options a key; nothing here knows a key of another
+ * owner. Loading never stops at the first mistake: every section is bound, so that `check` shows all there is. A loaded
+ * config is never written to again; SIGHUP loads a new one beside it and cmd/pipeline_reload.c swaps them.
+ *
+ * Relative paths mean what they mean to filebeat and to any other program: they start at the directory tapline was
+ * started in. They are made absolute here, once, so that log.file.path, the checkpoint and messages never depend on it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define NAME_BYTES_MAX 256
+#define PATH_BYTES_MAX 4096
+#define SECTIONS_MAX 32
+#define SINK_ROWS_MAX 128
+
+static const struct core_opt node_opts[] = {
+    {.key = "name",
+     .type = CORE_OPT_STRING,
+     .offset = offsetof(struct config_node, name),
+     .needs_restart = true,
+     .help = "Name of this sensor node; part of every file's generation, so keep it for the node's life. Default: the "
+             "host's name."},
+    {.key = "state",
+     .type = CORE_OPT_STRING,
+     .offset = offsetof(struct config_node, state),
+     .def = "/var/lib/tapline",
+     .needs_restart = true,
+     .help = "Directory of the checkpoint and the lock; made if its parent exists; one process at a time."},
+};
+
+static const struct core_opt pipeline_opts[] = {
+    {.key = "batches",
+     .type = CORE_OPT_UINT,
+     .offset = offsetof(struct config_pipeline, batches),
+     .def = "16",
+     .min = "4",
+     .max = "1024",
+     .needs_restart = true,
+     .help = "Batches there are in all, each of up to 2048 lines or 1 MiB: when all are under way, reading waits."},
+    {.key = "stop_timeout",
+     .type = CORE_OPT_DURATION,
+     .offset = offsetof(struct config_pipeline, stop_timeout_ns),
+     .def = "30s",
+     .min = "0",
+     .max = "1h",
+     .help =
+         "After SIGTERM, how long to wait until the sinks have accepted what was read; the rest is read again after "
+         "the next start."},
+};
+
+static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
+static const struct core_opt log_opts[] = {
+    {.key = "level",
+     .type = CORE_OPT_ENUM,
+     .offset = offsetof(struct config_log, level),
+     .def = "info",
+     .choices = log_levels,
+     .help =
+         "What is told on stderr: error (a person must act), warn (degraded, heals itself), info (a state changed), "
+         "debug."},
+};
+
+/* The sections that are one mapping each: where their rows are and where they go. inputs[] and sinks are lists. */
+struct section_row {
+    const char *name;
+    const char *summary;
+    const struct core_opt *opts;
+    const size_t *opts_len;
+    size_t offset;
+};
+
+static const size_t node_opts_len = sizeof(node_opts) / sizeof(node_opts[0]);
+static const size_t pipeline_opts_len = sizeof(pipeline_opts) / sizeof(pipeline_opts[0]);
+static const size_t log_opts_len = sizeof(log_opts) / sizeof(log_opts[0]);
+
+static const struct section_row section_rows[] = {
+    {"node", "Who this node is and where it keeps its state.", node_opts, &node_opts_len,
+     offsetof(struct config, node)},
+    {"ingest", "How files are found and read.", ingest_opts, &ingest_opts_len, offsetof(struct config, ingest)},
+    {"normalize", "How records become documents.", normalize_opts, &normalize_opts_len,
+     offsetof(struct config, normalize)},
+    {"pipeline", "How much is under way at once, and how it stops.", pipeline_opts, &pipeline_opts_len,
+     offsetof(struct config, pipeline)},
+    {"log", "What tapline tells about itself.", log_opts, &log_opts_len, offsetof(struct config, log)},
+};
+#define SECTION_ROWS_LEN (sizeof(section_rows) / sizeof(section_rows[0]))
+
+static const char inputs_summary[] = "Which files to read, and as what; a list.";
+
+/* ---- sections, for help and docs ---------------------------------------------------------------------------------- */
+
+static size_t sections_of_sinks(struct config_section *sections, size_t len) {
+    static char names[CONFIG_SINKS_MAX][NAME_BYTES_MAX];
+    for (size_t i = 0; sink_table[i] != NULL; i++) {
+        MUST(i < CONFIG_SINKS_MAX);
+        MUST(len < SECTIONS_MAX);
+        (void)snprintf(names[i], sizeof(names[i]), "sinks.%s", sink_table[i]->name);
+        sections[len++] = (struct config_section){.name = names[i],
+                                                  .summary = sink_table[i]->summary,
+                                                  .opts = sink_table[i]->opts,
+                                                  .opts_len = sink_table[i]->opts_len};
+    }
+    return len;
+}
+
+const struct config_section *config_sections(size_t *len) {
+    static struct config_section sections[SECTIONS_MAX];
+    static size_t sections_len;
+    MUST(len != NULL);
+    if (sections_len == 0) {
+        for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
+            const struct section_row *row = &section_rows[i];
+            sections[sections_len++] = (struct config_section){row->name, row->summary, row->opts, *row->opts_len};
+            if (i == 0) {
+                sections[sections_len++] =
+                    (struct config_section){"inputs[]", inputs_summary, ingest_input_opts, ingest_input_opts_len};
+            }
+        }
+        sections_len = sections_of_sinks(sections, sections_len);
+    }
+    *len = sections_len;
+    return sections;
+}
+
+/* ---- loading ------------------------------------------------------------------------------------------------------- */
+
+static void unknown_sections(const struct config *config, struct core_conf_mistakes *mistakes) {
+    const char *names[SECTION_ROWS_LEN + 2];
+    size_t names_len = 0;
+    for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
+        names[names_len++] = section_rows[i].name;
+    }
+    names[names_len++] = "inputs";
+    names[names_len++] = "sinks";
+    const struct core_conf_node *root = core_conf_root(config->file);
+    for (size_t i = 0; i < core_conf_len(root); i++) {
+        const struct core_conf_node *value = NULL;
+        const char *key = core_conf_member(root, i, &value);
+        bool is_known = false;
+        for (size_t k = 0; k < names_len && !is_known; k++) {
+            is_known = strcmp(names[k], key) == 0;
+        }
+        if (is_known) {
+            continue;
+        }
+        const char *near = core_conf_nearest(key, names, names_len);
+        core_conf_mistake(config->file, value, mistakes,
+                          near != NULL ? "unknown section \"%s\", did you mean \"%s\"?" : "unknown section \"%s\"%s",
+                          key,
+                          near != NULL ? near : ": there are node, inputs, ingest, normalize, pipeline, log, sinks");
+    }
+}
+
+/* Make *path absolute; it is malloc'ed, as core_conf_bind() left it. Errors: CORE_IO the working directory is gone. */
+static enum core_err path_resolve(char **path, struct core_fail *fail) {
+    if (*path == NULL || **path == '\0' || **path == '/') {
+        return CORE_OK;
+    }
+    char dir[PATH_BYTES_MAX];
+    if (getcwd(dir, sizeof(dir)) == NULL) {
+        return core_fail_errno(fail, *path,
+                               "a relative path, and the current directory cannot be told; write it whole");
+    }
+    char *whole = NULL;
+    if (asprintf(&whole, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, *path) < 0) {
+        MUST(!"out of memory while reading the config");
+    }
+    free(*path);
+    *path = whole;
+    return CORE_OK;
+}
+
+static void path_resolve_at(char **path, const struct config *config, const struct core_conf_node *node,
+                            struct core_conf_mistakes *mistakes) {
+    struct core_fail fail = {0};
+    if (path_resolve(path, &fail) != CORE_OK) {
+        core_conf_mistake(config->file, node, mistakes, "%s: %s", fail.where, fail.text);
+    }
+}
+
+static void load_sections(struct config *config, struct core_conf_mistakes *mistakes) {
+    const struct core_conf_node *root = core_conf_root(config->file);
+    for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
+        const struct section_row *row = &section_rows[i];
+        /* what the result says, mistakes says too, and config_load() looks there */
+        enum core_err err CORE_UNUSED =
+            core_conf_bind(config->file, core_conf_get(root, row->name), row->name, row->opts, *row->opts_len,
+                           (char *)config + row->offset, mistakes);
+    }
+    if (config->node.name == NULL) {
+        char host[NAME_BYTES_MAX] = {0};
+        config->node.name = strdup(gethostname(host, sizeof(host) - 1) == 0 && host[0] != '\0' ? host : "localhost");
+        MUST(config->node.name != NULL);
+    } else if (config->node.name[0] == '\0') {
+        core_conf_mistake(config->file, core_conf_get(core_conf_get(root, "node"), "name"), mistakes,
+                          "node.name is empty: give this node a name that stays, or leave the key out for the host's");
+    }
+    path_resolve_at(&config->node.state, config, core_conf_get(root, "node"), mistakes);
+    path_resolve_at(&config->normalize.maps, config, core_conf_get(root, "normalize"), mistakes);
+}
+
+static void load_input(struct config *config, size_t i, const struct core_conf_node *node,
+                       struct core_conf_mistakes *mistakes) {
+    struct ingest_input *input = &config->inputs[i];
+    char prefix[NAME_BYTES_MAX];
+    (void)snprintf(prefix, sizeof(prefix), "inputs[%zu]", i);
+    if (core_conf_bind(config->file, node, prefix, ingest_input_opts, ingest_input_opts_len, input, mistakes) !=
+        CORE_OK) {
+        return;
+    }
+    for (size_t p = 0; p < input->paths.len; p++) {
+        path_resolve_at(&input->paths.items[p].value, config, node, mistakes);
+    }
+    for (size_t p = 0; p < input->exclude.len; p++) {
+        if (strchr(input->exclude.items[p].value, '/') != NULL) { /* without one it is a file's name anywhere */
+            path_resolve_at(&input->exclude.items[p].value, config, node, mistakes);
+        }
+    }
+    struct core_fail fail = {0};
+    if (ingest_input_finish(input, &fail) != CORE_OK) {
+        core_conf_mistake(config->file, node, mistakes, "%s: %s", prefix, fail.text);
+    }
+}
+
+static void load_inputs(struct config *config, struct core_conf_mistakes *mistakes) {
+    const struct core_conf_node *root = core_conf_root(config->file);
+    const struct core_conf_node *node = core_conf_get(root, "inputs");
+    if (node == NULL || !core_conf_is_sequence(node) || core_conf_len(node) == 0) {
+        core_conf_mistake(config->file, node != NULL ? node : root, mistakes,
+                          "inputs %s: it is a list with at least one item, such as \"- {type: zeek, paths: "
+                          "[/opt/zeek/logs/current/*.log]}\"",
+                          node == NULL                  ? "is missing"
+                          : core_conf_is_sequence(node) ? "is empty"
+                                                        : "is no list");
+        return;
+    }
+    config->inputs_len = core_conf_len(node);
+    config->inputs = calloc(config->inputs_len, sizeof(*config->inputs));
+    MUST(config->inputs != NULL);
+    for (size_t i = 0; i < config->inputs_len; i++) {
+        load_input(config, i, core_conf_item(node, i), mistakes);
+    }
+}
+
+static void unknown_sink(const struct config *config, const char *name, const struct core_conf_node *node,
+                         struct core_conf_mistakes *mistakes) {
+    const char *names[CONFIG_SINKS_MAX];
+    char list[NAME_BYTES_MAX] = "";
+    size_t names_len = 0;
+    for (; sink_table[names_len] != NULL; names_len++) {
+        MUST(names_len < CONFIG_SINKS_MAX);
+        names[names_len] = sink_table[names_len]->name;
+        size_t used = strlen(list);
+        (void)snprintf(list + used, sizeof(list) - used, "%s%s", used == 0 ? "" : ", ", names[names_len]);
+    }
+    const char *near = core_conf_nearest(name, names, names_len);
+    if (near != NULL) {
+        core_conf_mistake(config->file, node, mistakes, "unknown sink \"%s\", did you mean \"%s\"?", name, near);
+    } else {
+        core_conf_mistake(config->file, node, mistakes, "unknown sink \"%s\": there are %s", name, list);
+    }
+}
+
+static void load_sink(struct config *config, const char *name, const struct core_conf_node *node,
+                      struct core_conf_mistakes *mistakes) {
+    const struct sink_ops *ops = sink_find(name);
+    if (ops == NULL) {
+        unknown_sink(config, name, node, mistakes);
+        return;
+    }
+    if (config->sinks_len == CONFIG_SINKS_MAX) {
+        core_conf_mistake(config->file, node, mistakes, "more than %d sinks", CONFIG_SINKS_MAX);
+        return;
+    }
+    struct config_sink *sink = &config->sinks[config->sinks_len++];
+    sink->ops = ops;
+    sink->node = node;
+    sink->conf = calloc(1, ops->conf_size > 0 ? ops->conf_size : 1);
+    MUST(sink->conf != NULL);
+    char prefix[NAME_BYTES_MAX];
+    (void)snprintf(prefix, sizeof(prefix), "sinks.%s", name);
+    if (core_conf_bind(config->file, node, prefix, ops->opts, ops->opts_len, sink->conf, mistakes) == CORE_OK &&
+        ops->check != NULL) {
+        ops->check(sink->conf, config->file, node, mistakes);
+    }
+}
+
+static void load_sinks(struct config *config, struct core_conf_mistakes *mistakes) {
+    const struct core_conf_node *root = core_conf_root(config->file);
+    const struct core_conf_node *node = core_conf_get(root, "sinks");
+    if (node == NULL || !core_conf_is_map(node) || core_conf_len(node) == 0) {
+        core_conf_mistake(config->file, node != NULL ? node : root, mistakes,
+                          "sinks %s: it is a mapping with at least one sink, such as \"file: {path: "
+                          "/var/log/tapline/documents.ndjson}\"",
+                          node == NULL             ? "is missing"
+                          : core_conf_is_map(node) ? "is empty"
+                                                   : "is no mapping");
+        return;
+    }
+    for (size_t i = 0; i < core_conf_len(node); i++) {
+        const struct core_conf_node *value = NULL;
+        const char *name = core_conf_member(node, i, &value);
+        load_sink(config, name, value, mistakes);
+    }
+}
+
+enum core_err config_load(struct config **out, const char *path, struct core_conf_mistakes *mistakes) {
+    MUST(out != NULL);
+    MUST(path != NULL);
+    MUST(mistakes != NULL);
+    *out = NULL;
+    size_t mistakes_before = mistakes->len;
+    struct config *config = calloc(1, sizeof(*config));
+    MUST(config != NULL);
+    struct core_fail fail = {0};
+    enum core_err err = core_conf_open(&config->file, path, &fail);
+    if (err != CORE_OK) {
+        if (mistakes->len < sizeof(mistakes->fails) / sizeof(mistakes->fails[0])) {
+            mistakes->fails[mistakes->len++] = fail;
+        }
+        goto out;
+    }
+    if (!core_conf_is_map(core_conf_root(config->file))) {
+        core_conf_mistake(config->file, core_conf_root(config->file), mistakes,
+                          "the file is no mapping: it has sections such as node:, inputs: and sinks:");
+    } else {
+        unknown_sections(config, mistakes);
+        load_sections(config, mistakes);
+        load_inputs(config, mistakes);
+        load_sinks(config, mistakes);
+    }
+    err = mistakes->len > mistakes_before ? CORE_BAD : CORE_OK;
+out:
+    if (err != CORE_OK) {
+        config_free(config);
+        return err;
+    }
+    *out = config;
+    return CORE_OK;
+}
+
+void config_free(struct config *config) {
+    if (config == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < config->sinks_len; i++) {
+        core_conf_release(config->sinks[i].ops->opts, config->sinks[i].ops->opts_len, config->sinks[i].conf);
+        free(config->sinks[i].conf);
+    }
+    for (size_t i = 0; i < config->inputs_len; i++) {
+        ingest_input_release(&config->inputs[i]);
+    }
+    free(config->inputs);
+    for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
+        const struct section_row *row = &section_rows[i];
+        core_conf_release(row->opts, *row->opts_len, (char *)config + row->offset);
+    }
+    core_conf_close(config->file);
+    free(config);
+}
+
+/* ---- what may change without a restart ------------------------------------------------------------------------------ */
+
+/* "section.key", kept for the caller of config_can_swap(). */
+static void key_set(const char **key, const char *section, const char *name) {
+    static char text[NAME_BYTES_MAX];
+    (void)snprintf(text, sizeof(text), "%s%s%s", section, name[0] != '\0' ? "." : "", name);
+    *key = text;
+}
+
+/* A sink is open for the process's life, so each of its keys needs a restart, whatever its rows say. */
+static bool sink_is_same(const struct config_sink *now, const struct config_sink *next, const char **key) {
+    struct core_opt rows[SINK_ROWS_MAX];
+    MUST(now->ops->opts_len <= SINK_ROWS_MAX);
+    for (size_t i = 0; i < now->ops->opts_len; i++) {
+        rows[i] = now->ops->opts[i];
+        rows[i].needs_restart = true;
+    }
+    return core_conf_same_restart(rows, now->ops->opts_len, now->conf, next->conf, key);
+}
+
+bool config_can_swap(const struct config *now, const struct config *next, const char **key) {
+    MUST(now != NULL);
+    MUST(next != NULL);
+    MUST(key != NULL);
+    const char *name = "";
+    for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
+        const struct section_row *row = &section_rows[i];
+        if (!core_conf_same_restart(row->opts, *row->opts_len, (const char *)now + row->offset,
+                                    (const char *)next + row->offset, &name)) {
+            key_set(key, row->name, name);
+            return false;
+        }
+    }
+    if (now->normalize.workers != next->normalize.workers) { /* threads and their queues are made once */
+        key_set(key, "normalize", "workers");
+        return false;
+    }
+    bool is_same_list = now->sinks_len == next->sinks_len;
+    for (size_t i = 0; is_same_list && i < now->sinks_len; i++) {
+        is_same_list = now->sinks[i].ops == next->sinks[i].ops;
+    }
+    if (!is_same_list) {
+        key_set(key, "sinks", "");
+        return false;
+    }
+    for (size_t i = 0; i < now->sinks_len; i++) {
+        if (!sink_is_same(&now->sinks[i], &next->sinks[i], &name)) {
+            char section[NAME_BYTES_MAX];
+            (void)snprintf(section, sizeof(section), "sinks.%s", now->sinks[i].ops->name);
+            key_set(key, section, name);
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,131 @@
+/* cmd/pipeline_internal.h: what the files of the pipeline share. pipeline.c tells the design.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_CMD_PIPELINE_INTERNAL_H
+#define TAPLINE_CMD_PIPELINE_INTERNAL_H
+
+#include "cmd/pipeline.h"
+#include "core/queue.h"
+
+#include <pthread.h>
+
+#define PIPELINE_WORKERS_MAX 64
+#define PIPELINE_DATASETS_MAX 256 /* beyond that they are counted together */
+
+/* Written by main only, in this order; read by all. */
+enum pipeline_phase {
+    PIPELINE_RUNNING,
+    PIPELINE_STOPPING, /* ingest reads no more; what is under way goes on */
+    PIPELINE_QUIT      /* every thread leaves its loop */
+};
+
+/* One reload at a time. Who may touch the rest of struct pipeline_reload follows from the step. */
+enum pipeline_reload_step {
+    RELOAD_NONE,    /* main's */
+    RELOAD_INGEST,  /* ingest's: take next_config's inputs */
+    RELOAD_REFUSED, /* main's: ingest would not, see fail */
+    RELOAD_TAKEN,   /* main's: tell the workers */
+    RELOAD_WORKERS /* each worker's: take next_maps; the last one gives it back as RELOAD_DONE */,
+    RELOAD_DONE /* main's: nobody uses the old config and maps; free them */
+};
+
+struct pipeline_reload {
+    _Atomic int step;
+    _Atomic uint32_t workers_left;
+    struct config *next_config;
+    struct normalize_maps *next_maps;
+    struct core_fail fail;
+    bool is_wanted;  /* main's: another SIGHUP came meanwhile */
+    unsigned number; /* main's: SIGHUPs answered, so that the log does not fold two answers into one */
+};
+
+/* A thread of the pipeline. */
+struct pipeline_thread {
+    pthread_t id;
+    bool is_started;
+    _Atomic bool is_ended;
+    _Atomic bool is_failed; /* fail is set; the process ends with 111 */
+    struct core_fail fail;
+    struct core_bell bell; /* its queues ring it; so does main, for a new phase or a reload */
+};
+
+struct pipeline_worker {
+    uint32_t magic;
+    struct pipeline *pipeline;
+    struct pipeline_thread thread;
+    struct core_queue in; /* producer: ingest; consumer: this worker */
+    struct normalize_worker *normalize;
+    _Atomic bool wants_maps; /* set by main in RELOAD_WORKERS, cleared by the worker */
+};
+#define PIPELINE_WORKER_MAGIC 0x77726b72u
+
+struct pipeline_sink {
+    uint32_t magic;
+    struct pipeline *pipeline;
+    struct pipeline_thread thread;
+    struct core_queue *ins; /* the first sink: one from each worker; the others: one from the sink before */
+    uint32_t ins_len;
+    uint32_t ins_at;        /* the next one to look into: nobody waits behind a busy neighbour */
+    struct core_queue *out; /* the next sink's ins[0], or returns */
+    const struct sink_ops *ops;
+    struct sink_env env;
+    struct sink *sink;
+    struct core_batch *offered; /* the sink said CORE_AGAIN: offered again before any other */
+    uint32_t held;              /* batches the sink has */
+    bool is_flushed;
+    bool is_last;
+};
+#define PIPELINE_SINK_MAGIC 0x736e6b72u
+
+struct pipeline {
+    uint32_t magic;
+    struct pipeline_options options;
+    struct config *config;       /* main's; others see parts of it that outlive their use */
+    struct normalize_maps *maps; /* main's */
+    char *node;                  /* both outlive every reload: node.name and node.state need a restart */
+    char *state;
+    struct core_counters counters;
+    struct core_pool pool; /* ingest's */
+    struct ingest *ingest; /* ingest's while it runs */
+    struct pipeline_thread ingest_thread;
+    struct core_queue returns; /* producer: the last sink; consumer: ingest */
+    struct pipeline_worker *workers;
+    uint32_t workers_len;
+    struct pipeline_sink sinks[CONFIG_SINKS_MAX];
+    uint32_t sinks_len;
+    _Atomic int phase;            /* enum pipeline_phase */
+    _Atomic uint64_t outstanding; /* written by ingest, for what main tells */
+    struct pipeline_reload reload;
+    int lock_fd;
+    int signal_fd;
+    int control_fd; /* eventfd that wakes main: a thread ended, a reload went a step on */
+    int64_t start_ns;
+    int64_t end_ns;
+    int64_t stop_deadline_ns; /* core_tick_ns(); 0 before SIGTERM */
+    bool is_tty_dirty;        /* a progress line stands there without its '\n' */
+    /* The last sink's thread counts; main reads after it ended. The last row is for all that came too late. */
+    struct pipeline_dataset datasets[PIPELINE_DATASETS_MAX + 1];
+    size_t datasets_len;
+    _Atomic uint64_t events; /* for progress */
+};
+#define PIPELINE_MAGIC 0x7069706cu
+
+/* cmd/pipeline_state.c: make dir if only its last part is missing, and lock it for this process.
+ * Errors: CORE_LOCKED, fail names the holder's pid · CORE_IO. Owns: close(*lock_fd) unlocks. */
+CORE_CHECKED enum core_err pipeline_state_lock(const char *dir, int *lock_fd, struct core_fail *fail);
+
+/* cmd/pipeline_threads.c: the loops. arg is the struct pipeline, pipeline_worker or pipeline_sink. */
+void *pipeline_ingest_main(void *arg);
+void *pipeline_worker_main(void *arg);
+void *pipeline_sink_main(void *arg);
+void pipeline_ingest_env(struct pipeline *pipeline, const struct config *config, struct ingest_env *env);
+/* Wake a thread for something that is in no queue. Unlike core_bell_ring() it wakes one that is about to sleep, too. */
+void pipeline_poke(int event_fd);
+
+/* cmd/pipeline_reload.c. Thread: main. */
+void pipeline_reload_start(struct pipeline *pipeline); /* SIGHUP */
+void pipeline_reload_step(struct pipeline *pipeline);  /* control_fd was readable */
+void pipeline_reload_drop(struct pipeline *pipeline);  /* at the end, with no thread left */
+/* Log each mistake and what is done about them. */
+void pipeline_mistakes_log(const struct core_conf_mistakes *mistakes, const char *what);
+
+#endif

@@ -1,0 +1,282 @@
+/* cmd/pipeline_threads.c: the loops of the pipeline's threads.
+ *
+ * Each loop does what its queues hold and then sleeps on its doorbell; none wakes without a reason, apart from timers in
+ * ingest and in a sink. No loop waits for another: a queue is as long as the pool, so a push never blocks, and whoever
+ * has no batch sleeps. What a thread is told beside batches (a new phase, a reload) is an atomic that is written before
+ * its doorbell is poked and read at the top of the loop.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/pipeline_internal.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#define INGEST_TURN_MS 1000
+#define SINK_DONE_MAX 64        /* batches asked for at once */
+#define SINK_FLUSH_AFTER_MS 20  /* without work for so long, what a sink buffers is pushed out */
+#define SINK_OFFER_AFTER_MS 100 /* a batch it would not take is offered again */
+#define SINK_SLEEP_MS 1000      /* timers of the sink itself: rotation by time, a retry */
+
+void pipeline_poke(int event_fd) {
+    uint64_t one = 1;
+    ssize_t wrote = write(event_fd, &one, sizeof(one));
+    MUST(wrote == (ssize_t)sizeof(one) || errno == EAGAIN); /* EAGAIN: the count is full, it is readable anyway */
+}
+
+static enum pipeline_phase phase_of(struct pipeline *pipeline) {
+    return (enum pipeline_phase)atomic_load(&pipeline->phase);
+}
+
+/* The last thing a thread does: main joins it now or later. */
+static void *thread_end(struct pipeline *pipeline, struct pipeline_thread *thread) {
+    atomic_store(&thread->is_ended, true);
+    pipeline_poke(pipeline->control_fd);
+    return NULL;
+}
+
+/* ---- ingest --------------------------------------------------------------------------------------------------------- */
+
+static void ingest_push(void *ctx, struct core_batch *batch) {
+    struct pipeline *pipeline = ctx;
+    MUST(pipeline->magic == PIPELINE_MAGIC);
+    MUST(batch->stream->worker < pipeline->workers_len);
+    core_queue_push(&pipeline->workers[batch->stream->worker].in, batch);
+}
+
+static struct core_batch *ingest_returned(void *ctx) {
+    struct pipeline *pipeline = ctx;
+    MUST(pipeline->magic == PIPELINE_MAGIC);
+    return core_queue_pop(&pipeline->returns);
+}
+
+void pipeline_ingest_env(struct pipeline *pipeline, const struct config *config, struct ingest_env *env) {
+    *env = (struct ingest_env){.node = pipeline->node,
+                               .state_dir = pipeline->state,
+                               .inputs = config->inputs,
+                               .inputs_len = config->inputs_len,
+                               .conf = &config->ingest,
+                               .pool = &pipeline->pool,
+                               .counters = &pipeline->counters,
+                               .workers = pipeline->workers_len,
+                               .ctx = pipeline,
+                               .push = ingest_push,
+                               .returned = ingest_returned,
+                               .bell = &pipeline->ingest_thread.bell};
+}
+
+static void ingest_reload_if_told(struct pipeline *pipeline) {
+    struct pipeline_reload *reload = &pipeline->reload;
+    if (atomic_load(&reload->step) != RELOAD_INGEST) {
+        return;
+    }
+    struct ingest_env env;
+    pipeline_ingest_env(pipeline, reload->next_config, &env);
+    enum core_err err = ingest_reload(pipeline->ingest, &env, &reload->fail);
+    atomic_store(&reload->step, err == CORE_OK ? RELOAD_TAKEN : RELOAD_REFUSED);
+    pipeline_poke(pipeline->control_fd);
+}
+
+void *pipeline_ingest_main(void *arg) {
+    struct pipeline *pipeline = arg;
+    MUST(pipeline->magic == PIPELINE_MAGIC);
+    struct pipeline_thread *thread = &pipeline->ingest_thread;
+    bool is_stopped = false;
+    for (;;) {
+        enum pipeline_phase phase = phase_of(pipeline);
+        if (phase == PIPELINE_QUIT) {
+            break;
+        }
+        if (phase == PIPELINE_STOPPING && !is_stopped) {
+            ingest_stop(pipeline->ingest);
+            is_stopped = true;
+        }
+        ingest_reload_if_told(pipeline);
+        enum core_err err = ingest_turn(pipeline->ingest, INGEST_TURN_MS, &thread->fail);
+        if (err != CORE_OK && err != CORE_AGAIN) {
+            atomic_store(&thread->is_failed, true);
+            break;
+        }
+        uint64_t outstanding = ingest_outstanding(pipeline->ingest);
+        atomic_store(&pipeline->outstanding, outstanding);
+        if ((is_stopped && outstanding == 0) || (pipeline->options.is_once && ingest_is_drained(pipeline->ingest))) {
+            break;
+        }
+    }
+    if (atomic_load(&pipeline->outstanding) == 0) {
+        /* No batch is with anybody, so the last checkpoint need not wait until every sink is closed. */
+        ingest_close(pipeline->ingest);
+        pipeline->ingest = NULL;
+    }
+    return thread_end(pipeline, thread);
+}
+
+/* ---- normalize ------------------------------------------------------------------------------------------------------ */
+
+static bool worker_has_work(void *arg) {
+    struct pipeline_worker *worker = arg;
+    return !core_queue_is_empty(&worker->in) || atomic_load(&worker->wants_maps) ||
+           phase_of(worker->pipeline) == PIPELINE_QUIT;
+}
+
+static void worker_remap_if_told(struct pipeline_worker *worker) {
+    if (!atomic_load(&worker->wants_maps)) {
+        return;
+    }
+    struct pipeline_reload *reload = &worker->pipeline->reload;
+    MUST(atomic_load(&reload->step) == RELOAD_WORKERS);
+    normalize_worker_remap(worker->normalize, reload->next_maps);
+    atomic_store(&worker->wants_maps, false);
+    if (atomic_fetch_sub(&reload->workers_left, 1) == 1) {
+        atomic_store(&reload->step, RELOAD_DONE);
+        pipeline_poke(worker->pipeline->control_fd);
+    }
+}
+
+void *pipeline_worker_main(void *arg) {
+    struct pipeline_worker *worker = arg;
+    MUST(worker->magic == PIPELINE_WORKER_MAGIC);
+    struct pipeline *pipeline = worker->pipeline;
+    struct core_queue *out = &pipeline->sinks[0].ins[worker - pipeline->workers];
+    while (phase_of(pipeline) != PIPELINE_QUIT) {
+        worker_remap_if_told(worker);
+        struct core_batch *batch = core_queue_pop(&worker->in);
+        if (batch == NULL) {
+            core_bell_wait(&worker->thread.bell, worker_has_work, worker, -1);
+            continue;
+        }
+        normalize_batch(worker->normalize, batch);
+        core_queue_push(out, batch);
+    }
+    return thread_end(pipeline, &worker->thread);
+}
+
+/* ---- sinks ---------------------------------------------------------------------------------------------------------- */
+
+static struct pipeline_dataset *dataset_row(struct pipeline *pipeline, const char *name) {
+    size_t i = 0;
+    while (i < pipeline->datasets_len && strcmp(pipeline->datasets[i].name, name) != 0) {
+        i++;
+    }
+    if (i == pipeline->datasets_len) {
+        if (i < PIPELINE_DATASETS_MAX) {
+            pipeline->datasets_len++;
+        }
+        struct pipeline_dataset *row = &pipeline->datasets[i];
+        const char *shown = i < PIPELINE_DATASETS_MAX ? name : "(others)";
+        size_t len = strnlen(shown, sizeof(row->name) - 1);
+        memcpy(row->name, shown, len);
+        row->name[len] = '\0';
+    }
+    return &pipeline->datasets[i];
+}
+
+/* Names are interned, and a batch mostly has one of them: a run of the same pointer is looked up once. */
+static void datasets_count(struct pipeline *pipeline, const struct core_batch *batch) {
+    for (uint32_t i = 0; i < batch->events_len;) {
+        const char *name = batch->events[i].dataset;
+        uint32_t run = i;
+        while (run < batch->events_len && batch->events[run].dataset == name) {
+            run++;
+        }
+        dataset_row(pipeline, name)->events += run - i;
+        i = run;
+    }
+    atomic_fetch_add_explicit(&pipeline->events, batch->events_len, memory_order_relaxed);
+}
+
+static struct core_batch *sink_next(struct pipeline_sink *sink) {
+    if (sink->offered != NULL) {
+        return sink->offered;
+    }
+    for (uint32_t i = 0; i < sink->ins_len; i++) {
+        sink->ins_at = (sink->ins_at + 1) % sink->ins_len;
+        struct core_batch *batch = core_queue_pop(&sink->ins[sink->ins_at]);
+        if (batch != NULL) {
+            return batch;
+        }
+    }
+    return NULL;
+}
+
+/* Give the sink what has come, as long as it takes it. Returns whether it took anything. */
+static bool sink_take(struct pipeline_sink *sink) {
+    bool has_taken = false;
+    struct core_batch *batch;
+    while ((batch = sink_next(sink)) != NULL) {
+        enum core_err err = sink->ops->send(sink->sink, batch);
+        if (err != CORE_OK) {
+            MUST(err == CORE_AGAIN);
+            sink->offered = batch;
+            break;
+        }
+        sink->offered = NULL;
+        sink->held++;
+        sink->is_flushed = false;
+        has_taken = true;
+    }
+    return has_taken;
+}
+
+/* Pass on what the sink gives back. Returns whether it gave anything. */
+static bool sink_give(struct pipeline_sink *sink, int timeout_ms) {
+    struct core_batch *done[SINK_DONE_MAX];
+    size_t len = sink->ops->poll(sink->sink, done, SINK_DONE_MAX, timeout_ms);
+    MUST(len <= sink->held);
+    for (size_t i = 0; i < len; i++) {
+        if (sink->is_last) {
+            datasets_count(sink->pipeline, done[i]);
+        }
+        core_queue_push(sink->out, done[i]);
+    }
+    sink->held -= (uint32_t)len;
+    return len > 0;
+}
+
+static bool sink_has_work(const struct pipeline_sink *sink) {
+    if (phase_of(sink->pipeline) == PIPELINE_QUIT) {
+        return true;
+    }
+    for (uint32_t i = 0; i < sink->ins_len; i++) {
+        if (!core_queue_is_empty(&sink->ins[i])) {
+            return sink->offered == NULL; /* behind a batch it would not take, more of them are no work */
+        }
+    }
+    return false;
+}
+
+/* Nothing came and nothing went: wait in the sink's poll(), which the doorbell ends. */
+static void sink_sleep(struct pipeline_sink *sink) {
+    bool is_due_flush = sink->held > 0 && !sink->is_flushed;
+    int timeout_ms = is_due_flush ? SINK_FLUSH_AFTER_MS : sink->offered != NULL ? SINK_OFFER_AFTER_MS : SINK_SLEEP_MS;
+    core_bell_arm(&sink->thread.bell);
+    bool is_idle = false;
+    if (!sink_has_work(sink)) {
+        is_idle = !sink_give(sink, timeout_ms);
+    }
+    core_bell_disarm(&sink->thread.bell);
+    if (is_idle && is_due_flush) {
+        if (sink->ops->flush != NULL) {
+            sink->ops->flush(sink->sink);
+        }
+        sink->is_flushed = true;
+    }
+}
+
+void *pipeline_sink_main(void *arg) {
+    struct pipeline_sink *sink = arg;
+    MUST(sink->magic == PIPELINE_SINK_MAGIC);
+    struct pipeline *pipeline = sink->pipeline;
+    while (phase_of(pipeline) != PIPELINE_QUIT) {
+        bool has_taken = sink_take(sink);
+        bool has_given = sink_give(sink, 0);
+        if (!has_taken && !has_given) {
+            sink_sleep(sink);
+        }
+        if (sink->ops->is_gone != NULL && sink->ops->is_gone(sink->sink, &sink->thread.fail)) {
+            atomic_store(&sink->thread.is_failed, true);
+            break;
+        }
+    }
+    sink->ops->close(sink->sink);
+    sink->sink = NULL;
+    return thread_end(pipeline, &sink->thread);
+}

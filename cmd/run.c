@@ -1,0 +1,249 @@
+/* cmd/run.c: `tapline run`: the command line of the pipeline and the summary at its end.
+ *
+ * What the last sink accepted is counted by dataset while it runs (cmd/pipeline_threads.c); the summary only adds up. It
+ * is talk, so it goes to stderr; --json puts the same on stdout as one object.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cmd.h"
+#include "cmd/pipeline.h"
+#include "core/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define JSON_BYTES_MAX (256 * CORE_KIB)
+
+static const struct cmd_option run_options[] = {
+    {.name = "config", .letter = 'c', .arg = "FILE", .help = "The configuration, usually /etc/tapline/tapline.yml."},
+    {.name = "once",
+     .help = "Read to the end of what is there, wait until all is accepted, say what was done, and end."},
+    {.name = "json", .help = "Print the summary as one JSON object on stdout as well."},
+    {0},
+};
+
+/* ---- the summary ---------------------------------------------------------------------------------------------------- */
+
+/* Why records became dead letters, told by the counters of those who made them. */
+static const struct {
+    enum core_counter counter;
+    const char *reason;
+} dead_reasons[] = {
+    {CORE_COUNT_NORMALIZE_DEAD, "could not be read"},
+    {CORE_COUNT_SINK_REFUSED, "were refused by a sink's server"},
+};
+#define DEAD_REASONS_LEN (sizeof(dead_reasons) / sizeof(dead_reasons[0]))
+
+/* A place the sink writes to, as the config has it: text keys such as path and topic, and the brokers; no secrets. */
+static const char *sink_place(const struct config_sink *sink, size_t row, const char **key) {
+    const struct core_opt *opt = &sink->ops->opts[row];
+    const char *field = (const char *)sink->conf + opt->offset;
+    *key = opt->key;
+    if (opt->type == CORE_OPT_STRING && !opt->is_secret) {
+        char *const *text = (char *const *)(const void *)field;
+        return *text;
+    }
+    if (opt->type == CORE_OPT_PAIRS) {
+        const struct core_conf_list *pairs = (const struct core_conf_list *)(const void *)field;
+        for (size_t i = 0; i < pairs->len; i++) {
+            if (strcmp(pairs->items[i].key, "bootstrap.servers") == 0 && !pairs->items[i].is_secret) {
+                *key = pairs->items[i].key;
+                return pairs->items[i].value;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void summary_print(const struct pipeline_report *report) {
+    double seconds = (double)report->elapsed_ns / (double)CORE_NS_PER_S;
+    (void)fprintf(stderr, "%llu records accepted in %.2f s (%.0f/s)\n", (unsigned long long)report->events, seconds,
+                  seconds > 0 ? (double)report->events / seconds : 0.0);
+    for (size_t i = 0; i < report->datasets_len; i++) {
+        (void)fprintf(stderr, "  %12llu  %s\n", (unsigned long long)report->datasets[i].events,
+                      report->datasets[i].name);
+    }
+    for (size_t i = 0; i < DEAD_REASONS_LEN; i++) {
+        uint64_t count = core_counted(report->counters, dead_reasons[i].counter);
+        if (count > 0) {
+            (void)fprintf(stderr, "%llu %s and are dead letters\n", (unsigned long long)count, dead_reasons[i].reason);
+        }
+    }
+    if (report->outstanding > 0) {
+        (void)fprintf(stderr, "%llu batches were not accepted; they are read again after the next start\n",
+                      (unsigned long long)report->outstanding);
+    }
+    for (size_t i = 0; i < report->config->sinks_len; i++) {
+        const struct config_sink *sink = &report->config->sinks[i];
+        (void)fprintf(stderr, "documents: %s", sink->ops->name);
+        for (size_t row = 0; row < sink->ops->opts_len; row++) {
+            const char *key;
+            const char *place = sink_place(sink, row, &key);
+            if (place != NULL) {
+                (void)fprintf(stderr, " %s=%s", key, place);
+            }
+        }
+        (void)fputc('\n', stderr);
+    }
+}
+
+static void json_member(struct core_buf *buf, const char *key, uint64_t value, bool is_first) {
+    core_buf_put(buf, ",", is_first ? 0 : 1);
+    core_buf_string(buf, core_span_of(key));
+    core_buf_char(buf, ':');
+    core_buf_u64(buf, value);
+}
+
+static void json_sinks(struct core_buf *buf, const struct config *config) {
+    core_buf_span(buf, CORE_SPAN(",\"sinks\":["));
+    for (size_t i = 0; i < config->sinks_len; i++) {
+        const struct config_sink *sink = &config->sinks[i];
+        core_buf_put(buf, ",", i == 0 ? 0 : 1);
+        core_buf_span(buf, CORE_SPAN("{\"name\":"));
+        core_buf_string(buf, core_span_of(sink->ops->name));
+        for (size_t row = 0; row < sink->ops->opts_len; row++) {
+            const char *key;
+            const char *place = sink_place(sink, row, &key);
+            if (place != NULL) {
+                core_buf_char(buf, ',');
+                core_buf_string(buf, core_span_of(key));
+                core_buf_char(buf, ':');
+                core_buf_string(buf, core_span_of(place));
+            }
+        }
+        core_buf_char(buf, '}');
+    }
+    core_buf_char(buf, ']');
+}
+
+static void summary_json(const struct pipeline_report *report) {
+    char *bytes = malloc(JSON_BYTES_MAX);
+    MUST(bytes != NULL);
+    struct core_buf buf = {.start = bytes, .pos = bytes, .end = bytes + JSON_BYTES_MAX};
+    core_buf_char(&buf, '{');
+    json_member(&buf, "accepted", report->events, true);
+    json_member(&buf, "elapsed_ns", (uint64_t)report->elapsed_ns, false);
+    json_member(&buf, "outstanding_batches", report->outstanding, false);
+    core_buf_span(&buf, CORE_SPAN(",\"datasets\":{"));
+    for (size_t i = 0; i < report->datasets_len; i++) {
+        json_member(&buf, report->datasets[i].name, report->datasets[i].events, i == 0);
+    }
+    core_buf_span(&buf, CORE_SPAN("},\"counters\":{"));
+    for (int i = 0; i < CORE_COUNT__MAX; i++) {
+        json_member(&buf, core_counter_table[i].name, core_counted(report->counters, (enum core_counter)i), i == 0);
+    }
+    core_buf_char(&buf, '}');
+    json_sinks(&buf, report->config);
+    core_buf_span(&buf, CORE_SPAN("}\n"));
+    MUST(!buf.is_full);
+    struct core_span text = core_buf_written(&buf);
+    if (fwrite(text.ptr, 1, text.len, stdout) != text.len || fflush(stdout) != 0) {
+        core_log(CORE_LEVEL_ERROR, "run", "cannot write the summary to stdout", "%s", "");
+    }
+    free(bytes);
+}
+
+/* ---- the command ---------------------------------------------------------------------------------------------------- */
+
+static void mistakes_print(const struct core_conf_mistakes *mistakes) {
+    for (size_t i = 0; i < mistakes->len; i++) {
+        (void)fprintf(stderr, "%s: %s\n", mistakes->fails[i].where, mistakes->fails[i].text);
+    }
+}
+
+static bool writes_to_stdout(const struct config *config) {
+    for (size_t i = 0; i < config->sinks_len; i++) {
+        if (strcmp(config->sinks[i].ops->name, "stdout") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The world failed: 111. The caller's config, or another process on the same state: 100, a restart would not help. */
+static int exit_of(enum core_err err) {
+    switch (err) {
+    case CORE_OK:
+        return CORE_EXIT_DONE;
+    case CORE_BAD:
+    case CORE_LOCKED:
+        return CORE_EXIT_USAGE;
+    default:
+        return CORE_EXIT_SYSTEM;
+    }
+}
+
+static int run_with(struct config *config, const struct pipeline_options *options, bool is_json) {
+    struct core_conf_mistakes mistakes = {0};
+    struct core_fail fail = {0};
+    struct pipeline *pipeline = NULL;
+    enum core_err err = pipeline_open(&pipeline, config, options, &mistakes, &fail);
+    if (err != CORE_OK) {
+        mistakes_print(&mistakes);
+        core_log_fail(CORE_LEVEL_ERROR, "run", "cannot start", &fail);
+        core_log_flush();
+        return exit_of(err);
+    }
+    err = pipeline_run(pipeline, &fail);
+    core_log_flush();
+    struct pipeline_report report;
+    pipeline_report(pipeline, &report);
+    if (options->is_once) {
+        summary_print(&report);
+    }
+    if (is_json) {
+        summary_json(&report);
+    }
+    pipeline_close(pipeline);
+    return err == CORE_OK ? CORE_EXIT_DONE : CORE_EXIT_SYSTEM;
+}
+
+static int run_main(const struct cmd *cmd, int argc, char **argv) {
+    struct cmd_args args = {0};
+    int exit_code = CORE_EXIT_USAGE;
+    if (!cmd_parse(cmd, argc, argv, &args, &exit_code)) {
+        return exit_code;
+    }
+    const char *path = cmd_value(cmd, &args, "config");
+    if (path == NULL || args.files_len > 0) {
+        (void)fprintf(stderr, "tapline run: %s\n",
+                      path == NULL ? "which configuration? give it with -c FILE"
+                                   : "takes no files: they are named by inputs: in the configuration");
+        return CORE_EXIT_USAGE;
+    }
+    struct core_conf_mistakes mistakes = {0};
+    struct config *config = NULL;
+    if (config_load(&config, path, &mistakes) != CORE_OK) {
+        mistakes_print(&mistakes);
+        return CORE_EXIT_USAGE;
+    }
+    bool is_json = cmd_value(cmd, &args, "json") != NULL;
+    if (is_json && writes_to_stdout(config)) {
+        (void)fprintf(stderr, "tapline run: --json and the stdout sink would mix on stdout; leave one out\n");
+        config_free(config);
+        return CORE_EXIT_USAGE;
+    }
+    struct pipeline_options options = {.config_path = path,
+                                       .is_once = cmd_value(cmd, &args, "once") != NULL,
+                                       .shows_progress = isatty(STDERR_FILENO) == 1};
+    return run_with(config, &options, is_json);
+}
+
+const struct cmd cmd_run = {
+    .name = "run",
+    .summary = "Follow sensor logs and deliver each record as a document, exactly as the configuration says.",
+    .args = "",
+    .about =
+        "Tails the files named by inputs:, makes one document of each record and gives it to every sink. A record "
+        "counts "
+        "as done when all sinks have accepted it; the checkpoint in node.state holds only that, so a crash or a kill "
+        "loses nothing and at most repeats records, with the same id. A second process on the same node.state is "
+        "refused. "
+        "SIGTERM and SIGINT stop: what is under way is delivered within pipeline.stop_timeout; a second one ends at "
+        "once. "
+        "SIGHUP reads the configuration and the maps again; with a mistake in them the old ones stay. SIGUSR1 writes "
+        "the "
+        "counters to the log.",
+    .example = "tapline run -c /etc/tapline/tapline.yml\ntapline run -c tapline.yml --once --json",
+    .options = run_options,
+    .run = run_main,
+};

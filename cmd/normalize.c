@@ -36,6 +36,7 @@ struct filter {
     uint64_t dead_letters;
     uint64_t files;
     uint64_t files_failed;
+    uint64_t damaged;
 };
 
 /* ---- output -------------------------------------------------------------------------------------------------------------- */
@@ -114,7 +115,7 @@ static void damage_write(struct filter *filter, const struct core_batch *batch, 
     if (!buf.is_full) {
         out_line(&filter->dead, core_buf_written(&buf));
     }
-    filter->dead_letters++;
+    filter->damaged++;
     core_log_fail(CORE_LEVEL_WARN, "normalize", "file is damaged", fail);
 }
 
@@ -250,11 +251,13 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
         out_flush(&filter.dead);
         core_log_flush();
         double seconds = (double)(core_tick_ns() - began) / (double)CORE_NS_PER_S;
-        fprintf(stderr, "tapline normalize: %llu records = %llu documents + %llu dead letters, from %llu files, in %.2f s\n",
+        fprintf(stderr, "tapline normalize: %llu records = %llu documents + %llu dead letters, from %llu files (%llu damaged, %llu "
+                "not to be opened), in %.2f s\n",
                 (unsigned long long)filter.records, (unsigned long long)filter.documents,
-                (unsigned long long)filter.dead_letters, (unsigned long long)filter.files, seconds);
+                (unsigned long long)filter.dead_letters, (unsigned long long)filter.files,
+                (unsigned long long)filter.damaged, (unsigned long long)filter.files_failed, seconds);
         bool is_failed = filter.out.is_broken || filter.dead.is_broken || filter.files_failed > 0;
-        bool is_no = cmd_value(cmd, &args, "strict") != NULL && filter.dead_letters > 0;
+        bool is_no = cmd_value(cmd, &args, "strict") != NULL && filter.dead_letters + filter.damaged > 0;
         code = is_failed ? CORE_EXIT_SYSTEM : is_no ? CORE_EXIT_NO : CORE_EXIT_DONE;
     }
     filter_close(&filter);

@@ -165,7 +165,8 @@ static void explain_op(const struct normalize_worker *worker, const struct plan 
 
 static bool op_run(struct normalize_worker *worker, struct plan *plan, const struct op *op) {
     struct value in = worker->columns[op->column];
-    if (op_is_off(worker, op, in)) {
+    bool is_won = leaf_is_set(plan, op->leaf) && !plan->leaves[op->leaf].is_list; /* by a row before this one */
+    if (op_is_off(worker, op, in) || is_won) {
         return true;
     }
     struct value out;
@@ -228,25 +229,88 @@ static bool derives_run(struct normalize_worker *worker, struct plan *plan) {
     return true;
 }
 
+/* Aliases: a field under another name, where the record does not have the real one. */
+static void moves_run(struct normalize_worker *worker, const struct plan *plan) {
+    struct value *columns = worker->columns;
+    for (uint16_t c = plan->decoded_len; c < plan->columns_len; c++) {
+        columns[c] = value_none();
+    }
+    for (uint16_t i = 0; i < plan->moves_len; i++) {
+        const struct alias_move *move = &plan->moves[i];
+        if (columns[move->to].kind == VALUE_NONE) {
+            columns[move->to] = columns[move->from];
+            columns[move->from] = value_none();
+        }
+    }
+}
+
+static bool is_decimal(struct value v) {
+    if (v.len == 0 || v.len > 19 || (v.ptr[0] == '0' && v.len > 1)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < v.len; i++) {
+        if (v.ptr[i] < '0' || v.ptr[i] > '9') {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The hot loop. Strings and counts without any condition are done here; all else goes the long way. */
+static bool ops_run(struct normalize_worker *worker, struct plan *plan) {
+    const struct op *end = plan->ops + plan->ops_len;
+    for (const struct op *op = plan->ops; op < end; op++) {
+        struct value in = worker->columns[op->column];
+        if (in.kind == VALUE_NONE) {
+            continue;
+        }
+        if (op->code == OP_STRING && value_is_string(in)) {
+            if (!leaf_is_set(plan, op->leaf)) {
+                leaf_set(plan, op->leaf, in);
+            }
+            continue;
+        }
+        if (op->code == OP_NUMBER && value_is_scalar(in) && is_decimal(in)) {
+            if (!leaf_is_set(plan, op->leaf)) {
+                leaf_set(plan, op->leaf, value_number(in.ptr, in.len));
+            }
+            continue;
+        }
+        if (!op_run(worker, plan, op)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool ops_explain(struct normalize_worker *worker, struct plan *plan) {
+    for (uint16_t i = 0; i < plan->ops_len; i++) {
+        const struct op *op = &plan->ops[i];
+        if (worker->columns[op->column].kind == VALUE_NONE) {
+            continue;
+        }
+        bool was_set = leaf_is_set(plan, op->leaf) && !plan->leaves[op->leaf].is_list;
+        if (!op_run(worker, plan, op)) {
+            return false;
+        }
+        if (!was_set && leaf_is_set(plan, op->leaf)) {
+            explain_op(worker, plan, op);
+        }
+    }
+    return true;
+}
+
 bool plan_apply(struct normalize_worker *worker, struct plan *plan) {
     memcpy(plan->present, plan->present_always, plan->present_words * sizeof(uint64_t));
     worker->ip[1].len = 0;
     worker->ip[2].len = 0;
     if (++worker->record == 0) {
         worker->record = 1;
-        memset(worker->taken, 0, COLUMNS_MAX * sizeof(*worker->taken));
+        memset(worker->taken, 0, COLUMNS_ROOM * sizeof(*worker->taken));
     }
-    for (uint16_t i = 0; i < plan->ops_len; i++) {
-        const struct op *op = &plan->ops[i];
-        if (worker->columns[op->column].kind == VALUE_NONE) {
-            continue;
-        }
-        if (!op_run(worker, plan, op)) {
-            return false;
-        }
-        if (worker->explain != NULL && leaf_is_set(plan, op->leaf)) {
-            explain_op(worker, plan, op);
-        }
+    moves_run(worker, plan);
+    if (!(worker->explain == NULL ? ops_run(worker, plan) : ops_explain(worker, plan))) {
+        return false;
     }
     for (uint16_t i = 0; i < plan->consts_len; i++) {
         if (!leaf_put(worker, plan, plan->consts[i].leaf, plan->consts[i].value)) {

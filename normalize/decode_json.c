@@ -101,9 +101,9 @@ static bool field_put(struct json_decode *json, struct value value) {
         return false;
     }
     uint16_t column = json->next;
-    if (column >= plan->columns_len || !core_span_eq(plan->columns[column].name, name)) {
+    if (column >= plan->decoded_len || !core_span_eq(plan->columns[column].name, name)) {
         column = plan_column(plan, name);
-        if (column == COLUMN_NONE) {
+        if (column == COLUMN_NONE || column >= plan->decoded_len) {
             return pending_add(json, name, value);
         }
     }

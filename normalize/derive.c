@@ -139,6 +139,7 @@ static bool derive_mac(const struct derive_context *ctx) {
     for (uint32_t i = 0; i < out.len; i++) {
         p[i] = p[i] == ':' ? '-' : p[i] >= 'a' && p[i] <= 'f' ? (char)(p[i] - 'a' + 'A') : p[i];
     }
+    out.kind = v.kind; /* no byte that would need an escape was added */
     return derive_put(ctx, out);
 }
 

@@ -191,6 +191,20 @@ static bool put_full(const struct derive_context *ctx, const struct url_parts *p
     return put_text(ctx, URL_FULL, core_buf_written(&buf));
 }
 
+/* Only the origin form ("/…") and the absolute one (scheme://…) have a path; CONNECT's host:port, `*` and what is no
+ * request target at all are kept as they stand. */
+static bool put_target(const struct derive_context *ctx, const struct url_parts *parts, struct core_span uri) {
+    bool is_absolute = parts->scheme.len > 0;
+    bool is_origin = uri.len > 0 && uri.ptr[0] == '/';
+    if (!put_text(ctx, URL_ORIGINAL, uri) || (!is_absolute && !is_origin)) {
+        return ctx->worker->reason[0] == '\0';
+    }
+    return put_text(ctx, URL_PATH, parts->path) && put_text(ctx, URL_QUERY, parts->query) &&
+           put_text(ctx, URL_FRAGMENT, parts->fragment) && put_text(ctx, URL_EXTENSION, extension_of(parts->path)) &&
+           put_text(ctx, URL_SCHEME, is_absolute ? parts->scheme : CORE_SPAN("http")) &&
+           (parts->host.len == 0 || put_full(ctx, parts, uri));
+}
+
 bool derive_url(const struct derive_context *ctx) {
     struct value host = derive_arg(ctx, 0);
     struct value uri = derive_arg(ctx, 1);
@@ -198,27 +212,19 @@ bool derive_url(const struct derive_context *ctx) {
     struct url_parts parts = {0};
     struct core_span uri_text = value_is_string(uri) ? value_span(uri) : (struct core_span){NULL, 0};
     target_split(uri_text, &parts);
-    if (parts.host.len == 0 && value_is_string(host)) {
+    bool is_absolute = parts.scheme.len > 0;
+    if (!is_absolute && value_is_string(host)) {
         host_split(value_span(host), &parts.host, &parts.port);
     }
-    if (parts.port.len == 0 && value_is_scalar(port)) {
+    /* An absolute URL has its own port or none: the connection's is a proxy's. */
+    if (parts.port.len == 0 && !is_absolute && value_is_scalar(port) && (parts.host.len > 0 || uri_text.len > 0)) {
         parts.port = value_span(port);
     }
-    struct core_span scheme = parts.scheme.len > 0 ? parts.scheme : CORE_SPAN("http");
-    bool is_good = put_text(ctx, URL_DOMAIN, parts.host);
-    if (uri_text.len > 0) {
-        bool is_path = parts.path.len > 0 && parts.path.ptr[0] == '/';
-        is_good = is_good && put_text(ctx, URL_ORIGINAL, uri_text) && put_text(ctx, URL_PATH, parts.path) &&
-                  put_text(ctx, URL_QUERY, parts.query) && put_text(ctx, URL_FRAGMENT, parts.fragment) &&
-                  put_text(ctx, URL_EXTENSION, extension_of(parts.path)) && put_text(ctx, URL_SCHEME, scheme);
-        if (is_good && parts.host.len > 0 && (is_path || parts.scheme.len > 0)) {
-            is_good = put_full(ctx, &parts, uri_text);
-        }
+    if (!put_text(ctx, URL_DOMAIN, parts.host) || !put_target(ctx, &parts, uri_text)) {
+        return false;
     }
-    if (is_good && all_digits(parts.port) && parts.port.len <= 5) {
-        is_good = derive_put_sub(ctx, URL_PORT, value_number(parts.port.ptr, parts.port.len));
-    }
-    return is_good;
+    bool has_port = all_digits(parts.port) && parts.port.len <= 5;
+    return !has_port || derive_put_sub(ctx, URL_PORT, value_number(parts.port.ptr, parts.port.len));
 }
 
 /* The host of a Host header, without its port; an address is no host name. */
@@ -326,7 +332,7 @@ static bool dn_walk(struct normalize_worker *worker, struct core_span text, char
             i++;
             continue;
         }
-        if (i < text.len && text.ptr[i] != separator) {
+        if (i < text.len && text.ptr[i] != separator && text.ptr[i] != '+') { /* `+` joins the parts of one RDN */
             continue;
         }
         struct core_span pair = span_cut(text, start, i < text.len ? i : text.len);

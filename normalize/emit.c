@@ -55,13 +55,25 @@ void value_emit(struct core_buf *buf, struct value value) {
     }
 }
 
-static void close_objects(struct core_buf *buf, unsigned n) {
-    static const char braces[] = "}}}}}}}}}}}}}}}}";
-    while (n > 0) {
-        unsigned len = n < sizeof(braces) - 1 ? n : (unsigned)sizeof(braces) - 1;
-        core_buf_put(buf, braces, len);
-        n -= len;
+/* memcpy for the short texts a document is made of: two overlapping moves instead of a call. */
+static inline char *put_short(char *to, const char *from, size_t len) {
+    if (len > 32) {
+        memcpy(to, from, len);
+    } else if (len >= 16) {
+        memcpy(to, from, 16);
+        memcpy(to + len - 16, from + len - 16, 16);
+    } else if (len >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + len - 4, from + len - 4, 4);
+    } else {
+        for (size_t i = 0; i < len; i++) {
+            to[i] = from[i];
+        }
     }
+    return to + len;
 }
 
 void plan_emit(const struct plan *plan, struct core_buf *buf) {
@@ -69,22 +81,45 @@ void plan_emit(const struct plan *plan, struct core_buf *buf) {
     unsigned common = 0;
     bool is_first = true;
     core_buf_char(buf, '{');
-    for (uint16_t i = 0; i < plan->leaves_len; i++) {
-        const struct leaf *leaf = &plan->leaves[i];
-        common = leaf->common < common ? leaf->common : common;
-        if ((plan->present[i / 64] >> (i % 64) & 1) == 0) {
+    for (uint16_t i = 0; i < plan->parts_len && !buf->is_full; i++) {
+        const struct part *part = &plan->parts[i];
+        uint16_t leaf = part->leaf;
+        common = part->common < common ? part->common : common;
+        if (leaf != LEAF_NONE && (plan->present[leaf / 64] >> (leaf % 64) & 1) == 0) {
             continue;
         }
-        if (!is_first) {
-            close_objects(buf, depth - common);
-            core_buf_char(buf, ',');
+        uint16_t from = part->open_at[common];
+        struct value value = leaf == LEAF_NONE ? value_none() : plan->values[leaf];
+        bool is_plain = value.kind == VALUE_PLAIN || value.kind == VALUE_RAW;
+        size_t need = (size_t)part->text_len + depth + 4 + (is_plain ? (size_t)value.len : 0);
+        if ((size_t)(buf->end - buf->pos) < need) {
+            buf->is_full = true;
+            return;
         }
-        uint16_t from = leaf->open_at[common];
-        core_buf_put(buf, leaf->open + from, (size_t)(leaf->open_len - from));
-        value_emit(buf, plan->values[i]);
-        depth = leaf->depth;
+        char *p = buf->pos;
+        if (!is_first) {
+            for (; depth > common; depth--) {
+                *p++ = '}';
+            }
+            *p++ = ',';
+        }
+        p = put_short(p, part->text + from, part->text_len - from);
+        if (value.kind == VALUE_PLAIN) {
+            *p++ = '"';
+            p = put_short(p, value.ptr, value.len);
+            *p++ = '"';
+        } else if (value.kind == VALUE_RAW) {
+            p = put_short(p, value.ptr, value.len);
+        }
+        buf->pos = p;
+        if (!is_plain && leaf != LEAF_NONE) {
+            value_emit(buf, value);
+        }
+        depth = part->depth;
         common = depth;
         is_first = false;
     }
-    close_objects(buf, depth + 1);
+    for (depth++; depth > 0; depth--) {
+        core_buf_char(buf, '}');
+    }
 }

@@ -14,6 +14,7 @@
 #include "normalize/normalize.h"
 
 #define COLUMNS_MAX 2048 /* distinct fields of one record; more is a dead letter */
+#define COLUMNS_ROOM (2 * COLUMNS_MAX + 1) /* and as many real names of aliases */
 #define LEAVES_MAX 4096
 #define PLANS_MAX 64     /* logs in one stream whose plans are kept at the same time */
 #define SCRATCH_BYTES (64 * CORE_MIB)
@@ -215,8 +216,10 @@ struct normalize_maps {
 /* ---- plans ------------------------------------------------------------------------------------------------------------------ */
 
 enum op_code {
-    OP_COPY,     /* typed value to a leaf */
-    OP_TABLE,    /* the table's value for it to a leaf */
+    OP_COPY,   /* typed value to a leaf */
+    OP_TABLE,  /* the table's value for it to a leaf */
+    OP_STRING, /* a string as it is to a leaf of its own: the common case, without any flag */
+    OP_NUMBER  /* the same for decimal digits */
 };
 
 enum op_flag {
@@ -270,6 +273,22 @@ struct leaf {
     bool is_list;
     bool is_constant;      /* its value stands in plan->values for good */
     bool is_forced;        /* the input's `fields`: nothing else may write it */
+};
+
+/* One step of writing a document: a leaf with its opening text, or a run of constants as one text. */
+struct part {
+    const char *text;
+    const uint16_t *open_at; /* of the first leaf: where each depth begins in text */
+    uint32_t text_len;
+    uint16_t leaf;           /* LEAF_NONE: constants, always there */
+    uint8_t depth;           /* objects open behind it */
+    uint8_t common;          /* objects shared with the part before it */
+};
+
+/* A field under another name: read as the real one where the record does not have that itself. */
+struct alias_move {
+    uint16_t from;
+    uint16_t to;
 };
 
 struct plan_const {
@@ -338,6 +357,11 @@ struct plan {
     uint64_t *present;         /* one bit per leaf */
     uint64_t *present_always;
     uint16_t present_words;
+    struct part *parts;        /* how the document is written */
+    uint16_t parts_len;
+    struct alias_move *moves;
+    uint16_t moves_len;
+    uint16_t decoded_len;      /* columns that decoders fill; those behind are only moved to */
     struct plan_const *consts; /* constants of leaves that something else may fill too: run last */
     uint16_t consts_len;
     struct derive_call *derives;
@@ -376,7 +400,7 @@ struct normalize_worker {
     const struct normalize_maps *maps;
     struct core_counters *counters;
     struct core_arena scratch;       /* dies with the record */
-    struct value *columns;           /* COLUMNS_MAX + 1; the last one is always absent */
+    struct value *columns;           /* COLUMNS_ROOM; the current record's, by the plan's columns */
     struct json_decode *json;
     struct community_id *community;
     const struct normalize_explain *explain;

@@ -5,7 +5,7 @@
  * with more of them (rarely: a log has a few dozen). Leaves are sorted so that the members of an object stand together:
  * then a document is written in one pass, opening and closing objects between neighbours. A plan belongs to one stream.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "normalize/normalize_internal.h"
+#include "normalize/plan_internal.h"
 
 #include <ctype.h>
 #include <fnmatch.h>
@@ -13,44 +13,15 @@
 #include <stdlib.h>
 
 #define PLAN_ARENA_BYTES (32 * CORE_MIB)
-#define NAME_BYTES_MAX 4096
 
-enum taken { TAKEN = 1, TAKEN_SOMETIMES = 2 };
-
-/* A leaf while the plan is made; its place in the output is known only at the end. */
-struct draft {
-    struct core_span name;
-    uint32_t sources;      /* rows that may write it at run time */
-    bool is_list;
-    bool is_forced;
-    bool is_constant;
-    struct value constant;
-    uint16_t place;
-};
-
-struct making {
-    struct plan *plan;
-    const struct plan_request *request;
-    const struct log_row *log;
-    struct core_span dataset_own; /* the dataset behind its first dot: what % stands for in a map */
-    struct draft *drafts;
-    size_t drafts_len;
-    uint16_t *draft_index;
-    size_t ops_cap;
-    uint8_t *taken; /* per column: enum taken */
-    struct core_fail *fail;
-};
-
-#define DRAFT_INDEX_CAP ((size_t)LEAVES_MAX * 2)
-
-static void *plan_alloc(struct plan *plan, size_t len) {
+void *plan_alloc(struct plan *plan, size_t len) {
     void *p = core_arena_alloc(&plan->arena, len == 0 ? 1 : len);
     MUST(p != NULL); /* bounded: COLUMNS_MAX names of NAME_BYTES_MAX at most, see plan_make() */
     memset(p, 0, len);
     return p;
 }
 
-static struct core_span plan_text(struct plan *plan, struct core_span text) {
+struct core_span plan_text(struct plan *plan, struct core_span text) {
     char *copy = core_arena_copy(&plan->arena, text);
     MUST(copy != NULL);
     return (struct core_span){copy, text.len};
@@ -68,117 +39,88 @@ uint16_t plan_column(const struct plan *plan, struct core_span name) {
     }
 }
 
+static void column_index(struct plan *plan, uint16_t column) {
+    struct core_span name = plan->columns[column].name;
+    if (plan_column(plan, name) != COLUMN_NONE) {
+        return; /* a name twice: the first is found by name, both are decoded and kept */
+    }
+    uint64_t at = core_hash64(name.ptr, name.len, 0);
+    while (plan->index[at & (plan->index_cap - 1)] != COLUMN_NONE) {
+        at++;
+    }
+    plan->index[at & (plan->index_cap - 1)] = column;
+}
+
+/* The decoders' columns, with room for one more for each of them: the real name of an alias. */
 static void columns_copy(struct plan *plan, const struct plan_request *request) {
-    plan->columns_len = (uint16_t)request->columns_len;
-    plan->columns = plan_alloc(plan, request->columns_len * sizeof(*plan->columns));
+    plan->decoded_len = (uint16_t)request->columns_len;
+    plan->columns_len = plan->decoded_len;
+    plan->columns = plan_alloc(plan, request->columns_len * 2 * sizeof(*plan->columns));
+    plan->moves = plan_alloc(plan, request->columns_len * sizeof(*plan->moves));
     plan->index_cap = 64;
-    while (plan->index_cap < request->columns_len * 2) {
+    while (plan->index_cap < request->columns_len * 4) {
         plan->index_cap *= 2;
     }
     plan->index = plan_alloc(plan, plan->index_cap * sizeof(*plan->index));
     memset(plan->index, 0xff, plan->index_cap * sizeof(*plan->index));
-    for (uint16_t i = 0; i < plan->columns_len; i++) {
+    for (uint16_t i = 0; i < plan->decoded_len; i++) {
         plan->columns[i] = request->columns[i];
         plan->columns[i].name = plan_text(plan, request->columns[i].name);
-        if (plan_column(plan, plan->columns[i].name) != COLUMN_NONE) {
-            continue; /* a name twice: the first is found by name, both are decoded and kept */
-        }
-        uint64_t at = core_hash64(plan->columns[i].name.ptr, plan->columns[i].name.len, 0);
-        while (plan->index[at & (plan->index_cap - 1)] != COLUMN_NONE) {
-            at++;
-        }
-        plan->index[at & (plan->index_cap - 1)] = i;
+        column_index(plan, i);
     }
 }
 
-/* The column that stands for a map's field: its own name, else an alias, else the name with `_` for `.`. */
-static uint16_t column_for(const struct making *making, struct core_span field) {
-    const struct plan *plan = making->plan;
-    uint16_t found = plan_column(plan, field);
-    for (size_t i = 0; found == COLUMN_NONE && i < making->log->map->aliases_len; i++) {
-        const struct map_alias *alias = &making->log->map->aliases[i];
-        if (core_span_eq(alias->to, field)) {
-            found = plan_column(plan, alias->from);
+static bool name_is_like(struct core_span column, struct core_span field) {
+    if (column.len != field.len) {
+        return false;
+    }
+    for (size_t i = 0; i < column.len; i++) {
+        if (column.ptr[i] != field.ptr[i] && (column.ptr[i] != '_' || field.ptr[i] != '.')) {
+            return false;
         }
     }
-    if (found == COLUMN_NONE && core_span_chr(field, '.') != NULL && field.len < 256) {
-        char name[256];
-        for (size_t i = 0; i < field.len; i++) {
-            name[i] = field.ptr[i] == '.' ? '_' : field.ptr[i];
-        }
-        found = plan_column(plan, (struct core_span){name, field.len});
-    }
-    return found;
+    return true;
 }
 
-/* An alias is not for a name that a row takes as it is. */
-static bool alias_is_real_field(const struct map *map, struct core_span name) {
+/* The field that a column of another name stands for: an alias's, or a row's whose dots were written as `_`. */
+static struct core_span real_name(const struct map *map, struct core_span column) {
+    struct core_span none = {NULL, 0};
     for (size_t i = 0; i < map->rows_len; i++) {
-        if (map->rows[i].kind == ROW_FIELD && core_span_eq(map->rows[i].from, name)) {
-            return true;
+        if (map->rows[i].kind == ROW_FIELD && core_span_eq(map->rows[i].from, column)) {
+            return none; /* a row takes it as it is */
         }
     }
-    return false;
+    for (size_t i = 0; i < map->aliases_len; i++) {
+        if (name_is_like(column, map->aliases[i].from)) {
+            return map->aliases[i].to;
+        }
+    }
+    for (size_t i = 0; i < map->rows_len; i++) {
+        if (map->rows[i].kind == ROW_FIELD && name_is_like(column, map->rows[i].from)) {
+            return map->rows[i].from;
+        }
+    }
+    return none;
 }
 
-static uint16_t row_column(const struct making *making, const struct map_row *row) {
-    uint16_t column = column_for(making, row->from);
-    if (column != COLUMN_NONE && !core_span_eq(making->plan->columns[column].name, row->from) &&
-        alias_is_real_field(making->log->map, making->plan->columns[column].name)) {
-        return COLUMN_NONE;
+/* Columns of other names are moved to the real one in each record that does not have it itself. */
+static void aliases_resolve(struct plan *plan) {
+    for (uint16_t i = 0; i < plan->decoded_len; i++) {
+        struct core_span name = real_name(plan->map, plan->columns[i].name);
+        if (name.len == 0) {
+            continue;
+        }
+        uint16_t to = plan_column(plan, name);
+        if (to == COLUMN_NONE) {
+            to = plan->columns_len++;
+            plan->columns[to] = (struct column){.name = name, .declared = plan->columns[i].declared};
+            column_index(plan, to);
+        }
+        plan->moves[plan->moves_len++] = (struct alias_move){.from = i, .to = to};
     }
-    return column;
 }
 
 /* ---- leaves ---------------------------------------------------------------------------------------------------------------- */
-
-static struct draft *draft_find(struct making *making, struct core_span name, uint64_t *at) {
-    for (*at = core_hash64(name.ptr, name.len, 0);; (*at)++) {
-        uint16_t i = making->draft_index[*at & (DRAFT_INDEX_CAP - 1)];
-        if (i == LEAF_NONE) {
-            return NULL;
-        }
-        if (core_span_eq(making->drafts[i].name, name)) {
-            return &making->drafts[i];
-        }
-    }
-}
-
-static struct core_span name_join(struct making *making, struct core_span head, struct core_span tail) {
-    char *text = plan_alloc(making->plan, head.len + tail.len + 1);
-    memcpy(text, head.ptr, head.len);
-    memcpy(text + head.len, tail.ptr, tail.len);
-    return (struct core_span){text, head.len + tail.len};
-}
-
-/* "zeek.%" with the log's own name in it. */
-static struct core_span percent_fill(struct making *making, struct core_span text, struct core_span fill) {
-    const char *at = core_span_chr(text, '%');
-    if (at == NULL) {
-        return text;
-    }
-    size_t head = (size_t)(at - text.ptr);
-    struct core_span left = name_join(making, (struct core_span){text.ptr, head}, fill);
-    return name_join(making, left, (struct core_span){at + 1, text.len - head - 1});
-}
-
-/* The leaf of this name (`%` is the dataset's own part), made if there is none; LEAF_NONE when there are too many. */
-static uint16_t draft_leaf(struct making *making, struct core_span name) {
-    uint64_t at;
-    name = percent_fill(making, name, making->dataset_own);
-    struct draft *draft = draft_find(making, name, &at);
-    if (draft == NULL) {
-        if (making->drafts_len == LEAVES_MAX) {
-            return LEAF_NONE;
-        }
-        const struct schema_field *schema = schema_find(making->request->maps, name);
-        draft = &making->drafts[making->drafts_len];
-        draft->name = plan_text(making->plan, name);
-        draft->is_list = schema != NULL && schema->is_list;
-        making->draft_index[at & (DRAFT_INDEX_CAP - 1)] = (uint16_t)making->drafts_len++;
-    }
-    return (uint16_t)(draft - making->drafts);
-}
 
 static void known_leaves(struct making *making) {
     static const char *const names[KNOWN__MAX] = {
@@ -207,7 +149,12 @@ static void known_leaves(struct making *making) {
 static struct value constant_scalar(struct making *making, enum schema_type type, struct core_span text) {
     bool is_raw = type == SCHEMA_LONG || type == SCHEMA_DOUBLE || type == SCHEMA_BOOLEAN;
     struct core_span copy = plan_text(making->plan, text);
-    return value_of(is_raw ? VALUE_RAW : VALUE_TEXT, copy.ptr, copy.len);
+    bool is_plain = true;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        is_plain = is_plain && c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+    }
+    return value_of(is_raw ? VALUE_RAW : is_plain ? VALUE_PLAIN : VALUE_TEXT, copy.ptr, copy.len);
 }
 
 /* The text of a table entry or a const row as the target has it: a scalar, or a list cut at commas. */
@@ -232,22 +179,6 @@ static struct value constant_value(struct making *making, const struct schema_fi
         text = (struct core_span){text.ptr + cut + (comma != NULL), text.len - cut - (comma != NULL)};
     }
     return (struct value){.items = items, .len = (uint32_t)len, .kind = VALUE_LIST};
-}
-
-/* The value as JSON text, so that writing it is one copy. */
-static struct value value_rendered(struct making *making, struct value value) {
-    size_t room = 64 * CORE_KIB;
-    char *work = malloc(room);
-    MUST(work != NULL);
-    struct core_buf buf = {.start = work, .pos = work, .end = work + room};
-    value_emit(&buf, value);
-    struct value out = value;
-    if (!buf.is_full) {
-        struct core_span copy = plan_text(making->plan, core_buf_written(&buf));
-        out = value_of(VALUE_RAW, copy.ptr, copy.len);
-    }
-    free(work);
-    return out;
 }
 
 static bool row_const_draft(struct making *making, const struct map_row *row) {
@@ -321,6 +252,26 @@ static void op_table(struct making *making, struct op *op, const struct row_targ
     op->table_len = (uint16_t)table->len;
 }
 
+/* What needs no conversion at all gets an op of its own; a value of another kind than expected goes the long way. */
+static uint8_t op_fast(struct declared type) {
+    if (type.is_list) {
+        return OP_COPY;
+    }
+    switch (type.type) {
+    case TYPE_STRING:
+    case TYPE_ENUM:
+    case TYPE_ADDR:
+    case TYPE_SUBNET:
+        return OP_STRING;
+    case TYPE_COUNT:
+    case TYPE_INT:
+    case TYPE_PORT:
+        return OP_NUMBER;
+    default:
+        return OP_COPY;
+    }
+}
+
 static bool row_field_target(struct making *making, const struct map_row *row, const struct row_target *target,
                              uint16_t column) {
     struct declared type = type_effective(making->plan->columns[column].declared, row->type);
@@ -345,23 +296,26 @@ static bool row_field_target(struct making *making, const struct map_row *row, c
     enum schema_type schema = target->schema->type;
     unsigned flags = (row->is_lower ? OP_LOWER : 0u) | (row->unit_ns ? OP_UNIT_NS : 0u) |
                      (schema == SCHEMA_IP ? OP_IP : 0u) | (row->split != 0 ? OP_SPLIT : 0u) |
-                     (schema == SCHEMA_KEYWORD ? OP_KEYWORD : 0u) | (making->drafts[leaf].is_list ? OP_LIST : 0u) |
+                     (schema == SCHEMA_KEYWORD && is_numeric(type.type) ? OP_KEYWORD : 0u) |
+                     (schema == SCHEMA_KEYWORD && type.type == TYPE_ANY ? OP_KEYWORD : 0u) | (making->drafts[leaf].is_list ? OP_LIST : 0u) |
                      (row->unless_field.len > 0 ? OP_COND : 0u);
     op->flags = (uint8_t)flags;
     op->ip_slot = leaf == making->plan->known[KNOWN_SOURCE_IP] ? 1 : leaf == making->plan->known[KNOWN_DESTINATION_IP] ? 2 : 0;
     if (row->unless_field.len > 0) {
-        op->cond_column = column_for(making, row->unless_field);
+        op->cond_column = plan_column(making->plan, row->unless_field);
         op->cond_text = row->unless_text;
         op->cond_not = row->unless_not;
     }
     if (target->via != NULL) {
         op_table(making, op, target);
+    } else if (op->flags == 0 && op->unset.len == 0) {
+        op->code = op_fast(type);
     }
     return true;
 }
 
 static bool row_field_draft(struct making *making, const struct map_row *row) {
-    uint16_t column = row_column(making, row);
+    uint16_t column = plan_column(making->plan, row->from);
     if (column == COLUMN_NONE) {
         return true;
     }
@@ -404,7 +358,7 @@ static bool row_derive_draft(struct making *making, const struct map_row *row) {
     call->leaf = LEAF_NONE;
     call->subs_at = (uint16_t)(plan->derives_len * DERIVE_SUBS_MAX);
     for (size_t i = 0; i < ROW_ARGS_MAX; i++) {
-        call->args[i] = i < row->args_len ? column_for(making, row->args[i]) : COLUMN_NONE;
+        call->args[i] = i < row->args_len ? plan_column(making->plan, row->args[i]) : COLUMN_NONE;
         bool is_there = call->args[i] != COLUMN_NONE;
         has_any = has_any || is_there;
         if (is_there && (row->derive->takes >> i & 1) != 0) {
@@ -458,11 +412,12 @@ static bool keep_column(struct making *making, const struct map_row *row, struct
     }
     making->drafts[leaf].sources++;
     struct op *op = op_new(making);
-    *op = (struct op){.code = OP_COPY,
+    bool is_sometimes = (making->taken[column] & TAKEN_SOMETIMES) != 0;
+    *op = (struct op){.code = is_sometimes ? OP_COPY : op_fast(plan->columns[column].declared),
                       .column = column,
                       .leaf = leaf,
                       .type = (uint8_t)plan->columns[column].declared.type,
-                      .flags = (making->taken[column] & TAKEN_SOMETIMES) != 0 ? OP_KEEP : 0,
+                      .flags = is_sometimes ? OP_KEEP : 0,
                       .cond_column = COLUMN_NONE,
                       .row = row};
     return true;
@@ -478,272 +433,12 @@ static bool keep_draft(struct making *making) {
         return true;
     }
     struct core_span prefix = percent_fill(making, keep->constant, making->dataset_own);
-    for (uint16_t c = 0; c < making->plan->columns_len; c++) {
+    for (uint16_t c = 0; c < making->plan->decoded_len; c++) {
         if ((making->taken[c] & TAKEN) == 0 && !keep_column(making, keep, prefix, c)) {
             return false;
         }
     }
     return true;
-}
-
-/* ---- the input's own fields --------------------------------------------------------------------------------------------------- */
-
-struct fields_walk {
-    struct making *making;
-    char name[NAME_BYTES_MAX];
-    size_t ends[64]; /* length of name outside each object */
-    size_t depth;
-    size_t key_at;
-    struct value items[64];
-    size_t items_len;
-    bool is_in_array;
-    bool is_good;
-};
-
-static void fields_put(struct fields_walk *walk, struct value value) {
-    struct making *making = walk->making;
-    uint16_t leaf = draft_leaf(making, (struct core_span){walk->name, walk->key_at});
-    if (leaf == LEAF_NONE) {
-        walk->is_good = false;
-        return;
-    }
-    making->drafts[leaf].is_forced = true;
-    making->drafts[leaf].is_constant = true;
-    making->drafts[leaf].constant = value_rendered(making, value);
-}
-
-static bool fields_scalar(struct fields_walk *walk, enum value_kind kind, struct core_span text) {
-    struct core_span copy = plan_text(walk->making->plan, text);
-    struct value value = value_of(kind, copy.ptr, copy.len);
-    if (!walk->is_in_array) {
-        fields_put(walk, value);
-    } else if (walk->items_len < sizeof(walk->items) / sizeof(walk->items[0])) {
-        walk->items[walk->items_len++] = value;
-    }
-    return true;
-}
-
-static bool fields_null(void *ctx) {
-    return fields_scalar(ctx, VALUE_RAW, CORE_SPAN("null"));
-}
-
-static bool fields_bool(void *ctx, bool value) {
-    return fields_scalar(ctx, VALUE_RAW, value ? CORE_SPAN("true") : CORE_SPAN("false"));
-}
-
-static bool fields_number(void *ctx, struct core_span text) {
-    return fields_scalar(ctx, VALUE_RAW, text);
-}
-
-static bool fields_string(void *ctx, struct core_span text) {
-    return fields_scalar(ctx, VALUE_TEXT, text);
-}
-
-static bool fields_key(void *ctx, struct core_span text) {
-    struct fields_walk *walk = ctx;
-    size_t at = walk->ends[walk->depth];
-    if (at + text.len + 2 > sizeof(walk->name)) {
-        return false;
-    }
-    if (at > 0) {
-        walk->name[at++] = '.';
-    }
-    memcpy(walk->name + at, text.ptr, text.len);
-    walk->key_at = at + text.len;
-    return true;
-}
-
-static bool fields_map(void *ctx, bool is_start) {
-    struct fields_walk *walk = ctx;
-    if (!is_start) {
-        walk->depth--;
-        return true;
-    }
-    walk->ends[walk->depth + 1] = walk->key_at;
-    walk->depth++;
-    return walk->depth < 63;
-}
-
-static bool fields_array(void *ctx, bool is_start) {
-    struct fields_walk *walk = ctx;
-    walk->is_in_array = is_start;
-    if (is_start) {
-        walk->items_len = 0;
-    } else {
-        fields_put(walk, (struct value){.items = walk->items, .len = (uint32_t)walk->items_len, .kind = VALUE_LIST});
-    }
-    return true;
-}
-
-/* `inputs[].fields`, checked and nested when the config was read, become constants that nothing overrides. */
-static bool fields_draft(struct making *making) {
-    const struct core_stream *stream = making->request->stream;
-    const char *json = stream->origin == NULL ? NULL : stream->origin->fields_json;
-    if (json == NULL) {
-        return true;
-    }
-    static const struct core_json_calls calls = {fields_null, fields_bool, fields_number, fields_string,
-                                                 fields_key,  fields_map,  fields_array};
-    struct fields_walk *walk = calloc(1, sizeof(*walk));
-    MUST(walk != NULL);
-    walk->making = making;
-    walk->is_good = true;
-    struct core_json_reader *reader = core_json_reader_new(&calls, walk);
-    struct core_fail fail = {0};
-    MUST(core_json_read(reader, core_span_of(json), &fail) == CORE_OK); /* we wrote it */
-    bool is_good = walk->is_good;
-    core_json_reader_free(reader);
-    free(walk);
-    return is_good;
-}
-
-/* ---- order ------------------------------------------------------------------------------------------------------------------------ */
-
-/* Names in the order of the output: `.` sorts before every other byte, so an object's members stand together. */
-static int name_compare(struct core_span a, struct core_span b) {
-    size_t len = a.len < b.len ? a.len : b.len;
-    for (size_t i = 0; i < len; i++) {
-        unsigned char x = (unsigned char)a.ptr[i];
-        unsigned char y = (unsigned char)b.ptr[i];
-        if (x != y) {
-            return x == '.' ? -1 : y == '.' ? 1 : x < y ? -1 : 1;
-        }
-    }
-    return a.len == b.len ? 0 : a.len < b.len ? -1 : 1;
-}
-
-static int draft_compare(const void *a, const void *b) {
-    const struct draft *const *x = a;
-    const struct draft *const *y = b;
-    return name_compare((*x)->name, (*y)->name);
-}
-
-/* A name that is both a leaf and an object: the leaf goes to NAME.value. Returns whether any was moved. */
-static bool conflicts_move(struct making *making, struct draft **sorted) {
-    bool is_moved = false;
-    for (size_t i = 0; i + 1 < making->drafts_len; i++) {
-        struct core_span name = sorted[i]->name;
-        struct core_span next = sorted[i + 1]->name;
-        if (next.len > name.len && next.ptr[name.len] == '.' && memcmp(next.ptr, name.ptr, name.len) == 0) {
-            uint64_t at;
-            struct core_span moved = name_join(making, name, CORE_SPAN(".value"));
-            while (draft_find(making, moved, &at) != NULL) {
-                moved = name_join(making, moved, CORE_SPAN("_2"));
-            }
-            making->draft_index[at & (DRAFT_INDEX_CAP - 1)] = (uint16_t)(sorted[i] - making->drafts);
-            sorted[i]->name = moved;
-            is_moved = true;
-        }
-    }
-    return is_moved;
-}
-
-static uint8_t depth_of(struct core_span name) {
-    unsigned depth = 0;
-    for (size_t i = 0; i < name.len; i++) {
-        depth += name.ptr[i] == '.';
-    }
-    return (uint8_t)depth;
-}
-
-/* Objects that two neighbours share. */
-static uint8_t common_of(struct core_span a, struct core_span b) {
-    unsigned common = 0;
-    for (size_t i = 0; i < a.len && i < b.len && a.ptr[i] == b.ptr[i]; i++) {
-        common += a.ptr[i] == '.';
-    }
-    return (uint8_t)common;
-}
-
-/* `"zeek":{"connection":{"state":` and where each depth begins in it. */
-static void leaf_open(struct plan *plan, struct leaf *leaf) {
-    size_t room = leaf->name.len * 6 + (size_t)(leaf->depth + 1) * 4 + 8;
-    char *text = plan_alloc(plan, room);
-    struct core_buf buf = {.start = text, .pos = text, .end = text + room};
-    struct core_span rest = leaf->name;
-    leaf->open_at = plan_alloc(plan, (size_t)(leaf->depth + 1) * sizeof(*leaf->open_at));
-    for (unsigned d = 0; d <= leaf->depth; d++) {
-        const char *dot = core_span_chr(rest, '.');
-        size_t len = dot == NULL ? rest.len : (size_t)(dot - rest.ptr);
-        leaf->open_at[d] = (uint16_t)(buf.pos - buf.start);
-        core_buf_string(&buf, (struct core_span){rest.ptr, len});
-        core_buf_put(&buf, d == leaf->depth ? ":" : ":{", d == leaf->depth ? 1 : 2);
-        rest = (struct core_span){rest.ptr + len + (dot != NULL), rest.len - len - (dot != NULL)};
-    }
-    MUST(!buf.is_full);
-    leaf->open = text;
-    leaf->open_len = (uint16_t)(buf.pos - buf.start);
-}
-
-static void leaves_place(struct making *making) {
-    struct plan *plan = making->plan;
-    struct draft **sorted = malloc(making->drafts_len * sizeof(struct draft *));
-    MUST(sorted != NULL);
-    for (size_t i = 0; i < making->drafts_len; i++) {
-        sorted[i] = &making->drafts[i];
-    }
-    do {
-        qsort(sorted, making->drafts_len, sizeof(struct draft *), draft_compare);
-    } while (conflicts_move(making, sorted));
-    plan->leaves_len = (uint16_t)making->drafts_len;
-    plan->leaves = plan_alloc(plan, making->drafts_len * sizeof(struct leaf));
-    plan->values = plan_alloc(plan, making->drafts_len * sizeof(struct value));
-    plan->present_words = (uint16_t)((making->drafts_len + 63) / 64);
-    plan->present = plan_alloc(plan, plan->present_words * sizeof(uint64_t));
-    plan->present_always = plan_alloc(plan, plan->present_words * sizeof(uint64_t));
-    for (uint16_t i = 0; i < plan->leaves_len; i++) {
-        struct leaf *leaf = &plan->leaves[i];
-        sorted[i]->place = i;
-        leaf->name = sorted[i]->name;
-        leaf->depth = depth_of(leaf->name);
-        leaf->common = i == 0 ? 0 : common_of(plan->leaves[i - 1].name, leaf->name);
-        leaf->is_list = sorted[i]->is_list;
-        leaf->is_forced = sorted[i]->is_forced;
-        leaf->is_constant = sorted[i]->is_constant;
-        leaf_open(plan, leaf);
-        if (leaf->is_constant) {
-            plan->values[i] = sorted[i]->constant;
-            plan->present_always[i / 64] |= UINT64_C(1) << (i % 64);
-        }
-    }
-    free(sorted);
-}
-
-/* Constants that nothing else writes are rendered once; the others stay for the end of each record. */
-static void consts_settle(struct making *making) {
-    struct plan *plan = making->plan;
-    uint16_t left = 0;
-    for (uint16_t i = 0; i < plan->consts_len; i++) {
-        struct draft *draft = &making->drafts[plan->consts[i].leaf];
-        if (draft->sources == 0 && !draft->is_constant) {
-            draft->is_constant = true;
-            draft->constant = value_rendered(making, plan->consts[i].value);
-        } else if (!draft->is_constant) {
-            plan->consts[left++] = plan->consts[i];
-        }
-    }
-    plan->consts_len = left;
-}
-
-/* Drafts' numbers become places. */
-static void places_fill(struct making *making) {
-    struct plan *plan = making->plan;
-    for (size_t i = 0; i < plan->ops_len; i++) {
-        plan->ops[i].leaf = making->drafts[plan->ops[i].leaf].place;
-    }
-    for (size_t i = 0; i < plan->consts_len; i++) {
-        plan->consts[i].leaf = making->drafts[plan->consts[i].leaf].place;
-    }
-    for (size_t i = 0; i < plan->derives_len; i++) {
-        struct derive_call *call = &plan->derives[i];
-        call->leaf = call->leaf == LEAF_NONE ? LEAF_NONE : making->drafts[call->leaf].place;
-        for (size_t s = 0; s < DERIVE_SUBS_MAX && call->fn->subs[s] != NULL; s++) {
-            plan->subs[call->subs_at + s] = making->drafts[plan->subs[call->subs_at + s]].place;
-        }
-    }
-    for (size_t i = 0; i < KNOWN__MAX; i++) {
-        plan->known[i] = making->drafts[plan->known[i]].place;
-    }
 }
 
 /* ---- the whole ----------------------------------------------------------------------------------------------------------------------- */
@@ -835,9 +530,7 @@ static bool plan_fill(struct making *making) {
     if (!rows_draft(making) || !keep_draft(making) || !fields_draft(making)) {
         return false;
     }
-    consts_settle(making);
-    leaves_place(making);
-    places_fill(making);
+    leaves_settle(making);
     known_columns(plan);
     return true;
 }
@@ -869,6 +562,7 @@ enum core_err plan_make(struct plan **out, const struct plan_request *request, s
         const char *dot = strchr(plan->dataset, '.');
         making.dataset_own = core_span_of(dot == NULL ? plan->dataset : dot + 1);
         columns_copy(plan, request);
+        aliases_resolve(plan);
         if (!plan_fill(&making)) {
             err = core_fail_set(fail, CORE_LIMIT, request->stream->path, "more than %d fields in one document", LEAVES_MAX);
         }

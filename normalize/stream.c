@@ -50,7 +50,7 @@ static bool plan_fits(const struct plan *plan, const struct plan_want *want) {
     if (want->columns == NULL || plan->may_grow) {
         return want->columns == NULL && plan->may_grow;
     }
-    if (plan->columns_len != want->columns_len) {
+    if (plan->decoded_len != want->columns_len) {
         return false;
     }
     for (size_t i = 0; i < want->columns_len; i++) {
@@ -111,7 +111,7 @@ struct plan *stream_plan(struct normalize_worker *worker, struct stream_state *s
 struct plan *stream_plan_grow(struct normalize_worker *worker, struct stream_state *state, const struct column *more,
                               size_t more_len) {
     struct plan *old = state->plans[0];
-    size_t keep = old->columns_len;
+    size_t keep = old->decoded_len;
     if (keep + more_len > COLUMNS_MAX) {
         keep = 0; /* a log that never repeats a field: start again with this record's own */
     }

@@ -44,8 +44,8 @@ struct normalize_worker *normalize_worker_new(const struct normalize_maps *maps,
     worker->maps = maps;
     worker->counters = counters;
     MUST(core_arena_init(&worker->scratch, SCRATCH_BYTES, &fail) == CORE_OK);
-    worker->columns = calloc(COLUMNS_MAX + 1, sizeof(*worker->columns));
-    worker->taken = calloc(COLUMNS_MAX + 1, sizeof(*worker->taken));
+    worker->columns = calloc(COLUMNS_ROOM, sizeof(*worker->columns));
+    worker->taken = calloc(COLUMNS_ROOM, sizeof(*worker->taken));
     MUST(worker->columns != NULL);
     MUST(worker->taken != NULL);
     worker->json = json_decode_new(worker);

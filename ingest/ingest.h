@@ -15,27 +15,29 @@ enum ingest_start { INGEST_START_BEGINNING, INGEST_START_END };
 
 /* One entry of `inputs:`. Filled by ingest_input_opts; origin.* is completed by ingest_input_finish(). */
 struct ingest_input {
-    int type;                       /* enum core_origin_type */
-    struct core_conf_list paths;    /* globs */
-    struct core_conf_list exclude;  /* globs (on the whole path or the base name) never read */
-    int start;                      /* enum ingest_start, for files first seen now */
-    struct core_conf_list fields;   /* added to every document: dotted names */
+    int type;                      /* enum core_origin_type */
+    struct core_conf_list paths;   /* globs */
+    struct core_conf_list exclude; /* globs (on the whole path or the base name) never read */
+    int start;                     /* enum ingest_start, for files first seen now */
+    struct core_conf_list fields;  /* added to every document: dotted names */
     bool keep_original;
-    char *timezone;                 /* reserved for year-less, zone-less stamps: an IANA name; default UTC */
-    struct core_origin origin;      /* made from the above */
-    char *fields_json;              /* owned; origin.fields_json */
+    char *timezone;            /* reserved for year-less, zone-less stamps: an IANA name; default UTC */
+    struct core_origin origin; /* made from the above */
+    char *fields_json;         /* owned; origin.fields_json */
 };
 extern const struct core_opt ingest_input_opts[];
 extern const size_t ingest_input_opts_len;
 
 /* Section `ingest:`: how to look and read. */
 struct ingest_conf {
-    int64_t scan_interval_ns;    /* how often globs are looked at again, beside inotify; default 1s */
-    int64_t poll_interval_ns;    /* how often an open file is looked at where inotify is not to be had (NFS …); default 1s */
-    int64_t close_after_ns;      /* a renamed or unlinked file is closed after this long without growth; default 30s */
-    int64_t checkpoint_interval_ns; /* at most this long between checkpoint writes while there is progress; default 1s */
-    uint64_t files_max;          /* open files at most; default 4096 */
-    bool use_inotify;            /* default yes */
+    int64_t scan_interval_ns; /* how often globs are looked at again, beside inotify; default 1s */
+    int64_t
+        poll_interval_ns; /* how often an open file is looked at where inotify is not to be had (NFS …); default 1s */
+    int64_t close_after_ns; /* a renamed or unlinked file is closed after this long without growth; default 30s */
+    int64_t
+        checkpoint_interval_ns; /* at most this long between checkpoint writes while there is progress; default 1s */
+    uint64_t files_max;         /* open files at most; default 4096 */
+    bool use_inotify;           /* default yes */
 };
 extern const struct core_opt ingest_opts[];
 extern const size_t ingest_opts_len;
@@ -46,13 +48,13 @@ struct ingest;
  * have accepted, or NULL; bell is rung when there is one. */
 struct ingest_env {
     const char *node;
-    const char *state_dir;             /* exists, locked by the caller */
+    const char *state_dir; /* exists, locked by the caller */
     const struct ingest_input *inputs;
     size_t inputs_len;
     const struct ingest_conf *conf;
     struct core_pool *pool;
     struct core_counters *counters;
-    uint32_t workers;                  /* stream->worker is 0 … workers-1 */
+    uint32_t workers; /* stream->worker is 0 … workers-1 */
     void *ctx;
     void (*push)(void *ctx, struct core_batch *batch);
     struct core_batch *(*returned)(void *ctx);
@@ -101,7 +103,8 @@ CORE_CHECKED enum core_err ingest_reader_open(struct ingest_reader **out, const 
  * Errors: CORE_GONE all read · CORE_IO, where fail says what: the lines before the damage (a .gz cut mid-stream) were given
  * before. With both the batch has no lines but is_last is set: give it to normalize_batch() all the same, which then
  * frees its decoder. */
-CORE_CHECKED enum core_err ingest_reader_next(struct ingest_reader *reader, struct core_batch *batch, struct core_fail *fail);
+CORE_CHECKED enum core_err ingest_reader_next(struct ingest_reader *reader, struct core_batch *batch,
+                                              struct core_fail *fail);
 void ingest_reader_close(struct ingest_reader *reader);
 
 #endif

@@ -17,26 +17,26 @@
 #include "core/codec.h"
 #include "ingest/ingest.h"
 
-#define INGEST_MARKER_BYTES 1024                  /* bytes before a position whose hash proves that the file is the same */
-#define INGEST_READ_BYTES (256 * CORE_KIB)        /* what a batch asks for; stays inside a core's second-level cache */
-#define INGEST_CUT_HEAD_BYTES (64 * CORE_KIB)     /* what is kept of a line that is too long */
-#define INGEST_HEADER_BYTES_MAX (128 * CORE_KIB)  /* a longer header block is not shown again after a restart */
-#define INGEST_HEADER_LINES_MAX 1024              /* nor one of more lines */
-#define INGEST_SCAN_BYTES_MAX (16 * CORE_MIB)     /* one turn's share of looking for the end of a too long line */
+#define INGEST_MARKER_BYTES 1024              /* bytes before a position whose hash proves that the file is the same */
+#define INGEST_READ_BYTES (256 * CORE_KIB)    /* what a batch asks for; stays inside a core's second-level cache */
+#define INGEST_CUT_HEAD_BYTES (64 * CORE_KIB) /* what is kept of a line that is too long */
+#define INGEST_HEADER_BYTES_MAX (128 * CORE_KIB) /* a longer header block is not shown again after a restart */
+#define INGEST_HEADER_LINES_MAX 1024             /* nor one of more lines */
+#define INGEST_SCAN_BYTES_MAX (16 * CORE_MIB)    /* one turn's share of looking for the end of a too long line */
 
 /* ---- source.c: bytes at an offset, from a file, a .gz or a pipe ------------------------------------------------------ */
 
 /* Where a stream's bytes come from. A plain file is read at any offset. A .gz and a pipe ("one way") are read onwards, so
  * what was read and not used is given back with unread(); a .gz can start over, a pipe cannot. */
 struct ingest_source {
-    const char *where;     /* the name for messages; the owner's */
-    int fd;                /* -1: closed */
+    const char *where; /* the name for messages; the owner's */
+    int fd;            /* -1: closed */
     bool is_gz;
-    bool is_seekable;      /* the descriptor is a file, read from its beginning */
-    bool is_ended;         /* the last read reached the end of what is there */
+    bool is_seekable; /* the descriptor is a file, read from its beginning */
+    bool is_ended;    /* the last read reached the end of what is there */
     struct core_gunzip *gunzip;
-    uint64_t next;         /* one way: offset of the next byte to give, given-back ones included */
-    char *back;            /* one way: what was given back, at [back_from, back_from + back_len) */
+    uint64_t next; /* one way: offset of the next byte to give, given-back ones included */
+    char *back;    /* one way: what was given back, at [back_from, back_from + back_len) */
     size_t back_from;
     size_t back_len;
     char sniffed[CORE_GZIP_MAGIC_BYTES]; /* first bytes of a pipe, read to look at them */
@@ -66,11 +66,11 @@ static inline bool ingest_source_is_one_way(const struct ingest_source *source) 
 /* Right behind a record (or at 0): all that is needed to go on from here. */
 struct ingest_mark {
     uint64_t pos;
-    uint64_t number;      /* lines before pos */
-    uint64_t header_at;   /* the last block of `#` lines with `#fields` that a record followed */
-    uint32_t header_len;  /* 0: none */
-    uint32_t marker_len;  /* bytes before pos that marker covers, at most INGEST_MARKER_BYTES */
-    uint64_t marker;      /* core_hash64 of them */
+    uint64_t number;     /* lines before pos */
+    uint64_t header_at;  /* the last block of `#` lines with `#fields` that a record followed */
+    uint32_t header_len; /* 0: none */
+    uint32_t marker_len; /* bytes before pos that marker covers, at most INGEST_MARKER_BYTES */
+    uint64_t marker;     /* core_hash64 of them */
 };
 
 /* The first record line of a stream: what names its generation. */
@@ -91,35 +91,36 @@ struct ingest_run {
 
 struct ingest_cutter {
     /* Fixed: */
-    const char *node;          /* for the generation */
-    const char *path;          /* the stream's first path */
+    const char *node; /* for the generation */
+    const char *path; /* the stream's first path */
     struct core_counters *counters;
-    bool is_end_final;         /* the end of the bytes ends the last line: they cannot grow */
+    bool is_end_final; /* the end of the bytes ends the last line: they cannot grow */
     /* Position: */
-    uint64_t pos;              /* the next byte to cut; behind last.pos there are only lines that are no records */
-    uint64_t number;           /* lines before pos */
-    bool is_number_known;      /* a mark with pos > 0 and number 0 does not know it */
-    uint32_t marker_len;       /* of pos, as in the mark */
+    uint64_t pos;         /* the next byte to cut; behind last.pos there are only lines that are no records */
+    uint64_t number;      /* lines before pos */
+    bool is_number_known; /* a mark with pos > 0 and number 0 does not know it */
+    uint32_t marker_len;  /* of pos, as in the mark */
     uint64_t marker;
-    struct ingest_mark last;   /* behind the last record */
-    struct ingest_run run;     /* `#` lines behind it */
+    struct ingest_mark last; /* behind the last record */
+    struct ingest_run run;   /* `#` lines behind it */
     struct ingest_first first;
-    uint64_t gen;              /* valid when first.len > 0 */
+    uint64_t gen; /* valid when first.len > 0 */
     /* Moods: */
-    uint64_t skip_until;       /* a line's end: lines to there are passed over (start: end); UINT64_MAX: all lines */
-    bool needs_header;         /* the next batch begins with the header block, shown again */
-    bool is_long;              /* in a line longer than the maximum; its bytes to long_pos were looked at */
+    uint64_t skip_until; /* a line's end: lines to there are passed over (start: end); UINT64_MAX: all lines */
+    bool needs_header;   /* the next batch begins with the header block, shown again */
+    bool is_long;        /* in a line longer than the maximum; its bytes to long_pos were looked at */
     bool is_nul_told;
     uint64_t long_pos;
-    char *long_head;           /* one way sources: the line's head, kept while its end is looked for */
+    char *long_head; /* one way sources: the line's head, kept while its end is looked for */
     size_t long_head_len;
     /* Of the last fill: */
-    bool is_more;              /* it did not stop for lack of bytes: fill again */
+    bool is_more; /* it did not stop for lack of bytes: fill again */
 };
 
 /* path and node live as long as the cutter. mark NULL: from the beginning. */
-void ingest_cutter_init(struct ingest_cutter *cutter, const char *node, const char *path, struct core_counters *counters,
-                        const struct ingest_mark *mark, const struct ingest_first *first);
+void ingest_cutter_init(struct ingest_cutter *cutter, const char *node, const char *path,
+                        struct core_counters *counters, const struct ingest_mark *mark,
+                        const struct ingest_first *first);
 void ingest_cutter_release(struct ingest_cutter *cutter);
 /* Back to behind the last record, as after a restart. */
 void ingest_cutter_rewind(struct ingest_cutter *cutter);
@@ -131,4 +132,233 @@ void ingest_cutter_rewind(struct ingest_cutter *cutter);
  * they were: the file was truncated or replaced · CORE_IO see fail. With all but CORE_OK the batch has no lines. */
 CORE_CHECKED enum core_err ingest_cutter_fill(struct ingest_cutter *cutter, struct ingest_source *source,
                                               struct core_batch *batch, uint64_t limit, struct core_fail *fail);
+/* ---- stream.c: a generation and its batches ---------------------------------------------------------------------------- */
+
+struct ingest;
+struct ingest_file;
+
+/* A core_origin that lives as long as a stream points to it, whatever becomes of the config. */
+struct ingest_origin {
+    struct core_origin core;
+    char *fields_json;
+    uint32_t refs;
+};
+struct ingest_origin *ingest_origin_new(const struct core_origin *origin); /* one ref; never NULL (MUST) */
+struct ingest_origin *ingest_origin_hold(struct ingest_origin *origin);
+void ingest_origin_drop(struct ingest_origin *origin); /* takes NULL */
+
+/* What batches point to. It outlives its file's closing until its last batch is back. */
+struct ingest_stream {
+    struct core_stream core;  /* first: batch->stream is a pointer to it */
+    struct ingest_file *file; /* NULL: nothing more is to be remembered (truncated) */
+    struct ingest_origin *origin;
+    char *path;              /* core.path */
+    uint64_t seq_next;       /* of the next batch made */
+    uint64_t seq_back;       /* all before it are back */
+    struct core_batch *held; /* came back before their turn, by seq */
+    bool is_waiting;         /* some of its batches are in ingest->unsaved: later ones must not overtake them */
+    bool is_retiring;        /* no batch follows but the one with is_last */
+    bool is_last_made;
+    struct ingest_stream *prev, *next; /* ingest->streams */
+};
+
+struct ingest_stream *ingest_stream_new(struct ingest *ingest, struct ingest_file *file);
+/* Account for a batch that comes back; gives it to the pool in its turn. */
+void ingest_stream_back(struct ingest *ingest, struct core_batch *batch);
+/* Make the batches with is_last of the streams that are to end; as many as the pool has room for. */
+void ingest_stream_end_all(struct ingest *ingest);
+/* No batch of it follows but the one that says so. */
+void ingest_stream_retire(struct ingest *ingest, struct ingest_stream *stream);
+void ingest_stream_free(struct ingest *ingest, struct ingest_stream *stream);
+
+/* ---- file.c: a file by its inode ---------------------------------------------------------------------------------------- */
+
+enum ingest_queue_id { INGEST_QUEUE_NONE, INGEST_QUEUE_READY, INGEST_QUEUE_LINGER, INGEST_QUEUE_GZ };
+
+/* What the checkpoint has of a stream: gen is valid when first.len > 0. */
+struct ingest_memory {
+    char *first_path; /* NULL: nothing yet */
+    uint64_t gen;
+    struct ingest_first first;
+    struct ingest_mark accepted;
+    int64_t mtime_ns; /* of the file when first seen */
+};
+
+struct ingest_file {
+    /* Who it is: */
+    dev_t dev;
+    ino_t ino;
+    char *path;         /* its name now, as far as we know */
+    char *rotated_from; /* the name it was renamed away from, or NULL */
+    struct ingest_origin *origin;
+    struct ingest_memory memory;
+    /* What is read of it: */
+    struct ingest_stream *stream; /* NULL: no batch under way */
+    struct ingest_source source;  /* fd -1: closed */
+    struct ingest_cutter cutter;
+    bool has_cutter;   /* the cutter knows the position; else memory.accepted is it */
+    bool is_proven;    /* it was read since it was found, and is what memory says */
+    bool is_looked;    /* a look came since we started */
+    bool is_saved;     /* the checkpoint on disk has its generation */
+    bool is_gz;        /* it was one when last opened */
+    bool is_from_end;  /* start: end, not begun yet */
+    bool awaits_drain; /* is read on when its stream's batches are back */
+    /* What was seen of it: */
+    int64_t size; /* when last looked at, be it by the process before us */
+    int64_t mtime_ns;
+    int64_t size_seen;   /* the most that was ever seen: what is behind the position then, and gone, is lost */
+    int64_t size_read;   /* when it was last read and proved to be the same */
+    int64_t size_found;  /* when it was first seen: where start: end begins */
+    int64_t looked_tick; /* when last read */
+    int64_t grew_tick;   /* when last seen changed */
+    uint64_t once_end;   /* --once: what was there */
+    uint64_t scan_no;    /* of the last scan whose globs matched it */
+    bool is_unlinked;
+    bool is_gone;       /* no fd, and no name leads to it */
+    bool is_searched;   /* its directory was searched for it since it is gone */
+    bool is_failed;     /* the trouble was told; tried again when it changes, or at the next scan */
+    bool is_stuck;      /* a damaged .gz: tried again only when it changes */
+    int64_t quiet_tick; /* when it was closed or lost: it is forgotten some time later */
+    /* Where it is: */
+    enum ingest_queue_id queue;
+    int64_t due_tick; /* in the linger queue */
+    struct ingest_file *queue_next;
+    struct ingest_file *by_inode_next;
+    struct ingest_file *by_path_next;
+    struct ingest_file *prev, *next; /* ingest->files */
+};
+
+struct ingest_file_queue {
+    struct ingest_file *head, *tail;
+    size_t len;
+};
+
+/* Owns: path is copied; the file is in the tables until ingest_file_free(). */
+struct ingest_file *ingest_file_new(struct ingest *ingest, const char *path, dev_t dev, ino_t ino);
+void ingest_file_free(struct ingest *ingest, struct ingest_file *file); /* it has no stream */
+void ingest_file_set_path(struct ingest *ingest, struct ingest_file *file, const char *path);
+struct ingest_file *ingest_file_by_inode(struct ingest *ingest, dev_t dev, ino_t ino);
+struct ingest_file *ingest_file_by_path(struct ingest *ingest, const char *path);
+void ingest_file_queue(struct ingest *ingest, struct ingest_file *file, enum ingest_queue_id queue);
+struct ingest_file *ingest_file_unqueue(struct ingest *ingest, enum ingest_queue_id queue);
+/* A stat came: is there something to read? Then queue it. */
+void ingest_file_look(struct ingest *ingest, struct ingest_file *file, const struct stat *st);
+/* Read one batch of it; the pool has one. Was a batch made? */
+bool ingest_file_read(struct ingest *ingest, struct ingest_file *file);
+void ingest_file_close(struct ingest *ingest, struct ingest_file *file);
+/* It is another file now: its stream ends with the batches under way, and it is read from the beginning. */
+void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file);
+/* Something was written to it: read it, but not at once if it was read just now. */
+void ingest_file_grown(struct ingest *ingest, struct ingest_file *file);
+/* Close it, and end its stream. */
+void ingest_file_retire(struct ingest *ingest, struct ingest_file *file);
+uint64_t ingest_file_pos(const struct ingest_file *file);
+/* Bytes that were seen in it and not read: should it go now, they are lost. 0 for a .gz. */
+uint64_t ingest_file_unread(const struct ingest_file *file);
+
+/* ---- checkpoint.c -------------------------------------------------------------------------------------------------------- */
+
+/* Fill ingest->files from state_dir/checkpoint; no file there: nothing. Errors: CORE_IO, CORE_BAD. */
+CORE_CHECKED enum core_err ingest_checkpoint_read(struct ingest *ingest, struct core_fail *fail);
+/* Write it, durably. On CORE_OK every file in it is_saved. Errors: CORE_IO; the old one is untouched. */
+CORE_CHECKED enum core_err ingest_checkpoint_write(struct ingest *ingest, struct core_fail *fail);
+
+#define INGEST_WATCHES_MAX 1024 /* directories; files in others are found by the scan */
+
+/* ---- watch.c: inotify ----------------------------------------------------------------------------------------------------- */
+
+struct ingest_watch {
+    int fd; /* -1: not to be had, or not wanted */
+    struct ingest_watch_dir {
+        int wd;
+        char *prefix; /* of the names of its files: "" or "…/" */
+    } dirs[INGEST_WATCHES_MAX];
+    size_t dirs_len;
+    size_t last;  /* found last: most likely the next, too */
+    bool is_told; /* that some directory cannot be watched */
+};
+
+void ingest_watch_open(struct ingest *ingest);
+void ingest_watch_close(struct ingest *ingest);
+/* Watch the directory that holds path. Cheap when it is watched already. */
+void ingest_watch_add(struct ingest *ingest, const char *path);
+/* Names of directories may lead to others by now (a symlink flipped): watch those. */
+void ingest_watch_refresh(struct ingest *ingest);
+/* Take the events: files to look at, or the scan to come soon. */
+void ingest_watch_drain(struct ingest *ingest);
+
+/* ---- scan.c: globs, names, comings and goings ----------------------------------------------------------------------------- */
+
+/* One input as we hold it. */
+struct ingest_want {
+    char **paths;
+    size_t paths_len;
+    char **excludes;
+    size_t excludes_len;
+    bool is_from_end;
+    struct ingest_origin *origin;
+};
+
+struct ingest_wants {
+    struct ingest_want *items;
+    size_t len;
+};
+
+void ingest_wants_init(struct ingest_wants *wants, const struct ingest_input *inputs, size_t len);
+void ingest_wants_release(struct ingest_wants *wants);
+void ingest_scan(struct ingest *ingest);
+
+/* ---- ingest.c -------------------------------------------------------------------------------------------------------------- */
+
+#define INGEST_BUCKETS 8192                      /* of each hash table; a power of two */
+#define INGEST_GZ_OPEN_MAX 4                     /* .gz files read at a time: each holds about 3 MiB */
+#define INGEST_LINGER_NS (20 * CORE_NS_PER_MS)   /* a file just read is not read again sooner: bigger batches */
+#define INGEST_SCAN_GAP_NS (50 * CORE_NS_PER_MS) /* between two scans at least */
+#define INGEST_FORGET_NS (3600 * CORE_NS_PER_S)  /* a closed file that no glob matches is forgotten after that */
+#define INGEST_TOLD 1024 /* troubles of paths that are no log files, told once each; a power of two */
+
+struct ingest {
+    uint32_t magic;
+    struct ingest_env env; /* node, state_dir: our copies; inputs, conf: not valid after open */
+    struct ingest_conf conf;
+    struct ingest_wants wants;
+    struct ingest_watch watch;
+    struct ingest_file *files;
+    size_t files_len;
+    uint64_t open_len; /* with a descriptor */
+    uint32_t gz_len;   /* of these, .gz */
+    struct ingest_file *by_inode[INGEST_BUCKETS];
+    struct ingest_file *by_path[INGEST_BUCKETS];
+    struct ingest_file_queue ready, linger, gz_wait;
+    struct ingest_stream *streams;
+    size_t retiring_len; /* streams whose last batch is yet to be made */
+    uint32_t worker_next;
+    struct ingest_mark *tickets; /* by the batch's index in the pool: where its stream stands once it is accepted */
+    struct core_batch *unsaved;  /* made, but of generations that the checkpoint does not have yet */
+    struct core_batch **unsaved_tail;
+    uint64_t outstanding; /* pushed, not returned */
+    uint64_t scan_no;
+    int64_t scan_tick; /* of the next scan */
+    int64_t scan_gap_ns;
+    int64_t scanned_tick;
+    bool is_dirty;             /* the checkpoint on disk is not what we know */
+    int64_t checkpoint_tick;   /* of the next write, if there is progress */
+    bool is_checkpoint_failed; /* the last write, that is */
+    char *text;                /* the checkpoint being written */
+    size_t text_cap;
+    uint64_t *globs_seen; /* hashes of the globs that were looked at once: start: end is over for them */
+    size_t globs_seen_len;
+    uint64_t told[INGEST_TOLD];
+    bool is_once;
+    bool is_stopped;
+};
+
+/* Hand a batch of this stream on, or keep it until the stream's generation is written down. */
+void ingest_emit(struct ingest *ingest, struct ingest_stream *stream, struct core_batch *batch);
+/* Was this trouble of this path not told yet? Then it is now. */
+bool ingest_tell(struct ingest *ingest, const char *path, const char *what);
+bool ingest_glob_is_seen(const struct ingest *ingest, uint64_t hash);
+void ingest_glob_see(struct ingest *ingest, uint64_t hash);
+char *ingest_strdup(const char *text); /* never NULL (MUST): names are few and short */
+
 #endif

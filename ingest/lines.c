@@ -559,8 +559,8 @@ enum core_err ingest_cutter_fill(struct ingest_cutter *cutter, struct ingest_sou
     const bool is_headless = cutter->first.len > 0 && cutter->first.at == 0 && cutter->last.header_len == 0;
     if (cutter->skip_until > 0 && is_headless && !ingest_source_is_one_way(source)) {
         err = jump(cutter, source, batch->segment, fail);
-    }
-    if (err == CORE_OK) {
+        cutter->is_more = true; /* no lines yet: whoever remembers marks sees the one that was jumped to first */
+    } else {
         err = cutter->is_long ? fill_long(cutter, source, batch, limit, fail)
                               : fill_short(cutter, source, batch, limit, fail);
     }

@@ -1,0 +1,350 @@
+/* ingest/checkpoint.c: what is remembered over a restart, in one small text file.
+ *
+ * Design: every file with a generation is one line of key=value; the last line has the number of lines and a hash of all
+ * bytes before it. Paths are percent-encoded, so a line is a line. An operator can read it; nobody should edit it, and
+ * the hash says so if someone does.
+ *
+ * On a crash: the new text goes to checkpoint.tmp, is fsynced, renamed over the old one, and the directory fsynced. So
+ * there is always one whole checkpoint, the old or the new. A generation is written before its first batch leaves, so it
+ * is never made up anew from another name. Thread: ingest's.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ingest/ingest_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define FORMAT_LINE "tapline-checkpoint 1\n"
+#define LINE_BYTES_MAX (8 * PATH_MAX) /* two paths, each byte as %XX, and the numbers */
+#define FILE_BYTES_MAX (CORE_MIB * 1024)
+
+/* ---- writing ------------------------------------------------------------------------------------------------------------ */
+
+/* Room for len more bytes behind used, or false. */
+static bool reserve(struct ingest *ingest, size_t used, size_t len) {
+    if (used + len <= ingest->text_cap) {
+        return true;
+    }
+    const size_t cap = (used + len) * 2;
+    char *text = realloc(ingest->text, cap);
+    if (text == NULL) {
+        return false;
+    }
+    ingest->text = text;
+    ingest->text_cap = cap;
+    return true;
+}
+
+static char *put_path(char *at, const char *path) {
+    static const char digits[] = "0123456789ABCDEF";
+    for (; *path != '\0'; path++) {
+        const unsigned char c = (unsigned char)*path;
+        if (c <= ' ' || c == '%' || c == 0x7f) {
+            *at++ = '%';
+            *at++ = digits[c >> 4];
+            *at++ = digits[c & 15];
+        } else {
+            *at++ = (char)c;
+        }
+    }
+    return at;
+}
+
+/* Only what can be found again: a deleted file cannot. */
+static bool is_kept(const struct ingest_file *file) {
+    return file->memory.first.len > 0 && !file->is_unlinked;
+}
+
+static size_t put_file(char *line, const struct ingest_file *file) {
+    const struct ingest_memory *memory = &file->memory;
+    const struct ingest_mark *mark = &memory->accepted;
+    const int len = snprintf(line, LINE_BYTES_MAX,
+                             "file gen=%016" PRIx64 " dev=%" PRIx64 " ino=%" PRIx64 " pos=%" PRIu64 " lines=%" PRIu64
+                             " header=%" PRIu64 "+%" PRIu32 " marker=%016" PRIx64 "/%" PRIu32 " first=%" PRIu64
+                             "+%" PRIu32 "/%016" PRIx64 " seen=%" PRId64 " mtime=%" PRId64 " gz=%d path=",
+                             memory->gen, (uint64_t)file->dev, (uint64_t)file->ino, mark->pos, mark->number,
+                             mark->header_at, mark->header_len, mark->marker, mark->marker_len, memory->first.at,
+                             memory->first.len, memory->first.hash, file->size_seen, memory->mtime_ns, file->is_gz);
+    MUST(len > 0 && (size_t)len < LINE_BYTES_MAX);
+    char *at = put_path(line + len, file->path);
+    static const char first_path[] = " first_path=";
+    memcpy(at, first_path, sizeof(first_path) - 1);
+    at = put_path(at + sizeof(first_path) - 1, memory->first_path);
+    *at++ = '\n';
+    return (size_t)(at - line);
+}
+
+/* The whole text. false: no memory. */
+static bool make_text(struct ingest *ingest, size_t *text_len) {
+    size_t used = 0;
+    size_t lines = 0;
+    bool is_skipping = false;
+    for (const struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
+        is_skipping = is_skipping || file->is_from_end;
+    }
+    if (!reserve(ingest, used, LINE_BYTES_MAX)) {
+        return false;
+    }
+    used += (size_t)snprintf(ingest->text, LINE_BYTES_MAX, FORMAT_LINE);
+    /* While a file is still being passed over (start: end), a crash must begin its glob's first look again. */
+    for (size_t i = 0; !is_skipping && i < ingest->globs_seen_len; i++, lines++) {
+        if (!reserve(ingest, used, LINE_BYTES_MAX)) {
+            return false;
+        }
+        used += (size_t)snprintf(ingest->text + used, LINE_BYTES_MAX, "glob %016" PRIx64 "\n", ingest->globs_seen[i]);
+    }
+    for (const struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
+        if (!is_kept(file)) {
+            continue;
+        }
+        if (!reserve(ingest, used, LINE_BYTES_MAX)) {
+            return false;
+        }
+        used += put_file(ingest->text + used, file);
+        lines++;
+    }
+    if (!reserve(ingest, used, LINE_BYTES_MAX)) {
+        return false;
+    }
+    const uint64_t hash = core_hash64(ingest->text, used, 0);
+    used += (size_t)snprintf(ingest->text + used, LINE_BYTES_MAX, "end %zu %016" PRIx64 "\n", lines, hash);
+    *text_len = used;
+    return true;
+}
+
+static enum core_err write_all(int fd, const char *path, const char *bytes, size_t len, struct core_fail *fail) {
+    while (len > 0) {
+        const ssize_t put = write(fd, bytes, len);
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put < 0) {
+            return core_fail_errno(fail, path, "cannot write the checkpoint (is the disk full?)");
+        }
+        bytes += put;
+        len -= (size_t)put;
+    }
+    return CORE_OK;
+}
+
+static enum core_err write_file(int dir_fd, const char *dir, const char *text, size_t len, struct core_fail *fail) {
+    int fd = openat(dir_fd, "checkpoint.tmp", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return core_fail_errno(fail, dir, "cannot create checkpoint.tmp there");
+    }
+    enum core_err err = write_all(fd, dir, text, len, fail);
+    if (err == CORE_OK && fsync(fd) != 0) {
+        err = core_fail_errno(fail, dir, "cannot fsync checkpoint.tmp there");
+    }
+    if (close(fd) != 0 && err == CORE_OK) {
+        err = core_fail_errno(fail, dir, "cannot close checkpoint.tmp there");
+    }
+    if (err == CORE_OK && renameat(dir_fd, "checkpoint.tmp", dir_fd, "checkpoint") != 0) {
+        err = core_fail_errno(fail, dir, "cannot rename checkpoint.tmp to checkpoint there");
+    }
+    if (err == CORE_OK && fsync(dir_fd) != 0) {
+        err = core_fail_errno(fail, dir, "cannot fsync the directory");
+    }
+    return err;
+}
+
+enum core_err ingest_checkpoint_write(struct ingest *ingest, struct core_fail *fail) {
+    const char *dir = ingest->env.state_dir;
+    size_t len = 0;
+    if (!make_text(ingest, &len)) {
+        return core_fail_errno(fail, dir, "no memory to write the checkpoint");
+    }
+    const int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0) {
+        return core_fail_errno(fail, dir, "cannot open the state directory (node.state)");
+    }
+    const enum core_err err = write_file(dir_fd, dir, ingest->text, len, fail);
+    (void)close(dir_fd);
+    if (err != CORE_OK) {
+        return err;
+    }
+    for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
+        file->is_saved = is_kept(file);
+    }
+    ingest->is_dirty = false;
+    core_count(ingest->env.counters, CORE_COUNT_CHECKPOINT_WRITES, 1);
+    return CORE_OK;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------ */
+
+static enum core_err damaged(const char *path, size_t line, const char *what, struct core_fail *fail) {
+    return core_fail_set(
+        fail, CORE_BAD, path,
+        "the checkpoint is damaged at line %zu: %s. tapline does not guess, for that would lose or "
+        "repeat records. Put back a good copy, or move the file away: then every file is read from its "
+        "beginning again, and records that were delivered before come a second time, with the same ids",
+        line, what);
+}
+
+static int hex_value(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Decode in place. false: not what put_path() writes. */
+static bool get_path(char *text) {
+    char *to = text;
+    for (const char *at = text; *at != '\0'; at++) {
+        if (*at != '%') {
+            *to++ = *at;
+            continue;
+        }
+        const int high = hex_value(at[1]);
+        const int low = high < 0 ? -1 : hex_value(at[2]);
+        if (low < 0) {
+            return false;
+        }
+        *to++ = (char)(high * 16 + low);
+        at += 2;
+    }
+    *to = '\0';
+    return to > text;
+}
+
+/* One "file" line, NUL-terminated. */
+static bool get_file(struct ingest *ingest, char *line) {
+    struct ingest_memory memory = {0};
+    struct ingest_mark *mark = &memory.accepted;
+    uint64_t dev = 0;
+    uint64_t ino = 0;
+    int64_t seen = 0;
+    int is_gz = 0;
+    int path_at = 0;
+    const int got = sscanf(line,
+                           "file gen=%" SCNx64 " dev=%" SCNx64 " ino=%" SCNx64 " pos=%" SCNu64 " lines=%" SCNu64
+                           " header=%" SCNu64 "+%" SCNu32 " marker=%" SCNx64 "/%" SCNu32 " first=%" SCNu64 "+%" SCNu32
+                           "/%" SCNx64 " seen=%" SCNd64 " mtime=%" SCNd64 " gz=%d path=%n",
+                           &memory.gen, &dev, &ino, &mark->pos, &mark->number, &mark->header_at, &mark->header_len,
+                           &mark->marker, &mark->marker_len, &memory.first.at, &memory.first.len, &memory.first.hash,
+                           &seen, &memory.mtime_ns, &is_gz, &path_at);
+    if (got != 15 || path_at == 0) {
+        return false;
+    }
+    char *path = line + path_at;
+    char *first_path = strstr(path, " first_path=");
+    if (first_path == NULL) {
+        return false;
+    }
+    *first_path = '\0';
+    first_path += sizeof(" first_path=") - 1;
+    const bool is_sane = mark->marker_len <= INGEST_MARKER_BYTES && mark->marker_len <= mark->pos &&
+                         mark->header_len <= INGEST_HEADER_BYTES_MAX && memory.first.len > 0 &&
+                         memory.first.len <= INGEST_CUT_HEAD_BYTES;
+    if (!is_sane || !get_path(path) || !get_path(first_path) ||
+        ingest_file_by_inode(ingest, (dev_t)dev, (ino_t)ino) != NULL) {
+        return false;
+    }
+    struct ingest_file *file = ingest_file_new(ingest, path, (dev_t)dev, (ino_t)ino);
+    memory.first_path = ingest_strdup(first_path);
+    file->memory = memory;
+    file->size = file->size_seen = file->size_read = seen;
+    file->is_gz = is_gz != 0;
+    file->is_saved = true;
+    return true;
+}
+
+/* Check the whole before any of it is believed: the last line, and its hash. Returns the length before it, or 0. */
+static size_t check_end(const char *text, size_t len, size_t *lines) {
+    if (len == 0 || text[len - 1] != '\n') {
+        return 0;
+    }
+    const char *last = memrchr(text, '\n', len - 1);
+    if (last == NULL) {
+        return 0;
+    }
+    last++;
+    uint64_t hash = 0;
+    int used = 0;
+    const size_t body = (size_t)(last - text);
+    const bool is_end = sscanf(last, "end %zu %" SCNx64 "%n", lines, &hash, &used) == 2 &&
+                        (size_t)used == len - 1 - body && hash == core_hash64(text, body, 0);
+    return is_end ? body : 0;
+}
+
+static enum core_err get_text(struct ingest *ingest, const char *path, char *text, size_t len, struct core_fail *fail) {
+    size_t lines = 0;
+    if (len < sizeof(FORMAT_LINE) - 1 || memcmp(text, FORMAT_LINE, sizeof(FORMAT_LINE) - 1) != 0) {
+        return damaged(path, 1, "it does not begin as a checkpoint of this version of tapline does", fail);
+    }
+    const size_t body = check_end(text, len, &lines);
+    if (body == 0) {
+        return damaged(path, 0, "its end is missing, or its checksum does not agree", fail);
+    }
+    size_t number = 1;
+    for (char *at = text + sizeof(FORMAT_LINE) - 1; at < text + body; number++) {
+        char *nl = memchr(at, '\n', (size_t)(text + body - at));
+        MUST(nl != NULL);
+        *nl = '\0';
+        uint64_t hash = 0;
+        if (sscanf(at, "glob %" SCNx64, &hash) == 1) {
+            ingest_glob_see(ingest, hash);
+        } else if (!get_file(ingest, at)) {
+            return damaged(path, number + 1, "a line that says neither a glob nor a file", fail);
+        }
+        at = nl + 1;
+    }
+    return number == lines + 1 ? CORE_OK : damaged(path, number, "lines are missing", fail);
+}
+
+static enum core_err read_whole(int fd, const char *path, char **text, size_t *len, struct core_fail *fail) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        return core_fail_errno(fail, path, "cannot look at the checkpoint");
+    }
+    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > FILE_BYTES_MAX) {
+        return damaged(path, 0, "it is no ordinary file, or far too big", fail);
+    }
+    const size_t want = (size_t)st.st_size;
+    *text = malloc(want + 1);
+    if (*text == NULL) {
+        return core_fail_errno(fail, path, "no memory to read the checkpoint");
+    }
+    while (*len < want) {
+        const ssize_t got = read(fd, *text + *len, want - *len);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return core_fail_errno(fail, path, "cannot read the checkpoint");
+        }
+        if (got == 0) {
+            break;
+        }
+        *len += (size_t)got;
+    }
+    (*text)[*len] = '\0';
+    return CORE_OK;
+}
+
+enum core_err ingest_checkpoint_read(struct ingest *ingest, struct core_fail *fail) {
+    char path[PATH_MAX];
+    char *text = NULL;
+    size_t len = 0;
+    const int path_len = snprintf(path, sizeof(path), "%s/checkpoint", ingest->env.state_dir);
+    if (path_len < 0 || (size_t)path_len >= sizeof(path)) {
+        return core_fail_set(fail, CORE_BAD, ingest->env.state_dir, "node.state is too long a path");
+    }
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) {
+        return CORE_OK;
+    }
+    if (fd < 0) {
+        return core_fail_errno(fail, path, "cannot open the checkpoint");
+    }
+    enum core_err err = read_whole(fd, path, &text, &len, fail);
+    if (err == CORE_OK) {
+        err = get_text(ingest, path, text, len, fail);
+    }
+    free(text);
+    (void)close(fd);
+    return err;
+}

@@ -1,0 +1,426 @@
+/* ingest/file.c: a file by its inode: opened, read a batch at a time, closed.
+ *
+ * Design: a file is who it is by device and inode, and proves it by its first record line (at opening) and by the bytes
+ * before the position (in every read). When it fails the proof it was truncated or its inode reused: what follows is
+ * another stream, from the beginning, with a generation of its own. The descriptor is only a cache: past files_max the
+ * one that stood still longest is closed, and opened again when it grows.
+ *
+ * On a crash: what was read and not accepted is read again from memory.accepted. Thread: ingest's.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ingest/ingest_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int64_t mtime_of(const struct stat *st) {
+    return st->st_mtim.tv_sec * CORE_NS_PER_S + st->st_mtim.tv_nsec;
+}
+
+uint64_t ingest_file_pos(const struct ingest_file *file) {
+    return file->has_cutter ? file->cutter.pos : file->memory.accepted.pos;
+}
+
+/* Bytes that were seen and not read. A .gz tells its position in other bytes than its size. */
+uint64_t ingest_file_unread(const struct ingest_file *file) {
+    const uint64_t pos = ingest_file_pos(file);
+    return !file->is_gz && file->size_seen > 0 && (uint64_t)file->size_seen > pos ? (uint64_t)file->size_seen - pos : 0;
+}
+
+static void note_stat(struct ingest_file *file, const struct stat *st) {
+    file->size = st->st_size;
+    file->mtime_ns = mtime_of(st);
+    file->size_seen = st->st_size > file->size_seen ? st->st_size : file->size_seen;
+}
+
+/* ---- closing ------------------------------------------------------------------------------------------------------------ */
+
+void ingest_file_close(struct ingest *ingest, struct ingest_file *file) {
+    if (file->source.fd < 0) {
+        return;
+    }
+    MUST(ingest->open_len > 0);
+    ingest->open_len--;
+    if (file->source.is_gz) {
+        MUST(ingest->gz_len > 0);
+        ingest->gz_len--;
+        struct ingest_file *waiting = ingest_file_unqueue(ingest, INGEST_QUEUE_GZ);
+        if (waiting != NULL) {
+            ingest_file_queue(ingest, waiting, INGEST_QUEUE_READY);
+        }
+    }
+    ingest_source_close(&file->source);
+}
+
+void ingest_file_retire(struct ingest *ingest, struct ingest_file *file) {
+    ingest_file_close(ingest, file);
+    if (file->stream != NULL) {
+        ingest_stream_retire(ingest, file->stream);
+    }
+    if (file->has_cutter) {
+        ingest_cutter_rewind(&file->cutter); /* should it grow after all, it is as after a restart */
+    }
+    file->quiet_tick = core_tick_ns();
+}
+
+void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file) {
+    if (file->stream != NULL) {
+        ingest_stream_retire(ingest, file->stream);
+        file->stream->file = NULL;
+        file->stream = NULL;
+    }
+    ingest_cutter_release(&file->cutter);
+    free(file->memory.first_path);
+    file->memory = (struct ingest_memory){0};
+    file->has_cutter = false;
+    file->is_saved = false;
+    file->is_proven = false;
+    file->is_from_end = false;
+    file->is_unlinked = false;
+    file->size_seen = 0;
+    file->size_read = 0;
+    ingest->is_dirty = true;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------------------ */
+
+/* Tell of trouble once, until it is over. */
+static void note_failure(struct ingest *ingest, struct ingest_file *file, const struct core_fail *fail) {
+    if (!file->is_failed) {
+        core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_FAILED, 1);
+        core_log(CORE_LEVEL_ERROR, "ingest", "cannot read a file",
+                 "file=%s reason=\"%s\"; other files go on, this one is tried again%s; its position is kept",
+                 fail->where, fail->text, file->is_stuck ? " when it changes" : " at every scan");
+    }
+    file->is_failed = true;
+}
+
+static bool is_better_to_close(const struct ingest_file *a, const struct ingest_file *b) {
+    const bool a_idle = a->queue == INGEST_QUEUE_NONE;
+    const bool b_idle = b->queue == INGEST_QUEUE_NONE;
+    if (a_idle != b_idle) {
+        return a_idle;
+    }
+    return a->source.is_gz != b->source.is_gz ? b->source.is_gz : a->grew_tick < b->grew_tick;
+}
+
+/* Keep to files_max: close what stood still longest and can be found again. false: there is none. */
+static bool make_room(struct ingest *ingest, const struct ingest_file *wanted) {
+    if (ingest->open_len < ingest->conf.files_max) {
+        return true;
+    }
+    struct ingest_file *best = NULL;
+    for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
+        const bool can_close = file != wanted && file->source.fd >= 0 && !file->is_unlinked;
+        if (can_close && (best == NULL || is_better_to_close(file, best))) {
+            best = file;
+        }
+    }
+    if (best == NULL) {
+        return false;
+    }
+    ingest_file_close(ingest, best);
+    return true;
+}
+
+/* The end of the last whole line, for start: end. 0 also when a read fails: then it is read from the beginning. */
+static uint64_t find_last_line_end(int fd, uint64_t size) {
+    char bytes[16 * CORE_KIB];
+    uint64_t end = size;
+    while (end > 0) {
+        const size_t want = end < sizeof(bytes) ? (size_t)end : sizeof(bytes);
+        const ssize_t got = pread(fd, bytes, want, (off_t)(end - want));
+        if (got != (ssize_t)want) {
+            return 0;
+        }
+        const char *nl = memrchr(bytes, '\n', want);
+        if (nl != NULL) {
+            return end - want + (uint64_t)(nl - bytes) + 1;
+        }
+        end -= want;
+    }
+    return 0;
+}
+
+/* Does the file begin with the record line that named its generation? A failed read counts as yes: reading will tell. */
+static bool is_first_same(struct ingest *ingest, struct ingest_file *file) {
+    const struct ingest_first *first = &file->memory.first;
+    struct core_batch *batch = core_pool_take(ingest->env.pool); /* its segment is the room we need */
+    MUST(batch != NULL);                                         /* ingest_file_read() is not called without one */
+    size_t len = 0;
+    const enum core_err err = ingest_source_read(&file->source, first->at, batch->segment, first->len, &len, NULL);
+    const bool is_same = err != CORE_OK || (len == first->len && core_hash64(batch->segment, len, 0) == first->hash);
+    core_pool_give(ingest->env.pool, batch);
+    return is_same;
+}
+
+/* Bytes that were seen and are gone, as far as that can be known: if the file is shorter than it ever was, all that it
+ * had; if it grew again before we looked, what it had when we read it last. */
+static uint64_t lost_bytes(const struct ingest_file *file) {
+    const uint64_t pos = ingest_file_pos(file);
+    const int64_t had = file->size < file->size_seen ? file->size_seen : file->size_read;
+    return !file->is_gz && had > 0 && (uint64_t)had > pos ? (uint64_t)had - pos : 0;
+}
+
+/* Tell that what was remembered is not what is there, and begin anew. */
+static void note_replaced(struct ingest *ingest, struct ingest_file *file) {
+    const uint64_t pos = ingest_file_pos(file);
+    const uint64_t lost = lost_bytes(file);
+    core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_TRUNCATED, 1);
+    core_count(ingest->env.counters, CORE_COUNT_INGEST_BYTES_LOST, lost);
+    core_log(lost > 0 ? CORE_LEVEL_ERROR : CORE_LEVEL_WARN, "ingest",
+             file->is_proven ? "file truncated or replaced in place" : "file is not the one remembered",
+             "file=%s position=%llu lost_bytes=%llu; %s. It is read from its beginning as a new stream; lost bytes are "
+             "those that had been seen but not yet read. To rotate without loss, rename instead of truncating",
+             file->path, (unsigned long long)pos, (unsigned long long)lost,
+             file->is_proven ? "the bytes before the position are gone"
+                             : "its inode was reused, or it was truncated while tapline did not look");
+    ingest_file_become_new(ingest, file);
+}
+
+/* The descriptor is open and the source knows what it is: where do we stand? */
+static void begin(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
+    note_stat(file, st);
+    if (file->memory.first.len > 0 && !is_first_same(ingest, file)) {
+        note_replaced(ingest, file);
+    }
+    const bool is_known = file->memory.first.len > 0;
+    if (file->memory.first_path == NULL) {
+        file->memory.first_path = ingest_strdup(file->path);
+        file->memory.mtime_ns = mtime_of(st);
+    }
+    ingest_cutter_init(&file->cutter, ingest->env.node, file->memory.first_path, ingest->env.counters,
+                       is_known ? &file->memory.accepted : NULL, is_known ? &file->memory.first : NULL);
+    file->cutter.gen = file->memory.gen;
+    if (file->is_from_end) {
+        file->cutter.skip_until =
+            file->source.is_gz ? UINT64_MAX : find_last_line_end(file->source.fd, (uint64_t)file->size_found);
+    }
+    file->has_cutter = true;
+}
+
+/* Errors: CORE_AGAIN too short to tell what it is · CORE_LIMIT files_max, and none to close · CORE_GONE the name leads
+ * elsewhere · CORE_IO. */
+static enum core_err open_source(struct ingest *ingest, struct ingest_file *file, struct stat *st,
+                                 struct core_fail *fail) {
+    if (!make_room(ingest, file)) {
+        return CORE_LIMIT;
+    }
+    const int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+        return CORE_GONE;
+    }
+    if (fd < 0) {
+        return core_fail_errno(fail, file->path, "cannot open it (does this user have read permission?)");
+    }
+    enum core_err err = CORE_OK;
+    if (fstat(fd, st) != 0) {
+        err = core_fail_errno(fail, file->path, "cannot look at it");
+    } else if (!S_ISREG(st->st_mode) || st->st_dev != file->dev || st->st_ino != file->ino) {
+        err = CORE_GONE;
+    }
+    if (err != CORE_OK) {
+        (void)close(fd);
+        return err;
+    }
+    err = ingest_source_open(&file->source, fd, file->path, !ingest->is_once, fail);
+    if (err == CORE_AGAIN) {
+        (void)close(fd);
+        return err;
+    }
+    if (err != CORE_OK) {
+        return err;
+    }
+    ingest->open_len++;
+    ingest->gz_len += file->source.is_gz ? 1 : 0;
+    return CORE_OK;
+}
+
+/* true: it is open and ready to be read. */
+static bool open_file(struct ingest *ingest, struct ingest_file *file) {
+    struct core_fail fail = {0};
+    struct stat st = {0};
+    const enum core_err err = open_source(ingest, file, &st, &fail);
+    if (err == CORE_GONE) {
+        file->is_searched = false; /* the scan finds where it went */
+        ingest->scan_tick = 0;
+        return false;
+    }
+    if (err == CORE_LIMIT) {
+        file->is_looked = false; /* the next scan tries again */
+        return false;
+    }
+    if (err == CORE_AGAIN) {
+        note_stat(file, &st); /* it waits until it grows */
+    }
+    if (err != CORE_OK) {
+        note_failure(ingest, file, &fail);
+        return false;
+    }
+    if (file->source.is_gz && ingest->gz_len > INGEST_GZ_OPEN_MAX) {
+        ingest->gz_len--; /* not through close(), which would wake the next one that waits */
+        ingest->open_len--;
+        ingest_source_close(&file->source);
+        ingest_file_queue(ingest, file, INGEST_QUEUE_GZ);
+        return false;
+    }
+    if (!file->has_cutter) {
+        begin(ingest, file, &st);
+        core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_OPENED, 1);
+        core_log(CORE_LEVEL_DEBUG, "ingest", "file opened", "file=%s position=%llu gz=%d", file->path,
+                 (unsigned long long)file->cutter.pos, file->source.is_gz);
+    }
+    file->is_gz = file->cutter.is_end_final = file->source.is_gz;
+    file->is_failed = false;
+    return true;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------- */
+
+/* The inputs changed what is added to its documents: that holds from the next batch on, once none is under way. */
+static bool is_origin_settled(struct ingest_file *file) {
+    struct ingest_stream *stream = file->stream;
+    if (stream == NULL || (!stream->is_retiring && stream->origin == file->origin)) {
+        return true;
+    }
+    if (stream->is_retiring || stream->seq_back != stream->seq_next) {
+        file->awaits_drain = true;
+        return false;
+    }
+    ingest_origin_drop(stream->origin);
+    stream->origin = ingest_origin_hold(file->origin);
+    stream->core.origin = &stream->origin->core;
+    return true;
+}
+
+/* The cutter has moved: what of that is to be remembered, apart from what batches will tell when they are back. */
+static void keep_progress(struct ingest *ingest, struct ingest_file *file) {
+    const struct ingest_cutter *cutter = &file->cutter;
+    file->is_proven = true;
+    file->size_read = file->size;
+    if (file->is_from_end && cutter->skip_until == 0) {
+        file->is_from_end = false;
+        file->memory.accepted = cutter->last; /* what was passed over is behind us for good */
+        ingest->is_dirty = true;
+    }
+    if (file->memory.first.len == 0 && cutter->first.len > 0 && !file->is_from_end) {
+        file->memory.first = cutter->first;
+        file->memory.gen = cutter->gen;
+        ingest->is_dirty = true;
+    }
+}
+
+static void give_lines(struct ingest *ingest, struct ingest_file *file, struct core_batch *batch) {
+    struct ingest_stream *stream = file->stream;
+    if (stream == NULL) {
+        stream = ingest_stream_new(ingest, file);
+    }
+    if (stream->core.gen == 0) {
+        stream->core.gen = file->memory.gen; /* only `#` lines went before, which have no use for it */
+    }
+    ingest->tickets[batch - ingest->env.pool->batches] = file->cutter.last;
+    batch->stream = &stream->core;
+    ingest_emit(ingest, stream, batch);
+}
+
+/* Truncated or replaced: begin anew. */
+static void restart_replaced(struct ingest *ingest, struct ingest_file *file) {
+    note_replaced(ingest, file);
+    ingest_file_close(ingest, file);
+    ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+}
+
+static void after_end(struct ingest *ingest, struct ingest_file *file) {
+    if (file->is_from_end) { /* a .gz that was passed over as a whole */
+        file->cutter.skip_until = 0;
+        keep_progress(ingest, file);
+    }
+    ingest_file_retire(ingest, file);
+}
+
+bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
+    MUST(ingest->env.pool->free_len > 0);
+    MUST(file->queue == INGEST_QUEUE_NONE);
+    file->looked_tick = core_tick_ns();
+    file->is_looked = true;
+    if (!is_origin_settled(file) || (file->source.fd < 0 && !open_file(ingest, file))) {
+        return false;
+    }
+    struct stat st;
+    struct core_fail fail = {0};
+    if (fstat(file->source.fd, &st) == 0) {
+        note_stat(file, &st);
+    }
+    struct core_batch *batch = core_pool_take(ingest->env.pool);
+    const uint64_t limit = ingest->is_once && !file->source.is_gz ? file->once_end : UINT64_MAX;
+    const enum core_err err = ingest_cutter_fill(&file->cutter, &file->source, batch, limit, &fail);
+    const bool has_lines = err == CORE_OK && batch->lines_len > 0;
+    if (err == CORE_OK || err == CORE_AGAIN || err == CORE_GONE) {
+        keep_progress(ingest, file);
+    }
+    if (has_lines) {
+        give_lines(ingest, file, batch);
+    } else {
+        core_pool_give(ingest->env.pool, batch);
+    }
+    switch (err) {
+    case CORE_OK:
+        if (file->cutter.is_more || file->source.is_gz) {
+            ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+        }
+        break;
+    case CORE_AGAIN:
+        break;
+    case CORE_GONE:
+        after_end(ingest, file);
+        break;
+    case CORE_BAD:
+        restart_replaced(ingest, file);
+        break;
+    default:
+        file->is_stuck = file->source.is_gz;
+        note_failure(ingest, file, &fail);
+        if (file->is_stuck) {
+            ingest_file_close(ingest, file);
+        }
+        break;
+    }
+    return has_lines;
+}
+
+void ingest_file_look(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
+    const bool is_grown = file->size != st->st_size;
+    const bool is_changed = is_grown || file->mtime_ns != mtime_of(st);
+    if (is_grown || file->grew_tick == 0) {
+        file->grew_tick = core_tick_ns();
+    }
+    file->size_seen = st->st_size > file->size_seen ? st->st_size : file->size_seen;
+    if (file->queue != INGEST_QUEUE_NONE || file->awaits_drain) {
+        return;
+    }
+    const bool is_empty = st->st_size == 0 && ingest_file_pos(file) == 0;
+    const bool is_retry = file->is_failed && !file->is_stuck;
+    if (is_empty) {
+        note_stat(file, st);
+        file->is_looked = true;
+    } else if (!file->is_looked || is_changed || is_retry) {
+        file->is_stuck = file->is_stuck && !is_changed;
+        ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+    }
+}
+
+void ingest_file_grown(struct ingest *ingest, struct ingest_file *file) {
+    const int64_t now = core_tick_ns();
+    file->grew_tick = now;
+    file->is_stuck = false;
+    if (file->queue != INGEST_QUEUE_NONE || file->awaits_drain) {
+        return;
+    }
+    if (now - file->looked_tick >= INGEST_LINGER_NS) {
+        ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+    } else {
+        file->due_tick = now + INGEST_LINGER_NS; /* the same for all, so the queue is in order */
+        ingest_file_queue(ingest, file, INGEST_QUEUE_LINGER);
+    }
+}

@@ -1,0 +1,405 @@
+/* ingest/scan.c: which files there are, what they are called now, and when one is over.
+ *
+ * Design: a scan asks every glob, then looks after the files that no glob gave. A file is known by its inode, so a renamed
+ * file is the same file: matched under its new name, or found by its descriptor (/proc/self/fd), or by looking through the
+ * directory it was in. A file is closed when nothing was written for close_after and its place is taken by another, or its
+ * last name is gone; it is forgotten some time after that.
+ *
+ * On a crash: the next process does the same from the checkpoint, which has the name that each file had last.
+ * Thread: ingest's.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ingest/ingest_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <glob.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* ---- inputs -------------------------------------------------------------------------------------------------------------- */
+
+static char **copy_list(const struct core_conf_list *list) {
+    char **out = calloc(list->len + 1, sizeof(*out));
+    MUST(out != NULL);
+    for (size_t i = 0; i < list->len; i++) {
+        out[i] = ingest_strdup(list->items[i].value);
+    }
+    return out;
+}
+
+static void free_list(char **list, size_t len) {
+    for (size_t i = 0; list != NULL && i < len; i++) {
+        free(list[i]);
+    }
+    free(list);
+}
+
+void ingest_wants_init(struct ingest_wants *wants, const struct ingest_input *inputs, size_t len) {
+    wants->items = calloc(len + 1, sizeof(*wants->items));
+    MUST(wants->items != NULL);
+    wants->len = len;
+    for (size_t i = 0; i < len; i++) {
+        wants->items[i] = (struct ingest_want){
+            .paths = copy_list(&inputs[i].paths),
+            .paths_len = inputs[i].paths.len,
+            .excludes = copy_list(&inputs[i].exclude),
+            .excludes_len = inputs[i].exclude.len,
+            .is_from_end = inputs[i].start == INGEST_START_END,
+            .origin = ingest_origin_new(&inputs[i].origin),
+        };
+    }
+}
+
+void ingest_wants_release(struct ingest_wants *wants) {
+    for (size_t i = 0; i < wants->len; i++) {
+        free_list(wants->items[i].paths, wants->items[i].paths_len);
+        free_list(wants->items[i].excludes, wants->items[i].excludes_len);
+        ingest_origin_drop(wants->items[i].origin);
+    }
+    free(wants->items);
+    *wants = (struct ingest_wants){0};
+}
+
+static bool is_excluded(const struct ingest_want *want, const char *path) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
+    for (size_t i = 0; i < want->excludes_len; i++) {
+        if (fnmatch(want->excludes[i], path, FNM_PATHNAME) == 0 || fnmatch(want->excludes[i], name, 0) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first input that would take a file of this name. */
+static struct ingest_want *want_of(struct ingest *ingest, const char *path) {
+    for (size_t i = 0; i < ingest->wants.len; i++) {
+        struct ingest_want *want = &ingest->wants.items[i];
+        for (size_t k = 0; k < want->paths_len; k++) {
+            if (fnmatch(want->paths[k], path, FNM_PATHNAME | FNM_PERIOD) == 0 && !is_excluded(want, path)) {
+                return want;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void set_origin(struct ingest_file *file, struct ingest_origin *origin) {
+    if (file->origin != origin) {
+        ingest_origin_drop(file->origin);
+        file->origin = ingest_origin_hold(origin);
+    }
+}
+
+/* ---- names --------------------------------------------------------------------------------------------------------------- */
+
+static bool leads_to(const char *path, dev_t dev, ino_t ino, struct stat *st) {
+    return stat(path, st) == 0 && st->st_dev == dev && st->st_ino == ino;
+}
+
+static void look(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
+    file->is_gone = false;
+    file->is_searched = false;
+    if (ingest->is_once) {
+        file->once_end = (uint64_t)st->st_size;
+    }
+    ingest_file_look(ingest, file, st);
+}
+
+static void note_renamed(struct ingest *ingest, struct ingest_file *file, const char *path) {
+    core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_ROTATED, 1);
+    core_log(CORE_LEVEL_INFO, "ingest", "file renamed",
+             "from=%s to=%s position=%llu; it is the same stream and read on from there", file->path, path,
+             (unsigned long long)ingest_file_pos(file));
+    if (file->rotated_from == NULL) {
+        file->rotated_from = ingest_strdup(file->path);
+    } else if (strcmp(file->rotated_from, path) == 0) {
+        free(file->rotated_from);
+        file->rotated_from = NULL;
+    }
+    ingest_file_set_path(ingest, file, path);
+}
+
+/* A glob gave this file. */
+static void note_match(struct ingest *ingest, struct ingest_want *want, const char *path, const struct stat *st,
+                       bool is_first_look) {
+    struct ingest_file *file = ingest_file_by_inode(ingest, st->st_dev, st->st_ino);
+    struct stat other;
+    if (file != NULL && file->scan_no == ingest->scan_no) {
+        return; /* a second name for it: the first input that names it has it */
+    }
+    if (file != NULL && file->is_unlinked && file->source.fd < 0) {
+        ingest_file_become_new(ingest, file); /* that one was deleted: its inode was used again */
+        ingest_file_set_path(ingest, file, path);
+    }
+    if (file == NULL) {
+        file = ingest_file_new(ingest, path, st->st_dev, st->st_ino);
+        file->is_from_end = is_first_look && want->is_from_end && st->st_size > 0;
+        file->size_found = st->st_size;
+    } else if (strcmp(file->path, path) != 0 && !leads_to(file->path, st->st_dev, st->st_ino, &other)) {
+        note_renamed(ingest, file, path);
+    }
+    file->scan_no = ingest->scan_no;
+    set_origin(file, want->origin);
+    ingest_watch_add(ingest, path);
+    look(ingest, file, st);
+}
+
+static void note_path(struct ingest *ingest, struct ingest_want *want, const char *path, bool is_first_look) {
+    struct stat st;
+    if (is_excluded(want, path)) {
+        return;
+    }
+    if (stat(path, &st) != 0) {
+        if (errno != ENOENT && ingest_tell(ingest, path, "stat")) {
+            core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_FAILED, 1);
+            core_log(CORE_LEVEL_ERROR, "ingest", "cannot look at a file",
+                     "file=%s reason=\"%s\"; other files go on, this one is tried again at every scan; check the "
+                     "permissions of the directories above it",
+                     path, strerrordesc_np(errno));
+        }
+        return;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        if (ingest_tell(ingest, path, "type")) {
+            core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_FAILED, 1);
+            core_log(
+                CORE_LEVEL_WARN, "ingest", "not a file",
+                "path=%s; a glob matches it, but it is a %s and is left alone; narrow inputs[].paths or name it in "
+                "inputs[].exclude",
+                path, S_ISDIR(st.st_mode) ? "directory" : "pipe, socket or device");
+        }
+        return;
+    }
+    note_match(ingest, want, path, &st, is_first_look);
+}
+
+static int on_glob_error(const char *path, int error) {
+    if (error != ENOENT && error != ENOTDIR) {
+        core_log(CORE_LEVEL_WARN, "ingest", "cannot read a directory",
+                 "directory=%s reason=\"%s\"; files in it are not found until it can be read; it is tried again at "
+                 "every scan",
+                 path, strerrordesc_np(error));
+    }
+    return 0;
+}
+
+static void scan_glob(struct ingest *ingest, struct ingest_want *want, const char *pattern) {
+    const uint64_t hash = core_hash64(pattern, strlen(pattern), 0);
+    const bool is_first_look = !ingest_glob_is_seen(ingest, hash);
+    glob_t found = {0};
+    const int rc = glob(pattern, 0, on_glob_error, &found);
+    if (rc == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+            note_path(ingest, want, found.gl_pathv[i], is_first_look);
+        }
+    } else if (rc == GLOB_NOMATCH && is_first_look) {
+        core_log(CORE_LEVEL_INFO, "ingest", "no file yet", "glob=%s; files are read when they appear", pattern);
+    } else if (rc != GLOB_NOMATCH) {
+        core_log(CORE_LEVEL_ERROR, "ingest", "cannot look for files",
+                 "glob=%s reason=\"%s\"; tried again at the next scan", pattern,
+                 rc == GLOB_NOSPACE ? "no memory" : "a directory cannot be read");
+    }
+    globfree(&found);
+    if (is_first_look && (rc == 0 || rc == GLOB_NOMATCH)) {
+        ingest_glob_see(ingest, hash);
+        ingest->is_dirty = true;
+    }
+    char fixed[PATH_MAX];
+    const size_t len = strcspn(pattern, "*?[");
+    if (len < sizeof(fixed)) {
+        memcpy(fixed, pattern, len);
+        fixed[len] = '\0';
+        ingest_watch_add(ingest, fixed); /* where the first file will appear */
+    }
+}
+
+/* ---- files that no glob gave ----------------------------------------------------------------------------------------------- */
+
+/* Look through the directory that the file was in, for its inode. */
+static bool search_directory(const struct ingest_file *file, char *out, size_t out_len, struct stat *st) {
+    char dir_path[PATH_MAX];
+    const char *slash = strrchr(file->path, '/');
+    const int prefix_len = slash == NULL ? 0 : (int)(slash - file->path) + 1;
+    const int dir_len = snprintf(dir_path, sizeof(dir_path), "%.*s", prefix_len, file->path);
+    DIR *dir = dir_len < 0 || (size_t)dir_len >= sizeof(dir_path) ? NULL : opendir(dir_len == 0 ? "." : dir_path);
+    if (dir == NULL) {
+        return false;
+    }
+    bool is_found = false;
+    for (const struct dirent *entry = readdir(dir); entry != NULL && !is_found; entry = readdir(dir)) {
+        if (entry->d_ino != file->ino) {
+            continue;
+        }
+        const int len = snprintf(out, out_len, "%.*s%s", prefix_len, file->path, entry->d_name);
+        is_found = len > 0 && (size_t)len < out_len && leads_to(out, file->dev, file->ino, st) && S_ISREG(st->st_mode);
+    }
+    (void)closedir(dir);
+    return is_found;
+}
+
+static void note_unlinked(struct ingest *ingest, struct ingest_file *file) {
+    if (file->is_unlinked) {
+        return;
+    }
+    file->is_unlinked = true;
+    ingest->is_dirty = true;
+    core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_ROTATED, 1);
+    core_log(CORE_LEVEL_INFO, "ingest", "file deleted", "file=%s; it is open, and is read to its end first",
+             file->path);
+}
+
+/* No glob gave it, but it is open: what is its name now? */
+static void sweep_open(struct ingest *ingest, struct ingest_file *file) {
+    struct stat st;
+    struct stat named;
+    if (fstat(file->source.fd, &st) != 0) {
+        return;
+    }
+    if (st.st_nlink == 0) {
+        note_unlinked(ingest, file);
+    } else if (!leads_to(file->path, file->dev, file->ino, &named)) {
+        char link[64];
+        char name[PATH_MAX];
+        (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", file->source.fd);
+        const ssize_t len = readlink(link, name, sizeof(name) - 1);
+        name[len < 0 ? 0 : len] = '\0';
+        if (len > 0 && leads_to(name, file->dev, file->ino, &named)) {
+            note_renamed(ingest, file, name);
+        } else {
+            note_unlinked(ingest, file); /* the name we held is gone, and another hard link is none of ours */
+        }
+    }
+    look(ingest, file, &st);
+}
+
+/* No glob gave it and it is closed: remembered from before, or closed for want of room. */
+static void sweep_closed(struct ingest *ingest, struct ingest_file *file) {
+    struct stat st;
+    char name[PATH_MAX];
+    if (file->is_unlinked) {
+        return;
+    }
+    if (leads_to(file->path, file->dev, file->ino, &st)) {
+        look(ingest, file, &st);
+        return;
+    }
+    if (!file->is_searched && search_directory(file, name, sizeof(name), &st)) {
+        note_renamed(ingest, file, name);
+        look(ingest, file, &st);
+        return;
+    }
+    file->is_searched = true;
+    if (!file->is_gone) {
+        const uint64_t unread = ingest_file_unread(file);
+        file->is_gone = true;
+        file->quiet_tick = core_tick_ns();
+        core_log(unread > 0 ? CORE_LEVEL_ERROR : CORE_LEVEL_INFO, "ingest",
+                 unread > 0 ? "file is gone with unread bytes" : "file is gone",
+                 "file=%s position=%llu unread_bytes=%llu; no glob matches it and its directory does not have it under "
+                 "another name. If it comes back it is read on; after an hour it is forgotten%s",
+                 file->path, (unsigned long long)ingest_file_pos(file), (unsigned long long)unread,
+                 unread > 0 ? " and its unread bytes counted as lost: move it back, or name its new place in "
+                              "inputs[].paths"
+                            : "");
+    }
+}
+
+static bool is_still(const struct ingest *ingest, const struct ingest_file *file, int64_t now) {
+    const struct ingest_stream *stream = file->stream;
+    return file->queue == INGEST_QUEUE_NONE && !file->awaits_drain && file->is_looked &&
+           (stream == NULL || stream->seq_back == stream->seq_next) &&
+           now - file->grew_tick >= ingest->conf.close_after_ns;
+}
+
+/* It is open and stands still: is it over? */
+static bool is_over(const struct ingest *ingest, const struct ingest_file *file) {
+    struct stat st;
+    if (file->is_unlinked) {
+        return true;
+    }
+    if (file->rotated_from == NULL) {
+        return file->scan_no != ingest->scan_no; /* no input names it any more */
+    }
+    /* A writer that was not told goes on in the renamed file, until a new one takes its place. */
+    return stat(file->rotated_from, &st) == 0 && (st.st_ino != file->ino || st.st_dev != file->dev);
+}
+
+static void close_over(struct ingest *ingest, struct ingest_file *file) {
+    const uint64_t unread = ingest_file_unread(file);
+    if (unread > 0) {
+        core_count(ingest->env.counters, CORE_COUNT_INGEST_BYTES_LOST, file->is_unlinked ? unread : 0);
+        core_log(CORE_LEVEL_WARN, "ingest", "file closed with an unfinished line",
+                 "file=%s position=%llu bytes=%llu; its last line has no newline and is not read%s", file->path,
+                 (unsigned long long)ingest_file_pos(file), (unsigned long long)unread,
+                 file->is_unlinked ? "; the file is deleted, so it is lost" : " until it is finished");
+    }
+    core_log(CORE_LEVEL_INFO, "ingest", "file closed", "file=%s position=%llu", file->path,
+             (unsigned long long)ingest_file_pos(file));
+    ingest_file_retire(ingest, file);
+}
+
+/* Closed, without a stream, and nobody asks for it. */
+static bool is_forgotten(const struct ingest *ingest, const struct ingest_file *file, int64_t now) {
+    const bool is_idle = file->stream == NULL && file->source.fd < 0 && file->queue == INGEST_QUEUE_NONE;
+    const bool is_matched = file->scan_no == ingest->scan_no;
+    return is_idle && !is_matched &&
+           (file->is_unlinked || (file->quiet_tick != 0 && now - file->quiet_tick >= INGEST_FORGET_NS));
+}
+
+static void sweep(struct ingest *ingest, struct ingest_file *file, int64_t now) {
+    if (file->scan_no != ingest->scan_no) {
+        if (file->origin == NULL) {
+            /* Remembered from before, and renamed since: the input that named it first has it. */
+            struct ingest_want *want = want_of(ingest, file->memory.first_path);
+            want = want == NULL ? want_of(ingest, file->path) : want;
+            if (want != NULL) {
+                set_origin(file, want->origin);
+            }
+        }
+        if (file->origin == NULL) {
+            file->quiet_tick = file->quiet_tick == 0 ? now : file->quiet_tick; /* no input names it any more */
+        } else if (file->source.fd >= 0) {
+            sweep_open(ingest, file);
+        } else {
+            sweep_closed(ingest, file);
+        }
+    }
+    if (file->source.fd >= 0 && is_still(ingest, file, now) && is_over(ingest, file)) {
+        close_over(ingest, file);
+    }
+    if (is_forgotten(ingest, file, now)) {
+        core_count(ingest->env.counters, CORE_COUNT_INGEST_BYTES_LOST, file->is_gone ? ingest_file_unread(file) : 0);
+        ingest->is_dirty = true;
+        ingest_file_free(ingest, file);
+    }
+}
+
+void ingest_scan(struct ingest *ingest) {
+    const int64_t begun = core_tick_ns();
+    ingest->scan_no++;
+    for (size_t i = 0; i < ingest->wants.len; i++) {
+        struct ingest_want *want = &ingest->wants.items[i];
+        for (size_t k = 0; k < want->paths_len; k++) {
+            scan_glob(ingest, want, want->paths[k]);
+        }
+    }
+    struct ingest_file *next = NULL;
+    for (struct ingest_file *file = ingest->files; file != NULL; file = next) {
+        next = file->next;
+        sweep(ingest, file, begun);
+    }
+    ingest_watch_refresh(ingest);
+    /* However many files there are, scanning takes no more than a tenth of the time. */
+    const int64_t now = core_tick_ns();
+    const int64_t rest = (now - begun) * 10;
+    const bool is_polling = ingest->watch.fd < 0 || ingest->watch.is_told;
+    const bool is_poll_sooner = is_polling && ingest->conf.poll_interval_ns < ingest->conf.scan_interval_ns;
+    const int64_t interval = is_poll_sooner ? ingest->conf.poll_interval_ns : ingest->conf.scan_interval_ns;
+    ingest->scanned_tick = now;
+    ingest->scan_gap_ns = rest > INGEST_SCAN_GAP_NS ? rest : INGEST_SCAN_GAP_NS;
+    ingest->scan_tick = now + (rest > interval ? rest : interval);
+}

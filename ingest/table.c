@@ -1,0 +1,153 @@
+/* ingest/table.c: all files, found by inode or by name, and the queues they stand in.
+ *
+ * Design: two chained hash tables of fixed size and one list; a file is in one queue at most, so the link is its own.
+ * Nothing here is kept over a crash. Thread: ingest's.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ingest/ingest_internal.h"
+
+#include <stdlib.h>
+
+static size_t inode_bucket(dev_t dev, ino_t ino) {
+    const uint64_t key[2] = {(uint64_t)dev, (uint64_t)ino};
+    return (size_t)(core_hash64(key, sizeof(key), 0) & (INGEST_BUCKETS - 1));
+}
+
+static size_t path_bucket(const char *path) {
+    return (size_t)(core_hash64(path, strlen(path), 0) & (INGEST_BUCKETS - 1));
+}
+
+static void unlink_path(struct ingest *ingest, struct ingest_file *file) {
+    struct ingest_file **at = &ingest->by_path[path_bucket(file->path)];
+    while (*at != file) {
+        MUST(*at != NULL);
+        at = &(*at)->by_path_next;
+    }
+    *at = file->by_path_next;
+}
+
+static void link_path(struct ingest *ingest, struct ingest_file *file) {
+    struct ingest_file **head = &ingest->by_path[path_bucket(file->path)];
+    file->by_path_next = *head;
+    *head = file;
+}
+
+struct ingest_file *ingest_file_new(struct ingest *ingest, const char *path, dev_t dev, ino_t ino) {
+    struct ingest_file *file = calloc(1, sizeof(*file));
+    MUST(file != NULL);
+    MUST(ingest_file_by_inode(ingest, dev, ino) == NULL);
+    file->dev = dev;
+    file->ino = ino;
+    file->path = ingest_strdup(path);
+    file->source.fd = -1;
+    struct ingest_file **head = &ingest->by_inode[inode_bucket(dev, ino)];
+    file->by_inode_next = *head;
+    *head = file;
+    link_path(ingest, file);
+    file->next = ingest->files;
+    if (file->next != NULL) {
+        file->next->prev = file;
+    }
+    ingest->files = file;
+    ingest->files_len++;
+    return file;
+}
+
+void ingest_file_free(struct ingest *ingest, struct ingest_file *file) {
+    MUST(file->stream == NULL);
+    MUST(file->queue == INGEST_QUEUE_NONE);
+    ingest_file_close(ingest, file);
+    struct ingest_file **at = &ingest->by_inode[inode_bucket(file->dev, file->ino)];
+    while (*at != file) {
+        MUST(*at != NULL);
+        at = &(*at)->by_inode_next;
+    }
+    *at = file->by_inode_next;
+    unlink_path(ingest, file);
+    if (file->prev != NULL) {
+        file->prev->next = file->next;
+    } else {
+        ingest->files = file->next;
+    }
+    if (file->next != NULL) {
+        file->next->prev = file->prev;
+    }
+    ingest->files_len--;
+    ingest_cutter_release(&file->cutter);
+    ingest_origin_drop(file->origin);
+    free(file->memory.first_path);
+    free(file->rotated_from);
+    free(file->path);
+    free(file);
+}
+
+void ingest_file_set_path(struct ingest *ingest, struct ingest_file *file, const char *path) {
+    char *copy = ingest_strdup(path);
+    unlink_path(ingest, file);
+    free(file->path);
+    file->path = copy;
+    file->source.where = copy;
+    link_path(ingest, file);
+    ingest->is_dirty = true;
+}
+
+struct ingest_file *ingest_file_by_inode(struct ingest *ingest, dev_t dev, ino_t ino) {
+    struct ingest_file *file = ingest->by_inode[inode_bucket(dev, ino)];
+    while (file != NULL && (file->dev != dev || file->ino != ino)) {
+        file = file->by_inode_next;
+    }
+    return file;
+}
+
+struct ingest_file *ingest_file_by_path(struct ingest *ingest, const char *path) {
+    struct ingest_file *file = ingest->by_path[path_bucket(path)];
+    while (file != NULL && strcmp(file->path, path) != 0) {
+        file = file->by_path_next;
+    }
+    return file;
+}
+
+static struct ingest_file_queue *queue_of(struct ingest *ingest, enum ingest_queue_id queue) {
+    switch (queue) {
+    case INGEST_QUEUE_READY:
+        return &ingest->ready;
+    case INGEST_QUEUE_LINGER:
+        return &ingest->linger;
+    case INGEST_QUEUE_GZ:
+        return &ingest->gz_wait;
+    case INGEST_QUEUE_NONE:
+        break;
+    }
+    MUST(!"a queue");
+    return NULL;
+}
+
+void ingest_file_queue(struct ingest *ingest, struct ingest_file *file, enum ingest_queue_id id) {
+    MUST(file->queue == INGEST_QUEUE_NONE);
+    struct ingest_file_queue *queue = queue_of(ingest, id);
+    file->queue = id;
+    file->queue_next = NULL;
+    if (queue->tail == NULL) {
+        queue->head = file;
+    } else {
+        queue->tail->queue_next = file;
+    }
+    queue->tail = file;
+    queue->len++;
+}
+
+struct ingest_file *ingest_file_unqueue(struct ingest *ingest, enum ingest_queue_id id) {
+    struct ingest_file_queue *queue = queue_of(ingest, id);
+    struct ingest_file *file = queue->head;
+    if (file == NULL) {
+        return NULL;
+    }
+    MUST(file->queue == id);
+    queue->head = file->queue_next;
+    if (queue->head == NULL) {
+        queue->tail = NULL;
+    }
+    queue->len--;
+    file->queue = INGEST_QUEUE_NONE;
+    file->queue_next = NULL;
+    return file;
+}

@@ -21,12 +21,12 @@ static void put_hex(struct core_buf *buf, const unsigned char *bytes, size_t len
 }
 
 /* The head of raw that fits; not in the middle of a UTF-8 character, or valid text would turn into base64. */
-static struct core_span cut_raw(struct core_span raw) {
-    if (raw.len <= CORE_DEAD_RAW_BYTES_MAX) {
+static struct core_span cut_raw(struct core_span raw, size_t bytes_max) {
+    size_t len = bytes_max > 0 && bytes_max < CORE_DEAD_RAW_BYTES_MAX ? bytes_max : CORE_DEAD_RAW_BYTES_MAX;
+    if (raw.len <= len) {
         return raw;
     }
-    size_t len = CORE_DEAD_RAW_BYTES_MAX;
-    for (size_t back = 0; back < UTF8_TAIL_MAX && ((unsigned char)raw.ptr[len] & 0xc0) == 0x80; back++) {
+    for (size_t back = 0; back < UTF8_TAIL_MAX && len > 0 && ((unsigned char)raw.ptr[len] & 0xc0) == 0x80; back++) {
         len--;
     }
     return (struct core_span){.ptr = raw.ptr, .len = len};
@@ -70,7 +70,7 @@ void core_dead_write(struct core_buf *buf, const struct core_stream *stream, con
     MUST(dead->reason != NULL);
     char now[27];
     MUST(core_time_iso(now_ns, now));
-    struct core_span shown = cut_raw(dead->raw);
+    struct core_span shown = cut_raw(dead->raw, dead->raw_bytes_max);
     bool is_text = core_utf8_is_valid(shown);
     put_text(buf, "{\"@timestamp\":\"");
     core_buf_put(buf, now, sizeof now);

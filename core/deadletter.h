@@ -13,6 +13,7 @@ struct core_dead {
     const char *reason;         /* a sentence: what is wrong, with the offending text */
     struct core_span raw;       /* the line as it stood, or the document a server refused */
     size_t raw_len;             /* its whole length, if raw is already cut; else 0 */
+    size_t raw_bytes_max;       /* cut shorter than CORE_DEAD_RAW_BYTES_MAX; 0: not */
     uint64_t line_number;
     uint64_t start;
     uint64_t end;

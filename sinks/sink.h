@@ -5,7 +5,7 @@
  * an outage is back-pressure. It does not reorder the events of a stream. The events it delivers are batch->events;
  * those with is_dead go where the sink keeps dead letters. With several sinks the batch passes from one to the next
  * (cmd/pipeline.c), so a record is accepted when all have accepted it.
- * Thread: one thread calls everything of one sink, except interrupt().
+ * Thread: one thread calls everything of one sink.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_SINKS_SINK_H
 #define TAPLINE_SINKS_SINK_H
@@ -41,6 +41,9 @@ struct sink_ops {
     /* Batches wholly accepted since the last call, in any order between streams, in order within one. Waits up to
      * timeout_ms (0: no wait) if there is none. Returns their number (at most max). */
     size_t (*poll)(struct sink *sink, struct core_batch **done, size_t max, int timeout_ms);
+    /* Can it never accept anything again (the reader of stdout is gone)? Ask after poll(); if so, stop the process with
+     * CORE_EXIT_SYSTEM: what was not given back is read again after a restart. NULL: that cannot happen. */
+    bool (*is_gone)(const struct sink *sink, struct core_fail *fail);
     /* Push out what is buffered (called when ingest is idle or stopping); poll() still says what arrived. May be NULL. */
     void (*flush)(struct sink *sink);
     /* Whatever was not given back is lost to this process: a restart reads it again. Takes NULL. */

@@ -1,0 +1,251 @@
+/* sinks/kafka_conf.c: the keys of the kafka sink, and librdkafka's properties.
+ *
+ * Every property of librdkafka passes through `rdkafka:`, in three layers: our defaults, what the user says, and what
+ * nothing may change because the promise of this sink rests on it: a batch is given back when all in-sync replicas have
+ * each of its records (acks), once and in order (idempotence), however long that takes (no timeout), and every topic
+ * cuts a flow's key to the same partition number (partitioner). A property that would weaken one of these is a mistake
+ * with its line; the same value said again is not.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "sinks/kafka_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+const struct core_opt kafka_opts[KAFKA_OPTS_LEN] = {
+    {.key = "topic",
+     .type = CORE_OPT_STRING,
+     .offset = offsetof(struct kafka_conf, topic),
+     .def = "tapline.%{event.dataset}",
+     .needs_restart = true,
+     .help = "Topic of each document; %{event.dataset} is the dataset without a leading \"tapline.\", characters that "
+             "Kafka does not take as '_'."},
+    {.key = "dead_letter_topic",
+     .type = CORE_OPT_STRING,
+     .offset = offsetof(struct kafka_conf, dead_letter_topic),
+     .def = "tapline.deadletter",
+     .needs_restart = true,
+     .help = "Topic of records that could not be read, or that the broker refused for good."},
+    {.key = "create_topics",
+     .type = CORE_OPT_BOOL,
+     .offset = offsetof(struct kafka_conf, create_topics),
+     .def = "yes",
+     .needs_restart = true,
+     .help = "Make topics that are missing, all with the same number of partitions."},
+    {.key = "partitions",
+     .type = CORE_OPT_UINT,
+     .offset = offsetof(struct kafka_conf, partitions),
+     .def = "4",
+     .min = "1",
+     .max = "10000",
+     .needs_restart = true,
+     .help = "Partitions of topics we make. A flow has the same partition number in all topics of equal count."},
+    {.key = "replication_factor",
+     .type = CORE_OPT_UINT,
+     .offset = offsetof(struct kafka_conf, replication_factor),
+     .def = "0",
+     .max = "100",
+     .needs_restart = true,
+     .help = "Replicas of topics we make; 0: the broker's default."},
+    {.key = "rdkafka",
+     .type = CORE_OPT_PAIRS,
+     .offset = offsetof(struct kafka_conf, rdkafka),
+     .is_required = true,
+     .is_secret = true,
+     .needs_restart = true,
+     .help = "Properties of librdkafka, bootstrap.servers first of all; @/path reads a value from a file. None may "
+             "weaken acks, idempotence, timeout or partitioner."},
+};
+
+static const struct core_kafka_pair defaults[] = {
+    {"client.id", "tapline"},
+    {"compression.codec", "lz4"},
+    /* How long a partition waits for company. Under load batches come in thousands and never wait; a trickle gains
+     * nothing from a longer wait, and a sensor's own delay is seconds. */
+    {"linger.ms", "20"},
+    /* Documents go by reference: a queue entry costs librdkafka about 200 bytes, the text stays in our pool of batches,
+     * which is the real limit. So its own limits are set beyond any pool: meeting them would only cost retries. */
+    {"queue.buffering.max.messages", "10000000"},
+    {"queue.buffering.max.kbytes", "2147483647"},
+};
+
+/* Set last. Either spelling of a name counts; an empty list of others means no other value is as strong. */
+struct guarded {
+    const char *key;
+    const char *alias;
+    const char *value;
+    const char *same[4]; /* other spellings of a value as strong */
+    const char *why;
+};
+
+static const struct guarded guards[] = {
+    {.key = "enable.idempotence",
+     .value = "true",
+     .same = {"t", "1"},
+     .why = "without it a retry can double or reorder records"},
+    {.key = "acks",
+     .alias = "request.required.acks",
+     .value = "all",
+     .same = {"-1"},
+     .why = "a record counts as accepted when all in-sync replicas have it"},
+    {.key = "message.timeout.ms",
+     .alias = "delivery.timeout.ms",
+     .value = "0",
+     .why = "an outage is waited for; a timeout would drop records"},
+    {.key = "partitioner",
+     .value = "murmur2",
+     .same = {"murmur2_random"},
+     .why = "one flow must have the same partition number in every topic, as Java's clients count it"},
+    {.key = "delivery.report.only.error",
+     .value = "false",
+     .same = {"f", "0"},
+     .why = "the reports of success are what moves the checkpoint"},
+};
+#define GUARDS_LEN (sizeof guards / sizeof guards[0])
+#define DEFAULTS_LEN (sizeof defaults / sizeof defaults[0])
+
+/* Not a value but the property itself is out of place. */
+static const struct core_kafka_pair forbidden[] = {
+    {"transactional.id", "tapline's producer has no transactions"},
+    {"log.queue", "tapline's own log takes librdkafka's"},
+    {"enabled_events", "tapline asks for the events it needs"},
+};
+#define FORBIDDEN_LEN (sizeof forbidden / sizeof forbidden[0])
+
+struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, size_t *len) {
+    MUST(conf != NULL && len != NULL);
+    size_t n = 0;
+    struct core_kafka_pair *pairs = calloc(DEFAULTS_LEN + conf->rdkafka.len + GUARDS_LEN, sizeof *pairs);
+    MUST(pairs != NULL);
+    for (size_t i = 0; i < DEFAULTS_LEN; i++) {
+        pairs[n++] = defaults[i];
+    }
+    for (size_t i = 0; i < conf->rdkafka.len; i++) {
+        pairs[n++] = (struct core_kafka_pair){conf->rdkafka.items[i].key, conf->rdkafka.items[i].value};
+    }
+    for (size_t i = 0; i < GUARDS_LEN; i++) {
+        pairs[n++] = (struct core_kafka_pair){guards[i].key, guards[i].value};
+    }
+    *len = n;
+    return pairs;
+}
+
+/* ---- what the rows cannot say ------------------------------------------------------------------------------------------- */
+
+/* Where mistakes are put. */
+struct checked {
+    const struct core_conf_file *file;
+    const struct core_conf_node *node;
+    struct core_conf_mistakes *mistakes;
+};
+
+static const struct core_conf_node *node_of(const struct checked *checked, const char *key) {
+    const struct core_conf_node *at = checked->node == NULL ? NULL : core_conf_get(checked->node, key);
+    return at == NULL ? checked->node : at;
+}
+
+static const struct core_conf_node *node_of_property(const struct checked *checked, const char *key) {
+    const struct core_conf_node *pairs = node_of(checked, "rdkafka");
+    const struct core_conf_node *at = pairs != NULL && core_conf_is_map(pairs) ? core_conf_get(pairs, key) : NULL;
+    return at == NULL ? pairs : at;
+}
+
+static bool guard_allows(const struct guarded *guard, const char *value) {
+    bool is_same = strcasecmp(guard->value, value) == 0;
+    for (size_t i = 0; i < sizeof guard->same / sizeof guard->same[0] && guard->same[i] != NULL; i++) {
+        is_same = is_same || strcasecmp(guard->same[i], value) == 0;
+    }
+    return is_same;
+}
+
+/* True: a mistake was said. */
+static bool property_is_guarded(const struct checked *checked, const struct core_conf_item *item) {
+    const struct core_conf_node *at = node_of_property(checked, item->key);
+    for (size_t i = 0; i < FORBIDDEN_LEN; i++) {
+        if (strcmp(item->key, forbidden[i].key) == 0) {
+            core_conf_mistake(checked->file, at, checked->mistakes, "rdkafka.%s cannot be set: %s", item->key,
+                              forbidden[i].value);
+            return true;
+        }
+    }
+    for (size_t i = 0; i < GUARDS_LEN; i++) {
+        bool is_it = strcmp(item->key, guards[i].key) == 0 ||
+                     (guards[i].alias != NULL && strcmp(item->key, guards[i].alias) == 0);
+        if (is_it && !guard_allows(&guards[i], item->value)) {
+            core_conf_mistake(checked->file, at, checked->mistakes,
+                              "rdkafka.%s must stay %s: %s; leave the property out", item->key, guards[i].value,
+                              guards[i].why);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool properties_check(const struct checked *checked, const struct core_conf_list *list) {
+    bool is_right = true;
+    bool has_servers = false;
+    for (size_t i = 0; i < list->len; i++) {
+        const struct core_conf_item *item = &list->items[i];
+        struct core_fail fail;
+        has_servers = has_servers || strcmp(item->key, "bootstrap.servers") == 0 ||
+                      strcmp(item->key, "metadata.broker.list") == 0 || strcmp(item->key, "test.mock.num.brokers") == 0;
+        if (property_is_guarded(checked, item)) {
+            is_right = false;
+        } else if (core_kafka_pair_check(&(struct core_kafka_pair){item->key, item->value}, &fail) != CORE_OK) {
+            is_right = false;
+            core_conf_mistake(checked->file, node_of_property(checked, item->key), checked->mistakes, "rdkafka.%s: %s",
+                              item->key, item->is_secret ? "librdkafka refuses the value" : fail.text);
+        }
+    }
+    if (!has_servers) {
+        is_right = false;
+        core_conf_mistake(checked->file, node_of(checked, "rdkafka"), checked->mistakes,
+                          "rdkafka.bootstrap.servers is missing: which brokers? e.g. \"127.0.0.1:9092\"");
+    }
+    return is_right;
+}
+
+static void topic_check(const struct checked *checked, const char *key, const char *text, const char *dataset) {
+    const char *wrong = NULL;
+    char name[KAFKA_TOPIC_BYTES_MAX + 1];
+    if (!sink_template_check(text, &wrong)) {
+        core_conf_mistake(checked->file, node_of(checked, key), checked->mistakes,
+                          "%s: \"%.40s\" is no variable; only %%{event.dataset} is", key, wrong);
+        return;
+    }
+    bool fits = sink_template_expand(text, dataset, name, sizeof name);
+    size_t legal = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    if (!fits || name[0] == '\0' || name[legal] != '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+        core_conf_mistake(checked->file, node_of(checked, key), checked->mistakes,
+                          "%s: \"%s\" is no topic's name: 1 to %d of A-Z a-z 0-9 . _ -", key, text,
+                          KAFKA_TOPIC_BYTES_MAX);
+    }
+}
+
+void kafka_conf_check(const void *conf_ptr, const struct core_conf_file *file, const struct core_conf_node *node,
+                      struct core_conf_mistakes *mistakes) {
+    const struct kafka_conf *conf = conf_ptr;
+    MUST(conf->topic != NULL && conf->dead_letter_topic != NULL);
+    struct checked checked = {.file = file, .node = node, .mistakes = mistakes};
+    topic_check(&checked, "topic", conf->topic, "x");
+    topic_check(&checked, "dead_letter_topic", conf->dead_letter_topic, SINK_DATASET_DEAD);
+    if (!properties_check(&checked, &conf->rdkafka)) {
+        return;
+    }
+    size_t len = 0;
+    struct core_fail fail;
+    struct core_kafka_pair *pairs = kafka_conf_pairs(conf, &len);
+    if (core_kafka_pairs_check(pairs, len, &fail) != CORE_OK) {
+        core_conf_mistake(file, node_of(&checked, "rdkafka"), mistakes, "rdkafka: %s", fail.text);
+    }
+    free(pairs);
+}
+
+enum core_err kafka_conf_connect(const void *conf, int timeout_ms, struct core_fail *fail) {
+    MUST(conf != NULL);
+    size_t len = 0;
+    struct core_kafka_pair *pairs = kafka_conf_pairs(conf, &len);
+    enum core_err err = core_kafka_reach(pairs, len, timeout_ms, fail);
+    free(pairs);
+    return err;
+}

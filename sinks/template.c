@@ -1,0 +1,53 @@
+/* sinks/template.c: names of topics and files with %{event.dataset} in them.
+ *
+ * A dataset can come out of a log's own header, so it is data, not trusted: whatever could leave a folder, or is no legal
+ * character of a Kafka topic, becomes '_'.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "sinks/sinks_internal.h"
+
+#define VARIABLE "%{event.dataset}"
+#define VARIABLE_LEN (sizeof VARIABLE - 1)
+
+bool sink_template_check(const char *text, const char **wrong) {
+    MUST(text != NULL);
+    for (const char *at = strstr(text, "%{"); at != NULL; at = strstr(at + 1, "%{")) {
+        if (strncmp(at, VARIABLE, VARIABLE_LEN) != 0) {
+            *wrong = at;
+            return false;
+        }
+    }
+    return true;
+}
+
+bool sink_template_has_dataset(const char *text) {
+    MUST(text != NULL);
+    return strstr(text, VARIABLE) != NULL;
+}
+
+static bool is_name_char(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+}
+
+bool sink_template_expand(const char *text, const char *dataset, char *out, size_t out_len) {
+    MUST(dataset != NULL);
+    MUST(out_len > 0);
+    size_t at = 0;
+    while (*text != '\0' && at < out_len - 1) {
+        if (strncmp(text, VARIABLE, VARIABLE_LEN) != 0) {
+            out[at++] = *text++;
+            continue;
+        }
+        const char *from = dataset;
+        for (; *from != '\0' && at < out_len - 1; from++) {
+            bool is_legal = is_name_char(*from) && !(*from == '.' && from == dataset);
+            out[at++] = is_legal ? *from : '_';
+        }
+        if (*from != '\0') {
+            break;
+        }
+        text += VARIABLE_LEN;
+    }
+    out[at] = '\0';
+    return *text == '\0';
+}

@@ -24,7 +24,7 @@ static void batch_explain(struct normalize_worker *worker, struct core_batch *ba
     struct core_line *lines = batch->lines;
     uint32_t lines_len = batch->lines_len;
     bool is_last = batch->is_last;
-    for (uint32_t i = 0; i < lines_len && *left > 0; i++) {
+    for (uint32_t i = 0; i<lines_len && * left> 0; i++) {
         batch->lines = &lines[i];
         batch->lines_len = 1;
         batch->is_last = false;

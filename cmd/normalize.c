@@ -150,7 +150,8 @@ static void file_run(struct filter *filter, const char *path) {
 
 static const struct cmd_option options[] = {
     {"input", 'i', "TYPE", "What the input is: zeek, snort, suricata or auto (default: auto, by content)."},
-    {"dead-letter", 'd', "FILE", "Where records that cannot be read go, as NDJSON with the reason (default: counted only)."},
+    {"dead-letter", 'd', "FILE",
+     "Where records that cannot be read go, as NDJSON with the reason (default: counted only)."},
     {"strict", 's', NULL, "Exit 1 if there were dead letters."},
     {"keep-original", 0, NULL, "Add each record's own text as event.original."},
     {"community-id-seed", 0, "N", "Seed of the Community ID, 0 to 65535 (default: 0)."},
@@ -211,7 +212,8 @@ static int filter_open(const struct cmd *cmd, const struct cmd_args *args, struc
     if (code != CORE_EXIT_DONE) {
         return code;
     }
-    if (core_pool_init(&filter->pool, 1, &fail) != CORE_OK || out_open(&filter->out, "stdout", STDOUT_FILENO, &fail) != CORE_OK ||
+    if (core_pool_init(&filter->pool, 1, &fail) != CORE_OK ||
+        out_open(&filter->out, "stdout", STDOUT_FILENO, &fail) != CORE_OK ||
         out_open(&filter->dead, cmd_value(cmd, args, "dead-letter"), -1, &fail) != CORE_OK) {
         fprintf(stderr, "tapline normalize: %s: %s\n", fail.where, fail.text);
         return CORE_EXIT_SYSTEM;
@@ -251,11 +253,13 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
         out_flush(&filter.dead);
         core_log_flush();
         double seconds = (double)(core_tick_ns() - began) / (double)CORE_NS_PER_S;
-        fprintf(stderr, "tapline normalize: %llu records = %llu documents + %llu dead letters, from %llu files (%llu damaged, %llu "
-                "not to be opened), in %.2f s\n",
-                (unsigned long long)filter.records, (unsigned long long)filter.documents,
-                (unsigned long long)filter.dead_letters, (unsigned long long)filter.files,
-                (unsigned long long)filter.damaged, (unsigned long long)filter.files_failed, seconds);
+        fprintf(
+            stderr,
+            "tapline normalize: %llu records = %llu documents + %llu dead letters, from %llu files (%llu damaged, %llu "
+            "not to be opened), in %.2f s\n",
+            (unsigned long long)filter.records, (unsigned long long)filter.documents,
+            (unsigned long long)filter.dead_letters, (unsigned long long)filter.files,
+            (unsigned long long)filter.damaged, (unsigned long long)filter.files_failed, seconds);
         bool is_failed = filter.out.is_broken || filter.dead.is_broken || filter.files_failed > 0;
         bool is_no = cmd_value(cmd, &args, "strict") != NULL && filter.dead_letters + filter.damaged > 0;
         code = is_failed ? CORE_EXIT_SYSTEM : is_no ? CORE_EXIT_NO : CORE_EXIT_DONE;
@@ -268,11 +272,12 @@ const struct cmd cmd_normalize = {
     .name = "normalize",
     .summary = "turn sensor logs into ECS documents, one JSON line a record",
     .args = "[FILE...|-]",
-    .about = "A pure filter: reads Zeek TSV and JSON, Snort alert_fast and alert_json (and Suricata EVE by the general "
-             "rules), plain or gzipped, and writes one document a record to stdout, in input order. The format is found by "
-             "content; the log's name by #path, _path or _stream, a wrapping key, or the file's name. Records that cannot "
-             "be read go to the dead letter file and the rest goes on. Exit: 0; 1 with --strict if there were dead letters; "
-             "100 wrong usage; 111 a file or the output failed.",
+    .about =
+        "A pure filter: reads Zeek TSV and JSON, Snort alert_fast and alert_json (and Suricata EVE by the general "
+        "rules), plain or gzipped, and writes one document a record to stdout, in input order. The format is found by "
+        "content; the log's name by #path, _path or _stream, a wrapping key, or the file's name. Records that cannot "
+        "be read go to the dead letter file and the rest goes on. Exit: 0; 1 with --strict if there were dead letters; "
+        "100 wrong usage; 111 a file or the output failed.",
     .example = "tapline normalize conn.log | jq .source.ip\n"
                "zcat dns.log.gz | tapline normalize --input zeek --dead-letter dead.ndjson -",
     .options = options,

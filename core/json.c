@@ -203,7 +203,7 @@ struct core_json_reader {
     void *ctx;
     yajl_handle handle;
     unsigned depth;
-    unsigned values;    /* whole values seen in this text */
+    unsigned values;     /* whole values seen in this text */
     const char *refusal; /* why a callback of ours stopped, when it was not the caller's wish */
 };
 

@@ -83,9 +83,8 @@ static bool ip_keep(struct normalize_worker *worker, const struct op *op, struct
             }
         }
     }
-    bool is_ip = ip_parse(value_span(value), slot);
     worker->ip_text[op->ip_slot] = value.ptr;
-    return is_ip;
+    return ip_parse(value_span(value), slot);
 }
 
 /* Leave out of a list what is no address. */
@@ -129,20 +128,32 @@ static bool op_table(struct normalize_worker *worker, struct plan *plan, const s
 }
 
 /* Bools are T and F in a map, whatever the record's format writes. */
-static bool cond_is_equal(struct value cond, struct core_span text) {
+static inline bool cond_is_equal(struct value cond, struct core_span text) {
+    if (value_is_string(cond)) {
+        return cond.len == text.len && cond.ptr[0] == text.ptr[0] && memcmp(cond.ptr, text.ptr, text.len) == 0;
+    }
     if (cond.kind == VALUE_RAW && cond.is_number == 0 && text.len == 1) {
         return cond.len > 0 && cond.ptr[0] == (text.ptr[0] == 'T' ? 't' : text.ptr[0] == 'F' ? 'f' : text.ptr[0]);
     }
     return value_is_scalar(cond) && core_span_eq(value_span(cond), text);
 }
 
+/* Does the row's `unless` hold this op back? */
+static inline bool cond_holds(struct normalize_worker *worker, const struct op *op) {
+    if ((op->flags & OP_COND) == 0) {
+        return false;
+    }
+    struct value cond = op->cond_column == COLUMN_NONE ? value_none() : worker->columns[op->cond_column];
+    if (cond_is_equal(cond, op->cond_text) != op->cond_not) {
+        return true;
+    }
+    worker->taken[op->column] = worker->record;
+    return false;
+}
+
 static bool op_is_off(struct normalize_worker *worker, const struct op *op, struct value in) {
-    if ((op->flags & OP_COND) != 0) {
-        struct value cond = op->cond_column == COLUMN_NONE ? value_none() : worker->columns[op->cond_column];
-        if (cond_is_equal(cond, op->cond_text) != op->cond_not) {
-            return true;
-        }
-        worker->taken[op->column] = worker->record;
+    if (cond_holds(worker, op)) {
+        return true;
     }
     if ((op->flags & OP_KEEP) != 0 && worker->taken[op->column] == worker->record) {
         return true;
@@ -256,7 +267,48 @@ static bool is_decimal(struct value v) {
     return true;
 }
 
-/* The hot loop. Strings and counts without any condition are done here; all else goes the long way. */
+/* Done in a few instructions, or false: the long way. */
+static inline bool op_fast(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value in) {
+    switch ((enum op_code)op->code) {
+    case OP_STRING:
+        if (value_is_string(in)) {
+            leaf_set(plan, op->leaf, in);
+            return true;
+        }
+        return false;
+    case OP_NUMBER:
+        if (value_is_scalar(in) && is_decimal(in)) {
+            leaf_set(plan, op->leaf, value_number(in.ptr, in.len));
+            return true;
+        }
+        return false;
+    case OP_BOOL:
+        if (in.kind == VALUE_PLAIN && in.len == 1 && (in.ptr[0] == 'T' || in.ptr[0] == 'F')) {
+            leaf_set(plan, op->leaf,
+                     in.ptr[0] == 'T' ? value_of(VALUE_RAW, "true", 4) : value_of(VALUE_RAW, "false", 5));
+            return true;
+        }
+        return false;
+    case OP_ADDRESS:
+        if (!value_is_string(in)) {
+            return false;
+        }
+        if (ip_keep(worker, op, in)) {
+            if ((op->flags & OP_LIST) == 0) {
+                leaf_set(plan, op->leaf, in);
+            } else {
+                return chain_add(worker, plan, op->leaf, in);
+            }
+        }
+        return true;
+    case OP_COPY:
+    case OP_TABLE:
+    default:
+        return false;
+    }
+}
+
+/* The hot loop. */
 static bool ops_run(struct normalize_worker *worker, struct plan *plan) {
     const struct op *end = plan->ops + plan->ops_len;
     for (const struct op *op = plan->ops; op < end; op++) {
@@ -264,17 +316,11 @@ static bool ops_run(struct normalize_worker *worker, struct plan *plan) {
         if (in.kind == VALUE_NONE) {
             continue;
         }
-        if (op->code == OP_STRING && value_is_string(in)) {
-            if (!leaf_is_set(plan, op->leaf)) {
-                leaf_set(plan, op->leaf, in);
+        if (op->code >= OP_STRING) {
+            bool is_won = (op->flags & OP_LIST) == 0 && leaf_is_set(plan, op->leaf);
+            if (cond_holds(worker, op) || is_won || op_fast(worker, plan, op, in)) {
+                continue;
             }
-            continue;
-        }
-        if (op->code == OP_NUMBER && value_is_scalar(in) && is_decimal(in)) {
-            if (!leaf_is_set(plan, op->leaf)) {
-                leaf_set(plan, op->leaf, value_number(in.ptr, in.len));
-            }
-            continue;
         }
         if (!op_run(worker, plan, op)) {
             return false;

@@ -48,10 +48,10 @@ struct protocol {
 };
 
 static const struct protocol protocols[] = {
-    {"tcp", 6, true},   {"udp", 17, true},       {"icmp", 1, true},  {"icmp6", 58, true}, {"ipv6-icmp", 58, true},
-    {"sctp", 132, true}, {"icmpv6", 58, true},   {"igmp", 2, false}, {"gre", 47, false},  {"esp", 50, false},
-    {"ah", 51, false},  {"ipip", 4, false},      {"ipv6", 41, false}, {"rsvp", 46, false}, {"ospf", 89, false},
-    {"pim", 103, false},
+    {"tcp", 6, true},        {"udp", 17, true},   {"icmp", 1, true},    {"icmp6", 58, true},
+    {"ipv6-icmp", 58, true}, {"sctp", 132, true}, {"icmpv6", 58, true}, {"igmp", 2, false},
+    {"gre", 47, false},      {"esp", 50, false},  {"ah", 51, false},    {"ipip", 4, false},
+    {"ipv6", 41, false},     {"rsvp", 46, false}, {"ospf", 89, false},  {"pim", 103, false},
 };
 
 /* A request's type has a reply's; the code stands for the other "port" only where there is none. */
@@ -60,7 +60,8 @@ struct icmp_pair {
     uint8_t other;
 };
 
-static const struct icmp_pair icmp4_pairs[] = {{0, 8}, {8, 0}, {9, 10}, {10, 9}, {13, 14}, {14, 13}, {15, 16}, {16, 15}, {17, 18}, {18, 17}};
+static const struct icmp_pair icmp4_pairs[] = {{0, 8},   {8, 0},   {9, 10},  {10, 9},  {13, 14},
+                                               {14, 13}, {15, 16}, {16, 15}, {17, 18}, {18, 17}};
 static const struct icmp_pair icmp6_pairs[] = {{128, 129}, {129, 128}, {130, 131}, {131, 130}, {133, 134}, {134, 133},
                                                {135, 136}, {136, 135}, {139, 140}, {140, 139}, {144, 145}, {145, 144}};
 
@@ -166,8 +167,9 @@ static bool flow_fill(const struct derive_context *ctx, struct flow *flow) {
         icmp_ports(flow, type, code);
         return true;
     }
-    return !flow->has_ports || (port_of(leaf_value(plan, plan->known[KNOWN_SOURCE_PORT]), &flow->source_port) &&
-                                port_of(leaf_value(plan, plan->known[KNOWN_DESTINATION_PORT]), &flow->destination_port));
+    return !flow->has_ports ||
+           (port_of(leaf_value(plan, plan->known[KNOWN_SOURCE_PORT]), &flow->source_port) &&
+            port_of(leaf_value(plan, plan->known[KNOWN_DESTINATION_PORT]), &flow->destination_port));
 }
 
 bool derive_community_id(const struct derive_context *ctx) {

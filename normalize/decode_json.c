@@ -32,18 +32,18 @@ struct json_decode {
     bool is_ascii;
     char key[KEY_BYTES_MAX];
     size_t key_len;
-    size_t ends[DEPTH_MAX];  /* length of key outside each open object */
+    size_t ends[DEPTH_MAX];   /* length of key outside each open object */
     bool is_empty[DEPTH_MAX]; /* nothing was read in this object yet */
-    size_t depth;            /* open objects */
-    uint16_t next;           /* the column expected next */
+    size_t depth;             /* open objects */
+    uint16_t next;            /* the column expected next */
     struct pending *pending;
     size_t pending_len;
     size_t pending_cap;
-    unsigned array_depth;    /* >0: inside an array */
-    struct value *items;     /* of the array at depth 1 */
+    unsigned array_depth; /* >0: inside an array */
+    struct value *items;  /* of the array at depth 1 */
     size_t items_len;
     size_t items_cap;
-    char *nested;            /* text of an object or array inside an array, as JSON */
+    char *nested; /* text of an object or array inside an array, as JSON */
     size_t nested_len;
     size_t nested_cap;
     bool nested_comma;
@@ -132,7 +132,8 @@ static void nested_put(struct json_decode *json, struct value value, bool is_key
         json->nested = realloc(json->nested, json->nested_cap);
         MUST(json->nested != NULL);
     }
-    struct core_buf buf = {.start = json->nested, .pos = json->nested + json->nested_len, .end = json->nested + json->nested_cap};
+    struct core_buf buf = {
+        .start = json->nested, .pos = json->nested + json->nested_len, .end = json->nested + json->nested_cap};
     if (json->nested_comma) {
         core_buf_char(&buf, ',');
     }
@@ -419,7 +420,8 @@ static bool settle(struct json_decode *json, struct stream_state *state) {
         return false;
     }
     return read_into(json, plan, json->line) &&
-           (json->pending_len == 0 || settle(json, state)); /* only after starting again with this record's own fields */
+           (json->pending_len == 0 ||
+            settle(json, state)); /* only after starting again with this record's own fields */
 }
 
 /* {"conn":{…}}: the key and what stands inside. */
@@ -487,7 +489,8 @@ static bool decode_object(struct json_decode *json, struct stream_state *state, 
     return true;
 }
 
-bool json_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan) {
+bool json_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
+                 struct plan **plan) {
     struct json_decode *json = worker->json;
     struct core_span key;
     struct core_span inside;

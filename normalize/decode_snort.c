@@ -23,13 +23,20 @@ enum fast_column {
 };
 
 static const struct column fast_columns[FAST__MAX] = {
-    [FAST_TIMESTAMP] = {.name = {"timestamp", 9}}, [FAST_GID] = {.name = {"gid", 3}},
-    [FAST_SID] = {.name = {"sid", 3}},             [FAST_REV] = {.name = {"rev", 3}},
-    [FAST_MSG] = {.name = {"msg", 3}},             [FAST_CLASS] = {.name = {"class", 5}},
-    [FAST_PRIORITY] = {.name = {"priority", 8}},   [FAST_APPID] = {.name = {"appid", 5}},
-    [FAST_IFACE] = {.name = {"iface", 5}},         [FAST_PROTO] = {.name = {"proto", 5}},
-    [FAST_SRC_ADDR] = {.name = {"src_addr", 8}},   [FAST_SRC_PORT] = {.name = {"src_port", 8}},
-    [FAST_DST_ADDR] = {.name = {"dst_addr", 8}},   [FAST_DST_PORT] = {.name = {"dst_port", 8}},
+    [FAST_TIMESTAMP] = {.name = {"timestamp", 9}},
+    [FAST_GID] = {.name = {"gid", 3}},
+    [FAST_SID] = {.name = {"sid", 3}},
+    [FAST_REV] = {.name = {"rev", 3}},
+    [FAST_MSG] = {.name = {"msg", 3}},
+    [FAST_CLASS] = {.name = {"class", 5}},
+    [FAST_PRIORITY] = {.name = {"priority", 8}},
+    [FAST_APPID] = {.name = {"appid", 5}},
+    [FAST_IFACE] = {.name = {"iface", 5}},
+    [FAST_PROTO] = {.name = {"proto", 5}},
+    [FAST_SRC_ADDR] = {.name = {"src_addr", 8}},
+    [FAST_SRC_PORT] = {.name = {"src_port", 8}},
+    [FAST_DST_ADDR] = {.name = {"dst_addr", 8}},
+    [FAST_DST_PORT] = {.name = {"dst_port", 8}},
 };
 
 static struct core_span cut(struct core_span text, size_t from, size_t to) {
@@ -92,8 +99,8 @@ static bool proto_has_ports(struct core_span proto) {
 }
 
 /* "10.0.0.5:51514", "10.0.0.5", "fd20::2:47678" (no brackets): with a port the last colon cuts. */
-static void endpoint_read(struct normalize_worker *worker, struct core_span text, bool may_have_port, enum fast_column addr,
-                          enum fast_column port) {
+static void endpoint_read(struct normalize_worker *worker, struct core_span text, bool may_have_port,
+                          enum fast_column addr, enum fast_column port) {
     const char *colon = find_last(text, ":");
     struct ip_addr ip;
     if (colon != NULL) {
@@ -102,7 +109,7 @@ static void endpoint_read(struct normalize_worker *worker, struct core_span text
         bool is_four = core_span_chr(head, ':') == NULL;
         if ((is_four || may_have_port) && ip_parse(head, &ip) && core_json_is_number(tail)) {
             put(worker, addr, head);
-            if (!core_span_is(tail, "0")) {
+            if (may_have_port) { /* :0 of an ICMP alert is none */
                 put(worker, port, tail);
             }
             return;
@@ -179,11 +186,10 @@ static bool body_read(struct normalize_worker *worker, struct core_span rest) {
     return groups_read(worker, &rest) && flow_read(worker, rest);
 }
 
-bool fast_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan) {
-    struct plan_want want = {.product = CORE_SPAN("snort"),
-                             .log = CORE_SPAN("alert"),
-                             .columns = fast_columns,
-                             .columns_len = FAST__MAX};
+bool fast_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
+                 struct plan **plan) {
+    struct plan_want want = {
+        .product = CORE_SPAN("snort"), .log = CORE_SPAN("alert"), .columns = fast_columns, .columns_len = FAST__MAX};
     *plan = stream_plan(worker, state, &want);
     if (*plan == NULL) {
         return false;
@@ -199,13 +205,14 @@ bool fast_decode(struct normalize_worker *worker, struct stream_state *state, st
 
 /* Every field alert_json can have: one of them follows msg. Source: snort --help-module alert_json. */
 static const char *const json_fields[] = {
-    "action",     "class",       "b64_data",  "client_bytes", "client_pkts", "dir",       "dst_addr",  "dst_ap",
-    "dst_port",   "eth_dst",     "eth_len",   "eth_src",      "eth_type",    "flowstart_time", "geneve_vni", "gid",
-    "icmp_code",  "icmp_id",     "icmp_seq",  "icmp_type",    "iface",       "ip_id",     "ip_len",    "msg",
-    "mpls",       "pkt_gen",     "pkt_len",   "pkt_num",      "priority",    "proto",     "rev",       "rule",
-    "seconds",    "server_bytes", "server_pkts", "service",   "sgt",         "sid",       "src_addr",  "src_ap",
-    "src_port",   "target",      "tcp_ack",   "tcp_flags",    "tcp_len",     "tcp_seq",   "tcp_win",   "timestamp",
-    "tos",        "ttl",         "udp_len",   "vlan",
+    "action",     "class",     "b64_data",  "client_bytes", "client_pkts", "dir",          "dst_addr",
+    "dst_ap",     "dst_port",  "eth_dst",   "eth_len",      "eth_src",     "eth_type",     "flowstart_time",
+    "geneve_vni", "gid",       "icmp_code", "icmp_id",      "icmp_seq",    "icmp_type",    "iface",
+    "ip_id",      "ip_len",    "msg",       "mpls",         "pkt_gen",     "pkt_len",      "pkt_num",
+    "priority",   "proto",     "rev",       "rule",         "seconds",     "server_bytes", "server_pkts",
+    "service",    "sgt",       "sid",       "src_addr",     "src_ap",      "src_port",     "target",
+    "tcp_ack",    "tcp_flags", "tcp_len",   "tcp_seq",      "tcp_win",     "timestamp",    "tos",
+    "ttl",        "udp_len",   "vlan",
 };
 
 static bool is_json_field(struct core_span name) {

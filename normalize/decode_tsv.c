@@ -202,8 +202,8 @@ static int64_t open_parse(struct core_span text) {
     }
     memcpy(copy, text.ptr, text.len);
     copy[text.len] = '\0';
-    int got = sscanf(copy, "%4d-%2d-%2d-%2d-%2d-%2d%n", &parts[0], &parts[1], &parts[2], &parts[3], &parts[4], &parts[5],
-                     &len);
+    int got = sscanf(copy, "%4d-%2d-%2d-%2d-%2d-%2d%n", &parts[0], &parts[1], &parts[2], &parts[3], &parts[4],
+                     &parts[5], &len);
     if (got != 6 || parts[0] < 1970 || parts[1] < 1 || parts[1] > 12 || parts[2] < 1 || parts[2] > 31) {
         return 0;
     }
@@ -382,9 +382,9 @@ static bool has_care(struct core_span text, bool *has_escape) {
 }
 
 /* A string with its escapes undone. */
-static bool string_value(struct normalize_worker *worker, struct core_span text, bool is_plain, struct value *out) {
+static bool string_value(struct normalize_worker *worker, struct core_span text, struct value *out) {
     bool has_escape;
-    if (is_plain || !has_care(text, &has_escape)) {
+    if (!has_care(text, &has_escape)) {
         *out = value_of(VALUE_PLAIN, text.ptr, text.len);
         return true;
     }
@@ -419,7 +419,9 @@ static bool list_value(struct normalize_worker *worker, const struct tsv_header 
             items[i] = value_none();
         } else if (core_span_eq(part, marker_span(&header->empty))) {
             items[i] = value_of(VALUE_PLAIN, "", 0);
-        } else if (!string_value(worker, part, is_plain, &items[i])) {
+        } else if (is_plain) {
+            items[i] = value_of(VALUE_PLAIN, part.ptr, part.len);
+        } else if (!string_value(worker, part, &items[i])) {
             return false;
         }
     }
@@ -427,21 +429,30 @@ static bool list_value(struct normalize_worker *worker, const struct tsv_header 
     return true;
 }
 
-static bool field_value(struct normalize_worker *worker, const struct tsv_header *header, const struct column *column,
-                        struct core_span text, bool is_plain, struct value *out) {
-    const struct marker *unset = &header->unset;
-    if (text.len == unset->len && memcmp(text.ptr, unset->text, text.len) == 0) {
+static inline bool marker_is(const struct marker *marker, struct core_span text) {
+    return text.len == marker->len &&
+           (text.len == 0 ||
+            (text.ptr[0] == marker->text[0] && (text.len == 1 || memcmp(text.ptr, marker->text, text.len) == 0)));
+}
+
+static inline bool field_value(struct normalize_worker *worker, const struct tsv_header *header,
+                               const struct column *column, struct core_span text, bool is_plain, struct value *out) {
+    if (marker_is(&header->unset, text)) {
         *out = value_none();
         return true;
     }
     if (column->declared.is_list) {
         return list_value(worker, header, text, is_plain, out);
     }
-    if (text.len == header->empty.len && memcmp(text.ptr, header->empty.text, text.len) == 0) {
+    if (marker_is(&header->empty, text)) {
         *out = value_of(VALUE_PLAIN, "", 0);
         return true;
     }
-    return string_value(worker, text, is_plain, out);
+    if (is_plain) {
+        *out = value_of(VALUE_PLAIN, text.ptr, text.len);
+        return true;
+    }
+    return string_value(worker, text, out);
 }
 
 static struct plan *plan_for(struct normalize_worker *worker, struct stream_state *state) {
@@ -461,7 +472,8 @@ static struct plan *plan_for(struct normalize_worker *worker, struct stream_stat
     return stream_plan(worker, state, &want);
 }
 
-bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan) {
+bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
+                struct plan **plan) {
     MUST(tsv_is_active(state));
     const struct tsv_header *header = state->tsv;
     uint32_t cuts[COLUMNS_MAX];
@@ -472,7 +484,8 @@ bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, str
     if (parts != header->columns_len) {
         return record_refuse(worker, "%zu columns, and the header above has %zu", parts, header->columns_len);
     }
-    *plan = header->plan_serial == state->plan_serial && state->plan_serial != 0 ? state->plans[0] : plan_for(worker, state);
+    *plan = header->plan_serial == state->plan_serial && state->plan_serial != 0 ? state->plans[0]
+                                                                                 : plan_for(worker, state);
     if (*plan == NULL) {
         return false;
     }

@@ -78,7 +78,17 @@ bool derive_dns_flags(const struct derive_context *ctx) {
 
 /* ---- URL ------------------------------------------------------------------------------------------------------------------ */
 
-enum url_sub { URL_ORIGINAL, URL_PATH, URL_QUERY, URL_FRAGMENT, URL_EXTENSION, URL_SCHEME, URL_FULL, URL_DOMAIN, URL_PORT };
+enum url_sub {
+    URL_ORIGINAL,
+    URL_PATH,
+    URL_QUERY,
+    URL_FRAGMENT,
+    URL_EXTENSION,
+    URL_SCHEME,
+    URL_FULL,
+    URL_DOMAIN,
+    URL_PORT
+};
 
 struct url_parts {
     struct core_span scheme;
@@ -253,9 +263,9 @@ struct tls_name {
 };
 
 static const struct tls_name tls_names[] = {
-    {"SSLv2", "2.0", "ssl"},   {"SSLv3", "3.0", "ssl"},    {"TLSv10", "1.0", "tls"},   {"TLSv11", "1.1", "tls"},
-    {"TLSv12", "1.2", "tls"},  {"TLSv13", "1.3", "tls"},   {"DTLSv10", "1.0", "dtls"}, {"DTLSv12", "1.2", "dtls"},
-    {"DTLSv13", "1.3", "dtls"},
+    {"SSLv2", "2.0", "ssl"},    {"SSLv3", "3.0", "ssl"},    {"TLSv10", "1.0", "tls"},
+    {"TLSv11", "1.1", "tls"},   {"TLSv12", "1.2", "tls"},   {"TLSv13", "1.3", "tls"},
+    {"DTLSv10", "1.0", "dtls"}, {"DTLSv12", "1.2", "dtls"}, {"DTLSv13", "1.3", "dtls"},
 };
 
 bool derive_tls_version(const struct derive_context *ctx) {
@@ -279,8 +289,8 @@ static int dn_part(struct core_span key) {
     static const struct {
         const char *key;
         enum dn_part part;
-    } keys[] = {{"CN", DN_COMMON_NAME}, {"C", DN_COUNTRY},  {"O", DN_ORGANIZATION}, {"OU", DN_UNIT},
-                {"L", DN_LOCALITY},     {"ST", DN_STATE},   {"S", DN_STATE}};
+    } keys[] = {{"CN", DN_COMMON_NAME}, {"C", DN_COUNTRY}, {"O", DN_ORGANIZATION}, {"OU", DN_UNIT},
+                {"L", DN_LOCALITY},     {"ST", DN_STATE},  {"S", DN_STATE}};
     while (key.len > 0 && key.ptr[0] == ' ') {
         key = span_cut(key, 1, key.len);
     }

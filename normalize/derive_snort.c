@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
 
+#include <strings.h>
+
 /* "1.2.3.4:80", "fd20::2:47678", ":0": the port is what stands behind the last colon. */
 static bool hostport_cut(struct value v, struct core_span *host, struct core_span *port) {
     if (!value_is_string(v)) {
@@ -37,10 +39,17 @@ bool derive_hostport_ip(const struct derive_context *ctx) {
     return derive_put(ctx, value_of(VALUE_TEXT, host.ptr, host.len));
 }
 
+static bool proto_is(struct value proto, const char *upper) {
+    return value_is_string(proto) && proto.len == strlen(upper) && strncasecmp(proto.ptr, upper, proto.len) == 0;
+}
+
+/* Snort prints :0 where there is no port (ICMP, ARP); for TCP and UDP a port 0 is one. */
 bool derive_hostport_port(const struct derive_context *ctx) {
     struct core_span host;
     struct core_span port;
-    if (!hostport_cut(derive_arg(ctx, 0), &host, &port) || port.len == 0 || port.len > 5 || core_span_is(port, "0") ||
+    struct value proto = derive_arg(ctx, 1);
+    bool has_ports = proto_is(proto, "TCP") || proto_is(proto, "UDP") || proto_is(proto, "SCTP");
+    if (!has_ports || !hostport_cut(derive_arg(ctx, 0), &host, &port) || port.len == 0 || port.len > 5 ||
         !core_json_is_number(port)) {
         return true;
     }
@@ -64,7 +73,8 @@ bool derive_rule_part(const struct derive_context *ctx) {
                 return true;
             }
             /* The gid is a number, sid and rev are strings: the map's target says which by the part. */
-            return derive_put(ctx, word.ptr[0] == '0' ? value_number(text.ptr, len) : value_of(VALUE_PLAIN, text.ptr, len));
+            return derive_put(ctx,
+                              word.ptr[0] == '0' ? value_number(text.ptr, len) : value_of(VALUE_PLAIN, text.ptr, len));
         }
         if (colon == NULL) {
             return true;
@@ -160,15 +170,17 @@ static int64_t stamp_ns(const struct stamp *stamp, int64_t year) {
     return seconds * CORE_NS_PER_S + stamp->fraction_ns;
 }
 
-/* The year that puts a year-less stamp nearest the file's time: in January, December is last year's. */
+/* The year that puts a year-less stamp nearest the file's time: in January, December is last year's. Never a time that is
+ * yet to come: an alert was. */
 static int64_t stamp_nearest(const struct stamp *stamp, int64_t near_ns) {
     int64_t year = 1970 + near_ns / (CORE_NS_PER_S * 86400 * 365);
-    int64_t best = stamp_ns(stamp, year);
-    for (int64_t y = year - 2; y <= year + 1; y++) {
+    int64_t latest_ns = core_now_ns() + CORE_NS_PER_S * 86400;
+    int64_t best = stamp_ns(stamp, year - 2);
+    for (int64_t y = year - 1; y <= year + 1; y++) {
         int64_t ns = stamp_ns(stamp, y);
         int64_t off = ns > near_ns ? ns - near_ns : near_ns - ns;
         int64_t best_off = best > near_ns ? best - near_ns : near_ns - best;
-        if (off < best_off) {
+        if (off < best_off && ns <= latest_ns) {
             best = ns;
         }
     }

@@ -1,7 +1,8 @@
 /* normalize/emit.c: writes the leaves that are set as one nested JSON document, in one pass.
  *
  * Leaves are sorted, so the objects of neighbours overlap: between two written leaves we close down to what they share
- * (the smallest `common` of all leaves passed over) and open from there, with the text the plan has ready.
+ * (the smallest `common` of all leaves passed over) and open from there, with the text the plan has ready. Which leaves a
+ * record sets takes few shapes, so what stands between the values is worked out once a shape and kept.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
 
@@ -76,34 +77,144 @@ static inline char *put_short(char *to, const char *from, size_t len) {
     return to + len;
 }
 
-void plan_emit(const struct plan *plan, struct core_buf *buf) {
-    unsigned depth = 0;
-    unsigned common = 0;
-    bool is_first = true;
+static bool part_is_set(const struct plan *plan, const struct part *part) {
+    return part->leaf == LEAF_NONE || (plan->present[part->leaf / 64] >> (part->leaf % 64) & 1) != 0;
+}
+
+/* What stands between two values: the objects that end, a comma, and the next part's text from where they differ. */
+struct walk {
+    unsigned depth;
+    unsigned common;
+    bool is_first;
+};
+
+static void walk_text(struct walk *walk, const struct part *part, struct core_buf *buf) {
+    if (!walk->is_first) {
+        for (; walk->depth > walk->common; walk->depth--) {
+            core_buf_char(buf, '}');
+        }
+        core_buf_char(buf, ',');
+    }
+    uint16_t from = part->open_at[walk->common];
+    core_buf_put(buf, part->text + from, part->text_len - from);
+    walk->depth = part->depth;
+    walk->common = part->depth;
+    walk->is_first = false;
+}
+
+static void walk_end(struct walk *walk, struct core_buf *buf) {
+    for (unsigned d = walk->depth + 1; d > 0; d--) {
+        core_buf_char(buf, '}');
+    }
+}
+
+/* The long way, for a document of a shape that has no slot. */
+static void emit_parts(const struct plan *plan, struct core_buf *buf) {
+    struct walk walk = {.is_first = true};
     core_buf_char(buf, '{');
-    for (uint16_t i = 0; i < plan->parts_len && !buf->is_full; i++) {
+    for (uint16_t i = 0; i < plan->parts_len; i++) {
         const struct part *part = &plan->parts[i];
-        uint16_t leaf = part->leaf;
-        common = part->common < common ? part->common : common;
-        if (leaf != LEAF_NONE && (plan->present[leaf / 64] >> (leaf % 64) & 1) == 0) {
+        walk.common = part->common < walk.common ? part->common : walk.common;
+        if (!part_is_set(plan, part)) {
             continue;
         }
-        uint16_t from = part->open_at[common];
-        struct value value = leaf == LEAF_NONE ? value_none() : plan->values[leaf];
+        walk_text(&walk, part, buf);
+        if (part->leaf != LEAF_NONE) {
+            value_emit(buf, plan->values[part->leaf]);
+        }
+    }
+    walk_end(&walk, buf);
+}
+
+/* ---- shapes ----------------------------------------------------------------------------------------------------------- */
+
+static uint64_t present_hash(const struct plan *plan) {
+    uint64_t hash = 0;
+    for (uint16_t i = 0; i < plan->present_words; i++) {
+        hash = (hash ^ plan->present[i]) * UINT64_C(0x9e3779b97f4a7c15);
+        hash ^= hash >> 29;
+    }
+    return hash;
+}
+
+/* The shape of the leaves that are set now, in its slot or in the free one it would take; NULL: no slot is left. */
+static struct shape *shape_slot(const struct plan *plan, uint64_t hash) {
+    size_t bytes = plan->present_words * sizeof(uint64_t);
+    for (size_t i = 0; i < 8; i++) {
+        struct shape *shape = &plan->shapes[(hash + i) & (SHAPES_MAX - 1)];
+        if (shape->present == NULL || (shape->hash == hash && memcmp(shape->present, plan->present, bytes) == 0)) {
+            return shape;
+        }
+    }
+    return NULL;
+}
+
+/* The text written so far becomes a step's. Its memory goes on to the next multiple of 16. */
+static bool step_add(struct plan *plan, struct shape_step *step, struct core_buf *buf, uint16_t leaf) {
+    struct core_span text = core_buf_written(buf);
+    char *copy = core_arena_alloc(&plan->shapes_arena, (text.len + 31) & ~(size_t)15);
+    if (copy == NULL || buf->is_full) {
+        return false;
+    }
+    memcpy(copy, text.ptr, text.len);
+    memset(copy + text.len, 0, ((text.len + 31) & ~(size_t)15) - text.len);
+    *step = (struct shape_step){.text = copy, .text_len = (uint32_t)text.len, .leaf = leaf};
+    buf->pos = buf->start;
+    return true;
+}
+
+static bool shape_make(struct plan *plan, struct shape *shape, uint64_t hash) {
+    char text[8192];
+    size_t bytes = plan->present_words * sizeof(uint64_t);
+    struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof(text)};
+    struct walk walk = {.is_first = true};
+    uint64_t *present = core_arena_alloc(&plan->shapes_arena, bytes);
+    struct shape_step *steps = core_arena_alloc(&plan->shapes_arena, (plan->parts_len + 1u) * sizeof(*steps));
+    uint16_t len = 0;
+    if (present == NULL || steps == NULL) {
+        return false;
+    }
+    core_buf_char(&buf, '{');
+    for (uint16_t i = 0; i < plan->parts_len; i++) {
+        const struct part *part = &plan->parts[i];
+        walk.common = part->common < walk.common ? part->common : walk.common;
+        if (!part_is_set(plan, part)) {
+            continue;
+        }
+        walk_text(&walk, part, &buf);
+        if (part->leaf != LEAF_NONE && !step_add(plan, &steps[len++], &buf, part->leaf)) {
+            return false;
+        }
+    }
+    walk_end(&walk, &buf);
+    if (!step_add(plan, &steps[len++], &buf, LEAF_NONE)) {
+        return false;
+    }
+    memcpy(present, plan->present, bytes);
+    *shape = (struct shape){.hash = hash, .present = present, .steps = steps, .steps_len = len};
+    plan->shapes_len++;
+    return true;
+}
+
+/* In strides of 16, up to 15 bytes too far at both ends: the step's text and the buffer have room. */
+static inline char *put_text(char *to, const char *from, size_t len) {
+    for (size_t i = 0; i < len; i += 16) {
+        memcpy(to + i, from + i, 16);
+    }
+    return to + len;
+}
+
+static void emit_shape(const struct plan *plan, const struct shape *shape, struct core_buf *buf) {
+    for (uint16_t i = 0; i < shape->steps_len; i++) {
+        const struct shape_step *step = &shape->steps[i];
+        struct value value = step->leaf == LEAF_NONE ? value_none() : plan->values[step->leaf];
         bool is_plain = value.kind == VALUE_PLAIN || value.kind == VALUE_RAW;
-        size_t need = (size_t)part->text_len + depth + 4 + (is_plain ? (size_t)value.len : 0);
+        size_t need = (size_t)step->text_len + 32 + (is_plain ? (size_t)value.len : 0);
         if ((size_t)(buf->end - buf->pos) < need) {
             buf->is_full = true;
             return;
         }
-        char *p = buf->pos;
-        if (!is_first) {
-            for (; depth > common; depth--) {
-                *p++ = '}';
-            }
-            *p++ = ',';
-        }
-        p = put_short(p, part->text + from, part->text_len - from);
+        char *p = put_text(buf->pos, step->text, step->text_len);
         if (value.kind == VALUE_PLAIN) {
             *p++ = '"';
             p = put_short(p, value.ptr, value.len);
@@ -112,14 +223,18 @@ void plan_emit(const struct plan *plan, struct core_buf *buf) {
             p = put_short(p, value.ptr, value.len);
         }
         buf->pos = p;
-        if (!is_plain && leaf != LEAF_NONE) {
+        if (!is_plain && step->leaf != LEAF_NONE) {
             value_emit(buf, value);
         }
-        depth = part->depth;
-        common = depth;
-        is_first = false;
     }
-    for (depth++; depth > 0; depth--) {
-        core_buf_char(buf, '}');
+}
+
+void plan_emit(struct plan *plan, struct core_buf *buf) {
+    uint64_t hash = present_hash(plan);
+    struct shape *shape = shape_slot(plan, hash);
+    if (shape == NULL || (shape->present == NULL && !shape_make(plan, shape, hash))) {
+        emit_parts(plan, buf);
+        return;
     }
+    emit_shape(plan, shape, buf);
 }

@@ -284,8 +284,8 @@ static bool derive_args(struct reading *reading, struct map_row *row, struct cor
     }
     int len = (int)row->args_len;
     if (len < row->derive->args_min || len > row->derive->args_max) {
-        maps_mistake(&reading->file, inside.ptr, "%s%s does not take %d arguments", row->derive->name, row->derive->args,
-                     len);
+        maps_mistake(&reading->file, inside.ptr, "%s%s does not take %d arguments", row->derive->name,
+                     row->derive->args, len);
         return false;
     }
     return true;
@@ -411,8 +411,8 @@ static void line_include(struct reading *reading, struct core_span rest) {
         maps_mistake(&reading->file, name.ptr, "a map includes at most 8 others");
         return;
     }
-    const struct map *map = map_load(reading->file.loader, maps_text(reading->file.loader, name), &reading->file, name.ptr,
-                                     reading->depth + 1);
+    const struct map *map = map_load(reading->file.loader, maps_text(reading->file.loader, name), &reading->file,
+                                     name.ptr, reading->depth + 1);
     if (map != NULL) {
         reading->includes[reading->includes_len++] = map;
     }
@@ -481,7 +481,8 @@ static bool row_is_overridden(const struct map *map, size_t own_len, const struc
         if (row->kind == ROW_KEEP || !core_span_eq(row->targets[0].name, included->targets[0].name)) {
             continue;
         }
-        bool is_same_field = row->kind == ROW_FIELD && included->kind == ROW_FIELD && core_span_eq(row->from, included->from);
+        bool is_same_field =
+            row->kind == ROW_FIELD && included->kind == ROW_FIELD && core_span_eq(row->from, included->from);
         bool is_list = included->targets[0].schema != NULL && included->targets[0].schema->is_list;
         bool is_made = row->kind != ROW_FIELD && included->kind != ROW_FIELD && !is_list;
         if (is_same_field || is_made) {
@@ -505,7 +506,8 @@ static void includes_append(struct reading *reading) {
             map->rows[map->rows_len++] = other->rows[r];
         }
         for (size_t a = 0; a < other->aliases_len; a++) {
-            map->aliases = grown(loader, map->aliases, map->aliases_len, &reading->aliases_cap, sizeof(struct map_alias));
+            map->aliases =
+                grown(loader, map->aliases, map->aliases_len, &reading->aliases_cap, sizeof(struct map_alias));
             map->aliases[map->aliases_len++] = other->aliases[a];
         }
     }

@@ -220,7 +220,8 @@ static void schema_load(struct maps_loader *loader) {
             continue;
         }
         if (list.len > 0 && !core_span_is(list, "list")) {
-            maps_mistake(&file, list.ptr, "the third column is \"list\" or empty, not \"%.*s\"", (int)list.len, list.ptr);
+            maps_mistake(&file, list.ptr, "the third column is \"list\" or empty, not \"%.*s\"", (int)list.len,
+                         list.ptr);
             continue;
         }
         field->name = maps_text(loader, name);
@@ -273,8 +274,8 @@ static void log_row_load(struct maps_file *file, struct log_row *row, bool *is_g
         return;
     }
     if (!core_span_is(product, "zeek") && !core_span_is(product, "snort") && !core_span_is(product, "suricata")) {
-        maps_mistake(file, product.ptr, "\"%.*s\" is no product; zeek, snort or suricata belongs here", (int)product.len,
-                     product.ptr);
+        maps_mistake(file, product.ptr, "\"%.*s\" is no product; zeek, snort or suricata belongs here",
+                     (int)product.len, product.ptr);
         return;
     }
     row->product = core_span_of(maps_text(file->loader, product));
@@ -303,7 +304,8 @@ static void logs_load(struct maps_loader *loader) {
     for (size_t p = 0; p < 3; p++) {
         bool has_any = false;
         for (size_t i = 0; i < maps->logs_len; i++) {
-            has_any = has_any || (core_span_is(maps->logs[i].product, products[p]) && core_span_is(maps->logs[i].log, "*"));
+            has_any =
+                has_any || (core_span_is(maps->logs[i].product, products[p]) && core_span_is(maps->logs[i].log, "*"));
         }
         if (!has_any) {
             maps_mistake(&file, NULL, "no row \"%s  *\": a log without a map of its own would have none", products[p]);

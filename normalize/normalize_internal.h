@@ -218,8 +218,11 @@ struct normalize_maps {
 enum op_code {
     OP_COPY,   /* typed value to a leaf */
     OP_TABLE,  /* the table's value for it to a leaf */
-    OP_STRING, /* a string as it is to a leaf of its own: the common case, without any flag */
-    OP_NUMBER  /* the same for decimal digits */
+    /* The same as OP_COPY for the commonest cases, each in a few instructions; what does not fit goes the long way: */
+    OP_STRING,  /* a string as it is */
+    OP_NUMBER,  /* decimal digits */
+    OP_BOOL,
+    OP_ADDRESS  /* a string that is an IP address, to a leaf of its own or to a list */
 };
 
 enum op_flag {
@@ -284,6 +287,24 @@ struct part {
     uint8_t depth;           /* objects open behind it */
     uint8_t common;          /* objects shared with the part before it */
 };
+
+/* How a document is written whose leaves are just these. Records of a log have few such shapes, and in a shape nothing is
+ * left to decide: a text, a value, a text, a value … */
+struct shape_step {
+    const char *text; /* readable to the next multiple of 16 */
+    uint32_t text_len;
+    uint16_t leaf;    /* LEAF_NONE: nothing but text */
+};
+
+struct shape {
+    uint64_t hash;
+    const uint64_t *present; /* NULL: an empty slot */
+    const struct shape_step *steps;
+    uint16_t steps_len;
+};
+
+#define SHAPES_MAX 128 /* power of two; a shape that has no slot is written part by part */
+#define SHAPES_BYTES (8 * CORE_MIB)
 
 /* A field under another name: read as the real one where the record does not have that itself. */
 struct alias_move {
@@ -359,6 +380,9 @@ struct plan {
     uint16_t present_words;
     struct part *parts;        /* how the document is written */
     uint16_t parts_len;
+    struct shape *shapes;      /* open addressing by hash of `present` */
+    size_t shapes_len;
+    struct core_arena shapes_arena;
     struct alias_move *moves;
     uint16_t moves_len;
     uint16_t decoded_len;      /* columns that decoders fill; those behind are only moved to */
@@ -430,7 +454,19 @@ size_t interval_text(int64_t ns, char out[24]);
 struct value value_iso(struct normalize_worker *worker, int64_t ns);
 struct value value_u64(struct normalize_worker *worker, uint64_t v);
 struct value value_copy(struct normalize_worker *worker, struct core_span text); /* VALUE_TEXT in the scratch */
-void *scratch_alloc(struct normalize_worker *worker, size_t len); /* NULL when full: the record is refused */
+void *scratch_full(struct normalize_worker *worker); /* refuses the record; always NULL */
+
+/* 8-byte aligned; NULL when full: the record is then refused. */
+static inline void *scratch_alloc(struct normalize_worker *worker, size_t len) {
+    struct core_arena *scratch = &worker->scratch;
+    size_t take = (len + 7) & ~(size_t)7;
+    if (scratch->cap - scratch->used < take) {
+        return scratch_full(worker);
+    }
+    void *p = scratch->base + scratch->used;
+    scratch->used += take;
+    return p;
+}
 /* A list's span of items in the scratch; items may be filled afterwards. */
 struct value *scratch_items(struct normalize_worker *worker, size_t len);
 
@@ -442,7 +478,7 @@ bool leaf_put(struct normalize_worker *worker, struct plan *plan, uint16_t leaf,
 struct value leaf_value(const struct plan *plan, uint16_t leaf);
 
 /* Write the document of the leaves that are set. */
-void plan_emit(const struct plan *plan, struct core_buf *buf);
+void plan_emit(struct plan *plan, struct core_buf *buf);
 void value_emit(struct core_buf *buf, struct value value);
 
 /* ---- derive functions ------------------------------------------------------------------------------------------------------------ */

@@ -187,18 +187,16 @@ static bool row_const_draft(struct making *making, const struct map_row *row) {
         return false;
     }
     struct plan *plan = making->plan;
-    plan->consts[plan->consts_len++] =
-        (struct plan_const){.leaf = leaf,
-                            .value = constant_value(making, row->targets[0].schema, row->constant),
-                            .row = row};
+    plan->consts[plan->consts_len++] = (struct plan_const){
+        .leaf = leaf, .value = constant_value(making, row->targets[0].schema, row->constant), .row = row};
     return true;
 }
 
 /* ---- ops --------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_numeric(enum field_type type) {
-    return type == TYPE_COUNT || type == TYPE_INT || type == TYPE_DOUBLE || type == TYPE_PORT || type == TYPE_INTERVAL ||
-           type == TYPE_TIME;
+    return type == TYPE_COUNT || type == TYPE_INT || type == TYPE_DOUBLE || type == TYPE_PORT ||
+           type == TYPE_INTERVAL || type == TYPE_TIME;
 }
 
 /* The type a column's text has, seen from a row: the header's word, unless the row knows better what the text means. */
@@ -267,6 +265,8 @@ static uint8_t op_fast(struct declared type) {
     case TYPE_INT:
     case TYPE_PORT:
         return OP_NUMBER;
+    case TYPE_BOOL:
+        return OP_BOOL;
     default:
         return OP_COPY;
     }
@@ -297,10 +297,12 @@ static bool row_field_target(struct making *making, const struct map_row *row, c
     unsigned flags = (row->is_lower ? OP_LOWER : 0u) | (row->unit_ns ? OP_UNIT_NS : 0u) |
                      (schema == SCHEMA_IP ? OP_IP : 0u) | (row->split != 0 ? OP_SPLIT : 0u) |
                      (schema == SCHEMA_KEYWORD && is_numeric(type.type) ? OP_KEYWORD : 0u) |
-                     (schema == SCHEMA_KEYWORD && type.type == TYPE_ANY ? OP_KEYWORD : 0u) | (making->drafts[leaf].is_list ? OP_LIST : 0u) |
-                     (row->unless_field.len > 0 ? OP_COND : 0u);
+                     (schema == SCHEMA_KEYWORD && type.type == TYPE_ANY ? OP_KEYWORD : 0u) |
+                     (making->drafts[leaf].is_list ? OP_LIST : 0u) | (row->unless_field.len > 0 ? OP_COND : 0u);
     op->flags = (uint8_t)flags;
-    op->ip_slot = leaf == making->plan->known[KNOWN_SOURCE_IP] ? 1 : leaf == making->plan->known[KNOWN_DESTINATION_IP] ? 2 : 0;
+    op->ip_slot = leaf == making->plan->known[KNOWN_SOURCE_IP]        ? 1
+                  : leaf == making->plan->known[KNOWN_DESTINATION_IP] ? 2
+                                                                      : 0;
     if (row->unless_field.len > 0) {
         op->cond_column = plan_column(making->plan, row->unless_field);
         op->cond_text = row->unless_text;
@@ -308,8 +310,11 @@ static bool row_field_target(struct making *making, const struct map_row *row, c
     }
     if (target->via != NULL) {
         op_table(making, op, target);
-    } else if (op->flags == 0 && op->unset.len == 0) {
-        op->code = op_fast(type);
+    } else if ((op->flags & ~(OP_COND | OP_IP | OP_LIST)) == 0 && op->unset.len == 0) {
+        bool is_address = (op->flags & OP_IP) != 0;
+        uint8_t code = op_fast(type);
+        bool is_list = (op->flags & OP_LIST) != 0;
+        op->code = is_address ? (code == OP_STRING ? OP_ADDRESS : OP_COPY) : is_list ? OP_COPY : code;
     }
     return true;
 }
@@ -443,7 +448,8 @@ static bool keep_draft(struct making *making) {
 
 /* ---- the whole ----------------------------------------------------------------------------------------------------------------------- */
 
-static const struct log_row *log_find(const struct normalize_maps *maps, struct core_span product, struct core_span log) {
+static const struct log_row *log_find(const struct normalize_maps *maps, struct core_span product,
+                                      struct core_span log) {
     char name[256];
     snprintf(name, sizeof(name), "%.*s", (int)(log.len < 255 ? log.len : 255), log.len == 0 ? "" : log.ptr);
     for (size_t i = 0; i < maps->logs_len; i++) {
@@ -482,8 +488,14 @@ static const char *intern(struct normalize_worker *worker, struct core_span text
 
 static void known_columns(struct plan *plan) {
     static const char *const names[COLUMN_KNOWN__MAX] = {
-        [COLUMN_PATH] = "_path",           [COLUMN_STREAM] = "_stream", [COLUMN_TS] = "ts",   [COLUMN_TIMESTAMP] = "timestamp",
-        [COLUMN_EVENT_TYPE] = "event_type", [COLUMN_RULE] = "rule",      [COLUMN_SID] = "sid", [COLUMN_PKT_NUM] = "pkt_num",
+        [COLUMN_PATH] = "_path",
+        [COLUMN_STREAM] = "_stream",
+        [COLUMN_TS] = "ts",
+        [COLUMN_TIMESTAMP] = "timestamp",
+        [COLUMN_EVENT_TYPE] = "event_type",
+        [COLUMN_RULE] = "rule",
+        [COLUMN_SID] = "sid",
+        [COLUMN_PKT_NUM] = "pkt_num",
     };
     for (size_t i = 0; i < COLUMN_KNOWN__MAX; i++) {
         plan->known_columns[i] = plan_column(plan, core_span_of(names[i]));
@@ -551,6 +563,10 @@ enum core_err plan_make(struct plan **out, const struct plan_request *request, s
     *out = NULL;
     enum core_err err = core_arena_init(&plan->arena, PLAN_ARENA_BYTES, fail);
     if (err == CORE_OK) {
+        err = core_arena_init(&plan->shapes_arena, SHAPES_BYTES, fail);
+    }
+    if (err == CORE_OK) {
+        plan->shapes = plan_alloc(plan, SHAPES_MAX * sizeof(*plan->shapes));
         plan->maps = request->maps;
         plan->stream = request->stream;
         plan->may_grow = request->may_grow;
@@ -564,7 +580,8 @@ enum core_err plan_make(struct plan **out, const struct plan_request *request, s
         columns_copy(plan, request);
         aliases_resolve(plan);
         if (!plan_fill(&making)) {
-            err = core_fail_set(fail, CORE_LIMIT, request->stream->path, "more than %d fields in one document", LEAVES_MAX);
+            err = core_fail_set(fail, CORE_LIMIT, request->stream->path, "more than %d fields in one document",
+                                LEAVES_MAX);
         }
     }
     free(making.drafts);
@@ -580,6 +597,7 @@ enum core_err plan_make(struct plan **out, const struct plan_request *request, s
 void plan_free(struct plan *plan) {
     if (plan != NULL) {
         core_arena_destroy(&plan->arena);
+        core_arena_destroy(&plan->shapes_arena);
         free(plan);
     }
 }

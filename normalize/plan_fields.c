@@ -113,4 +113,3 @@ bool fields_draft(struct making *making) {
     free(walk);
     return is_good;
 }
-

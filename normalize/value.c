@@ -12,9 +12,9 @@ struct type_word {
 };
 
 static const struct type_word type_words[] = {
-    {"bool", TYPE_BOOL},     {"count", TYPE_COUNT},   {"int", TYPE_INT},       {"double", TYPE_DOUBLE},
+    {"bool", TYPE_BOOL},     {"count", TYPE_COUNT},       {"int", TYPE_INT},       {"double", TYPE_DOUBLE},
     {"time", TYPE_TIME},     {"interval", TYPE_INTERVAL}, {"string", TYPE_STRING}, {"enum", TYPE_ENUM},
-    {"addr", TYPE_ADDR},     {"subnet", TYPE_SUBNET}, {"port", TYPE_PORT},     {"snorttime", TYPE_SNORTTIME},
+    {"addr", TYPE_ADDR},     {"subnet", TYPE_SUBNET},     {"port", TYPE_PORT},     {"snorttime", TYPE_SNORTTIME},
     {"counter", TYPE_COUNT}, {"any", TYPE_ANY},
 };
 
@@ -59,12 +59,9 @@ bool record_refuse(struct normalize_worker *worker, const char *fmt, ...) {
     return false;
 }
 
-void *scratch_alloc(struct normalize_worker *worker, size_t len) {
-    void *p = core_arena_alloc(&worker->scratch, len == 0 ? 1 : len);
-    if (p == NULL) {
-        (void)record_refuse(worker, "the record needs more than %zu MiB of working memory", SCRATCH_BYTES / CORE_MIB);
-    }
-    return p;
+void *scratch_full(struct normalize_worker *worker) {
+    (void)record_refuse(worker, "the record needs more than %zu MiB of working memory", SCRATCH_BYTES / CORE_MIB);
+    return NULL;
 }
 
 struct value *scratch_items(struct normalize_worker *worker, size_t len) {
@@ -526,7 +523,8 @@ static bool convert_scalar(struct normalize_worker *worker, const struct op *op,
         if (!is_digits(text, true)) {
             return false;
         }
-        *out = (op->flags & OP_KEYWORD) != 0 ? value_of(VALUE_PLAIN, text.ptr, text.len) : value_number(text.ptr, text.len);
+        *out = (op->flags & OP_KEYWORD) != 0 ? value_of(VALUE_PLAIN, text.ptr, text.len)
+                                             : value_number(text.ptr, text.len);
         return true;
     case TYPE_DOUBLE:
         return convert_double(in, out);

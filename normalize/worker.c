@@ -102,10 +102,11 @@ static bool record_decode(struct normalize_worker *worker, struct stream_state *
     if (is_allowed(state->stream, CORE_ORIGIN_SNORT) && fast_is_it(text)) {
         return fast_decode(worker, state, text, plan);
     }
-    return record_refuse(worker, "%s", tsv_was_seen(state)
-                                           ? "no #fields header is in force here, and it is no JSON object"
-                                           : "neither Zeek TSV (no #fields header before it), nor a JSON object, nor a "
-                                             "Snort alert");
+    return record_refuse(worker, "%s",
+                         tsv_was_seen(state)
+                             ? "no #fields header is in force here, and it is no JSON object"
+                             : "neither Zeek TSV (no #fields header before it), nor a JSON object, nor a "
+                               "Snort alert");
 }
 
 /* A record without a time of its own gets the log's: when it was opened, else the file's time, else now. */
@@ -246,7 +247,8 @@ void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) 
     }
 }
 
-void normalize_explain(struct normalize_worker *worker, struct core_batch *batch, const struct normalize_explain *explain) {
+void normalize_explain(struct normalize_worker *worker, struct core_batch *batch,
+                       const struct normalize_explain *explain) {
     worker->explain = explain;
     normalize_batch(worker, batch);
     worker->explain = NULL;

@@ -85,7 +85,10 @@ class Document:
             at = out
             *path, last = name.split(".")
             for part in path:
-                at = at.setdefault(part, {})
+                # A name that is a leaf and a parent: the leaf's value stands below it (sorted: the leaf came first).
+                if not isinstance(at.setdefault(part, {}), dict):
+                    at[part] = {"value": at[part]}
+                at = at[part]
             at[last] = self.fields[name]
         return out
 
@@ -267,14 +270,14 @@ def url(doc, host, uri):
     if not absolute:
         if not target.startswith("/"):
             return
+        doc.put("url.scheme", "http")
         if name:
             number = doc.fields.get("url.port")
-            doc.put("url.scheme", "http")
             doc.put("url.full", "http://" + name + ("" if number in (None, 80) else ":%d" % number) + uri)
     parts = re.match(r"([^?#]*)(?:\?([^#]*))?(?:#(.*))?$", target, re.S)
     doc.put("url.path", parts[1] or None)
-    doc.put("url.query", parts[2])
-    doc.put("url.fragment", parts[3])
+    doc.put("url.query", parts[2] or None)
+    doc.put("url.fragment", parts[3] or None)
     extension = re.search(r"[^/]\.([^./]+)$", parts[1])
     doc.put("url.extension", extension[1] if extension else None)
 
@@ -501,7 +504,9 @@ def dhcp(doc):
         doc.own(name, "address." + role)
     doc.put("source.port", 68)
     doc.put("destination.port", 67)
-    for name, ours in (("assigned_addr", "address.assigned"), ("requested_addr", "address.requested")):
+    # assigned_ip is what Bro 2 called it.
+    assigned = "assigned_ip" if "assigned_ip" in doc.record and "assigned_addr" not in doc.record else "assigned_addr"
+    for name, ours in ((assigned, "address.assigned"), ("requested_addr", "address.requested")):
         doc.add("related.ip", doc.get(name))
         doc.own(name, ours)
     doc.put("source.mac", mac(doc.get("mac")))
@@ -550,9 +555,9 @@ PASSED = {"allow", "alert", "log", "pass", "trust", "rewrite"}
 STOPPED = {"drop", "sdrop", "block", "reject", "react", "reset"}
 
 
-def snort(doc, year):
+def snort(doc, written):
     record = doc.record
-    doc.put("@timestamp", snort_time(doc.take("timestamp"), doc.take("seconds"), year))
+    doc.put("@timestamp", snort_time(doc.take("timestamp"), doc.take("seconds"), written))
     doc.put("ecs.version", "8.17.0")
     doc.put("event.module", "snort")
     doc.put("event.dataset", "snort.log")
@@ -578,7 +583,7 @@ def snort(doc, year):
     doc.put("source.mac", mac(doc.take("eth_src")))
     doc.put("destination.mac", mac(doc.take("eth_dst")))
     flags = doc.take("tcp_flags")
-    doc.put("snort.tcp.flags", flags.replace("*", "") if flags else None)
+    doc.put("snort.tcp.flags", flags.replace("*", "") or None if flags else None)
     for name, target in (("priority", "event.severity"), ("pkt_num", "network.packets"), ("pkt_len", "network.bytes"),
                          ("iface", "observer.ingress.interface.name"), ("eth_len", "snort.eth.length"),
                          ("icmp_type", "snort.icmp.type"), ("icmp_code", "snort.icmp.code"), ("icmp_id", "snort.icmp.id"),
@@ -597,18 +602,23 @@ def snort_endpoints(doc):
         if both and both != ":0":
             head, _, tail = both.rpartition(":")
             address = address or head
-            port = port if port is not None else int(tail) or None if protocol in ("TCP", "UDP") else None
+            port = port if port is not None else int(tail) if protocol in ("TCP", "UDP") else None
         endpoint(doc, ours, address)
         doc.put(ours + ".port", port)
 
 
-def snort_time(stamp, seconds, year):
-    """seconds is exact and UTC; the stamp then gives only the microseconds. A stamp may lack its year."""
+def snort_time(stamp, seconds, written):
+    """seconds is exact and UTC; the stamp then gives only the microseconds. A stamp without its year is of the year that
+    brings it nearest to when the file was written, but never of the future."""
     date, _, clock = stamp.partition("-")
     micro = int(clock.partition(".")[2])
     if seconds is not None:
         return iso(Decimal(seconds) + Decimal(micro) / 1000000)
     parts = [int(part) for part in date.split("/")]
     if len(parts) == 3:
-        year, parts = 2000 + parts[0], parts[1:]
-    return "%04d-%02d-%02dT%sZ" % (year, parts[0], parts[1], clock)
+        return "%04d-%02d-%02dT%sZ" % (2000 + parts[0], parts[1], parts[2], clock)
+    near = datetime.datetime.fromtimestamp(written, UTC)
+    latest = datetime.datetime.now(UTC) + datetime.timedelta(days=1)
+    days = [datetime.datetime(near.year + i, parts[0], parts[1], tzinfo=UTC) for i in (-1, 0, 1)]
+    day = min((day for day in days if day <= latest), key=lambda day: abs(day - near))
+    return "%04d-%02d-%02dT%sZ" % (day.year, parts[0], parts[1], clock)

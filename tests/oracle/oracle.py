@@ -2,23 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints the documents that we expect `tapline normalize FILE…` to print, derived without it.
 
-  oracle.py [--year N] FILE…
+  oracle.py [--written SECONDS] FILE…
 
-Reads Zeek TSV and JSON logs, Snort alert_fast and alert_json. --year is the year of Snort stamps that have none.
+Reads Zeek TSV and JSON logs, Snort alert_fast and alert_json. --written: when the files were, if not as the file system
+says: it tells the year of Snort stamps that have none, and the time of records without one.
 """
 import argparse
 import json
 import os
 import re
 import sys
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 
 import expect
 import sensors
 
 
-def documents(path, shown_path, year):
-    """Yields (document, or None where the record is no good; line number)."""
+def documents(path, shown_path, written=None):
+    """Yields a document a record, None where the record is no good. written: when the file was, in seconds. #open, else
+    that, stands in for the time of records that have none."""
+    written = Decimal(os.stat(path).st_mtime_ns if written is None else written * 10 ** 9) / 10 ** 9
     data = sensors.file_bytes(path)
     log = re.split(r"\.", os.path.basename(shown_path))[0]
     head = data.lstrip(b"\0 \t\r\n")[:200]
@@ -26,7 +29,7 @@ def documents(path, shown_path, year):
         records, kind = sensors.snort_json(data), "snort"
     elif head.startswith(b"{"):
         records, kind = sensors.zeek_json(data, log, expect.zeek_types), "zeek"
-    elif head.startswith(b"#"):
+    elif b"#fields" in data:
         records, kind = sensors.zeek_tsv(data), "zeek"
     else:
         records, kind = sensors.snort_fast(data), "snort"
@@ -34,15 +37,18 @@ def documents(path, shown_path, year):
         if isinstance(record, sensors.Bad):
             yield None
             continue
-        yield document(record, kind, shown_path, year)
+        if kind == "zeek" and "ts" not in record:
+            when = written if record.opened is None else Decimal(record.opened)
+            record["ts"] = when.quantize(sensors.MICRO, rounding=ROUND_FLOOR)
+        yield document(record, kind, shown_path, written)
 
 
-def document(record, kind, shown_path, year):
+def document(record, kind, shown_path, written):
     if kind == "snort":
         doc = expect.Document(record, "snort")
-        expect.snort(doc, year)
+        expect.snort(doc, float(written))
     else:
-        name = re.sub(r"[^a-z0-9_]", "_", record.log.lower())
+        name = re.sub(r"[^a-z0-9_]", "_", os.path.basename(record.log).lower())
         doc = expect.Document(record, "zeek.connection" if name == "conn" else "zeek." + name)
         expect.ZEEK.get(record.log, expect.any_log)(doc)
     doc.keep()
@@ -70,11 +76,11 @@ def json_line(doc):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--year", type=int, default=2026)
+    parser.add_argument("--written", type=int)
     parser.add_argument("files", nargs="+", metavar="FILE")
     args = parser.parse_args()
     for path in args.files:
-        for doc in documents(path, path, args.year):
+        for doc in documents(path, path, args.written):
             if doc is not None:
                 sys.stdout.buffer.write(json_line(doc))
 

@@ -19,8 +19,10 @@ class Bad(Exception):
 
 
 class Record(dict):
-    """Fields of one record, with where it stood: log (its name), types (if a header said so), start, line."""
+    """Fields of one record, with where it stood: log (its name), types and opened (if a header
+    said so), start, line."""
     log = None
+    opened = None    # by #open, in seconds: when a record without a time cannot be older
     start = 0
     line = 0
     types = None
@@ -69,7 +71,7 @@ def zeek_scalar(raw, kind):
     if kind in ("time", "interval"):
         return seconds(text)
     if kind == "double":
-        return Decimal(text)
+        return Decimal(text) if Decimal(text).is_finite() else text  # JSON has no number for inf and nan
     return text
 
 
@@ -88,7 +90,8 @@ def zeek_field(raw, kind, header):
 
 def zeek_tsv(data):
     """Yields Record or Bad, one for each line that is no `#` line and not blank."""
-    header = {"sep": b"\t", "set": b",", "unset": b"-", "empty": b"(empty)", "path": None, "fields": None, "types": None}
+    header = {"sep": b"\t", "set": b",", "unset": b"-", "empty": b"(empty)", "path": None, "fields": None, "types": None,
+              "open": None}
     position = record_start = 0
     for number, line in enumerate(data.split(b"\n"), 1):
         end = min(position + len(line) + 1, len(data))
@@ -105,11 +108,16 @@ def zeek_tsv(data):
         if header["fields"] is None or len(fields) != len(header["fields"]):
             yield Bad("columns differ from #fields")
             continue
+        record.opened = header["open"]
         record.types = dict(zip(header["fields"], header["types"]))
-        for raw, name, kind in zip(fields, header["fields"], header["types"]):
-            value = zeek_field(raw, kind, header)
-            if value is not None:
-                record[name] = value
+        try:
+            for raw, name, kind in zip(fields, header["fields"], header["types"]):
+                value = zeek_field(raw, kind, header)
+                if value is not None:
+                    record[name] = value
+        except (ArithmeticError, LookupError, ValueError) as error:
+            yield Bad("not of its type: %s" % error)
+            continue
         renamed = dict(zeek_names(record.items(), ("src", "dst") if record.log == "notice" else ()))
         record.clear()
         record.update(renamed)
@@ -118,7 +126,9 @@ def zeek_tsv(data):
 
 def zeek_header(line, header):
     if line.startswith(b"#separator"):
-        header["sep"] = ESCAPE.sub(lambda m: bytes([int(m[1], 16)]), line.split(b" ", 1)[1])
+        # A new header: what the old one said of markers holds no more.
+        header.update(sep=ESCAPE.sub(lambda m: bytes([int(m[1], 16)]), line.split(None, 1)[1]), set=b",", unset=b"-",
+                      empty=b"(empty)", path=None, fields=None, types=None, open=None)
         return
     words = line[1:].split(header["sep"])
     key = words[0].decode()
@@ -126,6 +136,10 @@ def zeek_header(line, header):
         value = words[1]
         header[{"set_separator": "set", "empty_field": "empty", "unset_field": "unset", "path": "path"}[key]] = (
             value.decode() if key == "path" else value)
+    elif key == "open":
+        when = datetime.datetime.strptime(words[1].decode(), "%Y-%m-%d-%H-%M-%S")
+        # 1970 is what a Zeek that reads no packets says: nothing.
+        header["open"] = int(when.replace(tzinfo=datetime.timezone.utc).timestamp()) or None
     elif key in ("fields", "types"):
         header[key] = [word.decode() for word in words[1:]]
 
@@ -143,8 +157,15 @@ def zeek_json(data, log, types_of):
         record = Record()
         record.start, record.line, record.log = record_start, number, log
         record_start = end
-        fields = dict(flat(json.loads(line, parse_float=Decimal)))
-        record.log = fields.get("_path", fields.get("_stream", log))
+        try:
+            fields = json.loads(line.decode("utf-8", "surrogateescape"), parse_float=Decimal, parse_constant=refuse)
+        except ValueError as error:
+            yield Bad("no JSON: %s" % error)
+            continue
+        inner = next(iter(fields.values()), None)
+        wrapped = next(iter(fields)) if len(fields) == 1 and isinstance(inner, dict) else None
+        fields = dict(flat(inner if wrapped else fields))
+        record.log = fields.get("_path", fields.get("_stream", wrapped or log))
         types = types_of(record.log)
         for name, value in zeek_names(fields, types):
             kind = types.get(name)
@@ -158,6 +179,10 @@ def zeek_json(data, log, types_of):
                 value = [None if item is None else seconds(item) for item in value]
             record[name] = value
         yield record
+
+
+def refuse(text):
+    raise ValueError("%s is no JSON number" % text)
 
 
 def flat(value, prefix=""):
@@ -186,9 +211,13 @@ def zeek_names(pairs, own=()):
 
 def json_time(value):
     if isinstance(value, str):
+        if re.match(r"-?\d+(\.\d+)?$", value):
+            return seconds(value)
         match = re.match(r"(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)(\.\d+)?Z$", value)
         stamp = datetime.datetime(*map(int, match.groups()[:6]), tzinfo=datetime.timezone.utc)
         return (Decimal(int(stamp.timestamp())) + Decimal(match[7] or 0)).quantize(MICRO)
+    if isinstance(value, int) and value >= 2 ** 63:
+        value -= 2 ** 64    # Zeek's milliseconds are unsigned: before 1970 they wrap
     if isinstance(value, int) and abs(value) >= 10 ** 11:
         return (Decimal(value) / 1000).quantize(MICRO)
     return seconds(value)
@@ -198,7 +227,7 @@ def json_time(value):
 
 FAST = re.compile(
     r"(?P<timestamp>(?:\d\d/)?\d\d/\d\d-\d\d:\d\d:\d\d\.\d{6}) +\[\*\*\] \[(?P<gid>\d+):(?P<sid>\d+):(?P<rev>\d+)\] "
-    r"\"?(?P<msg>.*?)\"? \[\*\*\] (?:\[Classification: (?P<class>[^]]*)\] )?\[Priority: (?P<priority>\d+)\] "
+    r"\"?(?P<msg>.*?)\"? \[\*\*\] (?:\[Classification: (?P<class>[^]]*)\] )?(?:\[Priority: (?P<priority>\d+)\] )?"
     r"(?:\[AppID: (?P<appid>[^]]*)\] )?\{(?P<proto>[^}]*)\} (?P<src>\S*) -> (?P<dst>\S*)$")
 
 
@@ -217,7 +246,8 @@ def snort_fast(data):
         record = Record({key: value for key, value in match.groupdict().items() if value and key not in ("src", "dst")})
         record.start, record.line = start, number
         for name in ("gid", "sid", "rev", "priority"):
-            record[name] = int(record[name])
+            if name in record:
+                record[name] = int(record[name])
         for side in ("src", "dst"):
             address, port = endpoint(match[side], match["proto"])
             if address:
@@ -234,7 +264,7 @@ def endpoint(text, protocol):
     if protocol.upper() in ("TCP", "UDP"):
         address, port = text.rsplit(":", 1)
         return address, int(port)
-    return text, None
+    return re.sub(r"^(\d+\.\d+\.\d+\.\d+):0$", r"\1", text), None
 
 
 MSG = re.compile(r'("msg" ?: ?)"(.*?)"(, "[a-z0-9_]+" ?: ?|\s*\})')

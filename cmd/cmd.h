@@ -6,6 +6,8 @@
 
 #include "core/core.h"
 
+#include <stdio.h>
+
 struct cmd_option {
     const char *name;  /* long name without "--" */
     char letter;       /* short one, or 0 */
@@ -39,6 +41,8 @@ struct cmd_args {
 CORE_CHECKED bool cmd_parse(const struct cmd *cmd, int argc, char **argv, struct cmd_args *args, int *exit_code);
 /* The value of the option with this long name, or NULL. */
 const char *cmd_value(const struct cmd *cmd, const struct cmd_args *args, const char *name);
+/* The text as a JSON string with its quotes (bytes that are no UTF-8 as core_buf_string() has them). */
+void cmd_print_json_string(FILE *out, struct core_span text);
 /* Where maps are when nobody says: $TAPLINE_MAPS, else configs/ beside a build tree's program, else the installed ones. */
 const char *cmd_maps_dir(void);
 

@@ -1,0 +1,318 @@
+/* cmd/reference.c: `tapline reference`: the reference part of the documentation, printed from the tables that the program
+ * itself works with, as reStructuredText. docs/conf.py calls it; so can anybody who has only the program.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cmd.h"
+#include "cmd/config.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define REFERENCE_COLUMNS_MAX 5
+
+static const struct cmd_option options[] = {
+    {"maps", 0, "DIR", "For fields: the directory with schema.tsv."},
+    {0},
+};
+
+/* ---- reStructuredText --------------------------------------------------------------------------------------------------- */
+
+/* Text in which `this` becomes ``this`` and nothing else has a meaning. */
+static void rst_text(const char *text) {
+    bool is_literal = false;
+    for (; *text != '\0'; text++) {
+        if (*text == '`' && (is_literal || strchr(text + 1, '`') != NULL)) {
+            is_literal = !is_literal;
+            (void)fputs("``", stdout);
+        } else {
+            if (!is_literal && strchr("\\*`|_", *text) != NULL) {
+                (void)fputc('\\', stdout);
+            }
+            (void)fputc(*text == '\n' ? ' ' : *text, stdout);
+        }
+    }
+}
+
+static void rst_title(const char *text, char line) {
+    size_t columns = 0;
+    for (const char *at = text; *at != '\0'; at++) {
+        columns += (*at & 0xc0) != 0x80 ? 1 : 0; /* UTF-8: a character's first byte */
+    }
+    printf("%s\n", text);
+    for (; columns > 0; columns--) {
+        (void)fputc(line, stdout);
+    }
+    (void)fputs("\n\n", stdout);
+}
+
+static void rst_table(const char *widths, const char *const *names, size_t names_len) {
+    MUST(names_len <= REFERENCE_COLUMNS_MAX);
+    printf(".. list-table::\n   :header-rows: 1\n   :widths: %s\n\n", widths);
+    for (size_t i = 0; i < names_len; i++) {
+        printf("   %s - %s\n", i == 0 ? "*" : " ", names[i]);
+    }
+}
+
+/* A cell; "literal" for names and values. An empty one stays empty. */
+static void rst_cell(bool is_first, bool is_literal, const char *text) {
+    printf("   %s -", is_first ? "*" : " ");
+    if (text[0] != '\0' && is_literal) {
+        printf(" ``%s``", text);
+    } else if (text[0] != '\0') {
+        (void)fputc(' ', stdout);
+        rst_text(text);
+    }
+    (void)fputc('\n', stdout);
+}
+
+/* A literal block of whole lines. */
+static void rst_block(const char *text) {
+    (void)fputs("::\n\n", stdout);
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n");
+        printf("   %.*s\n", (int)len, text);
+        text += len + (text[len] == '\n' ? 1 : 0);
+    }
+    (void)fputc('\n', stdout);
+}
+
+/* ---- options ------------------------------------------------------------------------------------------------------------- */
+
+static void option_type(const struct core_opt *opt, char *out, size_t out_len) {
+    static const char *const names[] = {
+        [CORE_OPT_STRING] = "text",  [CORE_OPT_BOOL] = "yes or no",
+        [CORE_OPT_UINT] = "number",  [CORE_OPT_DURATION] = "duration",
+        [CORE_OPT_SIZE] = "size",    [CORE_OPT_ENUM] = "one of",
+        [CORE_OPT_STRINGS] = "list", [CORE_OPT_PAIRS] = "keys and values",
+    };
+    size_t used = (size_t)snprintf(out, out_len, "%s", names[opt->type]);
+    for (size_t i = 0; opt->type == CORE_OPT_ENUM && opt->choices[i] != NULL && used < out_len; i++) {
+        used += (size_t)snprintf(out + used, out_len - used, "%s %s", i == 0 ? "" : ",", opt->choices[i]);
+    }
+    if (opt->min != NULL && opt->max != NULL && used < out_len) {
+        (void)snprintf(out + used, out_len - used, ", %s to %s", opt->min, opt->max);
+    } else if (opt->min != NULL && used < out_len) {
+        (void)snprintf(out + used, out_len - used, ", at least %s", opt->min);
+    } else if (opt->max != NULL && used < out_len) {
+        (void)snprintf(out + used, out_len - used, ", at most %s", opt->max);
+    }
+}
+
+static void reference_options(void) {
+    static const char *const names[] = {"Key", "Type", "Default", "Meaning"};
+    size_t len = 0;
+    const struct config_section *sections = config_sections(&len);
+    for (size_t i = 0; i < len; i++) {
+        rst_title(sections[i].name, '-');
+        rst_text(sections[i].summary);
+        (void)fputs("\n\n", stdout);
+        if (sections[i].opts_len == 0) {
+            (void)fputs("It has no keys.\n\n", stdout);
+            continue;
+        }
+        rst_table("20 20 20 40", names, sizeof(names) / sizeof(names[0]));
+        for (size_t k = 0; k < sections[i].opts_len; k++) {
+            const struct core_opt *opt = &sections[i].opts[k];
+            char type[256];
+            option_type(opt, type, sizeof(type));
+            rst_cell(true, true, opt->key);
+            rst_cell(false, false, type);
+            rst_cell(false, !opt->is_required, opt->is_required ? "required" : opt->def == NULL ? "" : opt->def);
+            (void)fputs("     - ", stdout);
+            rst_text(opt->help);
+            (void)fputs(opt->is_secret ? " A value ``@/path`` is read from that file's first line." : "", stdout);
+            (void)fputs(opt->needs_restart ? " A change needs a restart." : "", stdout);
+            (void)fputc('\n', stdout);
+        }
+        (void)fputc('\n', stdout);
+    }
+}
+
+/* ---- counters, fields ---------------------------------------------------------------------------------------------------- */
+
+static void reference_counters(void) {
+    static const char *const names[] = {"Counter", "Unit", "Meaning"};
+    rst_table("30 10 60", names, sizeof(names) / sizeof(names[0]));
+    for (size_t i = 0; i < CORE_COUNT__MAX; i++) {
+        rst_cell(true, true, core_counter_table[i].name);
+        rst_cell(false, false, core_counter_table[i].unit);
+        rst_cell(false, false, core_counter_table[i].meaning);
+    }
+    (void)fputc('\n', stdout);
+}
+
+/* One row of schema.tsv: field, type, list, meaning. */
+static void field_row(char *line) {
+    char *cells[4] = {line, line + strlen(line), line + strlen(line), line + strlen(line)};
+    for (size_t i = 1; i < 4; i++) {
+        char *tab = strchr(cells[i - 1], '\t');
+        if (tab == NULL) {
+            break;
+        }
+        *tab = '\0';
+        cells[i] = tab + 1;
+    }
+    char type[128];
+    (void)snprintf(type, sizeof(type), "%s%s", cells[1], cells[2][0] != '\0' ? ", a list" : "");
+    rst_cell(true, true, cells[0]);
+    rst_cell(false, false, type);
+    rst_cell(false, false, cells[3]);
+}
+
+static bool reference_fields(const char *maps) {
+    static const char *const names[] = {"Field", "Type", "Meaning"};
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof(path), "%s/schema.tsv", maps);
+    FILE *in = fopen(path, "re");
+    if (in == NULL) {
+        fprintf(stderr,
+                "tapline reference: %s: cannot open it: %s; --maps DIR or TAPLINE_MAPS says where the maps are\n", path,
+                strerror(errno));
+        return false;
+    }
+    rst_table("35 15 50", names, sizeof(names) / sizeof(names[0]));
+    char *line = NULL;
+    size_t cap = 0;
+    for (ssize_t len = getline(&line, &cap, in); len > 0; len = getline(&line, &cap, in)) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (line[0] != '#' && line[0] != '\0') {
+            field_row(line);
+        }
+    }
+    (void)fputc('\n', stdout);
+    bool is_read = ferror(in) == 0;
+    if (!is_read) {
+        fprintf(stderr, "tapline reference: %s: cannot be read to its end\n", path);
+    }
+    free(line);
+    (void)fclose(in);
+    return is_read;
+}
+
+/* ---- commands ------------------------------------------------------------------------------------------------------------ */
+
+/* The parts of a command's page, under titles of this line. */
+static void reference_command(const struct cmd *cmd, char line) {
+    rst_title("Synopsis", line);
+    printf("**tapline %s** [*OPTION*…]", cmd->name);
+    if (cmd->args[0] != '\0') {
+        (void)fputc(' ', stdout);
+        rst_text(cmd->args);
+    }
+    (void)fputs("\n\n", stdout);
+    rst_title("Description", line);
+    rst_text(cmd->about);
+    (void)fputs("\n\n", stdout);
+    rst_title("Options", line);
+    for (const struct cmd_option *option = cmd->options; option != NULL && option->name != NULL; option++) {
+        if (option->letter != 0) {
+            printf("``-%c``, ", option->letter);
+        }
+        printf("``--%s%s%s``\n    ", option->name, option->arg == NULL ? "" : " ",
+               option->arg == NULL ? "" : option->arg);
+        rst_text(option->help);
+        (void)fputs("\n\n", stdout);
+    }
+    printf("``-h``, ``--help``\n    Print a short help and exit.\n\n");
+    rst_title("Exit status", line);
+    printf("0 done; 1 the answer is no; 100 called or configured wrongly, a restart does not help; "
+           "111 the system failed, a restart may help.\n\n");
+    rst_title("Example", line);
+    rst_block(cmd->example);
+}
+
+static void reference_commands(void) {
+    for (size_t i = 0; cmd_table[i] != NULL; i++) {
+        char name[64];
+        (void)snprintf(name, sizeof(name), "tapline %s", cmd_table[i]->name);
+        rst_title(name, '-');
+        rst_text(cmd_table[i]->summary);
+        (void)fputs("\n\n", stdout);
+        reference_command(cmd_table[i], '^');
+    }
+}
+
+/* "map-explain" or "map explain". */
+static const struct cmd *reference_find(const char *name) {
+    for (size_t i = 0; cmd_table[i] != NULL; i++) {
+        const char *a = cmd_table[i]->name;
+        const char *b = name;
+        while (*a != '\0' && (*a == *b || (*a == ' ' && *b == '-'))) {
+            a++;
+            b++;
+        }
+        if (*a == '\0' && *b == '\0') {
+            return cmd_table[i];
+        }
+    }
+    return NULL;
+}
+
+/* A man page's body; without a name, the names of all pages, one a line. */
+static bool reference_man(const char *name) {
+    if (name == NULL) {
+        for (size_t i = 0; cmd_table[i] != NULL; i++) {
+            for (const char *at = cmd_table[i]->name; *at != '\0'; at++) {
+                (void)fputc(*at == ' ' ? '-' : *at, stdout);
+            }
+            printf("\t%s\n", cmd_table[i]->summary);
+        }
+        return true;
+    }
+    const struct cmd *cmd = reference_find(name);
+    if (cmd == NULL) {
+        fprintf(stderr, "tapline reference: no command is named \"%s\"; `tapline reference man` lists all\n", name);
+        return false;
+    }
+    char title[64];
+    (void)snprintf(title, sizeof(title), "tapline %s", cmd->name);
+    rst_title(title, '=');
+    rst_text(cmd->summary);
+    (void)fputs("\n\n", stdout);
+    reference_command(cmd, '-');
+    return true;
+}
+
+static int reference_run(const struct cmd *cmd, int argc, char **argv) {
+    struct cmd_args args;
+    int code = CORE_EXIT_DONE;
+    if (!cmd_parse(cmd, argc, argv, &args, &code)) {
+        return code;
+    }
+    const char *what = args.files_len > 0 ? args.files[0] : "";
+    const char *name = args.files_len > 1 ? args.files[1] : NULL;
+    const char *maps = cmd_value(cmd, &args, "maps");
+    if (args.files_len > 2 || (name != NULL && strcmp(what, "man") != 0)) {
+        fprintf(stderr, "tapline reference: one part at a time; \"%s\" is too much\n", args.files[args.files_len - 1]);
+        return CORE_EXIT_USAGE;
+    }
+    if (strcmp(what, "options") == 0) {
+        reference_options();
+    } else if (strcmp(what, "counters") == 0) {
+        reference_counters();
+    } else if (strcmp(what, "fields") == 0) {
+        return reference_fields(maps == NULL ? cmd_maps_dir() : maps) ? CORE_EXIT_DONE : CORE_EXIT_SYSTEM;
+    } else if (strcmp(what, "commands") == 0) {
+        reference_commands();
+    } else if (strcmp(what, "man") == 0) {
+        return reference_man(name) ? CORE_EXIT_DONE : CORE_EXIT_USAGE;
+    } else {
+        fprintf(stderr, "tapline reference: say which part: options, counters, fields, commands or man\n");
+        return CORE_EXIT_USAGE;
+    }
+    return CORE_EXIT_DONE;
+}
+
+const struct cmd cmd_reference = {
+    .name = "reference",
+    .summary = "print the reference of options, counters, fields or commands",
+    .args = "options|counters|fields|commands|man [COMMAND]",
+    .about =
+        "Prints a part of the reference as reStructuredText, made from the tables that the program works with: every "
+        "key of the configuration, every counter, every field of the schema, every command. With man, the page of one "
+        "command, or the list of pages.",
+    .example = "tapline reference options\ntapline reference man map-explain",
+    .options = options,
+    .run = reference_run,
+};

@@ -94,7 +94,9 @@ static void log_take(const rd_kafka_t *handle, int level, const char *fac, const
                                              CORE_LEVEL_WARN,  CORE_LEVEL_INFO,  CORE_LEVEL_INFO,  CORE_LEVEL_DEBUG};
     char what[64];
     snprintf(what, sizeof what, "librdkafka: %s", fac);
-    core_log(levels[level < 0 || level > 7 ? 7 : level], "kafka", what, "text=\"%s\"", text);
+    /* FAIL and ERROR come as events too, and there the owner says what it means */
+    bool is_said = strcmp(fac, "FAIL") == 0 || strcmp(fac, "ERROR") == 0;
+    core_log(levels[is_said || level < 0 || level > 7 ? 7 : level], "kafka", what, "text=\"%s\"", text);
 }
 
 static enum core_err conf_make(rd_kafka_conf_t **out, const struct core_kafka_pair *pairs, size_t len,
@@ -250,7 +252,9 @@ void core_kafka_close(struct core_kafka *kafka) {
         (void)purged; /* refuses only consumers */
     }
     for (struct core_kafka_topic *topic = kafka->topics; topic != NULL; topic = topic->next) {
-        rd_kafka_topic_destroy(topic->handle);
+        if (topic->handle != NULL) {
+            rd_kafka_topic_destroy(topic->handle);
+        }
     }
     if (kafka->queue != NULL) {
         rd_kafka_queue_destroy(kafka->queue);
@@ -282,28 +286,32 @@ static int32_t partition_of(const rd_kafka_topic_t *handle, const void *key, siz
     return rd_kafka_msg_partitioner_murmur2(handle, key, key_len, partitions, topic_ptr, ticket);
 }
 
-enum core_err core_kafka_topic_open(struct core_kafka *kafka, struct core_kafka_topic **out, const char *name,
-                                    void *owner, struct core_fail *fail) {
+struct core_kafka_topic *core_kafka_topic_open(struct core_kafka *kafka, const char *name, void *owner) {
     MUST(kafka->magic == KAFKA_MAGIC);
     size_t size = strlen(name) + 1;
     struct core_kafka_topic *topic = calloc(1, sizeof *topic + size);
     MUST(topic != NULL);
     memcpy(topic->name, name, size);
     topic->owner = owner;
+    topic->next = kafka->topics;
+    kafka->topics = topic;
+    return topic;
+}
+
+/* librdkafka asks for a topic's metadata as soon as it has a handle, and a topic that is not there yet is asked for again
+ * only a second later. So the handle is made with the first record, when the topic has been made. */
+static bool topic_has_handle(struct core_kafka *kafka, struct core_kafka_topic *topic) {
+    if (topic->handle != NULL) {
+        return true;
+    }
     rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(kafka->handle);
     rd_kafka_topic_conf_set_partitioner_cb(conf, partition_of);
     rd_kafka_topic_conf_set_opaque(conf, topic);
-    topic->handle = rd_kafka_topic_new(kafka->handle, name, conf);
-    if (topic->handle == NULL) {
-        const char *text = rd_kafka_err2str(rd_kafka_last_error());
-        free(topic);
+    topic->handle = rd_kafka_topic_new(kafka->handle, topic->name, conf);
+    if (topic->handle == NULL) { /* not a topic's name */
         rd_kafka_topic_conf_destroy(conf);
-        return core_fail_set(fail, CORE_BAD, name, "librdkafka refuses the topic: %s", text);
     }
-    topic->next = kafka->topics;
-    kafka->topics = topic;
-    *out = topic;
-    return CORE_OK;
+    return topic->handle != NULL;
 }
 
 void *core_kafka_topic_owner(const struct core_kafka_topic *topic) {
@@ -409,7 +417,10 @@ static enum core_kafka_fate fate_of(rd_kafka_resp_err_t code) {
 enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka_topic *topic,
                                      const struct core_kafka_record *record, int *code) {
     MUST(kafka->magic == KAFKA_MAGIC);
-    MUST(topic->handle != NULL);
+    if (!topic_has_handle(kafka, topic)) {
+        *code = (int)RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+        return CORE_KAFKA_TOPIC;
+    }
     /* The unions' members are not const, though librdkafka writes to none of them. */
     const rd_kafka_vu_t parts[] = {
         {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic->handle},
@@ -476,6 +487,11 @@ void core_kafka_poll(struct core_kafka *kafka) {
 
 const char *core_kafka_text(int code) {
     return rd_kafka_err2str((rd_kafka_resp_err_t)code);
+}
+
+bool core_kafka_is_size(int code) {
+    return code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || code == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE ||
+           code == RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE;
 }
 
 void core_kafka_break(struct core_kafka *kafka) {

@@ -24,7 +24,8 @@ enum core_kafka_fate {
     CORE_KAFKA_ACCEPTED, /* from core_kafka_send(): queued; in a report: all in-sync replicas have it */
     CORE_KAFKA_FULL,     /* librdkafka's queue is full: offer it again after a poll */
     CORE_KAFKA_AGAIN,    /* neither the record's nor the topic's fault: send it again */
-    CORE_KAFKA_RECORD,   /* this record is refused for good (too large, invalid …) */
+    CORE_KAFKA_RECORD,   /* refused for good (too large, invalid …): from core_kafka_send() this record itself, in a
+                            report the whole batch that librdkafka put it in: only alone is a record refused itself */
     CORE_KAFKA_TOPIC,    /* the topic does not exist, or may not be written */
     CORE_KAFKA_FATAL     /* this producer will never send anything again */
 };
@@ -75,10 +76,9 @@ void core_kafka_poll(struct core_kafka *kafka);
  * so while librdkafka's threads end. Takes NULL. */
 void core_kafka_close(struct core_kafka *kafka);
 
-/* A topic by name; partitions are chosen by Java's murmur2 of the key. Owns: the producer's, until close.
- * Errors: CORE_BAD (not a topic's name). */
-CORE_CHECKED enum core_err core_kafka_topic_open(struct core_kafka *kafka, struct core_kafka_topic **out,
-                                                 const char *name, void *owner, struct core_fail *fail);
+/* A topic by name; partitions are chosen by Java's murmur2 of the key. Nothing is asked of a broker before the first
+ * record. Owns: the producer's, until close. Never NULL (MUST). */
+struct core_kafka_topic *core_kafka_topic_open(struct core_kafka *kafka, const char *name, void *owner);
 void *core_kafka_topic_owner(const struct core_kafka_topic *topic);
 /* As last seen when a record was given its partition; 0: not known yet. */
 int core_kafka_topic_partitions(const struct core_kafka_topic *topic);
@@ -90,6 +90,8 @@ CORE_CHECKED enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, stru
                                                   const struct core_kafka_record *record, int *code);
 /* A code in words. */
 const char *core_kafka_text(int code);
+/* Is it a refusal because of size? */
+bool core_kafka_is_size(int code);
 /* For tests: make this producer fail fatally, as a broker's out-of-order answer would. */
 void core_kafka_break(struct core_kafka *kafka);
 

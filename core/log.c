@@ -18,6 +18,7 @@
 #define FOLD_DIFFERENT_MAX 5
 #define LOG_ROWS 64
 #define LOG_TEXT_BYTES 1280
+#define LOG_WHAT_BYTES 320
 #define LOG_LINE_BYTES (2 * LOG_TEXT_BYTES)
 
 struct log_row {
@@ -28,7 +29,7 @@ struct log_row {
     uint32_t printed;
     enum core_level level;
     char stage[32];
-    char what[160];
+    char what[LOG_WHAT_BYTES];
     char text[LOG_TEXT_BYTES]; /* of the last folded one */
 };
 
@@ -139,7 +140,7 @@ void core_log(enum core_level level, const char *stage, const char *what, const 
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    char heading[160];
+    char heading[LOG_WHAT_BYTES];
     snprintf(heading, sizeof heading, "%s", what);
     MUST(pthread_mutex_lock(&log_state.lock) == 0);
     log_put(level, stage, heading, text);

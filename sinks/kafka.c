@@ -4,13 +4,16 @@
  * report finds its event without a search and nothing is allocated per record. Slots stand in one list, in the order
  * their batches came; a cursor in each says how far it is sent.
  *
- *   waits -> sent -> done                        accepted by all in-sync replicas
- *              | refused for good (too large, invalid, its topic not to be had)
+ *   waits -> sent -> done               accepted by all in-sync replicas
+ *              | its batch refused for good (too large, invalid)
  *              v
- *   dead waits -> dead sent -> done              its dead letter (cut, with length and hash) accepted
+ *   alone waits -> alone sent -> done   sent again in a batch of one: it may only have been in bad company
+ *              | refused itself, or its topic is not to be had (also straight from sent)
+ *              v
+ *   dead waits -> dead sent -> done     its dead letter (cut, with length and hash) accepted
  *              | refused too (too large)
  *              v
- *   short waits -> short sent -> done            cut to nearly nothing; refused even so: said in the log, counted
+ *   short waits -> short sent -> done   cut to nearly nothing; refused even so: said in the log, counted
  *
  * Everything that may pass (no broker, a full queue, a topic being made) leaves the event waiting; a slot whose next
  * topic is not ready lets slots of other streams pass, but none of its own stream, so order within a stream holds. An
@@ -19,6 +22,10 @@
  *
  * Dead letters are made when they are sent, into one scratch buffer, and copied by librdkafka: the batch itself is never
  * changed (the next sink must see it as it was) and need have no room for them.
+ *
+ * There are two producers: one with librdkafka's batches, and, made when first needed, one whose batches are of one. What
+ * a broker refuses goes through the second before it is believed to be refused itself; so does a topic that takes less at
+ * once than a batch holds.
  *
  * An idempotent producer can fail for good (a broker that lost its state). Then a new one is made and all that was not
  * answered is sent again in order: records may repeat, with the same id, and none is lost.
@@ -39,17 +46,20 @@
 #define SCRATCH_BYTES CORE_MIB /* 64 KiB of raw text, each byte as long as JSON can make it, and the rest */
 #define SHORT_RAW_BYTES ((size_t)128)
 #define HOLD_NS CORE_NS_PER_S
-#define REBUILD_HOLD_MAX_NS (30 * CORE_NS_PER_S)
-#define REBUILD_CALM_NS (60 * CORE_NS_PER_S)
+#define REMAKE_HOLD_MAX_NS (30 * CORE_NS_PER_S)
+#define REMAKE_CALM_NS (60 * CORE_NS_PER_S)
 #define COMPARE_NS CORE_NS_PER_S
 #define HEADER_NAME "tapline"
 #define CODE_NO_TOPIC (-100000) /* not librdkafka's: no topic can be had for that dataset */
 
 _Static_assert(CORE_BATCH_LINES_MAX <= 1 << TICKET_INDEX_BITS, "an event's index must fit into a ticket");
 
+/* Each state that waits is even, and the state of having been sent from there is the next. */
 enum event_state {
     EVENT_WAITS,
     EVENT_SENT,
+    EVENT_ALONE_WAITS,
+    EVENT_ALONE_SENT,
     EVENT_DEAD_WAITS,
     EVENT_DEAD_SENT,
     EVENT_SHORT_WAITS,
@@ -60,10 +70,10 @@ enum event_state {
 struct slot {
     struct slot *next; /* in order of arrival; or the next free one */
     struct core_batch *batch;
-    uint32_t number;       /* in sink->slots */
-    uint32_t cursor;       /* events before it do not wait */
-    uint32_t open;         /* events not done */
-    uint32_t dead_waiting; /* events in *_DEAD_WAITS, *_SHORT_WAITS */
+    uint32_t number;        /* in sink->slots */
+    uint32_t cursor;        /* events before it do not wait */
+    uint32_t open;          /* events not done */
+    uint32_t again_waiting; /* events in EVENT_ALONE_WAITS, EVENT_DEAD_WAITS, EVENT_SHORT_WAITS */
     uint32_t accepted;
     uint32_t dead;
     bool is_blocked;     /* its next event's topic is not ready */
@@ -79,7 +89,7 @@ struct sink {
     const struct sink_env *env;
     struct core_kafka_pair *pairs;
     size_t pairs_len;
-    struct core_kafka *kafka; /* NULL: the last one failed for good, and the next is not made yet */
+    struct core_kafka *lanes[KAFKA_LANES]; /* NULL: not made yet, or failed for good and to be made again */
     struct kafka_topics topics;
     struct slot **slots; /* by number; grows to as many as batches ever were here at once */
     uint32_t slots_len;
@@ -90,8 +100,8 @@ struct sink {
     int64_t hold_ns;   /* core_tick_ns() before which nothing is sent; 0: none */
     int64_t compared_ns;
     bool is_broken; /* the producer failed for good */
-    int64_t rebuilt_ns;
-    int64_t rebuild_hold_ns;
+    int64_t made_ns;
+    int64_t remake_hold_ns;
     char *scratch;
 };
 
@@ -125,7 +135,7 @@ static void slot_begin(struct sink *sink, struct slot *slot, struct core_batch *
     slot->batch = batch;
     slot->cursor = 0;
     slot->open = batch->events_len;
-    slot->dead_waiting = 0;
+    slot->again_waiting = 0;
     slot->accepted = 0;
     slot->dead = 0;
     slot->is_blocked = false;
@@ -161,14 +171,18 @@ static bool slot_is_blocked(const struct slot *slot) {
     return slot->is_blocked;
 }
 
-static bool is_dead_waiting(uint8_t state) {
-    return state == EVENT_DEAD_WAITS || state == EVENT_SHORT_WAITS;
+static bool is_sent(enum event_state state) {
+    return state < EVENT_DONE && (state & 1u) == 1;
+}
+
+static bool is_again_waiting(uint8_t state) {
+    return state == EVENT_ALONE_WAITS || state == EVENT_DEAD_WAITS || state == EVENT_SHORT_WAITS;
 }
 
 static void event_done(struct sink *sink, struct slot *slot, uint32_t index, uint32_t *tally) {
     MUST(slot->open > 0);
     MUST(slot->state[index] != EVENT_DONE);
-    slot->dead_waiting -= is_dead_waiting(slot->state[index]) ? 1 : 0;
+    slot->again_waiting -= is_again_waiting(slot->state[index]) ? 1 : 0;
     slot->state[index] = EVENT_DONE;
     if (tally != NULL) {
         (*tally)++;
@@ -181,21 +195,13 @@ static void event_done(struct sink *sink, struct slot *slot, uint32_t index, uin
 
 /* The state an event goes back to when its sending came to nothing. */
 static enum event_state waiting_state(enum event_state state) {
-    switch (state) {
-    case EVENT_DEAD_WAITS:
-    case EVENT_DEAD_SENT:
-        return EVENT_DEAD_WAITS;
-    case EVENT_SHORT_WAITS:
-    case EVENT_SHORT_SENT:
-        return EVENT_SHORT_WAITS;
-    default:
-        return EVENT_WAITS;
-    }
+    MUST(state < EVENT_DONE);
+    return state & ~1u;
 }
 
 static void event_wait(struct slot *slot, uint32_t index, enum event_state state) {
-    slot->dead_waiting -= is_dead_waiting(slot->state[index]) ? 1 : 0;
-    slot->dead_waiting += is_dead_waiting((uint8_t)state) ? 1 : 0;
+    slot->again_waiting -= is_again_waiting(slot->state[index]) ? 1 : 0;
+    slot->again_waiting += is_again_waiting((uint8_t)state) ? 1 : 0;
     slot->state[index] = (uint8_t)state;
     if (state == EVENT_WAITS && index < slot->cursor) {
         slot->cursor = index;
@@ -218,7 +224,7 @@ static struct kafka_topic *event_topic(struct sink *sink, struct slot *slot, uin
 static void event_refused(struct sink *sink, struct slot *slot, uint32_t index, int code) {
     const struct core_event *event = &slot->batch->events[index];
     enum event_state was = waiting_state((enum event_state)slot->state[index]);
-    if (was == EVENT_WAITS) {
+    if (was == EVENT_WAITS || was == EVENT_ALONE_WAITS) {
         slot->code[index] = code;
         core_count(sink->env->counters, CORE_COUNT_SINK_REFUSED, 1);
         event_wait(slot, index, EVENT_DEAD_WAITS);
@@ -242,7 +248,12 @@ static void event_failed(struct sink *sink, struct slot *slot, uint32_t index, e
     int64_t now = core_tick_ns();
     switch (fate) {
     case CORE_KAFKA_RECORD:
-        event_refused(sink, slot, index, code);
+        if (slot->state[index] == EVENT_SENT) { /* the batch was refused; is it this one? */
+            slot->code[index] = code;
+            event_wait(slot, index, EVENT_ALONE_WAITS);
+        } else {
+            event_refused(sink, slot, index, code);
+        }
         return;
     case CORE_KAFKA_TOPIC: {
         struct kafka_topic *topic = event_topic(sink, slot, index);
@@ -266,6 +277,20 @@ static void event_failed(struct sink *sink, struct slot *slot, uint32_t index, e
     event_wait(slot, index, waiting);
 }
 
+/* Accepted alone, refused together because of size: so the topic takes less at once than librdkafka's batches hold, and
+ * every batch would be refused. */
+static void topic_wants_alone(struct sink *sink, struct slot *slot, uint32_t index) {
+    struct kafka_topic *topic = event_topic(sink, slot, index);
+    if (topic != NULL && !topic->is_alone && core_kafka_is_size(slot->code[index])) {
+        topic->is_alone = true;
+        core_log(
+            CORE_LEVEL_WARN, "kafka",
+            "topic takes less at once than a batch holds; its records are sent one by one, which is slow. Raise the "
+            "topic's max.message.bytes, or set rdkafka.batch.size below it",
+            "topic=\"%s\"", topic->name);
+    }
+}
+
 static void on_report(void *ctx, uint64_t ticket, enum core_kafka_fate fate, int code) {
     struct sink *sink = ctx;
     uint64_t number = ticket >> TICKET_INDEX_BITS;
@@ -275,12 +300,15 @@ static void on_report(void *ctx, uint64_t ticket, enum core_kafka_fate fate, int
     MUST(slot->batch != NULL && slot->batch->magic == CORE_BATCH_MAGIC);
     MUST(index < slot->batch->events_len);
     enum event_state state = (enum event_state)slot->state[index];
-    MUST(state == EVENT_SENT || state == EVENT_DEAD_SENT || state == EVENT_SHORT_SENT);
+    MUST(is_sent(state));
     if (fate != CORE_KAFKA_ACCEPTED) {
         event_failed(sink, slot, index, fate, code);
         return;
     }
-    bool is_dead = state != EVENT_SENT || slot->batch->events[index].is_dead;
+    if (state == EVENT_ALONE_SENT) {
+        topic_wants_alone(sink, slot, index);
+    }
+    bool is_dead = state >= EVENT_DEAD_SENT || slot->batch->events[index].is_dead;
     event_done(sink, slot, index, is_dead ? &slot->dead : &slot->accepted);
 }
 
@@ -306,6 +334,33 @@ static void on_trouble(void *ctx, bool is_fatal, const char *text) {
 }
 
 const struct core_kafka_calls kafka_calls = {.on_report = on_report, .on_made = on_made, .on_trouble = on_trouble};
+
+/* ---- producers ---------------------------------------------------------------------------------------------------------- */
+
+static enum core_err lane_make(struct sink *sink, enum kafka_lane lane, struct core_fail *fail) {
+    MUST(sink->lanes[lane] == NULL);
+    size_t len = sink->pairs_len - (lane == KAFKA_ALONE ? 0 : 1); /* the last pair makes batches of one */
+    enum core_err err = core_kafka_open(&sink->lanes[lane], sink->pairs, len, &kafka_calls, sink, fail);
+    if (err == CORE_OK) {
+        kafka_topics_rebind(&sink->topics, lane, sink->lanes[lane]);
+        sink->made_ns = core_tick_ns();
+    }
+    return err;
+}
+
+/* Make the lane's producer unless it is there. A failure holds the sink for a while. */
+static bool lane_is_made(struct sink *sink, enum kafka_lane lane, int64_t now) {
+    if (sink->lanes[lane] != NULL) {
+        return true;
+    }
+    struct core_fail fail;
+    if (lane_make(sink, lane, &fail) != CORE_OK) {
+        core_log_fail(CORE_LEVEL_ERROR, "kafka", "no new producer; records wait, and it is tried again", &fail);
+        sink->hold_ns = now + REMAKE_HOLD_MAX_NS;
+        return false;
+    }
+    return true;
+}
 
 /* ---- sending ---------------------------------------------------------------------------------------------------------- */
 
@@ -339,26 +394,27 @@ static struct core_span dead_letter_make(struct sink *sink, const struct slot *s
 }
 
 static enum core_kafka_fate record_send(struct sink *sink, const struct slot *slot, uint32_t index,
-                                        struct core_kafka_topic *topic, struct core_span value, int *code) {
+                                        const struct kafka_topic *topic, enum kafka_lane lane, int *code) {
     const struct core_event *event = &slot->batch->events[index];
+    bool is_dead_letter = slot->state[index] >= EVENT_DEAD_WAITS;
     unsigned char header[24];
     char id[32];
     core_put_be64(header, slot->batch->stream->gen);
     core_put_be64(header + 8, event->start);
     core_put_be64(header + 16, event->end);
     struct core_kafka_record record = {
-        .value = value,
+        .value = is_dead_letter ? dead_letter_make(sink, slot, index) : event->doc,
         .key = event->key,
         .header_name = HEADER_NAME,
         .header = {.ptr = (const char *)header, .len = sizeof header},
         .ticket = (uint64_t)slot->number << TICKET_INDEX_BITS | index,
-        .is_copied = value.ptr != event->doc.ptr,
+        .is_copied = is_dead_letter,
     };
     if (record.key.len == 0) {
         core_record_id(slot->batch->stream->gen, event->start, id);
         record.key = (struct core_span){.ptr = id, .len = sizeof id};
     }
-    return core_kafka_send(sink->kafka, topic, &record, code);
+    return core_kafka_send(sink->lanes[lane], topic->handles[lane], &record, code);
 }
 
 /* Offer one waiting event to librdkafka. */
@@ -369,20 +425,22 @@ static enum progress event_send(struct sink *sink, struct slot *slot, uint32_t i
         event_refused(sink, slot, index, CODE_NO_TOPIC);
         return PROGRESS_DONE;
     }
-    if (!kafka_topic_is_ready(&sink->topics, topic, now)) {
+    enum kafka_lane lane = state != EVENT_WAITS || topic->is_alone ? KAFKA_ALONE : KAFKA_TOGETHER;
+    if (!lane_is_made(sink, lane, now)) {
+        return PROGRESS_STOP;
+    }
+    if (!kafka_topic_is_ready(&sink->topics, topic, lane, now)) {
         return PROGRESS_BLOCKED;
     }
-    bool is_plain = state == EVENT_WAITS;
-    struct core_span value = is_plain ? slot->batch->events[index].doc : dead_letter_make(sink, slot, index);
     int code = 0;
-    enum core_kafka_fate fate = record_send(sink, slot, index, topic->handle, value, &code);
+    enum core_kafka_fate fate = record_send(sink, slot, index, topic, lane, &code);
     if (fate == CORE_KAFKA_FULL) {
         core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
         return PROGRESS_STOP;
     }
     if (fate == CORE_KAFKA_ACCEPTED) {
-        slot->state[index] = (uint8_t)(state + 1); /* each WAITS is followed by its SENT */
-        slot->dead_waiting -= is_plain ? 0 : 1;
+        slot->state[index] = (uint8_t)(state + 1);
+        slot->again_waiting -= is_again_waiting((uint8_t)state) ? 1 : 0;
         return PROGRESS_DONE;
     }
     event_failed(sink, slot, index, fate, code);
@@ -408,9 +466,9 @@ static enum progress slot_send_plain(struct sink *sink, struct slot *slot, int64
     return PROGRESS_DONE;
 }
 
-static enum progress slot_send_dead(struct sink *sink, struct slot *slot, int64_t now) {
-    for (uint32_t i = 0; i < slot->batch->events_len && slot->dead_waiting > 0; i++) {
-        enum progress progress = is_dead_waiting(slot->state[i]) ? event_send(sink, slot, i, now) : PROGRESS_DONE;
+static enum progress slot_send_again(struct sink *sink, struct slot *slot, int64_t now) {
+    for (uint32_t i = 0; i < slot->batch->events_len && slot->again_waiting > 0; i++) {
+        enum progress progress = is_again_waiting(slot->state[i]) ? event_send(sink, slot, i, now) : PROGRESS_DONE;
         if (progress != PROGRESS_DONE) {
             return progress;
         }
@@ -421,10 +479,13 @@ static enum progress slot_send_dead(struct sink *sink, struct slot *slot, int64_
 /* Send what waits, in order, as far as it goes. */
 static void send_waiting(struct sink *sink, int64_t now) {
     bool is_any_blocked = false;
-    if (sink->kafka == NULL || sink->is_broken || (sink->hold_ns != 0 && now < sink->hold_ns)) {
+    if (sink->is_broken || (sink->hold_ns != 0 && now < sink->hold_ns)) {
         return;
     }
     sink->hold_ns = 0;
+    if (!lane_is_made(sink, KAFKA_TOGETHER, now)) { /* topics are made through this one */
+        return;
+    }
     for (struct slot *slot = sink->first; slot != NULL; slot = slot->next) {
         enum progress progress = PROGRESS_DONE;
         if (slot->cursor < slot->batch->events_len) {
@@ -435,8 +496,8 @@ static void send_waiting(struct sink *sink, int64_t now) {
             }
             is_any_blocked = is_any_blocked || slot->is_blocked;
         }
-        if (progress != PROGRESS_STOP && slot->dead_waiting > 0) {
-            progress = slot_send_dead(sink, slot, now);
+        if (progress != PROGRESS_STOP && slot->again_waiting > 0) {
+            progress = slot_send_again(sink, slot, now);
         }
         if (progress == PROGRESS_STOP) {
             return;
@@ -444,66 +505,50 @@ static void send_waiting(struct sink *sink, int64_t now) {
     }
 }
 
-/* ---- a new producer ----------------------------------------------------------------------------------------------------- */
+/* ---- after a fatal error ----------------------------------------------------------------------------------------------------- */
 
 static void events_unsend(struct sink *sink) {
     for (struct slot *slot = sink->first; slot != NULL; slot = slot->next) {
         for (uint32_t i = 0; i < slot->batch->events_len; i++) {
             enum event_state state = (enum event_state)slot->state[i];
-            if (state == EVENT_SENT || state == EVENT_DEAD_SENT || state == EVENT_SHORT_SENT) {
+            if (is_sent(state)) {
                 event_wait(slot, i, waiting_state(state));
             }
         }
     }
 }
 
-static void producer_drop(struct sink *sink, int64_t now) {
-    bool is_calm = now - sink->rebuilt_ns > REBUILD_CALM_NS;
-    sink->rebuild_hold_ns = is_calm || sink->rebuild_hold_ns == 0 ? HOLD_NS : 2 * sink->rebuild_hold_ns;
-    if (sink->rebuild_hold_ns > REBUILD_HOLD_MAX_NS) {
-        sink->rebuild_hold_ns = REBUILD_HOLD_MAX_NS;
+static void producers_drop(struct sink *sink, int64_t now) {
+    bool is_calm = now - sink->made_ns > REMAKE_CALM_NS;
+    sink->remake_hold_ns = is_calm || sink->remake_hold_ns == 0 ? HOLD_NS : 2 * sink->remake_hold_ns;
+    if (sink->remake_hold_ns > REMAKE_HOLD_MAX_NS) {
+        sink->remake_hold_ns = REMAKE_HOLD_MAX_NS;
     }
-    sink->hold_ns = now + sink->rebuild_hold_ns;
-    core_kafka_poll(sink->kafka); /* what was accepted is not sent again */
-    core_kafka_close(sink->kafka);
-    sink->kafka = NULL;
-    sink->is_broken = false;
-    core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
-    kafka_topics_rebind(&sink->topics, NULL);
-    events_unsend(sink);
-}
-
-static enum core_err producer_make(struct sink *sink, struct core_fail *fail) {
-    enum core_err err = core_kafka_open(&sink->kafka, sink->pairs, sink->pairs_len, &kafka_calls, sink, fail);
-    if (err == CORE_OK) {
-        kafka_topics_rebind(&sink->topics, sink->kafka);
-        sink->rebuilt_ns = core_tick_ns();
-    }
-    return err;
-}
-
-static void producer_mend(struct sink *sink, int64_t now) {
-    if (sink->is_broken) {
-        producer_drop(sink, now);
-    }
-    if (sink->kafka == NULL && now >= sink->hold_ns) {
-        struct core_fail fail;
-        if (producer_make(sink, &fail) != CORE_OK) {
-            core_log_fail(CORE_LEVEL_ERROR, "kafka", "no new producer; tried again", &fail);
-            sink->hold_ns = now + REBUILD_HOLD_MAX_NS;
+    sink->hold_ns = now + sink->remake_hold_ns;
+    for (size_t lane = 0; lane < KAFKA_LANES; lane++) {
+        if (sink->lanes[lane] != NULL) {
+            core_kafka_poll(sink->lanes[lane]); /* what was accepted is not sent again */
+            core_kafka_close(sink->lanes[lane]);
+            sink->lanes[lane] = NULL;
+            kafka_topics_rebind(&sink->topics, (enum kafka_lane)lane, NULL);
         }
     }
+    sink->is_broken = false;
+    core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
+    events_unsend(sink);
 }
 
 /* ---- the sink ----------------------------------------------------------------------------------------------------------- */
 
 static void turn(struct sink *sink) {
     int64_t now = core_tick_ns();
-    if (sink->kafka != NULL) {
-        core_kafka_poll(sink->kafka);
+    for (size_t lane = 0; lane < KAFKA_LANES; lane++) {
+        if (sink->lanes[lane] != NULL) {
+            core_kafka_poll(sink->lanes[lane]);
+        }
     }
-    if (sink->is_broken || sink->kafka == NULL) {
-        producer_mend(sink, now);
+    if (sink->is_broken) {
+        producers_drop(sink, now);
     }
     send_waiting(sink, now);
     if (now - sink->compared_ns >= COMPARE_NS) {
@@ -567,9 +612,12 @@ static size_t kafka_poll(struct sink *sink, struct core_batch **done, size_t max
     if (len > 0 || timeout_ms == 0) {
         return len;
     }
-    struct pollfd fds[2] = {{.fd = sink->env->wake_fd, .events = POLLIN},
-                            {.fd = sink->kafka == NULL ? -1 : core_kafka_fd(sink->kafka), .events = POLLIN}};
-    int ready = poll(fds, 2, sleep_ms(sink, timeout_ms));
+    struct pollfd fds[1 + KAFKA_LANES] = {{.fd = sink->env->wake_fd, .events = POLLIN}};
+    for (size_t lane = 0; lane < KAFKA_LANES; lane++) {
+        int fd = sink->lanes[lane] == NULL ? -1 : core_kafka_fd(sink->lanes[lane]); /* poll() skips a -1 */
+        fds[1 + lane] = (struct pollfd){.fd = fd, .events = POLLIN};
+    }
+    int ready = poll(fds, 1 + KAFKA_LANES, sleep_ms(sink, timeout_ms));
     MUST(ready >= 0 || errno == EINTR);
     turn(sink);
     return give_back(sink, done, max);
@@ -580,7 +628,9 @@ static void kafka_close(struct sink *sink) {
         return;
     }
     MUST(sink->magic == KAFKA_SINK_MAGIC);
-    core_kafka_close(sink->kafka);
+    for (size_t lane = 0; lane < KAFKA_LANES; lane++) {
+        core_kafka_close(sink->lanes[lane]);
+    }
     kafka_topics_close(&sink->topics);
     for (uint32_t i = 0; i < sink->slots_len; i++) {
         free(sink->slots[i]);
@@ -603,7 +653,7 @@ static enum core_err kafka_open(struct sink **out, const void *conf, const struc
     sink->pairs = kafka_conf_pairs(conf, &sink->pairs_len);
     enum core_err err = kafka_topics_open(&sink->topics, conf, fail);
     if (err == CORE_OK) {
-        err = producer_make(sink, fail);
+        err = lane_make(sink, KAFKA_TOGETHER, fail);
     }
     if (err != CORE_OK) {
         kafka_close(sink);

@@ -115,7 +115,7 @@ static const struct core_kafka_pair forbidden[] = {
 struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, size_t *len) {
     MUST(conf != NULL && len != NULL);
     size_t n = 0;
-    struct core_kafka_pair *pairs = calloc(DEFAULTS_LEN + conf->rdkafka.len + GUARDS_LEN, sizeof *pairs);
+    struct core_kafka_pair *pairs = calloc(DEFAULTS_LEN + conf->rdkafka.len + GUARDS_LEN + 1, sizeof *pairs);
     MUST(pairs != NULL);
     for (size_t i = 0; i < DEFAULTS_LEN; i++) {
         pairs[n++] = defaults[i];
@@ -126,6 +126,7 @@ struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, size_t *
     for (size_t i = 0; i < GUARDS_LEN; i++) {
         pairs[n++] = (struct core_kafka_pair){guards[i].key, guards[i].value};
     }
+    pairs[n++] = (struct core_kafka_pair){"batch.num.messages", "1"};
     *len = n;
     return pairs;
 }
@@ -235,7 +236,7 @@ void kafka_conf_check(const void *conf_ptr, const struct core_conf_file *file, c
     size_t len = 0;
     struct core_fail fail;
     struct core_kafka_pair *pairs = kafka_conf_pairs(conf, &len);
-    if (core_kafka_pairs_check(pairs, len, &fail) != CORE_OK) {
+    if (core_kafka_pairs_check(pairs, len - 1, &fail) != CORE_OK) {
         core_conf_mistake(file, node_of(&checked, "rdkafka"), mistakes, "rdkafka: %s", fail.text);
     }
     free(pairs);
@@ -245,7 +246,7 @@ enum core_err kafka_conf_connect(const void *conf, int timeout_ms, struct core_f
     MUST(conf != NULL);
     size_t len = 0;
     struct core_kafka_pair *pairs = kafka_conf_pairs(conf, &len);
-    enum core_err err = core_kafka_reach(pairs, len, timeout_ms, fail);
+    enum core_err err = core_kafka_reach(pairs, len - 1, timeout_ms, fail);
     free(pairs);
     return err;
 }

@@ -114,12 +114,12 @@ void kafka_topics_close(struct kafka_topics *topics) {
     *topics = (struct kafka_topics){0};
 }
 
-void kafka_topics_rebind(struct kafka_topics *topics, struct core_kafka *kafka) {
+void kafka_topics_rebind(struct kafka_topics *topics, enum kafka_lane lane, struct core_kafka *kafka) {
     MUST(topics->topics != NULL);
-    topics->kafka = kafka;
+    topics->lanes[lane] = kafka;
     for (size_t i = 0; i < topics->len; i++) {
-        topics->topics[i]->handle = NULL;
-        if (topics->topics[i]->state == KAFKA_TOPIC_ASKED) { /* the answer will never come */
+        topics->topics[i]->handles[lane] = NULL;
+        if (lane == KAFKA_TOGETHER && topics->topics[i]->state == KAFKA_TOPIC_ASKED) { /* the answer will never come */
             topics->topics[i]->state = KAFKA_TOPIC_NEEDED;
         }
     }
@@ -127,29 +127,42 @@ void kafka_topics_rebind(struct kafka_topics *topics, struct core_kafka *kafka) 
 
 /* ---- state ------------------------------------------------------------------------------------------------------------ */
 
-bool kafka_topic_is_ready(struct kafka_topics *topics, struct kafka_topic *topic, int64_t now) {
-    MUST(topics->kafka != NULL);
-    if (topic->state == KAFKA_TOPIC_USABLE && topic->handle != NULL && topic->hold_ns == 0) {
+/* Thread: the sink's. The handle of a lane, opened when first needed. */
+static struct core_kafka_topic *topic_handle(struct kafka_topics *topics, struct kafka_topic *topic,
+                                             enum kafka_lane lane) {
+    MUST(topics->lanes[lane] != NULL);
+    if (topic->handles[lane] == NULL) {
+        topic->handles[lane] = core_kafka_topic_open(topics->lanes[lane], topic->name, topic);
+    }
+    return topic->handles[lane];
+}
+
+bool kafka_topic_is_ready(struct kafka_topics *topics, struct kafka_topic *topic, enum kafka_lane lane, int64_t now) {
+    MUST(lane < KAFKA_LANES);
+    if (topic->state == KAFKA_TOPIC_USABLE && topic->handles[lane] != NULL && topic->hold_ns == 0) {
         return true;
     }
     if (topic->hold_ns != 0 && now < topic->hold_ns) {
         return false;
     }
     topic->hold_ns = 0;
-    if (topic->handle == NULL) {
-        struct core_fail fail;
-        if (core_kafka_topic_open(topics->kafka, &topic->handle, topic->name, topic, &fail) != CORE_OK) {
-            core_log_fail(CORE_LEVEL_ERROR, "kafka", "topic not usable; its records wait", &fail);
-            topic->hold_ns = now + HOLD_DEAD_NS;
-            return false;
-        }
-    }
     if (topic->state == KAFKA_TOPIC_NEEDED) {
         topic->state = KAFKA_TOPIC_ASKED;
-        core_kafka_topic_make(topics->kafka, topic->handle, (int)topics->conf->partitions,
-                              (int)topics->conf->replication_factor);
+        core_kafka_topic_make(topics->lanes[KAFKA_TOGETHER], topic_handle(topics, topic, KAFKA_TOGETHER),
+                              (int)topics->conf->partitions, (int)topics->conf->replication_factor);
     }
-    return topic->state == KAFKA_TOPIC_USABLE;
+    return topic->state == KAFKA_TOPIC_USABLE && topic_handle(topics, topic, lane) != NULL;
+}
+
+int kafka_topic_partitions(const struct kafka_topic *topic) {
+    MUST(topic != NULL);
+    for (size_t lane = 0; lane < KAFKA_LANES; lane++) {
+        int count = topic->handles[lane] == NULL ? 0 : core_kafka_topic_partitions(topic->handles[lane]);
+        if (count > 0) {
+            return count;
+        }
+    }
+    return 0;
 }
 
 void kafka_topic_made(struct kafka_topics *topics, struct kafka_topic *topic, enum core_kafka_made made,
@@ -186,14 +199,20 @@ bool kafka_topic_refused(struct kafka_topics *topics, struct kafka_topic *topic,
     if (topic->hold_ns != 0) { /* the others that were under way come back with the same answer */
         return true;
     }
-    topic->is_proven = topic->is_proven || core_kafka_topic_partitions(topic->handle) > 0;
+    topic->is_proven = topic->is_proven || kafka_topic_partitions(topic) > 0;
     if (now - topic->struck_ns > STRIKES_FORGOTTEN_NS) {
         topic->strikes = 0;
     }
     bool has_chance = topic->is_proven && topic->strikes < STRIKES_MAX;
     if (!topic->is_dead_letters && !has_chance) {
-        core_log(CORE_LEVEL_ERROR, "kafka", "topic not to be had; its records become dead letters",
-                 "topic=\"%s\" reason=\"%s\"", topic->name, text);
+        if (!topic->is_given_up) { /* once, not per record */
+            topic->is_given_up = true;
+            core_log(CORE_LEVEL_ERROR, "kafka", "topic not to be had; its records become dead letters",
+                     "topic=\"%s\" reason=\"%s\" make=\"%s\"", topic->name, text,
+                     topic->refusal[0] != '\0'     ? topic->refusal
+                     : topics->conf->create_topics ? "it was made, and is gone again"
+                                                   : "create_topics is off: make it, or set create_topics: yes");
+        }
         return false;
     }
     topic->strikes++;
@@ -222,15 +241,15 @@ int64_t kafka_topics_due(const struct kafka_topics *topics, int64_t now) {
 void kafka_topics_compare(struct kafka_topics *topics) {
     for (size_t i = 0; i < topics->len; i++) {
         struct kafka_topic *topic = topics->topics[i];
-        int count = topic->handle == NULL ? 0 : core_kafka_topic_partitions(topic->handle);
+        int count = kafka_topic_partitions(topic);
         if (count == 0 || topic->is_dead_letters) { /* no flow is looked up among dead letters */
             continue;
         }
-        if (topics->reference == NULL || topics->reference->handle == NULL) {
+        if (topics->reference == NULL) {
             topics->reference = topic;
             continue;
         }
-        int expected = core_kafka_topic_partitions(topics->reference->handle);
+        int expected = kafka_topic_partitions(topics->reference);
         if (expected != 0 && count != expected && !topic->is_counted_wrong) {
             topic->is_counted_wrong = true;
             core_log(

@@ -15,6 +15,7 @@
 
 #define CMD_OPTIONS_MAX 32
 #define CMD_HELP_COLUMN 28
+#define CMD_HELP_WIDTH 100
 #define CMD_PARENTS_MAX 4 /* from a program in a build tree up to its top, and from there to the sources */
 
 const struct cmd *const cmd_table[] = {
@@ -47,10 +48,28 @@ static void cmd_help_option(char letter, const char *name, const char *arg, cons
     }
 }
 
+/* The text in lines of at most CMD_HELP_WIDTH bytes, broken at blanks. */
+static void cmd_help_text(const char *text) {
+    size_t column = 0;
+    while (*text != '\0') {
+        size_t len = strcspn(text, " \n");
+        if (column > 0) {
+            bool is_full = column + 1 + len > CMD_HELP_WIDTH;
+            (void)fputc(is_full ? '\n' : ' ', stdout);
+            column = is_full ? 0 : column + 1;
+        }
+        printf("%.*s", (int)len, text);
+        column += len;
+        text += len + (text[len] != '\0' ? 1 : 0);
+    }
+    (void)fputc('\n', stdout);
+}
+
 static void cmd_help(const struct cmd *cmd) {
     printf("tapline %s: %s\n\n", cmd->name, cmd->summary);
     printf("Usage: tapline %s [OPTION…]%s%s\n\n", cmd->name, cmd->args[0] == '\0' ? "" : " ", cmd->args);
-    printf("%s\n\nOptions:\n", cmd->about);
+    cmd_help_text(cmd->about);
+    printf("\nOptions:\n");
     size_t len = cmd_options_len(cmd);
     for (size_t i = 0; i < len; i++) {
         const struct cmd_option *option = &cmd->options[i];

@@ -40,6 +40,7 @@ struct replay {
     uint64_t loops; /* 0: for ever */
     const char *to;
     bool is_json;
+    bool is_shown; /* progress, to a person */
     struct core_pool pool;
     struct replay_file files[REPLAY_FILES_MAX];
     size_t files_len;
@@ -97,6 +98,7 @@ static bool replay_options(struct replay *replay, const struct cmd *cmd, const s
     const char *loop = cmd_value(cmd, args, "loop");
     replay->to = cmd_value(cmd, args, "to");
     replay->is_json = cmd_value(cmd, args, "json") != NULL;
+    replay->is_shown = !replay->is_json && isatty(STDERR_FILENO) != 0;
     replay->rate = 1000;
     replay->loops = 1;
     const char *wrong = NULL;
@@ -190,6 +192,11 @@ static void replay_catch_signals(void) {
 
 /* ---- the loop -------------------------------------------------------------------------------------------------------- */
 
+static void replay_sleep(int64_t ns) {
+    const struct timespec pause = {.tv_sec = 0, .tv_nsec = ns};
+    (void)nanosleep(&pause, NULL); /* a signal may cut it short: that is what it is for */
+}
+
 /* Records that are due now; sleeps a little and returns 0 if none is. */
 static uint64_t replay_due(struct replay *replay) {
     if (replay->rate == 0) {
@@ -211,14 +218,19 @@ static uint64_t replay_due(struct replay *replay) {
     int64_t sleep_ns = replay->due_start_ns + (int64_t)next - now;
     sleep_ns = sleep_ns < REPLAY_SLEEP_MIN_NS ? REPLAY_SLEEP_MIN_NS : sleep_ns;
     sleep_ns = sleep_ns > REPLAY_SLEEP_MAX_NS ? REPLAY_SLEEP_MAX_NS : sleep_ns;
-    const struct timespec pause = {.tv_sec = 0, .tv_nsec = sleep_ns};
-    (void)nanosleep(&pause, NULL); /* a signal may cut it short: that is what it is for */
+    replay_sleep(sleep_ns);
     return 0;
 }
 
-/* How many of the round's first `target` records are file's. */
-static uint64_t replay_share(const struct replay *replay, const struct replay_file *file, uint64_t target) {
-    return (uint64_t)((unsigned __int128)target * file->lines_all / replay->lines_all);
+/* How many of the round's first `target` records are file i's: the differences of the rounded sums, so that all shares
+ * together are exactly target. */
+static uint64_t replay_share(const struct replay *replay, size_t i, uint64_t target) {
+    unsigned __int128 before = 0;
+    for (size_t k = 0; k < i; k++) {
+        before += replay->files[k].lines_all;
+    }
+    unsigned __int128 with = before + replay->files[i].lines_all;
+    return (uint64_t)(with * target / replay->lines_all - before * target / replay->lines_all);
 }
 
 static enum core_err replay_slice(struct replay *replay, uint64_t due, struct core_fail *fail) {
@@ -231,7 +243,7 @@ static enum core_err replay_slice(struct replay *replay, uint64_t due, struct co
         if (file->is_done) {
             continue;
         }
-        uint64_t share = is_shared ? replay_share(replay, file, target) : file->round_lines + due;
+        uint64_t share = is_shared ? replay_share(replay, i, target) : file->round_lines + due;
         share = share > file->round_lines ? share - file->round_lines : 0;
         enum core_err err = replay_file_write(file, share, replay->rotate_lines, &written, fail);
         replay->round_lines += written;
@@ -266,7 +278,7 @@ static enum core_err replay_rotate_old(struct replay *replay, struct core_fail *
 
 static void replay_show(struct replay *replay, bool is_end) {
     int64_t now = core_tick_ns();
-    if (replay->is_json || isatty(STDERR_FILENO) == 0 || (!is_end && now - replay->shown_ns < CORE_NS_PER_S)) {
+    if (!replay->is_shown || (!is_end && now - replay->shown_ns < CORE_NS_PER_S)) {
         return;
     }
     replay->shown_ns = now;
@@ -290,8 +302,12 @@ static enum core_err replay_loop(struct replay *replay, struct core_fail *fail) 
         err = replay_start_round(replay, fail);
         while (err == CORE_OK && replay_stopped == 0 && !replay_round_is_over(replay)) {
             uint64_t due = replay_due(replay);
+            uint64_t before = replay->lines;
             if (due > 0) {
                 err = replay_slice(replay, due, fail);
+            }
+            if (due > 0 && replay->lines == before) { /* a file that shrank since it was counted */
+                replay_sleep(REPLAY_SLEEP_MIN_NS);
             }
             if (err == CORE_OK) {
                 err = replay_rotate_old(replay, fail);

@@ -364,7 +364,8 @@ static struct core_span product_of(const struct json_decode *json, const struct 
     default:
         break;
     }
-    bool has_stamp = telling(json, COLUMN_TIMESTAMP, "timestamp").kind != VALUE_NONE;
+    bool has_stamp = telling(json, COLUMN_TIMESTAMP, "timestamp").kind != VALUE_NONE ||
+                     telling(json, COLUMN_SECONDS, "seconds").kind != VALUE_NONE;
     if (!has_stamp || telling(json, COLUMN_TS, "ts").kind != VALUE_NONE) {
         return CORE_SPAN("zeek");
     }

@@ -492,6 +492,7 @@ static void known_columns(struct plan *plan) {
         [COLUMN_STREAM] = "_stream",
         [COLUMN_TS] = "ts",
         [COLUMN_TIMESTAMP] = "timestamp",
+        [COLUMN_SECONDS] = "seconds",
         [COLUMN_EVENT_TYPE] = "event_type",
         [COLUMN_RULE] = "rule",
         [COLUMN_SID] = "sid",

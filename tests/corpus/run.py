@@ -5,6 +5,7 @@
   run.py TAPLINE [CHECK…]
 
   oracle      every document of our own capture is what ../oracle derives without the program
+  kept        no value of any field is missing in the document
   accounting  over every file: no crash, records in = documents + dead letters, every dead letter's reason is true
   same        one log as TSV, JSON, ISO and millisecond times, rotated, with extra fields: the same documents
   community   Community IDs against the specification's tables and against what Zeek computed
@@ -20,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
 sys.path.insert(0, os.path.join(ROOT, "tests", "oracle"))
 
-CHECKS = ("oracle", "accounting", "same", "community", "snort")
+CHECKS = ("oracle", "kept", "accounting", "same", "community", "snort")
 
 
 def data_folder():

@@ -5,7 +5,8 @@ import hashlib
 import ipaddress
 import struct
 
-PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "icmp6": 58, "icmpv6": 58, "sctp": 132}
+PROTOCOLS = {"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "ipv6": 41, "rsvp": 46, "gre": 47, "ipv6-icmp": 58, "icmp6": 58,
+             "icmpv6": 58, "ospf": 89, "pim": 103, "sctp": 132}
 WITH_PORTS = {1, 6, 17, 58, 132}
 
 # Types whose answer has another type: both ends of the conversation stand where ports would.

@@ -4,7 +4,7 @@
 
   oracle.py [--written SECONDS] FILE…
 
-Reads Zeek TSV and JSON logs, Snort alert_fast and alert_json. --written: when the files were, if not as the file system
+Reads Zeek TSV and JSON logs, Snort alert_fast and alert_json, Suricata's eve.json. --written: when the files were, if not as the file system
 says: it tells the year of Snort stamps that have none, and the time of records without one.
 """
 import argparse
@@ -25,7 +25,9 @@ def documents(path, shown_path, written=None):
     data = sensors.file_bytes(path)
     log = re.split(r"\.", os.path.basename(shown_path))[0]
     head = data.lstrip(b"\0 \t\r\n")[:200]
-    if head.startswith(b"{") and b'"timestamp"' in head:
+    if head.startswith(b"{") and b'"event_type"' in head:
+        records, kind = sensors.suricata_eve(data), "suricata"
+    elif head.startswith(b"{") and b'"timestamp"' in head:
         records, kind = sensors.snort_json(data), "snort"
     elif head.startswith(b"{"):
         records, kind = sensors.zeek_json(data, log, expect.zeek_types), "zeek"
@@ -40,13 +42,19 @@ def documents(path, shown_path, written=None):
         if kind == "zeek" and "ts" not in record:
             when = written if record.opened is None else Decimal(record.opened)
             record["ts"] = when.quantize(sensors.MICRO, rounding=ROUND_FLOOR)
-        yield document(record, kind, shown_path, written)
+        try:
+            yield document(record, kind, shown_path, written)
+        except ValueError:
+            yield None          # a field that is not of its type
 
 
 def document(record, kind, shown_path, written):
     if kind == "snort":
         doc = expect.Document(record, "snort")
         expect.snort(doc, float(written))
+    elif kind == "suricata":
+        doc = expect.Document(record, "suricata.eve")
+        expect.suricata(doc)
     else:
         name = re.sub(r"[^a-z0-9_]", "_", os.path.basename(record.log).lower())
         doc = expect.Document(record, "zeek.connection" if name == "conn" else "zeek." + name)

@@ -140,6 +140,8 @@ def zeek_header(line, header):
         when = datetime.datetime.strptime(words[1].decode(), "%Y-%m-%d-%H-%M-%S")
         # 1970 is what a Zeek that reads no packets says: nothing.
         header["open"] = int(when.replace(tzinfo=datetime.timezone.utc).timestamp()) or None
+    elif key == "close":
+        header["fields"] = None
     elif key in ("fields", "types"):
         header[key] = [word.decode() for word in words[1:]]
 
@@ -280,7 +282,27 @@ def snort_json(data):
             continue
         text = line.decode("utf-8", "surrogateescape")
         text = MSG.sub(lambda m: m[1] + json.dumps(m[2]) + m[3], text)
-        record = Record(json.loads(text, parse_float=Decimal))
+        try:
+            record = Record(json.loads(text, parse_float=Decimal))
+        except ValueError as error:
+            record_start = end
+            yield Bad("no JSON: %s" % error)
+            continue
+        record.start, record.line = record_start, number
+        record_start = end
+        yield record
+
+
+# ---- Suricata -----------------------------------------------------------------------------------------------------------
+
+def suricata_eve(data):
+    record_start = position = 0
+    for number, line in enumerate(data.split(b"\n"), 1):
+        end = min(position + len(line) + 1, len(data))
+        position = end
+        if not line.strip():
+            continue
+        record = Record(flat(json.loads(line, parse_float=Decimal)))
         record.start, record.line = record_start, number
         record_start = end
         yield record

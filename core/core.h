@@ -173,6 +173,11 @@ int64_t core_days_from_civil(int64_t year, unsigned month, unsigned day);
 /* xxhash's XXH3, 64 bits; seed chains calls. */
 uint64_t core_hash64(const void *bytes, size_t len, uint64_t seed);
 void core_sha256(const void *bytes, size_t len, unsigned char out[32]);
+/* SHA-1 for those who need it per record (the Community ID): looked up once, then cheap. Thread: its owner's. */
+struct core_sha1;
+struct core_sha1 *core_sha1_new(void); /* never NULL (MUST) */
+void core_sha1_of(struct core_sha1 *sha1, const void *bytes, size_t len, unsigned char out[20]);
+void core_sha1_free(struct core_sha1 *sha1); /* takes NULL */
 
 static inline void core_put_be64(unsigned char out[8], uint64_t v) {
     for (int i = 7; i >= 0; i--, v >>= 8) {

@@ -1,7 +1,7 @@
 /* normalize/decode_json.c: JSON records of Zeek, Snort and Suricata: one object a line, flattened to dotted names.
  *
  * A plan is guessed (the one used last), and the record read straight into its columns; keys mostly come in the same
- * order, so the next column's name is compared before anything is hashed. A key the plan does not know waits aside and
+ * order, so the column that came next the last time is compared before anything is hashed. A key the plan does not know waits aside and
  * makes the plan grow once at the end. When the record turns out to be another log's, it is read again with that plan.
  * Which log it is: `_path` or `_stream`, else a wrapping key ({"conn":{…}}), else the file's name; which product: the
  * input's type, else the keys that only one product writes.
@@ -30,12 +30,12 @@ struct json_decode {
     struct plan *plan;
     struct core_span line;
     bool is_ascii;
+    struct core_span name; /* of the field being read: in the line, or in key */
     char key[KEY_BYTES_MAX];
-    size_t key_len;
-    size_t ends[DEPTH_MAX];   /* length of key outside each open object */
+    size_t ends[DEPTH_MAX];   /* length of the name outside each open object */
     bool is_empty[DEPTH_MAX]; /* nothing was read in this object yet */
     size_t depth;             /* open objects */
-    uint16_t next;            /* the column expected next */
+    uint16_t last;            /* the column filled last; decoded_len at the beginning */
     struct pending *pending;
     size_t pending_len;
     size_t pending_cap;
@@ -66,10 +66,13 @@ static bool is_ascii(struct core_span text) {
     return (high & UINT64_C(0x8080808080808080)) == 0;
 }
 
+static inline bool is_in_line(const struct json_decode *json, struct core_span text) {
+    return text.ptr >= json->line.ptr && text.ptr < json->line.ptr + json->line.len;
+}
+
 /* Texts that stand in the line as they are live as long as the batch; unescaped ones must be copied. */
-static struct value string_keep(struct json_decode *json, struct core_span text) {
-    bool is_in_line = text.ptr >= json->line.ptr && text.ptr < json->line.ptr + json->line.len;
-    if (!is_in_line) {
+static inline struct value string_keep(struct json_decode *json, struct core_span text) {
+    if (!is_in_line(json, text)) {
         return value_copy(json->worker, text);
     }
     return value_of(json->is_ascii ? VALUE_PLAIN : VALUE_TEXT, text.ptr, text.len);
@@ -92,22 +95,32 @@ static bool pending_add(struct json_decode *json, struct core_span name, struct 
     return true;
 }
 
-/* A whole value of the field whose name stands in key. */
-static bool field_put(struct json_decode *json, struct value value) {
-    struct core_span name = {json->key, json->key_len};
+/* The column of a name that is not the expected one. What came behind the last column this time is expected next time. */
+static uint16_t column_find(struct json_decode *json) {
+    const struct plan *plan = json->plan;
+    uint16_t column = plan_column(plan, json->name);
+    if (column != COLUMN_NONE && column < plan->decoded_len) {
+        plan->follows[json->last] = column;
+        return column;
+    }
+    return COLUMN_NONE;
+}
+
+/* A whole value of the field whose name was read. */
+static inline bool field_put(struct json_decode *json, struct value value) {
     const struct plan *plan = json->plan;
     json->is_empty[json->depth] = false;
     if (json->worker->reason[0] != '\0') {
         return false;
     }
-    uint16_t column = json->next;
-    if (column >= plan->decoded_len || !core_span_eq(plan->columns[column].name, name)) {
-        column = plan_column(plan, name);
-        if (column == COLUMN_NONE || column >= plan->decoded_len) {
-            return pending_add(json, name, value);
+    uint16_t column = plan->follows[json->last];
+    if (column >= plan->decoded_len || !text_is_same(plan->columns[column].name, json->name)) {
+        column = column_find(json);
+        if (column == COLUMN_NONE) {
+            return pending_add(json, json->name, value);
         }
     }
-    json->next = (uint16_t)(column + 1);
+    json->last = column;
     json->worker->columns[column] = value;
     return true;
 }
@@ -184,7 +197,7 @@ static bool array_ends(struct json_decode *json) {
 
 /* ---- what the parser calls ----------------------------------------------------------------------------------------------- */
 
-static bool scalar(struct json_decode *json, struct value value) {
+static inline bool scalar(struct json_decode *json, struct value value) {
     if (json->array_depth == 0) {
         return field_put(json, value);
     }
@@ -214,12 +227,11 @@ static bool on_bool(void *ctx, bool value) {
 
 static bool on_number(void *ctx, struct core_span text) {
     struct json_decode *json = ctx;
-    bool is_in_line = text.ptr >= json->line.ptr && text.ptr < json->line.ptr + json->line.len;
-    struct value value = is_in_line ? value_number(text.ptr, text.len) : value_copy(json->worker, text);
-    if (!is_in_line && value.kind != VALUE_NONE) {
-        value = value_number(value.ptr, value.len);
+    if (is_in_line(json, text)) {
+        return scalar(json, value_number(text.ptr, text.len));
     }
-    return scalar(json, value);
+    struct value value = value_copy(json->worker, text);
+    return scalar(json, value.kind == VALUE_NONE ? value : value_number(value.ptr, value.len));
 }
 
 static bool on_string(void *ctx, struct core_span text) {
@@ -237,12 +249,27 @@ static bool on_key(void *ctx, struct core_span text) {
     if (at + text.len + 1 > KEY_BYTES_MAX) {
         return record_refuse(json->worker, "a field name of more than %d bytes", KEY_BYTES_MAX);
     }
+    if (at == 0 && is_in_line(json, text)) {
+        json->name = text;
+        return true;
+    }
     if (at > 0) {
         json->key[at++] = '.';
     }
     memcpy(json->key + at, text.ptr, text.len);
-    json->key_len = at + text.len;
+    json->name = (struct core_span){json->key, at + text.len};
     return true;
+}
+
+/* The name becomes the head of the names of an object's members. */
+static void object_enter(struct json_decode *json) {
+    json->is_empty[json->depth] = false;
+    json->depth++;
+    json->is_empty[json->depth] = true;
+    json->ends[json->depth] = json->depth == 1 ? 0 : json->name.len;
+    if (json->depth > 1 && json->name.ptr != json->key) {
+        memcpy(json->key, json->name.ptr, json->name.len);
+    }
 }
 
 static bool on_map(void *ctx, bool is_start) {
@@ -258,14 +285,11 @@ static bool on_map(void *ctx, bool is_start) {
         return nested_ends(json);
     }
     if (is_start) {
-        json->is_empty[json->depth] = false;
-        json->depth++;
-        json->ends[json->depth] = json->depth == 1 ? 0 : json->key_len;
-        json->is_empty[json->depth] = true;
+        object_enter(json);
         return true;
     }
     bool is_empty = json->is_empty[json->depth];
-    json->key_len = json->ends[json->depth];
+    json->name = (struct core_span){json->key, json->ends[json->depth]};
     json->depth--;
     return !is_empty || json->depth == 0 || field_put(json, value_of(VALUE_RAW, "{}", 2));
 }
@@ -288,8 +312,9 @@ static bool on_array(void *ctx, bool is_start) {
     return array_ends(json);
 }
 
+static const struct core_json_calls calls = {on_null, on_bool, on_number, on_string, on_key, on_map, on_array};
+
 struct json_decode *json_decode_new(struct normalize_worker *worker) {
-    static const struct core_json_calls calls = {on_null, on_bool, on_number, on_string, on_key, on_map, on_array};
     struct json_decode *json = calloc(1, sizeof(*json));
     MUST(json != NULL);
     json->worker = worker;
@@ -309,25 +334,37 @@ void json_decode_free(struct json_decode *json) {
 
 /* ---- one record --------------------------------------------------------------------------------------------------------------- */
 
-/* Read the line into the plan's columns and `pending`. */
-static bool read_into(struct json_decode *json, struct plan *plan, struct core_span line) {
-    struct normalize_worker *worker = json->worker;
-    struct core_fail fail = {0};
-    json->plan = plan;
-    json->line = line;
-    json->is_ascii = is_ascii(line);
-    json->key_len = 0;
+static void read_begin(struct json_decode *json) {
+    json->name = (struct core_span){json->key, 0};
     json->depth = 0;
     json->ends[0] = 0;
     json->is_empty[0] = true;
-    json->next = 0;
+    json->last = json->plan->decoded_len;
     json->pending_len = 0;
     json->array_depth = 0;
     json->items_len = 0;
     json->nested_len = 0;
     json->nested_comma = false;
     json->nested_objects = 0;
-    memset(worker->columns, 0, plan->columns_len * sizeof(*worker->columns));
+    memset(json->worker->columns, 0, json->plan->columns_len * sizeof(*json->worker->columns));
+}
+
+/* Read the line into the plan's columns and `pending`. */
+static bool read_into(struct json_decode *json, struct plan *plan, struct core_span line) {
+    struct normalize_worker *worker = json->worker;
+    struct core_fail fail = {0};
+    size_t scratch_used = worker->scratch.used;
+    json->plan = plan;
+    json->line = line;
+    json->is_ascii = true; /* in what the quick reader takes */
+    read_begin(json);
+    if (core_json_read_plain(&calls, json, line)) {
+        return true;
+    }
+    json->is_ascii = is_ascii(line);
+    worker->reason[0] = '\0'; /* a call that refuses will do so again */
+    worker->scratch.used = scratch_used;
+    read_begin(json);
     if (core_json_read(json->reader, line, &fail) == CORE_OK) {
         return true;
     }

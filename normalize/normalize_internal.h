@@ -13,10 +13,10 @@
 #include "core/json.h"
 #include "normalize/normalize.h"
 
-#define COLUMNS_MAX 2048 /* distinct fields of one record; more is a dead letter */
+#define COLUMNS_MAX 2048                   /* distinct fields of one record; more is a dead letter */
 #define COLUMNS_ROOM (2 * COLUMNS_MAX + 1) /* and as many real names of aliases */
 #define LEAVES_MAX 4096
-#define PLANS_MAX 64     /* logs in one stream whose plans are kept at the same time */
+#define PLANS_MAX 64 /* logs in one stream whose plans are kept at the same time */
 #define SCRATCH_BYTES (64 * CORE_MIB)
 #define SCRATCH_KEEP_BYTES CORE_MIB
 
@@ -76,6 +76,36 @@ static inline struct core_span value_span(struct value v) {
 
 static inline bool value_is_scalar(struct value v) {
     return v.kind == VALUE_PLAIN || v.kind == VALUE_TEXT || v.kind == VALUE_RAW;
+}
+
+/* memcmp for names and short values: a few loads instead of a call. */
+static inline bool bytes_are_same(const char *a, const char *b, size_t len) {
+    uint64_t x[2];
+    uint64_t y[2];
+    uint32_t v[2];
+    uint32_t w[2];
+    if (len > 16) {
+        return memcmp(a, b, len) == 0;
+    }
+    if (len >= 8) {
+        memcpy(&x[0], a, 8);
+        memcpy(&x[1], a + len - 8, 8);
+        memcpy(&y[0], b, 8);
+        memcpy(&y[1], b + len - 8, 8);
+        return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+    }
+    if (len >= 4) {
+        memcpy(&v[0], a, 4);
+        memcpy(&v[1], a + len - 4, 4);
+        memcpy(&w[0], b, 4);
+        memcpy(&w[1], b + len - 4, 4);
+        return ((v[0] ^ w[0]) | (v[1] ^ w[1])) == 0;
+    }
+    return len == 0 || (a[0] == b[0] && a[len / 2] == b[len / 2] && a[len - 1] == b[len - 1]);
+}
+
+static inline bool text_is_same(struct core_span a, struct core_span b) {
+    return a.len == b.len && bytes_are_same(a.ptr, b.ptr, a.len);
 }
 
 /* ---- types ------------------------------------------------------------------------------------------------------------- */
@@ -167,7 +197,7 @@ struct map_row {
     struct core_span unset;
     struct core_span unless_field; /* empty: no condition */
     struct core_span unless_text;
-    bool unless_not; /* unless F != V */
+    bool unless_not;           /* unless F != V */
     struct core_span constant; /* ROW_CONST: the value's text; ROW_KEEP: the prefix without ".*" */
     const struct derive_row *derive;
     struct core_span args[ROW_ARGS_MAX];
@@ -216,20 +246,20 @@ struct normalize_maps {
 /* ---- plans ------------------------------------------------------------------------------------------------------------------ */
 
 enum op_code {
-    OP_COPY,   /* typed value to a leaf */
-    OP_TABLE,  /* the table's value for it to a leaf */
+    OP_COPY,  /* typed value to a leaf */
+    OP_TABLE, /* the table's value for it to a leaf */
     /* The same as OP_COPY for the commonest cases, each in a few instructions; what does not fit goes the long way: */
-    OP_STRING,  /* a string as it is */
-    OP_NUMBER,  /* decimal digits */
+    OP_STRING, /* a string as it is */
+    OP_NUMBER, /* decimal digits */
     OP_BOOL,
-    OP_ADDRESS  /* a string that is an IP address, to a leaf of its own or to a list */
+    OP_ADDRESS /* a string that is an IP address, to a leaf of its own or to a list */
 };
 
 enum op_flag {
     OP_LOWER = 1,
     OP_UNIT_NS = 2,
-    OP_IP = 4,    /* only if the text is an IP address */
-    OP_LIST = 8,  /* the leaf collects distinct values */
+    OP_IP = 4,   /* only if the text is an IP address */
+    OP_LIST = 8, /* the leaf collects distinct values */
     OP_SPLIT = 16,
     OP_COND = 32,    /* unless */
     OP_KEYWORD = 64, /* a number becomes a string */
@@ -244,7 +274,7 @@ struct table_value {
 /* Ops run in the order of the map's rows, because the first row that has a value wins. */
 struct op {
     uint8_t code;
-    uint8_t type;  /* enum field_type of the scalar or of the elements */
+    uint8_t type; /* enum field_type of the scalar or of the elements */
     uint8_t flags;
     char split;
     uint16_t column;
@@ -271,11 +301,11 @@ struct leaf {
     const char *open;
     uint16_t open_len;
     uint16_t *open_at;
-    uint8_t depth;         /* number of objects around it */
-    uint8_t common;        /* objects shared with the leaf before it */
+    uint8_t depth;  /* number of objects around it */
+    uint8_t common; /* objects shared with the leaf before it */
     bool is_list;
-    bool is_constant;      /* its value stands in plan->values for good */
-    bool is_forced;        /* the input's `fields`: nothing else may write it */
+    bool is_constant; /* its value stands in plan->values for good */
+    bool is_forced;   /* the input's `fields`: nothing else may write it */
 };
 
 /* One step of writing a document: a leaf with its opening text, or a run of constants as one text. */
@@ -283,9 +313,9 @@ struct part {
     const char *text;
     const uint16_t *open_at; /* of the first leaf: where each depth begins in text */
     uint32_t text_len;
-    uint16_t leaf;           /* LEAF_NONE: constants, always there */
-    uint8_t depth;           /* objects open behind it */
-    uint8_t common;          /* objects shared with the part before it */
+    uint16_t leaf;  /* LEAF_NONE: constants, always there */
+    uint8_t depth;  /* objects open behind it */
+    uint8_t common; /* objects shared with the part before it */
 };
 
 /* How a document is written whose leaves are just these. Records of a log have few such shapes, and in a shape nothing is
@@ -293,7 +323,7 @@ struct part {
 struct shape_step {
     const char *text; /* readable to the next multiple of 16 */
     uint32_t text_len;
-    uint16_t leaf;    /* LEAF_NONE: nothing but text */
+    uint16_t leaf; /* LEAF_NONE: nothing but text */
 };
 
 struct shape {
@@ -364,24 +394,25 @@ struct plan {
     const struct map *map;
     const struct core_stream *stream;
     struct core_span product;
-    struct core_span log;      /* the log's own name */
-    const char *dataset;       /* NUL-terminated, interned in the worker's process-wide table */
-    struct core_arena arena;   /* everything below */
+    struct core_span log;    /* the log's own name */
+    const char *dataset;     /* NUL-terminated, interned in the worker's process-wide table */
+    struct core_arena arena; /* everything below */
     struct column *columns;
     uint16_t columns_len;
-    uint16_t *index;           /* open addressing over column names; COLUMN_NONE is empty */
-    uint32_t index_cap;        /* power of two */
+    uint16_t *index;    /* open addressing over column names; COLUMN_NONE is empty */
+    uint32_t index_cap; /* power of two */
+    uint16_t *follows;  /* per column: the one that came behind it in the last JSON record; behind all: the first */
     struct op *ops;
     uint16_t ops_len;
-    struct leaf *leaves;       /* in the order of the output */
+    struct leaf *leaves; /* in the order of the output */
     uint16_t leaves_len;
-    struct value *values;      /* one per leaf; constants stay */
-    uint64_t *present;         /* one bit per leaf */
+    struct value *values; /* one per leaf; constants stay */
+    uint64_t *present;    /* one bit per leaf */
     uint64_t *present_always;
     uint16_t present_words;
-    struct part *parts;        /* how the document is written */
+    struct part *parts; /* how the document is written */
     uint16_t parts_len;
-    struct shape *shapes;      /* open addressing by hash of `present` */
+    struct shape *shapes; /* open addressing by hash of `present` */
     size_t shapes_len;
     struct core_arena shapes_arena;
     struct alias_move *moves;
@@ -392,7 +423,7 @@ struct plan {
     struct derive_call *derives;
     uint16_t derives_len;
     uint16_t *subs;
-    bool may_grow;             /* a JSON log's: its columns are found as records come */
+    bool may_grow; /* a JSON log's: its columns are found as records come */
     uint16_t known[KNOWN__MAX];
     uint16_t known_columns[COLUMN_KNOWN__MAX];
 };
@@ -424,18 +455,18 @@ bool ip_parse(struct core_span text, struct ip_addr *out);
 struct normalize_worker {
     const struct normalize_maps *maps;
     struct core_counters *counters;
-    struct core_arena scratch;       /* dies with the record */
-    struct value *columns;           /* COLUMNS_ROOM; the current record's, by the plan's columns */
+    struct core_arena scratch; /* dies with the record */
+    struct value *columns;     /* COLUMNS_ROOM; the current record's, by the plan's columns */
     struct json_decode *json;
     struct community_id *community;
     const struct normalize_explain *explain;
-    struct interned *datasets;       /* outlive plans and maps: batches under way point to them */
+    struct interned *datasets; /* outlive plans and maps: batches under way point to them */
     uint64_t id_differs;
-    struct ip_addr ip[3];            /* [1] source.ip, [2] destination.ip, [0] the last other one */
-    const char *ip_text[3];          /* the text each was parsed from: the same pointer is the same address */
-    uint32_t *taken;                 /* per column: the record in which a conditional row took it */
-    uint32_t record;                 /* number of the current record, never 0 */
-    char reason[512];                /* why the current record is a dead letter; "" : it is none */
+    struct ip_addr ip[3];   /* [1] source.ip, [2] destination.ip, [0] the last other one */
+    const char *ip_text[3]; /* the text each was parsed from: the same pointer is the same address */
+    uint32_t *taken;        /* per column: the record in which a conditional row took it */
+    uint32_t record;        /* number of the current record, never 0 */
+    char reason[512];       /* why the current record is a dead letter; "" : it is none */
 };
 
 /* Say why the current record cannot be read. Always false. */
@@ -455,7 +486,7 @@ size_t interval_text(int64_t ns, char out[24]);
 struct value value_iso(struct normalize_worker *worker, int64_t ns);
 struct value value_u64(struct normalize_worker *worker, uint64_t v);
 struct value value_copy(struct normalize_worker *worker, struct core_span text); /* VALUE_TEXT in the scratch */
-void *scratch_full(struct normalize_worker *worker); /* refuses the record; always NULL */
+void *scratch_full(struct normalize_worker *worker);                             /* refuses the record; always NULL */
 
 /* 8-byte aligned; NULL when full: the record is then refused. */
 static inline void *scratch_alloc(struct normalize_worker *worker, size_t len) {
@@ -494,11 +525,11 @@ struct derive_context {
 
 struct derive_row {
     const char *name;
-    const char *args;   /* for the reference: "(orig, resp)" */
+    const char *args; /* for the reference: "(orig, resp)" */
     int args_min;
     int args_max;
-    bool is_always; /* runs even if the record has none of its arguments */
-    unsigned takes; /* bit i: argument i is used up by it, so that `keep` does not repeat it */
+    bool is_always;                    /* runs even if the record has none of its arguments */
+    unsigned takes;                    /* bit i: argument i is used up by it, so that `keep` does not repeat it */
     const char *subs[DERIVE_SUBS_MAX]; /* further targets: ".path" is below the main target, "tls.version" absolute */
     const char *help;
     /* Returns false only when the record is refused. */
@@ -511,7 +542,7 @@ const struct derive_row *derive_find(struct core_span name);
 /* Helpers for derive*.c. */
 struct value derive_arg(const struct derive_context *ctx, size_t i);      /* the column's value, or none */
 struct core_span derive_word(const struct derive_context *ctx, size_t i); /* the argument's own text */
-bool derive_put(const struct derive_context *ctx, struct value value);     /* to the main target */
+bool derive_put(const struct derive_context *ctx, struct value value);    /* to the main target */
 bool derive_put_sub(const struct derive_context *ctx, size_t sub, struct value value);
 
 /* derive_*.c */
@@ -537,11 +568,11 @@ void community_id_free(struct community_id *id);
 struct stream_state {
     const struct normalize_maps *maps;
     const struct core_stream *stream;
-    char name[256];            /* the log's name as the file name has it: up to its first dot */
-    struct tsv_header *tsv;    /* the Zeek header in force; NULL: none was seen */
+    char name[256];                /* the log's name as the file name has it: up to its first dot */
+    struct tsv_header *tsv;        /* the Zeek header in force; NULL: none was seen */
     struct plan *plans[PLANS_MAX]; /* [0] is the last used */
     size_t plans_len;
-    uint64_t plan_serial;      /* counts changes of plans[0]: a decoder that saw the same number has the same plan */
+    uint64_t plan_serial; /* counts changes of plans[0]: a decoder that saw the same number has the same plan */
 };
 
 /* Which plan, and what it must have. columns NULL: whatever it has (a JSON log's plan grows). */
@@ -564,14 +595,16 @@ void stream_state_remap(struct stream_state *state, const struct normalize_maps 
 /* A `#` line. False: it is none of Zeek's. */
 bool tsv_context(struct stream_state *state, struct core_span line);
 bool tsv_is_active(const struct stream_state *state);
-bool tsv_was_seen(const struct stream_state *state); /* a #fields line, closed or not */
+bool tsv_was_seen(const struct stream_state *state);   /* a #fields line, closed or not */
 int64_t tsv_open_ns(const struct stream_state *state); /* #open as UTC; 0: not known */
 void tsv_free(struct tsv_header *header);
 
 /* Each decoder: true, with *plan and worker->columns filled; or false with worker->reason. */
 bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan);
-bool json_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan);
-bool fast_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan);
+bool json_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
+                 struct plan **plan);
+bool fast_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
+                 struct plan **plan);
 bool fast_is_it(struct core_span line);
 struct json_decode *json_decode_new(struct normalize_worker *worker);
 void json_decode_free(struct json_decode *json); /* takes NULL */

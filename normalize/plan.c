@@ -63,6 +63,7 @@ static void columns_copy(struct plan *plan, const struct plan_request *request) 
     }
     plan->index = plan_alloc(plan, plan->index_cap * sizeof(*plan->index));
     memset(plan->index, 0xff, plan->index_cap * sizeof(*plan->index));
+    plan->follows = plan_alloc(plan, (request->columns_len + 1) * sizeof(*plan->follows));
     for (uint16_t i = 0; i < plan->decoded_len; i++) {
         plan->columns[i] = request->columns[i];
         plan->columns[i].name = plan_text(plan, request->columns[i].name);
@@ -488,15 +489,9 @@ static const char *intern(struct normalize_worker *worker, struct core_span text
 
 static void known_columns(struct plan *plan) {
     static const char *const names[COLUMN_KNOWN__MAX] = {
-        [COLUMN_PATH] = "_path",
-        [COLUMN_STREAM] = "_stream",
-        [COLUMN_TS] = "ts",
-        [COLUMN_TIMESTAMP] = "timestamp",
-        [COLUMN_SECONDS] = "seconds",
-        [COLUMN_EVENT_TYPE] = "event_type",
-        [COLUMN_RULE] = "rule",
-        [COLUMN_SID] = "sid",
-        [COLUMN_PKT_NUM] = "pkt_num",
+        [COLUMN_PATH] = "_path",          [COLUMN_STREAM] = "_stream",  [COLUMN_TS] = "ts",
+        [COLUMN_TIMESTAMP] = "timestamp", [COLUMN_SECONDS] = "seconds", [COLUMN_EVENT_TYPE] = "event_type",
+        [COLUMN_RULE] = "rule",           [COLUMN_SID] = "sid",         [COLUMN_PKT_NUM] = "pkt_num",
     };
     for (size_t i = 0; i < COLUMN_KNOWN__MAX; i++) {
         plan->known_columns[i] = plan_column(plan, core_span_of(names[i]));

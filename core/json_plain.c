@@ -1,0 +1,222 @@
+/* core/json_plain.c: reads the JSON that sensors really write: an object whose strings are printable ASCII without
+ * escapes. That is nearly every record, and one pass with nothing to remember but the brackets reads it at several times
+ * the speed of a general parser. Whatever is not of this kind, or no JSON at all, is left to core_json_read(): the two
+ * must tell the same story of every text that both read (tests/fuzz/fuzz_json.c holds them to it), and only the general
+ * one says what is wrong with a text.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/json.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#define DEPTH_MAX 64 /* brackets fit a word of bits; core_json_read()'s maximum */
+
+struct plain {
+    const char *pos;
+    const char *end;
+    const struct core_json_calls *calls;
+    void *ctx;
+    uint64_t objects; /* bit 0: the innermost bracket is an object's */
+    unsigned depth;
+};
+
+static inline void blanks_skip(struct plain *plain) {
+    while (plain->pos < plain->end && *plain->pos == ' ') {
+        plain->pos++;
+    }
+}
+
+/* The next byte that is no blank, or NUL at the end (which no plain text holds). */
+static inline char byte_next(struct plain *plain) {
+    blanks_skip(plain);
+    return plain->pos < plain->end ? *plain->pos : '\0';
+}
+
+/* Where the run of bytes ends that may stand in a plain string: at a quote, a backslash, a control or a high byte. */
+static inline const char *run_end(const char *pos, const char *end) {
+#ifdef __SSE2__
+    const __m128i quote = _mm_set1_epi8('"');
+    const __m128i slash = _mm_set1_epi8('\\');
+    const __m128i space = _mm_set1_epi8(0x20);
+    for (; end - pos >= 16; pos += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)pos);
+        /* signed compare: bytes from 0x80 on are negative, so they are below 0x20 too */
+        __m128i stop =
+            _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)), _mm_cmplt_epi8(v, space));
+        unsigned mask = (unsigned)_mm_movemask_epi8(stop);
+        if (mask != 0) {
+            return pos + __builtin_ctz(mask);
+        }
+    }
+#endif
+    while (pos < end && *pos != '"' && *pos != '\\' && *pos >= 0x20 && (unsigned char)*pos < 0x80) {
+        pos++;
+    }
+    return pos;
+}
+
+/* Behind the opening quote; ends behind the closing one. */
+static inline bool string_read(struct plain *plain, struct core_span *out) {
+    const char *start = plain->pos;
+    const char *end = run_end(start, plain->end);
+    if (end == plain->end || *end != '"') {
+        return false;
+    }
+    *out = (struct core_span){start, (size_t)(end - start)};
+    plain->pos = end + 1;
+    return true;
+}
+
+static inline bool digits_skip(struct plain *plain) {
+    const char *start = plain->pos;
+    while (plain->pos < plain->end && (unsigned char)*plain->pos - (unsigned)'0' <= 9) {
+        plain->pos++;
+    }
+    return plain->pos > start;
+}
+
+static bool exponent_skip(struct plain *plain) {
+    plain->pos++;
+    if (plain->pos < plain->end && (*plain->pos == '+' || *plain->pos == '-')) {
+        plain->pos++;
+    }
+    return digits_skip(plain);
+}
+
+/* RFC 8259's number. What may follow it is checked by whoever reads on. */
+static inline bool number_read(struct plain *plain, struct core_span *out) {
+    const char *start = plain->pos;
+    plain->pos += *start == '-';
+    const char *whole = plain->pos;
+    if (!digits_skip(plain) || (*whole == '0' && plain->pos > whole + 1)) {
+        return false;
+    }
+    if (plain->pos < plain->end && *plain->pos == '.') {
+        plain->pos++;
+        if (!digits_skip(plain)) {
+            return false;
+        }
+    }
+    if (plain->pos < plain->end && (*plain->pos == 'e' || *plain->pos == 'E') && !exponent_skip(plain)) {
+        return false;
+    }
+    *out = (struct core_span){start, (size_t)(plain->pos - start)};
+    return true;
+}
+
+static bool word_read(struct plain *plain, struct core_span word) {
+    struct core_span rest = {plain->pos, (size_t)(plain->end - plain->pos)};
+    if (!core_span_starts(rest, word)) {
+        return false;
+    }
+    plain->pos += word.len;
+    return true;
+}
+
+static bool bracket_opens(struct plain *plain, bool is_object) {
+    if (plain->depth == DEPTH_MAX) {
+        return false;
+    }
+    plain->pos++;
+    plain->depth++;
+    plain->objects = plain->objects << 1 | is_object;
+    return is_object ? plain->calls->on_map(plain->ctx, true) : plain->calls->on_array(plain->ctx, true);
+}
+
+static bool bracket_closes(struct plain *plain, char bracket) {
+    bool is_object = (plain->objects & 1) != 0;
+    if (bracket != (is_object ? '}' : ']')) {
+        return false;
+    }
+    plain->pos++;
+    plain->depth--;
+    plain->objects >>= 1;
+    return is_object ? plain->calls->on_map(plain->ctx, false) : plain->calls->on_array(plain->ctx, false);
+}
+
+/* A whole scalar. */
+static inline bool scalar_read(struct plain *plain, char first) {
+    struct core_span text;
+    switch (first) {
+    case '"':
+        plain->pos++;
+        return string_read(plain, &text) && plain->calls->on_string(plain->ctx, text);
+    case 't':
+        return word_read(plain, CORE_SPAN("true")) && plain->calls->on_bool(plain->ctx, true);
+    case 'f':
+        return word_read(plain, CORE_SPAN("false")) && plain->calls->on_bool(plain->ctx, false);
+    case 'n':
+        return word_read(plain, CORE_SPAN("null")) && plain->calls->on_null(plain->ctx);
+    case '\0':
+        return false;
+    default:
+        return number_read(plain, &text) && plain->calls->on_number(plain->ctx, text);
+    }
+}
+
+/* `"key" :` */
+static inline bool key_read(struct plain *plain) {
+    struct core_span key;
+    if (byte_next(plain) != '"') {
+        return false;
+    }
+    plain->pos++;
+    if (!string_read(plain, &key) || byte_next(plain) != ':') {
+        return false;
+    }
+    plain->pos++;
+    return plain->calls->on_key(plain->ctx, key);
+}
+
+/* One member of an object or element of an array; if it is a bracket, what it opens is empty or begins. *is_open: the next
+ * thing is the first inside a new bracket. */
+static inline bool member_read(struct plain *plain, bool *is_open) {
+    if ((plain->objects & 1) != 0 && !key_read(plain)) {
+        return false;
+    }
+    char first = byte_next(plain);
+    *is_open = first == '{' || first == '[';
+    if (!*is_open) {
+        return scalar_read(plain, first);
+    }
+    if (!bracket_opens(plain, first == '{')) {
+        return false;
+    }
+    char next = byte_next(plain);
+    if (next == '}' || next == ']') {
+        *is_open = false;
+        return bracket_closes(plain, next);
+    }
+    return true;
+}
+
+/* Behind a value: the brackets that close, then a comma, or the end of all. */
+static inline bool value_ends(struct plain *plain) {
+    char c = byte_next(plain);
+    while (plain->depth > 0 && (c == '}' || c == ']')) {
+        if (!bracket_closes(plain, c)) {
+            return false;
+        }
+        c = byte_next(plain);
+    }
+    if (plain->depth == 0) {
+        return plain->pos == plain->end;
+    }
+    plain->pos++;
+    return c == ',';
+}
+
+bool core_json_read_plain(const struct core_json_calls *calls, void *ctx, struct core_span text) {
+    struct plain plain = {.pos = text.ptr, .end = text.ptr + text.len, .calls = calls, .ctx = ctx};
+    bool is_open;
+    if (text.len == 0 || text.ptr[0] != '{') {
+        return false;
+    }
+    do {
+        if (!member_read(&plain, &is_open) || (!is_open && !value_ends(&plain))) {
+            return false;
+        }
+    } while (plain.depth > 0);
+    return true;
+}

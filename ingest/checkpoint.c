@@ -1,6 +1,6 @@
 /* ingest/checkpoint.c: what is remembered over a restart, in one small text file.
  *
- * Design: every file with a generation is one line of key=value; the last line has the number of lines and a hash of all
+ * Design: every file with a generation is one line of key=value, and so is one that was seen and not read yet; the last line has the number of lines and a hash of all
  * bytes before it. Paths are percent-encoded, so a line is a line. An operator can read it; nobody should edit it, and
  * the hash says so if someone does.
  *
@@ -59,23 +59,44 @@ static bool is_kept(const struct ingest_file *file) {
     return file->memory.first.len > 0 && !file->is_unlinked;
 }
 
+/* Seen, but no record read yet: should it be renamed while we are down, its birth says that it is the one. */
+static bool is_kept_as_seen(const struct ingest_file *file) {
+    return file->memory.first.len == 0 && file->memory.first_path != NULL && file->born_ns != 0 && !file->is_unlinked &&
+           !file->is_gone && !file->is_from_end;
+}
+
+/* Both names and the line's end. */
+static size_t put_paths(char *line, const struct ingest_file *file) {
+    static const char first_path[] = " first_path=";
+    char *at = put_path(line, file->path);
+    memcpy(at, first_path, sizeof(first_path) - 1);
+    at = put_path(at + sizeof(first_path) - 1, file->memory.first_path != NULL ? file->memory.first_path : file->path);
+    *at++ = '\n';
+    return (size_t)(at - line);
+}
+
 static size_t put_file(char *line, const struct ingest_file *file) {
     const struct ingest_memory *memory = &file->memory;
     const struct ingest_mark *mark = &memory->accepted;
-    const int len = snprintf(line, LINE_BYTES_MAX,
-                             "file gen=%016" PRIx64 " dev=%" PRIx64 " ino=%" PRIx64 " pos=%" PRIu64 " lines=%" PRIu64
-                             " header=%" PRIu64 "+%" PRIu32 " marker=%016" PRIx64 "/%" PRIu32 " first=%" PRIu64
-                             "+%" PRIu32 "/%016" PRIx64 " seen=%" PRId64 " mtime=%" PRId64 " gz=%d path=",
-                             memory->gen, (uint64_t)file->dev, (uint64_t)file->ino, mark->pos, mark->number,
-                             mark->header_at, mark->header_len, mark->marker, mark->marker_len, memory->first.at,
-                             memory->first.len, memory->first.hash, file->size_seen, memory->mtime_ns, file->is_gz);
+    const int len =
+        snprintf(line, LINE_BYTES_MAX,
+                 "file gen=%016" PRIx64 " dev=%" PRIx64 " ino=%" PRIx64 " born=%" PRId64 " pos=%" PRIu64
+                 " lines=%" PRIu64 " header=%" PRIu64 "+%" PRIu32 " marker=%016" PRIx64 "/%" PRIu32 " first=%" PRIu64
+                 "+%" PRIu32 "/%016" PRIx64 " seen=%" PRId64 " mtime=%" PRId64 " gz=%d path=",
+                 memory->gen, (uint64_t)file->dev, (uint64_t)file->ino, file->born_ns, mark->pos, mark->number,
+                 mark->header_at, mark->header_len, mark->marker, mark->marker_len, memory->first.at, memory->first.len,
+                 memory->first.hash, file->size_seen, memory->mtime_ns, file->is_gz);
     MUST(len > 0 && (size_t)len < LINE_BYTES_MAX);
-    char *at = put_path(line + len, file->path);
-    static const char first_path[] = " first_path=";
-    memcpy(at, first_path, sizeof(first_path) - 1);
-    at = put_path(at + sizeof(first_path) - 1, memory->first_path);
-    *at++ = '\n';
-    return (size_t)(at - line);
+    return (size_t)len + put_paths(line + len, file);
+}
+
+static size_t put_seen(char *line, const struct ingest_file *file) {
+    const int len =
+        snprintf(line, LINE_BYTES_MAX,
+                 "seen dev=%" PRIx64 " ino=%" PRIx64 " born=%" PRId64 " mtime=%" PRId64 " path=", (uint64_t)file->dev,
+                 (uint64_t)file->ino, file->born_ns, file->memory.mtime_ns);
+    MUST(len > 0 && (size_t)len < LINE_BYTES_MAX);
+    return (size_t)len + put_paths(line + len, file);
 }
 
 /* The whole text. false: no memory. */
@@ -98,13 +119,13 @@ static bool make_text(struct ingest *ingest, size_t *text_len) {
         used += (size_t)snprintf(ingest->text + used, LINE_BYTES_MAX, "glob %016" PRIx64 "\n", ingest->globs_seen[i]);
     }
     for (const struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
-        if (!is_kept(file)) {
+        if (!is_kept(file) && !is_kept_as_seen(file)) {
             continue;
         }
         if (!reserve(ingest, used, LINE_BYTES_MAX)) {
             return false;
         }
-        used += put_file(ingest->text + used, file);
+        used += is_kept(file) ? put_file(ingest->text + used, file) : put_seen(ingest->text + used, file);
         lines++;
     }
     if (!reserve(ingest, used, LINE_BYTES_MAX)) {
@@ -210,45 +231,71 @@ static bool get_path(char *text) {
     return to > text;
 }
 
+/* The end of a line: both names; makes the file. */
+static struct ingest_file *get_paths(struct ingest *ingest, char *path, uint64_t dev, uint64_t ino) {
+    char *first_path = strstr(path, " first_path=");
+    if (first_path == NULL) {
+        return NULL;
+    }
+    *first_path = '\0';
+    first_path += sizeof(" first_path=") - 1;
+    if (!get_path(path) || !get_path(first_path) || ingest_file_by_inode(ingest, (dev_t)dev, (ino_t)ino) != NULL) {
+        return NULL;
+    }
+    struct ingest_file *file = ingest_file_new(ingest, path, (dev_t)dev, (ino_t)ino);
+    file->memory.first_path = ingest_strdup(first_path);
+    return file;
+}
+
 /* One "file" line, NUL-terminated. */
 static bool get_file(struct ingest *ingest, char *line) {
     struct ingest_memory memory = {0};
     struct ingest_mark *mark = &memory.accepted;
     uint64_t dev = 0;
     uint64_t ino = 0;
+    int64_t born_ns = 0;
     int64_t seen = 0;
     int is_gz = 0;
     int path_at = 0;
-    const int got = sscanf(line,
-                           "file gen=%" SCNx64 " dev=%" SCNx64 " ino=%" SCNx64 " pos=%" SCNu64 " lines=%" SCNu64
-                           " header=%" SCNu64 "+%" SCNu32 " marker=%" SCNx64 "/%" SCNu32 " first=%" SCNu64 "+%" SCNu32
-                           "/%" SCNx64 " seen=%" SCNd64 " mtime=%" SCNd64 " gz=%d path=%n",
-                           &memory.gen, &dev, &ino, &mark->pos, &mark->number, &mark->header_at, &mark->header_len,
-                           &mark->marker, &mark->marker_len, &memory.first.at, &memory.first.len, &memory.first.hash,
-                           &seen, &memory.mtime_ns, &is_gz, &path_at);
-    if (got != 15 || path_at == 0) {
+    const int got =
+        sscanf(line,
+               "file gen=%" SCNx64 " dev=%" SCNx64 " ino=%" SCNx64 " born=%" SCNd64 " pos=%" SCNu64 " lines=%" SCNu64
+               " header=%" SCNu64 "+%" SCNu32 " marker=%" SCNx64 "/%" SCNu32 " first=%" SCNu64 "+%" SCNu32 "/%" SCNx64
+               " seen=%" SCNd64 " mtime=%" SCNd64 " gz=%d path=%n",
+               &memory.gen, &dev, &ino, &born_ns, &mark->pos, &mark->number, &mark->header_at, &mark->header_len,
+               &mark->marker, &mark->marker_len, &memory.first.at, &memory.first.len, &memory.first.hash, &seen,
+               &memory.mtime_ns, &is_gz, &path_at);
+    const bool is_sane = got == 16 && path_at > 0 && mark->marker_len <= INGEST_MARKER_BYTES &&
+                         mark->marker_len <= mark->pos && mark->header_len <= INGEST_HEADER_BYTES_MAX &&
+                         memory.first.len > 0 && memory.first.len <= INGEST_CUT_HEAD_BYTES;
+    struct ingest_file *file = is_sane ? get_paths(ingest, line + path_at, dev, ino) : NULL;
+    if (file == NULL) {
         return false;
     }
-    char *path = line + path_at;
-    char *first_path = strstr(path, " first_path=");
-    if (first_path == NULL) {
-        return false;
-    }
-    *first_path = '\0';
-    first_path += sizeof(" first_path=") - 1;
-    const bool is_sane = mark->marker_len <= INGEST_MARKER_BYTES && mark->marker_len <= mark->pos &&
-                         mark->header_len <= INGEST_HEADER_BYTES_MAX && memory.first.len > 0 &&
-                         memory.first.len <= INGEST_CUT_HEAD_BYTES;
-    if (!is_sane || !get_path(path) || !get_path(first_path) ||
-        ingest_file_by_inode(ingest, (dev_t)dev, (ino_t)ino) != NULL) {
-        return false;
-    }
-    struct ingest_file *file = ingest_file_new(ingest, path, (dev_t)dev, (ino_t)ino);
-    memory.first_path = ingest_strdup(first_path);
+    memory.first_path = file->memory.first_path;
     file->memory = memory;
     file->size = file->size_seen = file->size_read = seen;
+    file->born_ns = born_ns;
     file->is_gz = is_gz != 0;
     file->is_saved = true;
+    return true;
+}
+
+/* One "seen" line, NUL-terminated. */
+static bool get_seen(struct ingest *ingest, char *line) {
+    uint64_t dev = 0;
+    uint64_t ino = 0;
+    int64_t born_ns = 0;
+    int64_t mtime_ns = 0;
+    int path_at = 0;
+    const int got = sscanf(line, "seen dev=%" SCNx64 " ino=%" SCNx64 " born=%" SCNd64 " mtime=%" SCNd64 " path=%n",
+                           &dev, &ino, &born_ns, &mtime_ns, &path_at);
+    struct ingest_file *file = got == 4 && path_at > 0 ? get_paths(ingest, line + path_at, dev, ino) : NULL;
+    if (file == NULL) {
+        return false;
+    }
+    file->born_ns = born_ns;
+    file->memory.mtime_ns = mtime_ns;
     return true;
 }
 
@@ -287,7 +334,7 @@ static enum core_err get_text(struct ingest *ingest, const char *path, char *tex
         uint64_t hash = 0;
         if (sscanf(at, "glob %" SCNx64, &hash) == 1) {
             ingest_glob_see(ingest, hash);
-        } else if (!get_file(ingest, at)) {
+        } else if (!get_file(ingest, at) && !get_seen(ingest, at)) {
             return damaged(path, number + 1, "a line that says neither a glob nor a file", fail);
         }
         at = nl + 1;

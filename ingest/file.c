@@ -107,20 +107,24 @@ static bool is_better_to_close(const struct ingest_file *a, const struct ingest_
 
 /* Keep to files_max: close what stood still longest and can be found again. false: there is none. */
 static bool make_room(struct ingest *ingest, const struct ingest_file *wanted) {
-    if (ingest->open_len < ingest->conf.files_max) {
-        return true;
-    }
-    struct ingest_file *best = NULL;
-    for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
-        const bool can_close = file != wanted && file->source.fd >= 0 && !file->is_unlinked;
-        if (can_close && (best == NULL || is_better_to_close(file, best))) {
-            best = file;
+    while (ingest->open_len >= ingest->conf.files_max) {
+        struct ingest_file *best = NULL;
+        for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
+            const bool can_close = file != wanted && file->source.fd >= 0 && !file->is_unlinked && !file->is_pinned;
+            if (can_close && (best == NULL || is_better_to_close(file, best))) {
+                best = file;
+            }
+        }
+        if (best == NULL) {
+            return false;
+        }
+        struct stat st;
+        if (stat(best->path, &st) == 0 && st.st_dev == best->dev && st.st_ino == best->ino) {
+            ingest_file_close(ingest, best);
+        } else {
+            best->is_pinned = true; /* renamed or deleted just now: its descriptor may be all there is */
         }
     }
-    if (best == NULL) {
-        return false;
-    }
-    ingest_file_close(ingest, best);
     return true;
 }
 
@@ -188,6 +192,8 @@ static void begin(struct ingest *ingest, struct ingest_file *file, const struct 
     const bool is_known = file->memory.first.len > 0;
     if (file->memory.first_path == NULL) {
         file->memory.first_path = ingest_strdup(file->path);
+    }
+    if (file->memory.mtime_ns == 0) {
         file->memory.mtime_ns = mtime_of(st);
     }
     ingest_cutter_init(&file->cutter, ingest->env.node, file->memory.first_path, ingest->env.counters,
@@ -344,6 +350,11 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     MUST(file->queue == INGEST_QUEUE_NONE);
     file->looked_tick = core_tick_ns();
     file->is_looked = true;
+    if (ingest->is_checkpoint_failed && !file->is_saved) {
+        file->is_looked =
+            false; /* its batch could not leave; those that can need the pool. The next scan tries again */
+        return false;
+    }
     if (!is_origin_settled(file) || (file->source.fd < 0 && !open_file(ingest, file))) {
         return false;
     }
@@ -387,6 +398,13 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
         break;
     }
     return has_lines;
+}
+
+void ingest_file_open_early(struct ingest *ingest, struct ingest_file *file) {
+    MUST(file->memory.first.len == 0); /* else a proof would have to be read, which needs a batch's room */
+    if (file->source.fd < 0 && ingest->open_len < ingest->conf.files_max) {
+        (void)open_file(ingest, file);
+    }
 }
 
 void ingest_file_look(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {

@@ -188,6 +188,7 @@ struct ingest_file {
     /* Who it is: */
     dev_t dev;
     ino_t ino;
+    int64_t born_ns;    /* its birth, where the file system tells; else 0 */
     char *path;         /* its name now, as far as we know */
     char *rotated_from; /* the name it was renamed away from, or NULL */
     struct ingest_origin *origin;
@@ -214,6 +215,7 @@ struct ingest_file {
     uint64_t once_end;   /* --once: what was there */
     uint64_t scan_no;    /* of the last scan whose globs matched it */
     bool is_unlinked;
+    bool is_pinned;     /* its name does not lead to it: not to be closed before a scan has found out */
     bool is_gone;       /* no fd, and no name leads to it */
     bool is_searched;   /* its directory was searched for it since it is gone */
     bool is_failed;     /* the trouble was told; tried again when it changes, or at the next scan */
@@ -245,6 +247,8 @@ struct ingest_file *ingest_file_unqueue(struct ingest *ingest, enum ingest_queue
 void ingest_file_look(struct ingest *ingest, struct ingest_file *file, const struct stat *st);
 /* Read one batch of it; the pool has one. Was a batch made? */
 bool ingest_file_read(struct ingest *ingest, struct ingest_file *file);
+/* Open a file that was just found, so that it stays readable whatever becomes of its name; failing is no harm. */
+void ingest_file_open_early(struct ingest *ingest, struct ingest_file *file);
 void ingest_file_close(struct ingest *ingest, struct ingest_file *file);
 /* It is another file now: its stream ends with the batches under way, and it is read from the beginning. */
 void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file);

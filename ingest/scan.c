@@ -12,6 +12,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <glob.h>
 #include <limits.h>
@@ -100,9 +101,26 @@ static bool leads_to(const char *path, dev_t dev, ino_t ino, struct stat *st) {
     return stat(path, st) == 0 && st->st_dev == dev && st->st_ino == ino;
 }
 
+/* When the file was born, ns since the epoch; 0 where the file system does not tell. */
+static int64_t born_at(const char *path) {
+    struct statx stx;
+    if (statx(AT_FDCWD, path, 0, STATX_BTIME, &stx) != 0 || (stx.stx_mask & STATX_BTIME) == 0) {
+        return 0;
+    }
+    return stx.stx_btime.tv_sec * CORE_NS_PER_S + stx.stx_btime.tv_nsec;
+}
+
+/* Can this name's inode be that of the file? One that was read proves itself by its bytes; one that was only seen, before
+ * a restart, has nothing but its birth. */
+static bool is_born_same(const struct ingest_file *file, const char *path) {
+    const bool is_only_seen = file->memory.first.len == 0 && !file->is_looked;
+    return !is_only_seen || file->born_ns == 0 || file->born_ns == born_at(path);
+}
+
 static void look(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
     file->is_gone = false;
     file->is_searched = false;
+    file->is_pinned = false;
     if (ingest->is_once) {
         file->once_end = (uint64_t)st->st_size;
     }
@@ -123,6 +141,18 @@ static void note_renamed(struct ingest *ingest, struct ingest_file *file, const 
     ingest_file_set_path(ingest, file, path);
 }
 
+/* What is fixed when a file is first seen. */
+static void first_sight(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
+    MUST(file->memory.first_path == NULL);
+    file->memory.first_path = ingest_strdup(file->path);
+    file->memory.mtime_ns = st->st_mtim.tv_sec * CORE_NS_PER_S + st->st_mtim.tv_nsec;
+    file->born_ns = born_at(file->path);
+    ingest->is_dirty = true;
+    if (st->st_size > 0) {
+        ingest_file_open_early(ingest, file);
+    }
+}
+
 /* A glob gave this file. */
 static void note_match(struct ingest *ingest, struct ingest_want *want, const char *path, const struct stat *st,
                        bool is_first_look) {
@@ -131,11 +161,13 @@ static void note_match(struct ingest *ingest, struct ingest_want *want, const ch
     if (file != NULL && file->scan_no == ingest->scan_no) {
         return; /* a second name for it: the first input that names it has it */
     }
-    if (file != NULL && file->is_unlinked && file->source.fd < 0) {
+    const bool is_reused = file != NULL && ((file->is_unlinked && file->source.fd < 0) || !is_born_same(file, path));
+    if (is_reused) {
         ingest_file_become_new(ingest, file); /* that one was deleted: its inode was used again */
         ingest_file_set_path(ingest, file, path);
     }
-    if (file == NULL) {
+    const bool is_new = file == NULL;
+    if (is_new) {
         file = ingest_file_new(ingest, path, st->st_dev, st->st_ino);
         file->is_from_end = is_first_look && want->is_from_end && st->st_size > 0;
         file->size_found = st->st_size;
@@ -145,6 +177,9 @@ static void note_match(struct ingest *ingest, struct ingest_want *want, const ch
     file->scan_no = ingest->scan_no;
     set_origin(file, want->origin);
     ingest_watch_add(ingest, path);
+    if (is_new || is_reused) {
+        first_sight(ingest, file, st);
+    }
     look(ingest, file, st);
 }
 
@@ -235,7 +270,8 @@ static bool search_directory(const struct ingest_file *file, char *out, size_t o
             continue;
         }
         const int len = snprintf(out, out_len, "%.*s%s", prefix_len, file->path, entry->d_name);
-        is_found = len > 0 && (size_t)len < out_len && leads_to(out, file->dev, file->ino, st) && S_ISREG(st->st_mode);
+        is_found = len > 0 && (size_t)len < out_len && leads_to(out, file->dev, file->ino, st) &&
+                   S_ISREG(st->st_mode) && is_born_same(file, out);
     }
     (void)closedir(dir);
     return is_found;
@@ -283,7 +319,7 @@ static void sweep_closed(struct ingest *ingest, struct ingest_file *file) {
     if (file->is_unlinked) {
         return;
     }
-    if (leads_to(file->path, file->dev, file->ino, &st)) {
+    if (leads_to(file->path, file->dev, file->ino, &st) && is_born_same(file, file->path)) {
         look(ingest, file, &st);
         return;
     }
@@ -354,7 +390,8 @@ static void sweep(struct ingest *ingest, struct ingest_file *file, int64_t now) 
     if (file->scan_no != ingest->scan_no) {
         if (file->origin == NULL) {
             /* Remembered from before, and renamed since: the input that named it first has it. */
-            struct ingest_want *want = want_of(ingest, file->memory.first_path);
+            const char *first_path = file->memory.first_path != NULL ? file->memory.first_path : file->path;
+            struct ingest_want *want = want_of(ingest, first_path);
             want = want == NULL ? want_of(ingest, file->path) : want;
             if (want != NULL) {
                 set_origin(file, want->origin);

@@ -48,6 +48,7 @@ struct rig {
     bool is_backwards; /* the sink answers the newest first */
     size_t lasts;      /* batches with is_last */
     size_t batches;
+    void (*on_batch)(struct rig *rig, const struct core_batch *batch); /* may be NULL */
     struct rig_line *seen;
     size_t seen_len;
 };
@@ -59,6 +60,9 @@ static inline void rig_push(void *ctx, struct core_batch *batch) {
     rig->out[rig->out_len++] = batch;
     rig->batches++;
     rig->lasts += batch->is_last ? 1 : 0;
+    if (rig->on_batch != NULL) {
+        rig->on_batch(rig, batch);
+    }
     for (uint32_t i = 0; i < batch->lines_len; i++) {
         const struct core_line *line = &batch->lines[i];
         assert_true(rig->seen_len < RIG_SEEN_MAX);
@@ -168,7 +172,10 @@ static inline void rig_settle(struct rig *rig) {
         rig->ingest->scan_tick = 0;
         rig_turn(rig);
         rig_turn(rig);
-        quiet = rig->batches == before && (rig->out_len == 0 || rig->is_holding) ? quiet + 1 : 0;
+        const bool is_reading = rig->ingest->ready.head != NULL || rig->ingest->linger.head != NULL;
+        const bool is_blocked = rig->is_holding && rig->pool.free_len == 0;
+        const bool is_still = rig->batches == before && (rig->out_len == 0 || rig->is_holding);
+        quiet = is_still && (!is_reading || is_blocked) ? quiet + 1 : 0;
     }
 }
 

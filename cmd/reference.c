@@ -268,8 +268,6 @@ static bool reference_man(const char *name) {
     char title[64];
     (void)snprintf(title, sizeof(title), "tapline %s", cmd->name);
     rst_title(title, '=');
-    rst_text(cmd->summary);
-    (void)fputs("\n\n", stdout);
     reference_command(cmd, '-');
     return true;
 }

@@ -6,23 +6,60 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
 
-static void emit_plain(struct core_buf *buf, struct value value) {
-    if (buf->is_full || (size_t)(buf->end - buf->pos) < (size_t)value.len + 2) {
-        buf->is_full = true;
-        return;
+/* memcpy for the short texts a document is made of: two overlapping moves instead of a call. */
+static inline char *put_short(char *to, const char *from, size_t len) {
+    if (len >= 16) {
+        if (len > 32) {
+            memcpy(to, from, len);
+        } else {
+            memcpy(to, from, 16);
+            memcpy(to + len - 16, from + len - 16, 16);
+        }
+    } else if (len >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + len - 4, from + len - 4, 4);
+    } else if (len > 0) {
+        to[0] = from[0];
+        to[len / 2] = from[len / 2];
+        to[len - 1] = from[len - 1];
     }
-    char *p = buf->pos;
-    *p++ = '"';
-    memcpy(p, value.ptr, value.len);
-    p += value.len;
-    *p++ = '"';
-    buf->pos = p;
+    return to + len;
+}
+
+static inline bool is_copied(struct value value) {
+    return value.kind == VALUE_PLAIN || value.kind == VALUE_RAW;
+}
+
+/* A value that is_copied(), where len + 2 bytes are left. Both quotes are always written, and stay where they are due. */
+static inline char *put_copied(char *to, struct value value) {
+    size_t quote = value.kind == VALUE_PLAIN;
+    *to = '"';
+    to = put_short(to + quote, value.ptr, value.len);
+    *to = '"';
+    return to + quote;
+}
+
+/* One element of a list. */
+static inline void emit_item(struct core_buf *buf, struct value value, bool is_first) {
+    if (!is_first) {
+        core_buf_char(buf, ',');
+    }
+    if (is_copied(value) && (size_t)(buf->end - buf->pos) >= (size_t)value.len + 2) {
+        buf->pos = put_copied(buf->pos, value);
+    } else {
+        value_emit(buf, value);
+    }
 }
 
 void value_emit(struct core_buf *buf, struct value value) {
     switch ((enum value_kind)value.kind) {
     case VALUE_PLAIN:
-        emit_plain(buf, value);
+        core_buf_char(buf, '"');
+        core_buf_put(buf, value.ptr, value.len);
+        core_buf_char(buf, '"');
         return;
     case VALUE_TEXT:
         core_buf_string(buf, value_span(value));
@@ -33,20 +70,14 @@ void value_emit(struct core_buf *buf, struct value value) {
     case VALUE_LIST:
         core_buf_char(buf, '[');
         for (uint32_t i = 0; i < value.len; i++) {
-            if (i > 0) {
-                core_buf_char(buf, ',');
-            }
-            value_emit(buf, value.items[i]);
+            emit_item(buf, value.items[i], i == 0);
         }
         core_buf_char(buf, ']');
         return;
     case VALUE_CHAIN:
         core_buf_char(buf, '[');
         for (const struct chain_node *node = value.chain->first; node != NULL; node = node->next) {
-            if (node != value.chain->first) {
-                core_buf_char(buf, ',');
-            }
-            value_emit(buf, node->value);
+            emit_item(buf, node->value, node == value.chain->first);
         }
         core_buf_char(buf, ']');
         return;
@@ -54,27 +85,6 @@ void value_emit(struct core_buf *buf, struct value value) {
         core_buf_put(buf, "null", 4); /* an unset element of a vector */
         return;
     }
-}
-
-/* memcpy for the short texts a document is made of: two overlapping moves instead of a call. */
-static inline char *put_short(char *to, const char *from, size_t len) {
-    if (len > 32) {
-        memcpy(to, from, len);
-    } else if (len >= 16) {
-        memcpy(to, from, 16);
-        memcpy(to + len - 16, from + len - 16, 16);
-    } else if (len >= 8) {
-        memcpy(to, from, 8);
-        memcpy(to + len - 8, from + len - 8, 8);
-    } else if (len >= 4) {
-        memcpy(to, from, 4);
-        memcpy(to + len - 4, from + len - 4, 4);
-    } else {
-        for (size_t i = 0; i < len; i++) {
-            to[i] = from[i];
-        }
-    }
-    return to + len;
 }
 
 static bool part_is_set(const struct plan *plan, const struct part *part) {
@@ -149,15 +159,18 @@ static struct shape *shape_slot(const struct plan *plan, uint64_t hash) {
     return NULL;
 }
 
-/* The text written so far becomes a step's. Its memory goes on to the next multiple of 16. */
+#define STRIDE 32 /* texts are copied in strides */
+
+/* The text written so far becomes a step's. Its memory goes on for a stride's rest. */
 static bool step_add(struct plan *plan, struct shape_step *step, struct core_buf *buf, uint16_t leaf) {
     struct core_span text = core_buf_written(buf);
-    char *copy = core_arena_alloc(&plan->shapes_arena, (text.len + 31) & ~(size_t)15);
+    size_t room = (text.len + STRIDE) & ~(size_t)(STRIDE - 1);
+    char *copy = core_arena_alloc(&plan->shapes_arena, room);
     if (copy == NULL || buf->is_full) {
         return false;
     }
     memcpy(copy, text.ptr, text.len);
-    memset(copy + text.len, 0, ((text.len + 31) & ~(size_t)15) - text.len);
+    memset(copy + text.len, 0, room - text.len);
     *step = (struct shape_step){.text = copy, .text_len = (uint32_t)text.len, .leaf = leaf};
     buf->pos = buf->start;
     return true;
@@ -196,37 +209,41 @@ static bool shape_make(struct plan *plan, struct shape *shape, uint64_t hash) {
     return true;
 }
 
-/* In strides of 16, up to 15 bytes too far at both ends: the step's text and the buffer have room. */
+/* Up to a stride's rest too far at both ends: the step's text and the buffer have room. */
 static inline char *put_text(char *to, const char *from, size_t len) {
-    for (size_t i = 0; i < len; i += 16) {
-        memcpy(to + i, from + i, 16);
+    memcpy(to, from, STRIDE);
+    for (size_t i = STRIDE; i < len; i += STRIDE) {
+        memcpy(to + i, from + i, STRIDE);
     }
     return to + len;
 }
 
 static void emit_shape(const struct plan *plan, const struct shape *shape, struct core_buf *buf) {
-    for (uint16_t i = 0; i < shape->steps_len; i++) {
-        const struct shape_step *step = &shape->steps[i];
-        struct value value = step->leaf == LEAF_NONE ? value_none() : plan->values[step->leaf];
-        bool is_plain = value.kind == VALUE_PLAIN || value.kind == VALUE_RAW;
-        size_t need = (size_t)step->text_len + 32 + (is_plain ? (size_t)value.len : 0);
-        if ((size_t)(buf->end - buf->pos) < need) {
+    const struct shape_step *last = shape->steps + shape->steps_len - 1;
+    const struct value *values = plan->values;
+    char *p = buf->pos;
+    for (const struct shape_step *step = shape->steps; step < last; step++) {
+        struct value value = values[step->leaf];
+        /* len: bytes, or elements of a list, each of which takes more than a byte */
+        if ((size_t)(buf->end - p) < (size_t)step->text_len + STRIDE + value.len + 2) {
             buf->is_full = true;
             return;
         }
-        char *p = put_text(buf->pos, step->text, step->text_len);
-        if (value.kind == VALUE_PLAIN) {
-            *p++ = '"';
-            p = put_short(p, value.ptr, value.len);
-            *p++ = '"';
-        } else if (value.kind == VALUE_RAW) {
-            p = put_short(p, value.ptr, value.len);
-        }
-        buf->pos = p;
-        if (!is_plain && step->leaf != LEAF_NONE) {
+        p = put_text(p, step->text, step->text_len);
+        if (is_copied(value)) {
+            p = put_copied(p, value);
+        } else {
+            buf->pos = p;
             value_emit(buf, value);
+            p = buf->pos;
         }
     }
+    buf->pos = p;
+    if (buf->is_full || (size_t)(buf->end - p) < (size_t)last->text_len + STRIDE) {
+        buf->is_full = true;
+        return;
+    }
+    buf->pos = put_text(p, last->text, last->text_len);
 }
 
 void plan_emit(struct plan *plan, struct core_buf *buf) {

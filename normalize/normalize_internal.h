@@ -321,7 +321,7 @@ struct part {
 /* How a document is written whose leaves are just these. Records of a log have few such shapes, and in a shape nothing is
  * left to decide: a text, a value, a text, a value … */
 struct shape_step {
-    const char *text; /* readable to the next multiple of 16 */
+    const char *text; /* readable for 32 bytes and to the next multiple of that */
     uint32_t text_len;
     uint16_t leaf; /* LEAF_NONE: nothing but text */
 };

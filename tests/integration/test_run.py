@@ -1,0 +1,286 @@
+"""What `run` and `check` promise beside delivery: signals, reload, one process at a time, --once, several sinks.
+SPDX-License-Identifier: Apache-2.0
+"""
+import gzip
+import json
+import pathlib
+import re
+import signal
+import time
+
+import pytest
+
+import rig
+
+
+def file_config(tmp_path, paths, name="tapline.yml", sinks=None, **sections):
+    sinks = sinks or {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
+    return rig.config_write(tmp_path / name, [{"type": "zeek", "paths": [str(p) for p in paths]}], sinks, **sections)
+
+
+def lines_in(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+# ---- --once, stop, restart -------------------------------------------------------------------------------------------
+
+
+def test_once_reads_what_is_there_then_ends_and_the_next_start_goes_on(tmp_path, conn_log):
+    log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
+    log.write_text(conn_log.text(0, 5000))
+    path = file_config(tmp_path, [log])
+    summary = rig.run_once(path)
+    assert summary["accepted"] == 5000 and summary["datasets"] == {"zeek.connection": 5000}
+    assert summary["sinks"] == [{"name": "file", "path": str(out)}]
+    assert rig.run_once(path)["accepted"] == 0
+    with open(log, "a") as more:
+        more.write(conn_log.text(5000, 5100, header=False))
+    assert rig.run_once(path)["accepted"] == 100
+    rig.Documents(out).assert_each_once(5100)
+
+
+def test_last_line_without_newline_waits_but_not_in_gz(tmp_path, conn_log):
+    log, packed = tmp_path / "conn.log", tmp_path / "conn.2.log.gz"
+    log.write_text(conn_log.text(0, 10).rstrip("\n"))
+    packed.write_bytes(gzip.compress(conn_log.text(10, 20).rstrip("\n").encode()))
+    path = file_config(tmp_path, [log, packed])
+    assert rig.run_once(path)["accepted"] == 9 + 10
+    with open(log, "a") as more:
+        more.write("\n")
+    assert rig.run_once(path)["accepted"] == 1
+    rig.Documents(tmp_path / "out.ndjson").assert_each_once(20)
+
+
+def test_sigterm_delivers_what_was_read_and_exits_0(tmp_path, runs, conn_log):
+    log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
+    log.write_text(conn_log.text(0, 100_000))
+    path = file_config(tmp_path, [log], sinks={"file": {"path": str(out), "sync_interval": "1h"}})
+    run = runs(path)
+    run.wait_for("the first documents", lambda: lines_in(out) > 0)
+    run.stop()
+    accepted = int(re.search(r"accepted=(\d+)", run.log()).group(1))
+    assert "outstanding_batches=0" in run.log()
+    assert lines_in(out) == accepted, "each document that was written was accepted, and the other way round"
+    assert rig.run_once(path)["accepted"] == 100_000 - accepted
+    rig.Documents(out).assert_each_once(100_000)
+
+
+def test_stop_timeout_says_what_is_outstanding_and_nothing_is_lost(tmp_path, runs, conn_log):
+    """A broker that is not there accepts nothing; stop must not hang on it."""
+    log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
+    log.write_text(conn_log.text(0, 1000))
+    nowhere = {"kafka": {"rdkafka": {"bootstrap.servers": f"127.0.0.1:{rig.free_port_pair()}"}}}
+    path = file_config(tmp_path, [log], sinks=nowhere, pipeline={"stop_timeout": "1s"})
+    run = runs(path)
+    run.wait_log('"started"')
+    time.sleep(0.5)
+    began = time.monotonic()
+    run.stop(timeout=20)
+    assert 0.9 < time.monotonic() - began < 8
+    assert "stop_timeout is over" in run.log() and "outstanding_batches=1" in run.log(), run.log()
+    # the sinks changed, the checkpoint did not move: all comes
+    assert rig.run_once(file_config(tmp_path, [log]))["accepted"] == 1000
+    rig.Documents(out).assert_each_once(1000)
+
+
+def test_second_sigterm_ends_at_once(tmp_path, runs, conn_log):
+    log = tmp_path / "conn.log"
+    log.write_text(conn_log.text(0, 10))
+    nowhere = {"kafka": {"rdkafka": {"bootstrap.servers": f"127.0.0.1:{rig.free_port_pair()}"}}}
+    run = runs(file_config(tmp_path, [log], sinks=nowhere, pipeline={"stop_timeout": "60s"}))
+    run.wait_log('"started"')
+    time.sleep(0.3)
+    run.signal(signal.SIGTERM)
+    run.wait_log("stopping")
+    run.signal(signal.SIGTERM)
+    assert run.wait(timeout=3) == 0
+    assert "second signal" in run.log()
+
+
+def test_idle_run_sleeps(tmp_path, runs, conn_log):
+    log = tmp_path / "conn.log"
+    log.write_text(conn_log.text(0, 1000))
+    run = runs(file_config(tmp_path, [log]))
+    run.wait_for("the documents", lambda: lines_in(tmp_path / "out.ndjson") == 1000)
+    time.sleep(1)
+    ticks = lambda: sum(map(int, pathlib.Path(f"/proc/{run.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))  # noqa: E731
+    before = ticks()
+    time.sleep(2)
+    assert ticks() - before <= 4, "more than 2 % of a CPU with nothing to do"
+    run.stop()
+
+
+# ---- one process at a time ---------------------------------------------------------------------------------------------
+
+
+def test_second_process_on_the_same_state_is_refused_with_the_pid_of_the_first(tmp_path, runs, conn_log):
+    log = tmp_path / "conn.log"
+    log.write_text(conn_log.text(0, 10))
+    path = file_config(tmp_path, [log])
+    first = runs(path)
+    first.wait_log('"started"')
+    second = runs(path)
+    assert second.wait() == 100
+    assert f"process {first.pid} " in second.log()
+    first.kill()  # the lock dies with its holder
+    assert rig.Run(path, "--once").wait() == 0
+
+
+def test_state_directory_without_a_parent_is_refused(tmp_path, conn_log):
+    log = tmp_path / "conn.log"
+    log.write_text(conn_log.text(0, 1))
+    path = file_config(tmp_path, [log], node={"state": str(tmp_path / "no/such/state")})
+    run = rig.Run(path, "--once")
+    assert run.wait() == 111
+    assert "no/such/state" in run.log()
+    assert not (tmp_path / "no").exists()
+
+
+# ---- reload ------------------------------------------------------------------------------------------------------------
+
+
+def test_sighup_takes_new_inputs_and_fields_without_losing_a_record(tmp_path, runs, conn_log):
+    one, two, out = tmp_path / "conn.log", tmp_path / "conn.more.log", tmp_path / "out.ndjson"
+    one.write_text(conn_log.text(0, 1000))
+    two.write_text(conn_log.text(2000, 3000))
+    path = file_config(tmp_path, [one])
+    run = runs(path)
+    run.wait_for("the first file", lambda: lines_in(out) == 1000)
+    rig.config_write(path, [{"type": "zeek", "paths": [str(one), str(two)], "fields": {"observer.name": "tap-9"}}],
+                     {"file": {"path": str(out), "sync_interval": "50ms"}})
+    run.signal(signal.SIGHUP)
+    run.wait_log("config reloaded")
+    with open(one, "a") as more:
+        more.write(conn_log.text(1000, 2000, header=False))
+    run.wait_for("both files", lambda: lines_in(out) == 3000)
+    run.stop()
+    documents = rig.Documents(out)
+    documents.assert_each_once(3000)
+    named = {rig.serial_of(d) for d in documents.all if d.get("observer", {}).get("name") == "tap-9"}
+    assert named >= set(range(2000, 3000)), "the new file has the new field"
+    assert named.isdisjoint(range(1000)), "what was read before has not"
+
+
+BREAKS = [
+    ("a syntax error", lambda text: text.replace("{", "{{", 1), r"tapline\.yml:\d+:\d+"),
+    ("an unknown key", lambda text: text.replace('"paths"', '"pathz"'), r"tapline\.yml:\d+:\d+.*did you mean .*paths"),
+    ("maps that are not there", lambda text: text.replace(str(rig.TOP / "configs"), "/no/maps"), r"/no/maps"),
+    ("another state directory", lambda text: text.replace("/state", "/other"), r"node\.state.*restart"),
+    ("another sink path", lambda text: text.replace("out.ndjson", "else.ndjson"), r"sinks\.file\.path.*restart"),
+    ("more workers", lambda text: text.replace('"maps"', '"workers": 3, "maps"'), r"normalize\.workers.*restart"),
+]
+
+
+@pytest.mark.parametrize("what,broken,reason", BREAKS, ids=[b[0] for b in BREAKS])
+def test_sighup_with_a_bad_config_is_refused_with_its_reason_and_the_old_one_stays(tmp_path, runs, conn_log, what, broken,
+                                                                                 reason):
+    log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
+    log.write_text(conn_log.text(0, 100))
+    path = file_config(tmp_path, [log])
+    run = runs(path)
+    run.wait_for("the first records", lambda: lines_in(out) == 100)
+    text = path.read_text()
+    assert broken(text) != text
+    path.write_text(broken(text))
+    run.signal(signal.SIGHUP)
+    run.wait_log("the old config stays")
+    assert re.search(reason, run.log()), run.log()
+    with open(log, "a") as more:
+        more.write(conn_log.text(100, 200, header=False))
+    run.wait_for("records after the refusal", lambda: lines_in(out) == 200)
+    path.write_text(text)
+    run.signal(signal.SIGHUP)
+    run.wait_log("config reloaded")
+    run.stop()
+    rig.Documents(out).assert_each_once(200)
+
+
+def test_a_storm_of_reloads_under_load_loses_nothing(tmp_path, runs, conn_log):
+    log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
+    log.write_text(conn_log.header)
+    path = file_config(tmp_path, [log], normalize={"workers": 2})
+    run = runs(path)
+    run.wait_log('"started"')
+    with open(log, "a") as more:
+        for i in range(30):
+            more.write(conn_log.text(i * 1000, (i + 1) * 1000, header=False))
+            more.flush()
+            run.signal(signal.SIGHUP)
+            time.sleep(0.03)
+    run.wait_for("all records", lambda: lines_in(out) == 30_000)
+    run.stop()
+    rig.Documents(out).assert_each_once(30_000)
+
+
+# ---- several sinks -----------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_accepted_when_every_sink_has_accepted_it(own_broker, tmp_path, runs, conn_log):
+    """With the broker away the file has all documents, and still nothing is accepted: after a kill all of it comes again."""
+    log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
+    log.write_text(conn_log.text(0, 3000))
+    sinks = {"file": {"path": str(out), "sync_interval": "20ms"},
+             "kafka": {"rdkafka": {"bootstrap.servers": own_broker.address}}}
+    path = file_config(tmp_path, [log], sinks=sinks, ingest={"checkpoint_interval": "50ms"})
+    own_broker.stop()
+    run = runs(path)
+    run.wait_for("the documents in the file", lambda: lines_in(out) == 3000)
+    time.sleep(1)
+    run.kill()
+    own_broker.start()
+    summary = rig.run_once(path)
+    assert summary["accepted"] == 3000, "the file's word alone has moved the checkpoint"
+    assert sorted(rig.serial_of(r.document) for r in own_broker.records("tapline.zeek.connection")) == list(range(3000))
+    documents = rig.Documents(out)
+    assert sorted(documents.serials) == sorted(list(range(3000)) * 2)
+
+
+# ---- check -------------------------------------------------------------------------------------------------------------
+
+
+def test_check_lists_every_mistake_with_its_place_in_order(tmp_path):
+    path = tmp_path / "tapline.yml"
+    path.write_text("nodee: {}\nnode: {nam: x}\ninputs:\n  - type: zek\n    paths: [/a]\npipeline: {batches: 2, stop_timeout: 30}\n"
+                    "sinks:\n  fil: {path: x}\n")
+    done = rig.tapline("check", "-c", path, "--json")
+    assert done.returncode == 100
+    found = [(m["line"], m["text"]) for m in json.loads(done.stdout)["mistakes"]]
+    assert [line for line, _ in found] == [1, 2, 4, 6, 6, 8]
+    for (_, text), part in zip(found, ['did you mean "node"', 'did you mean "name"', "zeek", "at least 4", "unit", "file"]):
+        assert part in text
+    assert [line.split(": ")[0].rsplit(":", 1)[0] for line in done.stderr.splitlines()] == [f"{path}:{n}" for n in (1, 2, 4, 6, 6, 8)]
+    run = rig.Run(path)
+    assert run.wait() == 100
+    assert "did you mean" in run.log()
+
+
+def test_check_finds_mistakes_in_maps(tmp_path):
+    maps = tmp_path / "configs"
+    (maps / "maps").mkdir(parents=True)
+    for name in ("logs.table", "schema.tsv"):
+        (maps / name).write_text((rig.TOP / "configs" / name).read_text())
+    for source in (rig.TOP / "configs/maps").glob("*"):
+        (maps / "maps" / source.name).write_text(source.read_text())
+    conn = maps / "maps/zeek.conn.map"
+    lines = conn.read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if "source.bytes" in line)
+    lines[at] = lines[at].replace("source.bytes", "source.bytez", 1)
+    conn.write_text("\n".join(lines) + "\n")
+    path = file_config(tmp_path, ["/a/*.log"], normalize={"maps": str(maps)})
+    done = rig.tapline("check", "-c", path)
+    assert done.returncode == 100
+    assert re.search(rf"zeek\.conn\.map:{at + 1}:\d+: .*source\.bytez", done.stderr), done.stderr
+
+
+def test_check_touches_nothing(tmp_path):
+    path = file_config(tmp_path, [tmp_path / "*.log"])
+    before = sorted(tmp_path.rglob("*"))
+    assert rig.tapline("check", "-c", path).returncode == 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("argv", [["run"], ["check"], ["run", "-c", "/no/such.yml"], ["check", "-c", "/no/such.yml"],
+                                  ["run", "--onse"]])
+def test_wrong_usage_is_100(argv):
+    done = rig.tapline(*argv)
+    assert done.returncode == 100 and done.stderr

@@ -4,12 +4,13 @@
 
   run.py TAPLINE [CHECK…]
 
-  oracle      every document of our own capture is what ../oracle derives without the program
+  oracle      every document is what ../oracle derives without the program
   kept        no value of any field is missing in the document
   accounting  over every file: no crash, records in = documents + dead letters, every dead letter's reason is true
   same        one log as TSV, JSON, ISO and millisecond times, rotated, with extra fields: the same documents
   community   Community IDs against the specification's tables and against what Zeek computed
   names       every name that the integrations of Elastic give is there
+  order       a document depends on its record alone, not on the records around it
   snort       alert_fast, alert_json and its full form tell the same of each alert; none is lost
 
 Data: $TAPLINE_DATA, else ../shared/data beside the repository. Exit 77: there is none (1 if CI=true).
@@ -22,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
 sys.path.insert(0, os.path.join(ROOT, "tests", "oracle"))
 
-CHECKS = ("oracle", "kept", "accounting", "same", "community", "snort", "names")
+CHECKS = ("oracle", "kept", "accounting", "same", "community", "snort", "names", "order")
 
 
 def data_folder():

@@ -9,18 +9,18 @@
 #include <stdio.h>
 
 struct cmd_option {
-    const char *name;  /* long name without "--" */
-    char letter;       /* short one, or 0 */
-    const char *arg;   /* NULL: a switch; else the argument's name in help, e.g. "FILE" */
-    const char *help;  /* one sentence */
+    const char *name; /* long name without "--" */
+    char letter;      /* short one, or 0 */
+    const char *arg;  /* NULL: a switch; else the argument's name in help, e.g. "FILE" */
+    const char *help; /* one sentence */
 };
 
 struct cmd {
-    const char *name;    /* "normalize"; two words for a nested one: "map explain", "config show" */
-    const char *summary; /* one line */
-    const char *args;    /* what follows the options in the usage line, e.g. "[FILE…|-]"; "" for none */
-    const char *about;   /* a few sentences for --help and the man page */
-    const char *example; /* one or more whole command lines */
+    const char *name;                 /* "normalize"; two words for a nested one: "map explain", "config show" */
+    const char *summary;              /* one line */
+    const char *args;                 /* what follows the options in the usage line, e.g. "[FILE…|-]"; "" for none */
+    const char *about;                /* a few sentences for --help and the man page */
+    const char *example;              /* one or more whole command lines */
     const struct cmd_option *options; /* ends with {0} */
     int (*run)(const struct cmd *cmd, int argc, char **argv); /* argv[0] is the subcommand; returns enum core_exit */
 };

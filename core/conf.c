@@ -275,7 +275,9 @@ static enum core_err conf_on_alias(struct conf_build *build, const struct fy_eve
         anchor = anchor->next;
     }
     if (anchor == NULL) {
-        return conf_refuse(build, line, column, "no anchor stands above for the alias *", name);
+        char text[256];
+        (void)snprintf(text, sizeof(text), "no anchor stands above for the alias *%.160s; ", name);
+        return conf_refuse(build, line, column, text, "a text that begins with * needs quotes");
     }
     if (anchor->node->is_open) {
         return conf_refuse(build, line, column, "a value cannot contain itself: alias *", name);

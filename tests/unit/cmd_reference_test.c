@@ -1,0 +1,27 @@
+/* tests/unit/cmd_reference_test.c: the reference from the tables (cmd/reference.c).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/cmd_shell.h"
+
+static void test_reference(void **state) {
+    (void)state;
+    assert_int_equal(sh("$TAPLINE reference options"), 0);
+    says("   * - ``stop_timeout``\n");
+    says("sinks.kafka\n-----------\n");
+    assert_int_equal(sh("$TAPLINE reference counters"), 0);
+    says("   * - ``ingest.bytes``\n     - bytes\n     - bytes read from files (decompressed)\n");
+    assert_int_equal(sh("$TAPLINE reference fields"), 0);
+    says("   * - ``related.ip``\n     - ip, a list\n");
+    assert_int_equal(sh("$TAPLINE reference fields --maps /nonexistent 2>&1"), 111);
+    says("/nonexistent/schema.tsv: cannot open it");
+    assert_int_equal(sh("$TAPLINE reference commands"), 0);
+    says("tapline map explain\n-------------------\n");
+    assert_int_equal(sh("$TAPLINE reference man"), 0);
+    says("map-explain\t");
+    assert_int_equal(sh("$TAPLINE reference man config-show"), 0);
+    says("tapline config show\n===================\n");
+    assert_int_equal(sh("$TAPLINE reference man nothing 2>&1"), 100);
+    assert_int_equal(sh("$TAPLINE reference option 2>&1"), 100);
+    assert_int_equal(sh("$TAPLINE reference options counters 2>&1"), 100);
+}
+
+SHELL_MAIN(cmocka_unit_test(test_reference))

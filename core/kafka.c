@@ -45,21 +45,33 @@ struct core_kafka {
 
 /* ---- properties ------------------------------------------------------------------------------------------------------ */
 
-/* The nearest property librdkafka has, by its own list. */
+#define PROPERTIES_MAX 1024
+
+/* The nearest property librdkafka has. Its printed table is the only list with the aliases in it (linger.ms is one):
+ * a property a line, its name first. */
 static void nearest_property(const char *key, char *out, size_t out_len) {
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char *table = NULL;
+    size_t table_len = 0;
+    FILE *file = open_memstream(&table, &table_len);
+    MUST(file != NULL);
+    rd_kafka_conf_properties_show(file);
+    MUST(fclose(file) == 0);
+    const char **names = calloc(PROPERTIES_MAX, sizeof *names);
+    MUST(names != NULL);
     size_t len = 0;
-    const char **dump = rd_kafka_conf_dump(conf, &len); /* key, value, key, value, … */
-    const char **keys = calloc(len / 2 + 1, sizeof *keys);
-    MUST(keys != NULL);
-    for (size_t i = 0; i < len / 2; i++) {
-        keys[i] = dump[2 * i];
+    char *rest = NULL;
+    for (char *line = strtok_r(table, "\n", &rest); line != NULL && len < PROPERTIES_MAX;
+         line = strtok_r(NULL, "\n", &rest)) {
+        char *end = strchr(line, ' ');
+        if (end != NULL) {
+            *end = '\0';
+            names[len++] = line;
+        }
     }
-    const char *nearest = core_conf_nearest(key, keys, len / 2);
+    const char *nearest = core_conf_nearest(key, names, len);
     snprintf(out, out_len, "%s", nearest == NULL ? "" : nearest);
-    free(keys);
-    rd_kafka_conf_dump_free(dump, len);
-    rd_kafka_conf_destroy(conf);
+    free(names);
+    free(table);
 }
 
 static enum core_err conf_set(rd_kafka_conf_t *conf, const struct core_kafka_pair *pair, struct core_fail *fail) {

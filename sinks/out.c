@@ -12,7 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -23,6 +23,7 @@
 #define OUT_DIR_MODE 0750
 #define OUT_LINES_PER_WRITE 512 /* two vectors each: IOV_MAX is 1024 */
 #define OUT_SEARCH_BYTES 65536
+#define OUT_ROOM_TIMEOUT_MS 1000
 
 static enum core_err fail_with(struct core_fail *fail, const char *path, const char *what) {
     return core_fail_errno(fail, path, "%s", what);
@@ -199,6 +200,12 @@ static void take_back_half_line(struct sink_out *out, struct sink_cursor *cursor
     }
 }
 
+/* A pipe that somebody set to O_NONBLOCK is full: its reader is slow, which is no failure unless it lasts. */
+static bool has_room_soon(int fd) {
+    struct pollfd fds = {.fd = fd, .events = POLLOUT};
+    return poll(&fds, 1, OUT_ROOM_TIMEOUT_MS) > 0;
+}
+
 enum core_err sink_out_write(struct sink_out *out, const struct core_batch *batch, struct sink_cursor *cursor,
                              uint32_t end, int *error, struct core_fail *fail) {
     MUST(out->fd >= 0);
@@ -207,7 +214,7 @@ enum core_err sink_out_write(struct sink_out *out, const struct core_batch *batc
     while (cursor->index < end) {
         int len = vectors_fill(vectors, batch, cursor, end);
         ssize_t wrote = writev(out->fd, vectors, len);
-        if (wrote < 0 && errno == EINTR) {
+        if (wrote < 0 && (errno == EINTR || (errno == EAGAIN && has_room_soon(out->fd)))) {
             continue;
         }
         if (wrote < 0) {

@@ -17,7 +17,7 @@ static void leaf_set(struct plan *plan, uint16_t leaf, struct value value) {
 }
 
 static bool value_same(struct value a, struct value b) {
-    return a.len == b.len && (a.ptr == b.ptr || memcmp(a.ptr, b.ptr, a.len) == 0);
+    return a.len == b.len && (a.ptr == b.ptr || bytes_are_same(a.ptr, b.ptr, a.len));
 }
 
 /* Add a scalar to a list leaf, if it is not in it yet. */
@@ -104,7 +104,7 @@ static struct value ip_filter(struct normalize_worker *worker, const struct op *
 
 static const struct value *table_find(const struct op *op, struct core_span key) {
     for (uint16_t i = 0; i < op->table_len; i++) {
-        if (core_span_eq(op->table[i].key, key)) {
+        if (text_is_same(op->table[i].key, key)) {
             return &op->table[i].value;
         }
     }
@@ -130,7 +130,7 @@ static bool op_table(struct normalize_worker *worker, struct plan *plan, const s
 /* Bools are T and F in a map, whatever the record's format writes. */
 static inline bool cond_is_equal(struct value cond, struct core_span text) {
     if (value_is_string(cond)) {
-        return cond.len == text.len && cond.ptr[0] == text.ptr[0] && memcmp(cond.ptr, text.ptr, text.len) == 0;
+        return text_is_same(value_span(cond), text);
     }
     if (cond.kind == VALUE_RAW && cond.is_number == 0 && text.len == 1) {
         return cond.len > 0 && cond.ptr[0] == (text.ptr[0] == 'T' ? 't' : text.ptr[0] == 'F' ? 'f' : text.ptr[0]);
@@ -184,7 +184,7 @@ static bool op_run(struct normalize_worker *worker, struct plan *plan, const str
     if (!value_convert(worker, op, plan->columns[op->column].name, in, &out)) {
         return false;
     }
-    if (op->code == OP_TABLE) {
+    if (op->table != NULL) {
         return op_table(worker, plan, op, out);
     }
     if ((op->flags & OP_IP) != 0) {
@@ -267,44 +267,82 @@ static bool is_decimal(struct value v) {
     return true;
 }
 
-/* Done in a few instructions, or false: the long way. */
-static inline bool op_fast(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value in) {
+/* To the op's leaf, which nothing has won. An empty text is no element of a list. */
+static inline bool op_put(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value value) {
+    if ((op->flags & OP_LIST) != 0) {
+        return value.len == 0 || chain_add(worker, plan, op->leaf, value);
+    }
+    leaf_set(plan, op->leaf, value);
+    return true;
+}
+
+static bool has_upper(struct value v) {
+    bool has = false;
+    for (uint32_t i = 0; i < v.len; i++) {
+        has |= (unsigned char)v.ptr[i] - (unsigned)'A' < 26;
+    }
+    return has;
+}
+
+/* What an op of a string does. */
+static inline bool op_string(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value in) {
+    const struct value *value;
+    if (!value_is_string(in)) {
+        return false;
+    }
     switch ((enum op_code)op->code) {
     case OP_STRING:
-        if (value_is_string(in)) {
-            leaf_set(plan, op->leaf, in);
-            return true;
-        }
-        return false;
-    case OP_NUMBER:
-        if (value_is_scalar(in) && is_decimal(in)) {
-            leaf_set(plan, op->leaf, value_number(in.ptr, in.len));
-            return true;
-        }
-        return false;
-    case OP_BOOL:
-        if (in.kind == VALUE_PLAIN && in.len == 1 && (in.ptr[0] == 'T' || in.ptr[0] == 'F')) {
-            leaf_set(plan, op->leaf,
-                     in.ptr[0] == 'T' ? value_of(VALUE_RAW, "true", 4) : value_of(VALUE_RAW, "false", 5));
-            return true;
-        }
-        return false;
+        return op_put(worker, plan, op, in);
+    case OP_LOWER:
+        return !has_upper(in) && op_put(worker, plan, op, in);
+    case OP_SPLIT:
+        return core_span_chr(value_span(in), op->split) == NULL && op_put(worker, plan, op, in);
+    case OP_LOOKUP:
+        value = table_find(op, value_span(in));
+        return value == NULL || leaf_put(worker, plan, op->leaf, *value);
     case OP_ADDRESS:
-        if (!value_is_string(in)) {
-            return false;
-        }
-        if (ip_keep(worker, op, in)) {
-            if ((op->flags & OP_LIST) == 0) {
-                leaf_set(plan, op->leaf, in);
-            } else {
-                return chain_add(worker, plan, op->leaf, in);
-            }
-        }
-        return true;
+    default:
+        return !ip_keep(worker, op, in) || op_put(worker, plan, op, in);
+    }
+}
+
+static inline bool op_bool(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value in) {
+    if (in.kind == VALUE_PLAIN && in.len == 1 && (in.ptr[0] == 'T' || in.ptr[0] == 'F')) {
+        return op_put(worker, plan, op,
+                      in.ptr[0] == 'T' ? value_of(VALUE_RAW, "true", 4) : value_of(VALUE_RAW, "false", 5));
+    }
+    bool is_json = in.kind == VALUE_RAW && !in.is_number && (in.ptr[0] == 't' || in.ptr[0] == 'f');
+    return is_json && op_put(worker, plan, op, in);
+}
+
+/* Done in a few instructions, or false: the long way, which also says what is wrong. */
+static inline bool op_fast(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value in) {
+    struct value out;
+    switch ((enum op_code)op->code) {
+    case OP_NUMBER:
+        return value_is_scalar(in) && is_decimal(in) && op_put(worker, plan, op, value_number(in.ptr, in.len));
+    case OP_DIGITS:
+        return value_is_scalar(in) && is_decimal(in) && op_put(worker, plan, op, value_of(VALUE_PLAIN, in.ptr, in.len));
+    case OP_BOOL:
+        return op_bool(worker, plan, op, in);
+    case OP_TIME:
+        return value_is_scalar(in) && value_time(worker, in, &out) && worker->reason[0] == '\0' &&
+               op_put(worker, plan, op, out);
+    case OP_INTERVAL:
+        return value_is_scalar(in) && value_interval(worker, (op->flags & OP_UNIT_NS) != 0, in, &out) &&
+               worker->reason[0] == '\0' && op_put(worker, plan, op, out);
+    case OP_ANY:
+        return value_is_scalar(in) && op_put(worker, plan, op, in);
     case OP_COPY:
     case OP_TABLE:
-    default:
         return false;
+    case OP_STRING:
+    case OP_LOWER:
+    case OP_SPLIT:
+    case OP_LOOKUP:
+    case OP_ADDRESS:
+    default:
+        return op_string(worker, plan, op, in);
     }
 }
 
@@ -317,8 +355,9 @@ static bool ops_run(struct normalize_worker *worker, struct plan *plan) {
             continue;
         }
         if (op->code >= OP_STRING) {
-            bool is_won = (op->flags & OP_LIST) == 0 && leaf_is_set(plan, op->leaf);
-            if (cond_holds(worker, op) || is_won || op_fast(worker, plan, op, in)) {
+            bool is_kept = (op->flags & OP_KEEP) != 0 && worker->taken[op->column] == worker->record;
+            bool is_won = !op->is_first && leaf_is_set(plan, op->leaf);
+            if (cond_holds(worker, op) || is_kept || is_won || op_fast(worker, plan, op, in)) {
                 continue;
             }
         }

@@ -246,21 +246,28 @@ struct normalize_maps {
 /* ---- plans ------------------------------------------------------------------------------------------------------------------ */
 
 enum op_code {
-    OP_COPY,  /* typed value to a leaf */
-    OP_TABLE, /* the table's value for it to a leaf */
+    OP_COPY,   /* typed value to a leaf */
+    OP_TABLE,  /* the table's value for it to a leaf */
     /* The same as OP_COPY for the commonest cases, each in a few instructions; what does not fit goes the long way: */
-    OP_STRING, /* a string as it is */
-    OP_NUMBER, /* decimal digits */
+    OP_STRING,  /* a string as it is */
+    OP_LOWER,   /* a string that has no upper-case letter */
+    OP_SPLIT,   /* a string that does not hold the separator */
+    OP_NUMBER,  /* decimal digits */
+    OP_DIGITS,  /* decimal digits, as text */
     OP_BOOL,
-    OP_ADDRESS /* a string that is an IP address, to a leaf of its own or to a list */
+    OP_TIME,
+    OP_INTERVAL,
+    OP_LOOKUP,  /* a string's value in a table */
+    OP_ANY,     /* a scalar of JSON, as it is */
+    OP_ADDRESS  /* a string that is an IP address, to a leaf of its own or to a list */
 };
 
 enum op_flag {
-    OP_LOWER = 1,
+    OP_LOWERED = 1,
     OP_UNIT_NS = 2,
     OP_IP = 4,   /* only if the text is an IP address */
     OP_LIST = 8, /* the leaf collects distinct values */
-    OP_SPLIT = 16,
+    OP_CUT = 16,     /* a string is split */
     OP_COND = 32,    /* unless */
     OP_KEYWORD = 64, /* a number becomes a string */
     OP_KEEP = 128    /* only if no conditional row took the field of this record */
@@ -281,6 +288,7 @@ struct op {
     uint16_t leaf;
     uint16_t cond_column;
     bool cond_not;
+    bool is_first;   /* no op before it writes this leaf, or the leaf is a list: nothing can have won */
     uint8_t ip_slot; /* 1 source.ip, 2 destination.ip, 0 neither: the parsed address is kept for the community id */
     struct core_span cond_text;
     struct core_span unset;
@@ -452,6 +460,13 @@ struct ip_addr {
 /* Dotted quad or RFC 4291 text, nothing else. */
 bool ip_parse(struct core_span text, struct ip_addr *out);
 
+/* The date of a day in UTC, as a time begins: records of a log are of few days. */
+struct day {
+    int64_t number; /* since 1970-01-01 */
+    bool is_known;
+    char text[11]; /* "2026-11-21T" */
+};
+
 struct normalize_worker {
     const struct normalize_maps *maps;
     struct core_counters *counters;
@@ -462,6 +477,7 @@ struct normalize_worker {
     const struct normalize_explain *explain;
     struct interned *datasets; /* outlive plans and maps: batches under way point to them */
     uint64_t id_differs;
+    struct day day;                  /* of the last time written */
     struct ip_addr ip[3];   /* [1] source.ip, [2] destination.ip, [0] the last other one */
     const char *ip_text[3]; /* the text each was parsed from: the same pointer is the same address */
     uint32_t *taken;        /* per column: the record in which a conditional row took it */
@@ -476,6 +492,9 @@ bool record_refuse(struct normalize_worker *worker, const char *fmt, ...) CORE_P
  * Returns false with worker->reason set. */
 bool value_convert(struct normalize_worker *worker, const struct op *op, struct core_span name, struct value in,
                    struct value *out);
+/* A time, an interval. False: it is none, or worker->reason says more. */
+bool value_time(struct normalize_worker *worker, struct value in, struct value *out);
+bool value_interval(struct normalize_worker *worker, bool is_ns, struct value in, struct value *out);
 /* Exact decimal text ("1795229910.536622", "4.0068309", "9.5e-7", "-315619200.0") to nanoseconds, rounded half-even at
  * the sixth digit of the second. */
 bool decimal_to_ns(struct core_span text, int64_t *ns);

@@ -268,6 +268,40 @@ static uint8_t op_fast(struct declared type) {
         return OP_NUMBER;
     case TYPE_BOOL:
         return OP_BOOL;
+    case TYPE_TIME:
+        return OP_TIME;
+    case TYPE_INTERVAL:
+        return OP_INTERVAL;
+    case TYPE_ANY:
+        return OP_ANY;
+    default:
+        return OP_COPY;
+    }
+}
+
+/* The same for a row, which may ask for more. */
+static uint8_t op_fast_row(const struct op *op, struct declared type) {
+    unsigned asks = op->flags & ~(unsigned)(OP_COND | OP_LIST);
+    uint8_t code = op_fast(type);
+    if (op->unset.len > 0) {
+        return op->code;
+    }
+    if (op->code == OP_TABLE) {
+        return code == OP_STRING && asks == 0 ? OP_LOOKUP : OP_TABLE;
+    }
+    switch (asks) {
+    case 0:
+        return code;
+    case OP_IP:
+        return code == OP_STRING ? OP_ADDRESS : OP_COPY;
+    case OP_LOWERED:
+        return code == OP_STRING ? OP_LOWER : OP_COPY;
+    case OP_CUT:
+        return code == OP_STRING ? OP_SPLIT : OP_COPY;
+    case OP_KEYWORD:
+        return code == OP_NUMBER ? OP_DIGITS : code == OP_TIME ? OP_TIME : OP_COPY;
+    case OP_UNIT_NS:
+        return code == OP_INTERVAL ? OP_INTERVAL : OP_COPY;
     default:
         return OP_COPY;
     }
@@ -295,8 +329,8 @@ static bool row_field_target(struct making *making, const struct map_row *row, c
     op->row = row;
     op->cond_column = COLUMN_NONE;
     enum schema_type schema = target->schema->type;
-    unsigned flags = (row->is_lower ? OP_LOWER : 0u) | (row->unit_ns ? OP_UNIT_NS : 0u) |
-                     (schema == SCHEMA_IP ? OP_IP : 0u) | (row->split != 0 ? OP_SPLIT : 0u) |
+    unsigned flags = (row->is_lower ? OP_LOWERED : 0u) | (row->unit_ns ? OP_UNIT_NS : 0u) |
+                     (schema == SCHEMA_IP ? OP_IP : 0u) | (row->split != 0 ? OP_CUT : 0u) |
                      (schema == SCHEMA_KEYWORD && is_numeric(type.type) ? OP_KEYWORD : 0u) |
                      (schema == SCHEMA_KEYWORD && type.type == TYPE_ANY ? OP_KEYWORD : 0u) |
                      (making->drafts[leaf].is_list ? OP_LIST : 0u) | (row->unless_field.len > 0 ? OP_COND : 0u);
@@ -311,12 +345,8 @@ static bool row_field_target(struct making *making, const struct map_row *row, c
     }
     if (target->via != NULL) {
         op_table(making, op, target);
-    } else if ((op->flags & ~(OP_COND | OP_IP | OP_LIST)) == 0 && op->unset.len == 0) {
-        bool is_address = (op->flags & OP_IP) != 0;
-        uint8_t code = op_fast(type);
-        bool is_list = (op->flags & OP_LIST) != 0;
-        op->code = is_address ? (code == OP_STRING ? OP_ADDRESS : OP_COPY) : is_list ? OP_COPY : code;
     }
+    op->code = op_fast_row(op, type);
     return true;
 }
 
@@ -419,7 +449,7 @@ static bool keep_column(struct making *making, const struct map_row *row, struct
     making->drafts[leaf].sources++;
     struct op *op = op_new(making);
     bool is_sometimes = (making->taken[column] & TAKEN_SOMETIMES) != 0;
-    *op = (struct op){.code = is_sometimes ? OP_COPY : op_fast(plan->columns[column].declared),
+    *op = (struct op){.code = op_fast(plan->columns[column].declared),
                       .column = column,
                       .leaf = leaf,
                       .type = (uint8_t)plan->columns[column].declared.type,

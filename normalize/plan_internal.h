@@ -15,6 +15,7 @@ struct draft {
     struct core_span name;
     uint32_t sources;      /* rows that may write it at run time */
     bool is_list;
+    bool is_written; /* by an op before the one that is being settled */
     bool is_forced;
     bool is_constant;
     struct value constant;

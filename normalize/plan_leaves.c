@@ -201,8 +201,10 @@ static void places_fill(struct making *making) {
     struct plan *plan = making->plan;
     uint16_t ops_len = 0;
     for (uint16_t i = 0; i < plan->ops_len; i++) {
-        const struct draft *draft = &making->drafts[plan->ops[i].leaf];
+        struct draft *draft = &making->drafts[plan->ops[i].leaf];
         plan->ops[i].leaf = draft->place;
+        plan->ops[i].is_first = draft->is_list || !draft->is_written;
+        draft->is_written = true;
         if (!draft->is_constant) { /* what the input's fields fix, no row writes */
             plan->ops[ops_len++] = plan->ops[i];
         }

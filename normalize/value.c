@@ -89,12 +89,55 @@ struct value value_u64(struct normalize_worker *worker, uint64_t v) {
     return value_number(p, core_buf_written(&buf).len);
 }
 
+static inline void put_two(char *out, uint32_t v) {
+    out[0] = (char)('0' + v / 10);
+    out[1] = (char)('0' + v % 10);
+}
+
+/* core_time_iso() for a time of the day written last. False: it is of another day. */
+static bool iso_same_day(const struct day *day, int64_t ns, char out[27]) {
+    const uint64_t day_ns = 86400 * (uint64_t)CORE_NS_PER_S;
+    uint64_t since = (uint64_t)ns - (uint64_t)day->number * day_ns;
+    if (!day->is_known || since >= day_ns) { /* before it: wraps to far beyond */
+        return false;
+    }
+    uint32_t second = (uint32_t)(since / (uint64_t)CORE_NS_PER_S);
+    uint32_t micros = (uint32_t)(since % (uint64_t)CORE_NS_PER_S) / (uint32_t)CORE_NS_PER_US;
+    uint32_t minute = second / 60;
+    memcpy(out, day->text, sizeof(day->text));
+    put_two(out + 11, minute / 60);
+    out[13] = ':';
+    put_two(out + 14, minute % 60);
+    out[16] = ':';
+    put_two(out + 17, second % 60);
+    out[19] = '.';
+    put_two(out + 20, micros / 10000);
+    put_two(out + 22, micros / 100 % 100);
+    put_two(out + 24, micros % 100);
+    out[26] = 'Z';
+    return true;
+}
+
+static bool iso_write(struct day *day, int64_t ns, char out[27]) {
+    if (iso_same_day(day, ns, out)) {
+        return true;
+    }
+    if (!core_time_iso(ns, out)) {
+        return false;
+    }
+    int64_t seconds = ns / CORE_NS_PER_S;
+    day->is_known = ns >= 0; /* times before 1970 are rare: each goes the long way */
+    day->number = seconds / 86400;
+    memcpy(day->text, out, sizeof(day->text));
+    return true;
+}
+
 struct value value_iso(struct normalize_worker *worker, int64_t ns) {
     char *p = scratch_alloc(worker, 27);
     if (p == NULL) {
         return value_none();
     }
-    if (!core_time_iso(ns, p)) {
+    if (!iso_write(&worker->day, ns, p)) {
         (void)record_refuse(worker, "a time outside the years 0 to 9999");
         return value_none();
     }
@@ -163,31 +206,40 @@ static bool decimal_parse(struct core_span text, struct decimal *out) {
     return has_digit;
 }
 
-/* The usual shape, "1795229910.536622": all digits, one point, six behind it. */
+/* Up to 16 digits as a number. False: another byte is among them. */
+static inline bool digits_sum(const char *text, size_t len, uint64_t *out) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < len; i++) {
+        unsigned digit = (unsigned char)text[i] - (unsigned)'0';
+        if (digit > 9) {
+            return false;
+        }
+        sum = sum * 10 + digit;
+    }
+    *out = sum;
+    return true;
+}
+
+/* The usual shape, "1795229910.536622": all digits, one point, and behind it six (TSV) or up to sixteen (JSON). */
 static bool decimal_fast(struct core_span text, int64_t *ns) {
-    if (text.len < 8 || text.len > 18 || text.ptr[text.len - 7] != '.') {
+    static const uint64_t tens[] = {1,       10,       100,       1000,       10000,      100000,
+                                    1000000, 10000000, 100000000, 1000000000, 10000000000};
+    const char *point = text.len <= 27 ? core_span_chr(text, '.') : NULL;
+    size_t whole = point == NULL ? 0 : (size_t)(point - text.ptr);
+    uint64_t seconds;
+    uint64_t micros;
+    uint64_t rest = 0;
+    if (whole == 0 || whole > 10) {
         return false;
     }
-    int64_t seconds = 0;
-    int64_t micros = 0;
-    for (size_t i = 0; i < text.len - 7; i++) {
-        unsigned digit = (unsigned char)text.ptr[i] - (unsigned)'0';
-        if (digit > 9) {
-            return false;
-        }
-        seconds = seconds * 10 + (int64_t)digit;
-    }
-    for (size_t i = text.len - 6; i < text.len; i++) {
-        unsigned digit = (unsigned char)text.ptr[i] - (unsigned)'0';
-        if (digit > 9) {
-            return false;
-        }
-        micros = micros * 10 + (int64_t)digit;
-    }
-    if (seconds > INT64_MAX / CORE_NS_PER_S - 1) {
+    size_t part = text.len - whole - 1;
+    if (part < 6 || part > 16 || !digits_sum(text.ptr, whole, &seconds) || !digits_sum(point + 1, 6, &micros) ||
+        !digits_sum(point + 7, part - 6, &rest) || seconds > (uint64_t)(INT64_MAX / CORE_NS_PER_S - 1)) {
         return false;
     }
-    *ns = seconds * CORE_NS_PER_S + micros * CORE_NS_PER_US;
+    uint64_t half = tens[part - 6] / 2;                                            /* 0: nothing is cut off */
+    bool is_up = half > 0 && (rest > half || (rest == half && (micros & 1) != 0)); /* half to even */
+    *ns = (int64_t)seconds * CORE_NS_PER_S + (int64_t)(micros + is_up) * CORE_NS_PER_US;
     return true;
 }
 
@@ -356,26 +408,23 @@ bool time_to_ns(struct core_span text, bool is_number, int64_t *ns) {
 /* ---- addresses ------------------------------------------------------------------------------------------------------------------ */
 
 static bool ipv4_parse(struct core_span text, uint8_t out[4]) {
-    unsigned part = 0;
-    unsigned digits = 0;
-    int at = 0;
-    for (size_t i = 0; i <= text.len; i++) {
-        char c = i < text.len ? text.ptr[i] : '.';
-        unsigned digit = (unsigned char)c - (unsigned)'0';
-        if (digit <= 9) {
+    const char *p = text.ptr;
+    const char *end = p + text.len;
+    for (int at = 0; at < 4; at++) {
+        unsigned part = 0;
+        const char *start = p;
+        for (unsigned digit; p < end && (digit = (unsigned char)*p - (unsigned)'0') <= 9; p++) {
             part = part * 10 + digit;
-            if (++digits > 3 || part > 255) {
-                return false;
-            }
-        } else if (c != '.' || digits == 0 || at == 4) {
+        }
+        if (p == start || p - start > 3 || part > 255) {
             return false;
-        } else {
-            out[at++] = (uint8_t)part;
-            part = 0;
-            digits = 0;
+        }
+        out[at] = (uint8_t)part;
+        if (at < 3 && (p == end || *p++ != '.')) {
+            return false;
         }
     }
-    return at == 4;
+    return p == end;
 }
 
 bool ip_parse(struct core_span text, struct ip_addr *out) {
@@ -451,17 +500,18 @@ static bool convert_double(struct value in, struct value *out) {
     return false;
 }
 
-static bool convert_interval(struct normalize_worker *worker, const struct op *op, struct value in, struct value *out) {
+bool value_interval(struct normalize_worker *worker, bool is_ns, struct value in, struct value *out) {
     int64_t ns;
     if (!decimal_to_ns(value_span(in), &ns)) {
         return false;
     }
     char *text = scratch_alloc(worker, 24);
     if (text == NULL) {
+        *out = value_none();
         return true; /* the reason is set */
     }
     size_t len;
-    if ((op->flags & OP_UNIT_NS) != 0) {
+    if (is_ns) {
         struct core_buf buf = {.start = text, .pos = text, .end = text + 24};
         core_buf_i64(&buf, ns);
         len = core_buf_written(&buf).len;
@@ -472,7 +522,7 @@ static bool convert_interval(struct normalize_worker *worker, const struct op *o
     return true;
 }
 
-static bool convert_time(struct normalize_worker *worker, struct value in, struct value *out) {
+bool value_time(struct normalize_worker *worker, struct value in, struct value *out) {
     int64_t ns;
     if (!time_to_ns(value_span(in), in.kind == VALUE_RAW, &ns)) {
         return false;
@@ -506,7 +556,7 @@ static bool convert_string(struct normalize_worker *worker, const struct op *op,
     if (in.kind == VALUE_RAW) {
         out->kind = VALUE_PLAIN; /* a JSON number or bool where text belongs: its digits are the text */
     }
-    if ((op->flags & OP_LOWER) != 0) {
+    if ((op->flags & OP_LOWERED) != 0) {
         *out = lowered(worker, *out);
     }
     return true;
@@ -529,9 +579,9 @@ static bool convert_scalar(struct normalize_worker *worker, const struct op *op,
     case TYPE_DOUBLE:
         return convert_double(in, out);
     case TYPE_TIME:
-        return convert_time(worker, in, out);
+        return value_time(worker, in, out);
     case TYPE_INTERVAL:
-        return convert_interval(worker, op, in, out);
+        return value_interval(worker, (op->flags & OP_UNIT_NS) != 0, in, out);
     case TYPE_ANY:
         *out = in;
         return (op->flags & OP_KEYWORD) != 0 ? convert_string(worker, op, in, out) : true;
@@ -578,7 +628,7 @@ static struct value split_value(struct normalize_worker *worker, struct value in
 
 bool value_convert(struct normalize_worker *worker, const struct op *op, struct core_span name, struct value in,
                    struct value *out) {
-    if ((op->flags & OP_SPLIT) != 0 && value_is_string(in)) {
+    if ((op->flags & OP_CUT) != 0 && value_is_string(in)) {
         in = split_value(worker, in, op->split);
         if (in.kind == VALUE_LIST && in.len == 1) {
             in = in.items[0]; /* one part: no list, as where the sensor wrote one */

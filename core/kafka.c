@@ -463,14 +463,18 @@ static void take_reports(struct core_kafka *kafka, rd_kafka_event_t *event) {
     }
 }
 
+/* Has the producer failed for good? The event or answer that says so carries only the first cause's code. */
+static bool is_finished(const struct core_kafka *kafka, char *text, size_t text_len) {
+    return rd_kafka_fatal_error(kafka->handle, text, text_len) != RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 static void take_trouble(struct core_kafka *kafka, rd_kafka_event_t *event) {
     char text[KAFKA_ERROR_BYTES] = "";
-    if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__FATAL) {
-        rd_kafka_resp_err_t code = rd_kafka_fatal_error(kafka->handle, text, sizeof text);
-        kafka->calls->on_trouble(kafka->ctx, code != RD_KAFKA_RESP_ERR_NO_ERROR, text);
-        return;
+    if (is_finished(kafka, text, sizeof text)) {
+        kafka->calls->on_trouble(kafka->ctx, true, text);
+    } else {
+        kafka->calls->on_trouble(kafka->ctx, false, rd_kafka_event_error_string(event));
     }
-    kafka->calls->on_trouble(kafka->ctx, false, rd_kafka_event_error_string(event));
 }
 
 void core_kafka_poll(struct core_kafka *kafka) {

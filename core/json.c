@@ -127,13 +127,23 @@ void core_buf_string(struct core_buf *buf, struct core_span text) {
     core_buf_char(buf, '"');
 }
 
+static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+                            "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+                            "8081828384858687888990919293949596979899";
+
 void core_buf_u64(struct core_buf *buf, uint64_t v) {
     char out[20];
     size_t at = sizeof(out);
-    do {
-        out[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
+    for (; v >= 100; v /= 100) {
+        at -= 2;
+        memcpy(out + at, pairs + v % 100 * 2, 2);
+    }
+    if (v >= 10) {
+        at -= 2;
+        memcpy(out + at, pairs + v * 2, 2);
+    } else {
+        out[--at] = (char)('0' + v);
+    }
     core_buf_put(buf, out + at, sizeof(out) - at);
 }
 
@@ -149,15 +159,28 @@ void core_buf_i64(struct core_buf *buf, int64_t v) {
 void core_buf_base64(struct core_buf *buf, struct core_span bytes) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *p = (const unsigned char *)bytes.ptr;
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        size_t left = bytes.len - i;
-        uint32_t v = (uint32_t)p[i] << 16;
-        v |= left > 1 ? (uint32_t)p[i + 1] << 8 : 0;
-        v |= left > 2 ? (uint32_t)p[i + 2] : 0;
-        char out[4] = {digits[v >> 18], digits[(v >> 12) & 63], left > 1 ? digits[(v >> 6) & 63] : '=',
-                       left > 2 ? digits[v & 63] : '='};
-        core_buf_put(buf, out, sizeof(out));
+    size_t room = (bytes.len + 2) / 3 * 4;
+    if (buf->is_full || (size_t)(buf->end - buf->pos) < room) {
+        buf->is_full = true;
+        return;
     }
+    char *out = buf->pos;
+    size_t i = 0;
+    for (; i + 3 <= bytes.len; i += 3, out += 4) {
+        uint32_t v = (uint32_t)p[i] << 16 | (uint32_t)p[i + 1] << 8 | p[i + 2];
+        out[0] = digits[v >> 18];
+        out[1] = digits[(v >> 12) & 63];
+        out[2] = digits[(v >> 6) & 63];
+        out[3] = digits[v & 63];
+    }
+    if (i < bytes.len) {
+        uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < bytes.len ? (uint32_t)p[i + 1] << 8 : 0);
+        out[0] = digits[v >> 18];
+        out[1] = digits[(v >> 12) & 63];
+        out[2] = i + 1 < bytes.len ? digits[(v >> 6) & 63] : '=';
+        out[3] = '=';
+    }
+    buf->pos += room;
 }
 
 static size_t digits_at(struct core_span text, size_t i) {

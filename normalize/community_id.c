@@ -8,6 +8,7 @@
 
 struct community_id {
     EVP_MD *sha1;
+    EVP_MD_CTX *fresh; /* begun, nothing added: copying it is cheaper than beginning again */
     EVP_MD_CTX *ctx;
 };
 
@@ -17,14 +18,17 @@ struct community_id *community_id_new(void) {
     id->sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
     id->ctx = EVP_MD_CTX_new();
     MUST(id->sha1 != NULL);
+    id->fresh = EVP_MD_CTX_new();
     MUST(id->ctx != NULL);
-    MUST(EVP_DigestInit_ex2(id->ctx, id->sha1, NULL) == 1);
+    MUST(id->fresh != NULL);
+    MUST(EVP_DigestInit_ex2(id->fresh, id->sha1, NULL) == 1);
     return id;
 }
 
 void community_id_free(struct community_id *id) {
     if (id != NULL) {
         EVP_MD_CTX_free(id->ctx);
+        EVP_MD_CTX_free(id->fresh);
         EVP_MD_free(id->sha1);
         free(id);
     }
@@ -42,16 +46,16 @@ struct flow {
 };
 
 struct protocol {
-    const char *name;
+    struct core_span name;
     uint8_t number;
     bool has_ports;
 };
 
 static const struct protocol protocols[] = {
-    {"tcp", 6, true},        {"udp", 17, true},   {"icmp", 1, true},    {"icmp6", 58, true},
-    {"ipv6-icmp", 58, true}, {"sctp", 132, true}, {"icmpv6", 58, true}, {"igmp", 2, false},
-    {"gre", 47, false},      {"esp", 50, false},  {"ah", 51, false},    {"ipip", 4, false},
-    {"ipv6", 41, false},     {"rsvp", 46, false}, {"ospf", 89, false},  {"pim", 103, false},
+    {{"tcp", 3}, 6, true},        {{"udp", 3}, 17, true},   {{"icmp", 4}, 1, true},    {{"icmp6", 5}, 58, true},
+    {{"ipv6-icmp", 9}, 58, true}, {{"sctp", 4}, 132, true}, {{"icmpv6", 6}, 58, true}, {{"igmp", 4}, 2, false},
+    {{"gre", 3}, 47, false},      {{"esp", 3}, 50, false},  {{"ah", 2}, 51, false},    {{"ipip", 4}, 4, false},
+    {{"ipv6", 4}, 41, false},     {{"rsvp", 4}, 46, false}, {{"ospf", 4}, 89, false},  {{"pim", 3}, 103, false},
 };
 
 /* A request's type has a reply's; the code stands for the other "port" only where there is none. */
@@ -113,7 +117,7 @@ static void flow_id(struct community_id *id, const struct flow *flow, uint16_t s
         put_be16(bytes + len + 2, is_kept ? flow->destination_port : flow->source_port);
         len += 4;
     }
-    MUST(EVP_DigestInit_ex2(id->ctx, NULL, NULL) == 1);
+    MUST(EVP_MD_CTX_copy_ex(id->ctx, id->fresh) == 1);
     MUST(EVP_DigestUpdate(id->ctx, bytes, len) == 1);
     MUST(EVP_DigestFinal_ex(id->ctx, digest, &digest_len) == 1);
     MUST(digest_len == sizeof(digest));
@@ -148,7 +152,7 @@ static bool flow_fill(const struct derive_context *ctx, struct flow *flow) {
     }
     const struct protocol *protocol = NULL;
     for (size_t i = 0; i < sizeof(protocols) / sizeof(protocols[0]) && protocol == NULL; i++) {
-        protocol = core_span_is(value_span(transport), protocols[i].name) ? &protocols[i] : NULL;
+        protocol = text_is_same(value_span(transport), protocols[i].name) ? &protocols[i] : NULL;
     }
     if (protocol == NULL) {
         return false;

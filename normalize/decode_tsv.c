@@ -17,6 +17,7 @@
 #define MARKER_BYTES_MAX 32
 #define HEADER_LINE_BYTES_MAX (256 * CORE_KIB)
 #define FIELD_NAME_BYTES_MAX 512
+#define CUTS_MAX (COLUMNS_MAX + 16) /* a block of 16 bytes may hold as many separators */
 
 struct marker {
     char text[MARKER_BYTES_MAX];
@@ -308,13 +309,14 @@ static bool byte_needs_care(unsigned char c) {
     return c < 0x20 || c == '"' || c == '\\' || c > 0x7e;
 }
 
-/* Cut a line at a one-byte separator. cuts[i] is the end of part i. Returns the number of parts (it may exceed cuts_max:
- * then only so many are stored). *is_plain: no byte of the line but the separator needs care. */
+/* Cut a line at a one-byte separator. cuts[i] is the end of part i. Returns the number of parts; of up to
+ * cuts_max - 16, all are stored. *is_plain: no byte of the line but the separator needs care. */
 static size_t line_cut(struct core_span line, char separator, uint32_t *cuts, size_t cuts_max, bool *is_plain) {
     size_t parts = 0;
     size_t i = 0;
     bool has_care = false;
 #ifdef __SSE2__
+    __m128i care16 = _mm_setzero_si128();
     const __m128i sep16 = _mm_set1_epi8(separator);
     const __m128i quote16 = _mm_set1_epi8('"');
     const __m128i slash16 = _mm_set1_epi8('\\');
@@ -326,14 +328,17 @@ static size_t line_cut(struct core_span line, char separator, uint32_t *cuts, si
         /* signed compare: bytes from 0x80 on are negative, so they are below 0x20 too */
         __m128i care = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote16), _mm_cmpeq_epi8(v, slash16)),
                                     _mm_or_si128(_mm_cmplt_epi8(v, space16), _mm_cmpeq_epi8(v, del16)));
-        has_care = has_care || _mm_movemask_epi8(_mm_andnot_si128(sep, care)) != 0;
-        for (unsigned mask = (unsigned)_mm_movemask_epi8(sep); mask != 0; mask &= mask - 1) {
-            if (parts < cuts_max) {
-                cuts[parts] = (uint32_t)(i + (size_t)__builtin_ctz(mask));
-            }
-            parts++;
+        care16 = _mm_or_si128(care16, _mm_andnot_si128(sep, care));
+        unsigned mask = (unsigned)_mm_movemask_epi8(sep);
+        if (parts + 16 > cuts_max) {
+            parts += (size_t)__builtin_popcount(mask); /* too many for any header: only their number is told */
+            continue;
+        }
+        for (; mask != 0; mask &= mask - 1) {
+            cuts[parts++] = (uint32_t)i + (uint32_t)__builtin_ctz(mask);
         }
     }
+    has_care = _mm_movemask_epi8(care16) != 0;
 #endif
     for (; i < line.len; i++) {
         if (line.ptr[i] == separator) {
@@ -430,9 +435,7 @@ static bool list_value(struct normalize_worker *worker, const struct tsv_header 
 }
 
 static inline bool marker_is(const struct marker *marker, struct core_span text) {
-    return text.len == marker->len &&
-           (text.len == 0 ||
-            (text.ptr[0] == marker->text[0] && (text.len == 1 || memcmp(text.ptr, marker->text, text.len) == 0)));
+    return text.len == marker->len && bytes_are_same(text.ptr, marker->text, text.len);
 }
 
 static inline bool field_value(struct normalize_worker *worker, const struct tsv_header *header,
@@ -472,15 +475,32 @@ static struct plan *plan_for(struct normalize_worker *worker, struct stream_stat
     return stream_plan(worker, state, &want);
 }
 
+/* The parts of a line to the columns. */
+static inline bool fields_fill(struct normalize_worker *worker, const struct tsv_header *header, struct core_span line,
+                               const uint32_t *cuts, bool is_plain) {
+    size_t step = header->separator.len;
+    const char *text = line.ptr;
+    struct value *out = worker->columns;
+    const struct column *end = header->columns + header->columns_len;
+    for (const struct column *column = header->columns; column < end; column++, cuts++, out++) {
+        const char *cut = line.ptr + *cuts;
+        if (!field_value(worker, header, column, (struct core_span){text, (size_t)(cut - text)}, is_plain, out)) {
+            return false;
+        }
+        text = cut + step;
+    }
+    return true;
+}
+
 bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
                 struct plan **plan) {
     MUST(tsv_is_active(state));
     const struct tsv_header *header = state->tsv;
-    uint32_t cuts[COLUMNS_MAX];
+    uint32_t cuts[CUTS_MAX];
     bool is_plain = false;
     size_t step = header->separator.len;
-    size_t parts = step == 1 ? line_cut(line, header->separator.text[0], cuts, COLUMNS_MAX, &is_plain)
-                             : line_cut_long(line, marker_span(&header->separator), cuts, COLUMNS_MAX);
+    size_t parts = step == 1 ? line_cut(line, header->separator.text[0], cuts, CUTS_MAX, &is_plain)
+                             : line_cut_long(line, marker_span(&header->separator), cuts, CUTS_MAX);
     if (parts != header->columns_len) {
         return record_refuse(worker, "%zu columns, and the header above has %zu", parts, header->columns_len);
     }
@@ -490,13 +510,5 @@ bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, str
         return false;
     }
     state->tsv->plan_serial = state->plan_serial;
-    size_t start = 0;
-    for (size_t i = 0; i < parts; i++) {
-        struct core_span text = {line.ptr + start, cuts[i] - start};
-        start = cuts[i] + step;
-        if (!field_value(worker, header, &header->columns[i], text, is_plain, &worker->columns[i])) {
-            return false;
-        }
-    }
-    return true;
+    return is_plain ? fields_fill(worker, header, line, cuts, true) : fields_fill(worker, header, line, cuts, false);
 }

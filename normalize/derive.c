@@ -131,16 +131,16 @@ static bool derive_mac(const struct derive_context *ctx) {
     if (!value_is_string(v) || v.len == 0) {
         return true;
     }
-    struct value out = value_copy(ctx->worker, value_span(v));
-    if (out.kind == VALUE_NONE) {
+    char *p = scratch_alloc(ctx->worker, v.len);
+    if (p == NULL) {
         return false;
     }
-    char *p = (char *)(uintptr_t)out.ptr;
-    for (uint32_t i = 0; i < out.len; i++) {
-        p[i] = p[i] == ':' ? '-' : p[i] >= 'a' && p[i] <= 'f' ? (char)(p[i] - 'a' + 'A') : p[i];
+    for (uint32_t i = 0; i < v.len; i++) {
+        unsigned c = (unsigned char)v.ptr[i];
+        c -= c - 'a' < 6 ? 'a' - 'A' : 0;
+        p[i] = (char)(c == ':' ? '-' : c);
     }
-    out.kind = v.kind; /* no byte that would need an escape was added */
-    return derive_put(ctx, out);
+    return derive_put(ctx, value_of((enum value_kind)v.kind, p, v.len)); /* no byte was added that needs an escape */
 }
 
 /* Snort's hexadecimal (0x4E) and decimal numbers. */

@@ -61,8 +61,8 @@ static bool is_kept(const struct ingest_file *file) {
 
 /* Seen, but no record read yet: should it be renamed while we are down, its birth says that it is the one. */
 static bool is_kept_as_seen(const struct ingest_file *file) {
-    return file->memory.first.len == 0 && file->memory.first_path != NULL && file->born_ns != 0 && !file->is_unlinked &&
-           !file->is_gone && !file->is_from_end;
+    return file->memory.first.len == 0 && file->born_ns != 0 && !file->is_unlinked && !file->is_gone &&
+           !file->is_from_end;
 }
 
 /* Both names and the line's end. */
@@ -70,7 +70,7 @@ static size_t put_paths(char *line, const struct ingest_file *file) {
     static const char first_path[] = " first_path=";
     char *at = put_path(line, file->path);
     memcpy(at, first_path, sizeof(first_path) - 1);
-    at = put_path(at + sizeof(first_path) - 1, file->memory.first_path != NULL ? file->memory.first_path : file->path);
+    at = put_path(at + sizeof(first_path) - 1, file->memory.first_path);
     *at++ = '\n';
     return (size_t)(at - line);
 }
@@ -191,7 +191,7 @@ enum core_err ingest_checkpoint_write(struct ingest *ingest, struct core_fail *f
     for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
         file->is_saved = is_kept(file);
     }
-    ingest->is_dirty = false;
+    ingest->is_dirty = ingest->is_urgent = false;
     core_count(ingest->env.counters, CORE_COUNT_CHECKPOINT_WRITES, 1);
     return CORE_OK;
 }
@@ -243,6 +243,7 @@ static struct ingest_file *get_paths(struct ingest *ingest, char *path, uint64_t
         return NULL;
     }
     struct ingest_file *file = ingest_file_new(ingest, path, (dev_t)dev, (ino_t)ino);
+    free(file->memory.first_path);
     file->memory.first_path = ingest_strdup(first_path);
     return file;
 }

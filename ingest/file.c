@@ -72,7 +72,9 @@ void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file) {
     }
     ingest_cutter_release(&file->cutter);
     free(file->memory.first_path);
-    file->memory = (struct ingest_memory){0};
+    /* Renamed and truncated at once: the name that its sensor knows is the one that an input names. */
+    const char *first_path = file->rotated_from != NULL ? file->rotated_from : file->path;
+    file->memory = (struct ingest_memory){.first_path = ingest_strdup(first_path)};
     file->has_cutter = false;
     file->is_saved = false;
     file->is_proven = false;
@@ -80,7 +82,7 @@ void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file) {
     file->is_unlinked = false;
     file->size_seen = 0;
     file->size_read = 0;
-    ingest->is_dirty = true;
+    ingest->is_dirty = ingest->is_urgent = true;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------ */
@@ -190,9 +192,7 @@ static void begin(struct ingest *ingest, struct ingest_file *file, const struct 
         note_replaced(ingest, file);
     }
     const bool is_known = file->memory.first.len > 0;
-    if (file->memory.first_path == NULL) {
-        file->memory.first_path = ingest_strdup(file->path);
-    }
+    MUST(file->memory.first_path != NULL);
     if (file->memory.mtime_ns == 0) {
         file->memory.mtime_ns = mtime_of(st);
     }

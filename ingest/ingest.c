@@ -189,13 +189,13 @@ static bool take_returned(struct ingest *ingest) {
     return did;
 }
 
-/* Write the checkpoint when it is due: at its interval, at once for generations that wait to leave and when all is
- * accepted and nothing follows. A disk that is full is tried again; only --once gives up. */
+/* Write the checkpoint when it is due: at its interval; at once for generations that wait to leave, for files just found,
+ * and when all is accepted and nothing follows. A disk that is full is tried again; only --once gives up. */
 static enum core_err checkpoint(struct ingest *ingest, struct core_fail *fail) {
     const int64_t now = core_tick_ns();
     const bool is_end = ingest->is_stopped && ingest->outstanding == 0;
     const bool is_due = now >= ingest->checkpoint_tick;
-    if (ingest->unsaved == NULL && !(ingest->is_dirty && (is_due || is_end))) {
+    if (ingest->unsaved == NULL && !ingest->is_urgent && !(ingest->is_dirty && (is_due || is_end))) {
         return CORE_OK;
     }
     if (ingest->is_checkpoint_failed && !is_due) {
@@ -284,7 +284,7 @@ static int wait_ms(const struct ingest *ingest, int timeout_ms) {
     if (ingest->linger.head != NULL && ingest->linger.head->due_tick < until) {
         until = ingest->linger.head->due_tick;
     }
-    const bool wants_checkpoint = ingest->is_dirty || ingest->unsaved != NULL;
+    const bool wants_checkpoint = ingest->is_dirty || ingest->is_urgent || ingest->unsaved != NULL;
     if (wants_checkpoint && ingest->checkpoint_tick < until) {
         until = ingest->checkpoint_tick;
     }

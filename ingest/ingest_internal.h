@@ -177,7 +177,7 @@ enum ingest_queue_id { INGEST_QUEUE_NONE, INGEST_QUEUE_READY, INGEST_QUEUE_LINGE
 
 /* What the checkpoint has of a stream: gen is valid when first.len > 0. */
 struct ingest_memory {
-    char *first_path; /* NULL: nothing yet */
+    char *first_path;
     uint64_t gen;
     struct ingest_first first;
     struct ingest_mark accepted;
@@ -345,8 +345,9 @@ struct ingest {
     int64_t scan_tick; /* of the next scan */
     int64_t scan_gap_ns;
     int64_t scanned_tick;
-    bool is_dirty;             /* the checkpoint on disk is not what we know */
-    int64_t checkpoint_tick;   /* of the next write, if there is progress */
+    bool is_dirty;           /* the checkpoint on disk is not what we know */
+    int64_t checkpoint_tick; /* of the next write, if there is progress */
+    bool is_urgent; /* a file was found: should it be renamed and we be killed, only the checkpoint would know it */
     bool is_checkpoint_failed; /* the last write, that is */
     char *text;                /* the checkpoint being written */
     size_t text_cap;

@@ -143,11 +143,9 @@ static void note_renamed(struct ingest *ingest, struct ingest_file *file, const 
 
 /* What is fixed when a file is first seen. */
 static void first_sight(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
-    MUST(file->memory.first_path == NULL);
-    file->memory.first_path = ingest_strdup(file->path);
     file->memory.mtime_ns = st->st_mtim.tv_sec * CORE_NS_PER_S + st->st_mtim.tv_nsec;
     file->born_ns = born_at(file->path);
-    ingest->is_dirty = true;
+    ingest->is_dirty = ingest->is_urgent = true;
     if (st->st_size > 0) {
         ingest_file_open_early(ingest, file);
     }
@@ -163,8 +161,10 @@ static void note_match(struct ingest *ingest, struct ingest_want *want, const ch
     }
     const bool is_reused = file != NULL && ((file->is_unlinked && file->source.fd < 0) || !is_born_same(file, path));
     if (is_reused) {
-        ingest_file_become_new(ingest, file); /* that one was deleted: its inode was used again */
         ingest_file_set_path(ingest, file, path);
+        free(file->rotated_from);
+        file->rotated_from = NULL;
+        ingest_file_become_new(ingest, file); /* that one was deleted: its inode was used again */
     }
     const bool is_new = file == NULL;
     if (is_new) {
@@ -390,8 +390,7 @@ static void sweep(struct ingest *ingest, struct ingest_file *file, int64_t now) 
     if (file->scan_no != ingest->scan_no) {
         if (file->origin == NULL) {
             /* Remembered from before, and renamed since: the input that named it first has it. */
-            const char *first_path = file->memory.first_path != NULL ? file->memory.first_path : file->path;
-            struct ingest_want *want = want_of(ingest, first_path);
+            struct ingest_want *want = want_of(ingest, file->memory.first_path);
             want = want == NULL ? want_of(ingest, file->path) : want;
             if (want != NULL) {
                 set_origin(file, want->origin);

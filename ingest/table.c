@@ -38,6 +38,7 @@ struct ingest_file *ingest_file_new(struct ingest *ingest, const char *path, dev
     file->dev = dev;
     file->ino = ino;
     file->path = ingest_strdup(path);
+    file->memory.first_path = ingest_strdup(path);
     file->source.fd = -1;
     struct ingest_file **head = &ingest->by_inode[inode_bucket(dev, ino)];
     file->by_inode_next = *head;

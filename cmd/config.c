@@ -368,7 +368,7 @@ void config_free(struct config *config) {
 
 /* "section.key", kept for the caller of config_can_swap(). */
 static void key_set(const char **key, const char *section, const char *name) {
-    static char text[NAME_BYTES_MAX];
+    static char text[2 * NAME_BYTES_MAX];
     (void)snprintf(text, sizeof(text), "%s%s%s", section, name[0] != '\0' ? "." : "", name);
     *key = text;
 }

@@ -255,24 +255,40 @@ static void moves_run(struct normalize_worker *worker, const struct plan *plan) 
     }
 }
 
-static bool is_decimal(struct value v) {
-    if (v.len == 0 || v.len > 19 || (v.ptr[0] == '0' && v.len > 1)) {
+static inline bool is_decimal(struct value v) {
+    const char *p = v.ptr;
+    const char *end = p + v.len;
+    if (v.len == 0 || v.len > 19 || (*p == '0' && v.len > 1)) {
         return false;
     }
-    for (uint32_t i = 0; i < v.len; i++) {
-        if (v.ptr[i] < '0' || v.ptr[i] > '9') {
-            return false;
-        }
+    while (p < end && (unsigned char)*p - (unsigned)'0' <= 9) {
+        p++;
     }
-    return true;
+    return p == end;
 }
 
 /* To the op's leaf, which nothing has won. An empty text is no element of a list. */
-static inline bool op_put(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value value) {
+static inline bool op_put(struct normalize_worker *worker, struct plan *plan, const struct op *op,
+                          const struct value *value) {
     if ((op->flags & OP_LIST) != 0) {
-        return value.len == 0 || chain_add(worker, plan, op->leaf, value);
+        return value->len == 0 || chain_add(worker, plan, op->leaf, *value);
     }
-    leaf_set(plan, op->leaf, value);
+    leaf_set(plan, op->leaf, *value);
+    return true;
+}
+
+/* The same bytes as a value of another kind. */
+static inline bool op_put_as(struct normalize_worker *worker, struct plan *plan, const struct op *op,
+                             const struct value *value, enum value_kind kind) {
+    if ((op->flags & OP_LIST) != 0) {
+        struct value as = *value;
+        as.kind = (uint8_t)kind;
+        as.is_number = kind == VALUE_RAW;
+        return op_put(worker, plan, op, &as);
+    }
+    leaf_set(plan, op->leaf, *value);
+    plan->values[op->leaf].kind = (uint8_t)kind;
+    plan->values[op->leaf].is_number = kind == VALUE_RAW;
     return true;
 }
 
@@ -284,84 +300,91 @@ static bool has_upper(struct value v) {
     return has;
 }
 
-/* What an op of a string does. */
-static inline bool op_string(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value in) {
-    const struct value *value;
-    if (!value_is_string(in)) {
-        return false;
+static inline bool op_bool(struct normalize_worker *worker, struct plan *plan, const struct op *op,
+                           const struct value *in) {
+    static const struct value words[] = {{.ptr = "false", .len = 5, .kind = VALUE_RAW},
+                                         {.ptr = "true", .len = 4, .kind = VALUE_RAW}};
+    if (in->kind == VALUE_PLAIN && in->len == 1 && (in->ptr[0] == 'T' || in->ptr[0] == 'F')) {
+        return op_put(worker, plan, op, &words[in->ptr[0] == 'T']);
     }
-    switch ((enum op_code)op->code) {
-    case OP_STRING:
-        return op_put(worker, plan, op, in);
-    case OP_LOWER:
-        return !has_upper(in) && op_put(worker, plan, op, in);
-    case OP_SPLIT:
-        return core_span_chr(value_span(in), op->split) == NULL && op_put(worker, plan, op, in);
-    case OP_LOOKUP:
-        value = table_find(op, value_span(in));
-        return value == NULL || leaf_put(worker, plan, op->leaf, *value);
-    case OP_ADDRESS:
-    default:
-        return !ip_keep(worker, op, in) || op_put(worker, plan, op, in);
-    }
-}
-
-static inline bool op_bool(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value in) {
-    if (in.kind == VALUE_PLAIN && in.len == 1 && (in.ptr[0] == 'T' || in.ptr[0] == 'F')) {
-        return op_put(worker, plan, op,
-                      in.ptr[0] == 'T' ? value_of(VALUE_RAW, "true", 4) : value_of(VALUE_RAW, "false", 5));
-    }
-    bool is_json = in.kind == VALUE_RAW && !in.is_number && (in.ptr[0] == 't' || in.ptr[0] == 'f');
+    bool is_json = in->kind == VALUE_RAW && !in->is_number && (in->ptr[0] == 't' || in->ptr[0] == 'f');
     return is_json && op_put(worker, plan, op, in);
 }
 
-/* Done in a few instructions, or false: the long way, which also says what is wrong. */
-static inline bool op_fast(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value in) {
+/* Times, intervals and lookups: what is written is not the text that came. */
+static bool op_made(struct normalize_worker *worker, struct plan *plan, const struct op *op, struct value in) {
     struct value out;
+    bool is_made;
+    if (!value_is_scalar(in)) {
+        return false;
+    }
     switch ((enum op_code)op->code) {
+    case OP_LOOKUP: {
+        const struct value *found = value_is_string(in) ? table_find(op, value_span(in)) : NULL;
+        return found == NULL ? value_is_string(in) : leaf_put(worker, plan, op->leaf, *found);
+    }
+    case OP_TIME:
+        is_made = value_time(worker, in, &out);
+        break;
+    case OP_INTERVAL:
+    default:
+        is_made = value_interval(worker, (op->flags & OP_UNIT_NS) != 0, in, &out);
+        break;
+    }
+    return is_made && worker->reason[0] == '\0' && op_put(worker, plan, op, &out);
+}
+
+/* Done in a few instructions, or false: the long way, which also says what is wrong. */
+static inline bool op_fast(struct normalize_worker *worker, struct plan *plan, const struct op *op,
+                           const struct value *in) {
+    switch ((enum op_code)op->code) {
+    case OP_STRING:
+        return value_is_string(*in) && op_put(worker, plan, op, in);
+    case OP_LOWER:
+        return value_is_string(*in) && !has_upper(*in) && op_put(worker, plan, op, in);
+    case OP_SPLIT:
+        return value_is_string(*in) && core_span_chr(value_span(*in), op->split) == NULL &&
+               op_put(worker, plan, op, in);
+    case OP_ADDRESS:
+        return value_is_string(*in) && (!ip_keep(worker, op, *in) || op_put(worker, plan, op, in));
     case OP_NUMBER:
-        return value_is_scalar(in) && is_decimal(in) && op_put(worker, plan, op, value_number(in.ptr, in.len));
+        return value_is_scalar(*in) && is_decimal(*in) && op_put_as(worker, plan, op, in, VALUE_RAW);
     case OP_DIGITS:
-        return value_is_scalar(in) && is_decimal(in) && op_put(worker, plan, op, value_of(VALUE_PLAIN, in.ptr, in.len));
+        return value_is_scalar(*in) && is_decimal(*in) && op_put_as(worker, plan, op, in, VALUE_PLAIN);
     case OP_BOOL:
         return op_bool(worker, plan, op, in);
-    case OP_TIME:
-        return value_is_scalar(in) && value_time(worker, in, &out) && worker->reason[0] == '\0' &&
-               op_put(worker, plan, op, out);
-    case OP_INTERVAL:
-        return value_is_scalar(in) && value_interval(worker, (op->flags & OP_UNIT_NS) != 0, in, &out) &&
-               worker->reason[0] == '\0' && op_put(worker, plan, op, out);
     case OP_ANY:
-        return value_is_scalar(in) && op_put(worker, plan, op, in);
+        return value_is_scalar(*in) && op_put(worker, plan, op, in);
+    case OP_TIME:
+    case OP_INTERVAL:
+    case OP_LOOKUP:
+        return op_made(worker, plan, op, *in);
     case OP_COPY:
     case OP_TABLE:
-        return false;
-    case OP_STRING:
-    case OP_LOWER:
-    case OP_SPLIT:
-    case OP_LOOKUP:
-    case OP_ADDRESS:
     default:
-        return op_string(worker, plan, op, in);
+        return false;
     }
+}
+
+/* A condition, a conditional row that took the field, or a row before this one. */
+static bool op_is_held(struct normalize_worker *worker, const struct plan *plan, const struct op *op) {
+    bool is_taken = (op->flags & OP_KEEP) != 0 && worker->taken[op->column] == worker->record;
+    bool is_won = (op->flags & OP_LIST) == 0 && leaf_is_set(plan, op->leaf);
+    return cond_holds(worker, op) || is_taken || is_won;
 }
 
 /* The hot loop. */
 static bool ops_run(struct normalize_worker *worker, struct plan *plan) {
     const struct op *end = plan->ops + plan->ops_len;
     for (const struct op *op = plan->ops; op < end; op++) {
-        struct value in = worker->columns[op->column];
-        if (in.kind == VALUE_NONE) {
+        const struct value *in = &worker->columns[op->column];
+        if (in->kind == VALUE_NONE) {
             continue;
         }
-        if (op->code >= OP_STRING) {
-            bool is_kept = (op->flags & OP_KEEP) != 0 && worker->taken[op->column] == worker->record;
-            bool is_won = !op->is_first && leaf_is_set(plan, op->leaf);
-            if (cond_holds(worker, op) || is_kept || is_won || op_fast(worker, plan, op, in)) {
-                continue;
-            }
+        if (op->is_checked && op->code >= OP_STRING && op_is_held(worker, plan, op)) {
+            continue;
         }
-        if (!op_run(worker, plan, op)) {
+        if (!op_fast(worker, plan, op, in) && !op_run(worker, plan, op)) {
             return false;
         }
     }

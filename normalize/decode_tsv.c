@@ -322,20 +322,21 @@ static size_t line_cut(struct core_span line, char separator, uint32_t *cuts, si
     const __m128i slash16 = _mm_set1_epi8('\\');
     const __m128i space16 = _mm_set1_epi8(0x20);
     const __m128i del16 = _mm_set1_epi8(0x7f);
-    for (; i + 16 <= line.len; i += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(line.ptr + i));
+    for (; i < line.len && line.len >= 16; i += 16) {
+        size_t at = i + 16 <= line.len ? i : line.len - 16; /* the last block overlaps the one before it */
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(line.ptr + at));
         __m128i sep = _mm_cmpeq_epi8(v, sep16);
         /* signed compare: bytes from 0x80 on are negative, so they are below 0x20 too */
         __m128i care = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote16), _mm_cmpeq_epi8(v, slash16)),
                                     _mm_or_si128(_mm_cmplt_epi8(v, space16), _mm_cmpeq_epi8(v, del16)));
         care16 = _mm_or_si128(care16, _mm_andnot_si128(sep, care));
-        unsigned mask = (unsigned)_mm_movemask_epi8(sep);
+        unsigned mask = (unsigned)_mm_movemask_epi8(sep) & (UINT32_MAX << (i - at));
         if (parts + 16 > cuts_max) {
             parts += (size_t)__builtin_popcount(mask); /* too many for any header: only their number is told */
             continue;
         }
         for (; mask != 0; mask &= mask - 1) {
-            cuts[parts++] = (uint32_t)i + (uint32_t)__builtin_ctz(mask);
+            cuts[parts++] = (uint32_t)at + (uint32_t)__builtin_ctz(mask);
         }
     }
     has_care = _mm_movemask_epi8(care16) != 0;
@@ -435,7 +436,9 @@ static bool list_value(struct normalize_worker *worker, const struct tsv_header 
 }
 
 static inline bool marker_is(const struct marker *marker, struct core_span text) {
-    return text.len == marker->len && bytes_are_same(text.ptr, marker->text, text.len);
+    return text.len == marker->len &&
+           (text.len == 0 ||
+            (text.ptr[0] == marker->text[0] && (text.len == 1 || memcmp(text.ptr, marker->text, text.len) == 0)));
 }
 
 static inline bool field_value(struct normalize_worker *worker, const struct tsv_header *header,

@@ -125,22 +125,29 @@ static bool derive_is_text(const struct derive_context *ctx) {
     return derive_put(ctx, word_value(derive_word(ctx, core_span_eq(value_span(v), derive_word(ctx, 1)) ? 2 : 3)));
 }
 
+#define MAC_STRIDE 32 /* bytes worked on at once: more than any address has as text */
+
 /* 02:00:00:00:00:10 -> 02-00-00-00-00-10, as ECS (RFC 7042) has it. */
 static bool derive_mac(const struct derive_context *ctx) {
     struct value v = derive_arg(ctx, 0);
     if (!value_is_string(v) || v.len == 0) {
         return true;
     }
-    char *p = scratch_alloc(ctx->worker, v.len);
-    if (p == NULL) {
+    char *out = scratch_alloc(ctx->worker, (size_t)v.len + MAC_STRIDE);
+    if (out == NULL) {
         return false;
     }
-    for (uint32_t i = 0; i < v.len; i++) {
-        unsigned c = (unsigned char)v.ptr[i];
-        c -= c - 'a' < 6 ? 'a' - 'A' : 0;
-        p[i] = (char)(c == ':' ? '-' : c);
+    for (size_t at = 0; at < v.len; at += MAC_STRIDE) {
+        char in[MAC_STRIDE] = {0};
+        size_t len = v.len - at < MAC_STRIDE ? v.len - at : MAC_STRIDE;
+        (void)bytes_copy(in, v.ptr + at, len);
+        for (size_t i = 0; i < MAC_STRIDE; i++) {
+            char c = in[i];
+            c = c >= 'a' && c <= 'f' ? (char)(c - ('a' - 'A')) : c;
+            out[at + i] = c == ':' ? '-' : c;
+        }
     }
-    return derive_put(ctx, value_of((enum value_kind)v.kind, p, v.len)); /* no byte was added that needs an escape */
+    return derive_put(ctx, value_of((enum value_kind)v.kind, out, v.len)); /* no byte was added that needs an escape */
 }
 
 /* Snort's hexadecimal (0x4E) and decimal numbers. */

@@ -6,29 +6,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
 
-/* memcpy for the short texts a document is made of: two overlapping moves instead of a call. */
-static inline char *put_short(char *to, const char *from, size_t len) {
-    if (len >= 16) {
-        if (len > 32) {
-            memcpy(to, from, len);
-        } else {
-            memcpy(to, from, 16);
-            memcpy(to + len - 16, from + len - 16, 16);
-        }
-    } else if (len >= 8) {
-        memcpy(to, from, 8);
-        memcpy(to + len - 8, from + len - 8, 8);
-    } else if (len >= 4) {
-        memcpy(to, from, 4);
-        memcpy(to + len - 4, from + len - 4, 4);
-    } else if (len > 0) {
-        to[0] = from[0];
-        to[len / 2] = from[len / 2];
-        to[len - 1] = from[len - 1];
-    }
-    return to + len;
-}
-
 static inline bool is_copied(struct value value) {
     return value.kind == VALUE_PLAIN || value.kind == VALUE_RAW;
 }
@@ -37,7 +14,7 @@ static inline bool is_copied(struct value value) {
 static inline char *put_copied(char *to, struct value value) {
     size_t quote = value.kind == VALUE_PLAIN;
     *to = '"';
-    to = put_short(to + quote, value.ptr, value.len);
+    to = bytes_copy(to + quote, value.ptr, value.len);
     *to = '"';
     return to + quote;
 }

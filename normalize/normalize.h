@@ -12,9 +12,9 @@
 
 /* Section `normalize:`. */
 struct normalize_conf {
-    char *maps;              /* directory with logs.table, schema.tsv and maps/; default: the installed one */
+    char *maps;                 /* directory with logs.table, schema.tsv and maps/; default: the installed one */
     uint64_t community_id_seed; /* 0 … 65535; default 0 */
-    uint64_t workers;        /* threads; default 1 */
+    uint64_t workers;           /* threads; default 1 */
 };
 extern const struct core_opt normalize_opts[];
 extern const size_t normalize_opts_len;
@@ -42,6 +42,7 @@ struct normalize_explain {
     void *ctx;
 };
 /* Like normalize_batch, telling which row made which field. */
-void normalize_explain(struct normalize_worker *worker, struct core_batch *batch, const struct normalize_explain *explain);
+void normalize_explain(struct normalize_worker *worker, struct core_batch *batch,
+                       const struct normalize_explain *explain);
 
 #endif

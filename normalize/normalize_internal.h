@@ -104,6 +104,29 @@ static inline bool bytes_are_same(const char *a, const char *b, size_t len) {
     return len == 0 || (a[0] == b[0] && a[len / 2] == b[len / 2] && a[len - 1] == b[len - 1]);
 }
 
+/* memcpy for short values: two overlapping moves instead of a call. Returns where the copy ends. */
+static inline char *bytes_copy(char *to, const char *from, size_t len) {
+    if (len >= 16) {
+        if (len > 32) {
+            memcpy(to, from, len);
+        } else {
+            memcpy(to, from, 16);
+            memcpy(to + len - 16, from + len - 16, 16);
+        }
+    } else if (len >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + len - 4, from + len - 4, 4);
+    } else if (len > 0) {
+        to[0] = from[0];
+        to[len / 2] = from[len / 2];
+        to[len - 1] = from[len - 1];
+    }
+    return to + len;
+}
+
 static inline bool text_is_same(struct core_span a, struct core_span b) {
     return a.len == b.len && bytes_are_same(a.ptr, b.ptr, a.len);
 }
@@ -246,27 +269,27 @@ struct normalize_maps {
 /* ---- plans ------------------------------------------------------------------------------------------------------------------ */
 
 enum op_code {
-    OP_COPY,   /* typed value to a leaf */
-    OP_TABLE,  /* the table's value for it to a leaf */
+    OP_COPY,  /* typed value to a leaf */
+    OP_TABLE, /* the table's value for it to a leaf */
     /* The same as OP_COPY for the commonest cases, each in a few instructions; what does not fit goes the long way: */
-    OP_STRING,  /* a string as it is */
-    OP_LOWER,   /* a string that has no upper-case letter */
-    OP_SPLIT,   /* a string that does not hold the separator */
-    OP_NUMBER,  /* decimal digits */
-    OP_DIGITS,  /* decimal digits, as text */
+    OP_STRING, /* a string as it is */
+    OP_LOWER,  /* a string that has no upper-case letter */
+    OP_SPLIT,  /* a string that does not hold the separator */
+    OP_NUMBER, /* decimal digits */
+    OP_DIGITS, /* decimal digits, as text */
     OP_BOOL,
     OP_TIME,
     OP_INTERVAL,
-    OP_LOOKUP,  /* a string's value in a table */
-    OP_ANY,     /* a scalar of JSON, as it is */
-    OP_ADDRESS  /* a string that is an IP address, to a leaf of its own or to a list */
+    OP_LOOKUP, /* a string's value in a table */
+    OP_ANY,    /* a scalar of JSON, as it is */
+    OP_ADDRESS /* a string that is an IP address, to a leaf of its own or to a list */
 };
 
 enum op_flag {
     OP_LOWERED = 1,
     OP_UNIT_NS = 2,
-    OP_IP = 4,   /* only if the text is an IP address */
-    OP_LIST = 8, /* the leaf collects distinct values */
+    OP_IP = 4,       /* only if the text is an IP address */
+    OP_LIST = 8,     /* the leaf collects distinct values */
     OP_CUT = 16,     /* a string is split */
     OP_COND = 32,    /* unless */
     OP_KEYWORD = 64, /* a number becomes a string */
@@ -288,7 +311,7 @@ struct op {
     uint16_t leaf;
     uint16_t cond_column;
     bool cond_not;
-    bool is_first;   /* no op before it writes this leaf, or the leaf is a list: nothing can have won */
+    bool is_checked; /* something may hold it back: a condition, or a row before it that writes the same leaf */
     uint8_t ip_slot; /* 1 source.ip, 2 destination.ip, 0 neither: the parsed address is kept for the community id */
     struct core_span cond_text;
     struct core_span unset;
@@ -477,7 +500,7 @@ struct normalize_worker {
     const struct normalize_explain *explain;
     struct interned *datasets; /* outlive plans and maps: batches under way point to them */
     uint64_t id_differs;
-    struct day day;                  /* of the last time written */
+    struct day day;         /* of the last time written */
     struct ip_addr ip[3];   /* [1] source.ip, [2] destination.ip, [0] the last other one */
     const char *ip_text[3]; /* the text each was parsed from: the same pointer is the same address */
     uint32_t *taken;        /* per column: the record in which a conditional row took it */

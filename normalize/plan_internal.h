@@ -13,7 +13,7 @@ enum taken { TAKEN = 1, TAKEN_SOMETIMES = 2 };
 /* A leaf while the plan is made; its place in the output is known only at the end. */
 struct draft {
     struct core_span name;
-    uint32_t sources;      /* rows that may write it at run time */
+    uint32_t sources; /* rows that may write it at run time */
     bool is_list;
     bool is_written; /* by an op before the one that is being settled */
     bool is_forced;

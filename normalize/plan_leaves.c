@@ -203,7 +203,8 @@ static void places_fill(struct making *making) {
     for (uint16_t i = 0; i < plan->ops_len; i++) {
         struct draft *draft = &making->drafts[plan->ops[i].leaf];
         plan->ops[i].leaf = draft->place;
-        plan->ops[i].is_first = draft->is_list || !draft->is_written;
+        plan->ops[i].is_checked =
+            (plan->ops[i].flags & (OP_COND | OP_KEEP)) != 0 || (draft->is_written && !draft->is_list);
         draft->is_written = true;
         if (!draft->is_constant) { /* what the input's fields fix, no row writes */
             plan->ops[ops_len++] = plan->ops[i];

@@ -73,9 +73,7 @@ struct value value_copy(struct normalize_worker *worker, struct core_span text) 
     if (p == NULL) {
         return value_none();
     }
-    if (text.len > 0) {
-        memcpy(p, text.ptr, text.len);
-    }
+    (void)bytes_copy(p, text.ptr, text.len);
     return value_of(VALUE_TEXT, p, text.len);
 }
 

@@ -55,7 +55,9 @@ asan: ## Unit, golden and corpus tests with address and undefined-behaviour sani
 tsan: ## Unit and pipeline tests with the thread sanitizer
 	@.ci/deps build test
 	$(call build,tsan)
-	@$(CTEST) --test-dir build/tsan -L 'unit|threads'
+	@$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra -O1 -g -shared -fPIC tests/tsan/c11_threads.c -o build/tsan/c11_threads.so -pthread
+	@LD_PRELOAD=$(CURDIR)/build/tsan/c11_threads.so TSAN_OPTIONS='halt_on_error=1 suppressions=$(CURDIR)/tests/tsan/suppressions.txt' \
+		$(CTEST) --test-dir build/tsan -L 'unit|threads'
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZ_SECONDS each (600)

@@ -231,6 +231,38 @@ static bool get_path(char *text) {
     return to > text;
 }
 
+/* Where in a line we are. After the first thing that is not as it must be, nothing more is taken. */
+struct cursor {
+    char *at;
+    bool is_bad;
+};
+
+static void take_text(struct cursor *cursor, const char *text) {
+    const size_t len = strlen(text);
+    cursor->is_bad = cursor->is_bad || strncmp(cursor->at, text, len) != 0;
+    cursor->at += cursor->is_bad ? 0 : len;
+}
+
+static uint64_t take_unsigned(struct cursor *cursor, const char *key, int base, uint64_t max) {
+    take_text(cursor, key);
+    char *end = cursor->at;
+    errno = 0;
+    const uint64_t value = cursor->is_bad ? 0 : strtoull(cursor->at, &end, base);
+    cursor->is_bad = cursor->is_bad || end == cursor->at || errno != 0 || value > max;
+    cursor->at = end;
+    return value;
+}
+
+static int64_t take_signed(struct cursor *cursor, const char *key) {
+    take_text(cursor, key);
+    char *end = cursor->at;
+    errno = 0;
+    const int64_t value = cursor->is_bad ? 0 : strtoll(cursor->at, &end, 10);
+    cursor->is_bad = cursor->is_bad || end == cursor->at || errno != 0;
+    cursor->at = end;
+    return value;
+}
+
 /* The end of a line: both names; makes the file. */
 static struct ingest_file *get_paths(struct ingest *ingest, char *path, uint64_t dev, uint64_t ino) {
     char *first_path = strstr(path, " first_path=");
@@ -250,26 +282,28 @@ static struct ingest_file *get_paths(struct ingest *ingest, char *path, uint64_t
 
 /* One "file" line, NUL-terminated. */
 static bool get_file(struct ingest *ingest, char *line) {
+    struct cursor cursor = {.at = line};
     struct ingest_memory memory = {0};
     struct ingest_mark *mark = &memory.accepted;
-    uint64_t dev = 0;
-    uint64_t ino = 0;
-    int64_t born_ns = 0;
-    int64_t seen = 0;
-    int is_gz = 0;
-    int path_at = 0;
-    const int got =
-        sscanf(line,
-               "file gen=%" SCNx64 " dev=%" SCNx64 " ino=%" SCNx64 " born=%" SCNd64 " pos=%" SCNu64 " lines=%" SCNu64
-               " header=%" SCNu64 "+%" SCNu32 " marker=%" SCNx64 "/%" SCNu32 " first=%" SCNu64 "+%" SCNu32 "/%" SCNx64
-               " seen=%" SCNd64 " mtime=%" SCNd64 " gz=%d path=%n",
-               &memory.gen, &dev, &ino, &born_ns, &mark->pos, &mark->number, &mark->header_at, &mark->header_len,
-               &mark->marker, &mark->marker_len, &memory.first.at, &memory.first.len, &memory.first.hash, &seen,
-               &memory.mtime_ns, &is_gz, &path_at);
-    const bool is_sane = got == 16 && path_at > 0 && mark->marker_len <= INGEST_MARKER_BYTES &&
-                         mark->marker_len <= mark->pos && mark->header_len <= INGEST_HEADER_BYTES_MAX &&
-                         memory.first.len > 0 && memory.first.len <= INGEST_CUT_HEAD_BYTES;
-    struct ingest_file *file = is_sane ? get_paths(ingest, line + path_at, dev, ino) : NULL;
+    memory.gen = take_unsigned(&cursor, "file gen=", 16, UINT64_MAX);
+    const uint64_t dev = take_unsigned(&cursor, " dev=", 16, UINT64_MAX);
+    const uint64_t ino = take_unsigned(&cursor, " ino=", 16, UINT64_MAX);
+    const int64_t born_ns = take_signed(&cursor, " born=");
+    mark->pos = take_unsigned(&cursor, " pos=", 10, INT64_MAX);
+    mark->number = take_unsigned(&cursor, " lines=", 10, INT64_MAX);
+    mark->header_at = take_unsigned(&cursor, " header=", 10, INT64_MAX);
+    mark->header_len = (uint32_t)take_unsigned(&cursor, "+", 10, INGEST_HEADER_BYTES_MAX);
+    mark->marker = take_unsigned(&cursor, " marker=", 16, UINT64_MAX);
+    mark->marker_len = (uint32_t)take_unsigned(&cursor, "/", 10, INGEST_MARKER_BYTES);
+    memory.first.at = take_unsigned(&cursor, " first=", 10, INT64_MAX);
+    memory.first.len = (uint32_t)take_unsigned(&cursor, "+", 10, INGEST_CUT_HEAD_BYTES);
+    memory.first.hash = take_unsigned(&cursor, "/", 16, UINT64_MAX);
+    const int64_t seen = take_signed(&cursor, " seen=");
+    memory.mtime_ns = take_signed(&cursor, " mtime=");
+    const bool is_gz = take_unsigned(&cursor, " gz=", 10, 1) == 1;
+    take_text(&cursor, " path=");
+    const bool is_sane = !cursor.is_bad && mark->marker_len <= mark->pos && memory.first.len > 0;
+    struct ingest_file *file = is_sane ? get_paths(ingest, cursor.at, dev, ino) : NULL;
     if (file == NULL) {
         return false;
     }
@@ -277,21 +311,20 @@ static bool get_file(struct ingest *ingest, char *line) {
     file->memory = memory;
     file->size = file->size_seen = file->size_read = seen;
     file->born_ns = born_ns;
-    file->is_gz = is_gz != 0;
+    file->is_gz = is_gz;
     file->is_saved = true;
     return true;
 }
 
 /* One "seen" line, NUL-terminated. */
 static bool get_seen(struct ingest *ingest, char *line) {
-    uint64_t dev = 0;
-    uint64_t ino = 0;
-    int64_t born_ns = 0;
-    int64_t mtime_ns = 0;
-    int path_at = 0;
-    const int got = sscanf(line, "seen dev=%" SCNx64 " ino=%" SCNx64 " born=%" SCNd64 " mtime=%" SCNd64 " path=%n",
-                           &dev, &ino, &born_ns, &mtime_ns, &path_at);
-    struct ingest_file *file = got == 4 && path_at > 0 ? get_paths(ingest, line + path_at, dev, ino) : NULL;
+    struct cursor cursor = {.at = line};
+    const uint64_t dev = take_unsigned(&cursor, "seen dev=", 16, UINT64_MAX);
+    const uint64_t ino = take_unsigned(&cursor, " ino=", 16, UINT64_MAX);
+    const int64_t born_ns = take_signed(&cursor, " born=");
+    const int64_t mtime_ns = take_signed(&cursor, " mtime=");
+    take_text(&cursor, " path=");
+    struct ingest_file *file = cursor.is_bad ? NULL : get_paths(ingest, cursor.at, dev, ino);
     if (file == NULL) {
         return false;
     }
@@ -300,21 +333,31 @@ static bool get_seen(struct ingest *ingest, char *line) {
     return true;
 }
 
+/* One "glob" line, NUL-terminated. */
+static bool get_glob(struct ingest *ingest, char *line) {
+    struct cursor cursor = {.at = line};
+    const uint64_t hash = take_unsigned(&cursor, "glob ", 16, UINT64_MAX);
+    if (cursor.is_bad || *cursor.at != '\0') {
+        return false;
+    }
+    ingest_glob_see(ingest, hash);
+    return true;
+}
+
 /* Check the whole before any of it is believed: the last line, and its hash. Returns the length before it, or 0. */
-static size_t check_end(const char *text, size_t len, size_t *lines) {
+static size_t check_end(char *text, size_t len, size_t *lines) {
     if (len == 0 || text[len - 1] != '\n') {
         return 0;
     }
-    const char *last = memrchr(text, '\n', len - 1);
-    if (last == NULL) {
+    char *before = memrchr(text, '\n', len - 1);
+    if (before == NULL) {
         return 0;
     }
-    last++;
-    uint64_t hash = 0;
-    int used = 0;
-    const size_t body = (size_t)(last - text);
-    const bool is_end = sscanf(last, "end %zu %" SCNx64 "%n", lines, &hash, &used) == 2 &&
-                        (size_t)used == len - 1 - body && hash == core_hash64(text, body, 0);
+    struct cursor cursor = {.at = before + 1};
+    const size_t body = (size_t)(before + 1 - text);
+    *lines = (size_t)take_unsigned(&cursor, "end ", 10, SIZE_MAX);
+    const uint64_t hash = take_unsigned(&cursor, " ", 16, UINT64_MAX);
+    const bool is_end = !cursor.is_bad && cursor.at == text + len - 1 && hash == core_hash64(text, body, 0);
     return is_end ? body : 0;
 }
 
@@ -332,10 +375,7 @@ static enum core_err get_text(struct ingest *ingest, const char *path, char *tex
         char *nl = memchr(at, '\n', (size_t)(text + body - at));
         MUST(nl != NULL);
         *nl = '\0';
-        uint64_t hash = 0;
-        if (sscanf(at, "glob %" SCNx64, &hash) == 1) {
-            ingest_glob_see(ingest, hash);
-        } else if (!get_file(ingest, at) && !get_seen(ingest, at)) {
+        if (!get_glob(ingest, at) && !get_file(ingest, at) && !get_seen(ingest, at)) {
             return damaged(path, number + 1, "a line that says neither a glob nor a file", fail);
         }
         at = nl + 1;

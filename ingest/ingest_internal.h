@@ -241,8 +241,8 @@ void ingest_file_free(struct ingest *ingest, struct ingest_file *file); /* it ha
 void ingest_file_set_path(struct ingest *ingest, struct ingest_file *file, const char *path);
 struct ingest_file *ingest_file_by_inode(struct ingest *ingest, dev_t dev, ino_t ino);
 struct ingest_file *ingest_file_by_path(struct ingest *ingest, const char *path);
-void ingest_file_queue(struct ingest *ingest, struct ingest_file *file, enum ingest_queue_id queue);
-struct ingest_file *ingest_file_unqueue(struct ingest *ingest, enum ingest_queue_id queue);
+void ingest_file_queue(struct ingest *ingest, struct ingest_file *file, enum ingest_queue_id id);
+struct ingest_file *ingest_file_unqueue(struct ingest *ingest, enum ingest_queue_id id);
 /* A stat came: is there something to read? Then queue it. */
 void ingest_file_look(struct ingest *ingest, struct ingest_file *file, const struct stat *st);
 /* Read one batch of it; the pool has one. Was a batch made? */

@@ -116,7 +116,7 @@ static enum core_err read_plain(struct ingest_source *source, uint64_t offset, c
         }
         if (got < 0) {
             return core_fail_errno(fail, source->where, "cannot read it at byte %llu",
-                                   (unsigned long long)(offset + *len));
+                                   (unsigned long long)offset + *len);
         }
         if (got == 0) {
             source->is_ended = true;

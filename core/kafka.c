@@ -509,10 +509,3 @@ bool core_kafka_is_size(int code) {
     return code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || code == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE ||
            code == RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE;
 }
-
-void core_kafka_break(struct core_kafka *kafka) {
-    MUST(kafka->magic == KAFKA_MAGIC);
-    rd_kafka_resp_err_t code =
-        rd_kafka_test_fatal_error(kafka->handle, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "asked for by a test");
-    MUST(code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR__PREV_IN_PROGRESS);
-}

@@ -92,7 +92,5 @@ CORE_CHECKED enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, stru
 const char *core_kafka_text(int code);
 /* Is it a refusal because of size? */
 bool core_kafka_is_size(int code);
-/* For tests: make this producer fail fatally, as a broker's out-of-order answer would. */
-void core_kafka_break(struct core_kafka *kafka);
 
 #endif

@@ -302,8 +302,9 @@ static bool has_upper(struct value v) {
 
 static inline bool op_bool(struct normalize_worker *worker, struct plan *plan, const struct op *op,
                            const struct value *in) {
-    static const struct value words[] = {{.ptr = "false", .len = 5, .kind = VALUE_RAW},
-                                         {.ptr = "true", .len = 4, .kind = VALUE_RAW}};
+    static const char texts[2][VALUE_ROOM] = {"false", "true"};
+    static const struct value words[] = {{.ptr = texts[0], .len = 5, .kind = VALUE_RAW, .is_roomy = true},
+                                         {.ptr = texts[1], .len = 4, .kind = VALUE_RAW, .is_roomy = true}};
     if (in->kind == VALUE_PLAIN && in->len == 1 && (in->ptr[0] == 'T' || in->ptr[0] == 'F')) {
         return op_put(worker, plan, op, &words[in->ptr[0] == 'T']);
     }

@@ -1,38 +1,7 @@
-/* normalize/community_id.c: Community ID v1 (the same flow has the same id in every sensor's log), by libcrypto's SHA-1.
+/* normalize/community_id.c: Community ID v1 (the same flow has the same id in every sensor's log) in base64 of a SHA-1.
  * Source: corelight/community-id-spec, README "Technical details"; the ICMP pairs are those of its reference code.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
-
-#include <openssl/evp.h>
-#include <stdlib.h>
-
-struct community_id {
-    EVP_MD *sha1;
-    EVP_MD_CTX *fresh; /* begun, nothing added: copying it is cheaper than beginning again */
-    EVP_MD_CTX *ctx;
-};
-
-struct community_id *community_id_new(void) {
-    struct community_id *id = calloc(1, sizeof(*id));
-    MUST(id != NULL);
-    id->sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
-    id->ctx = EVP_MD_CTX_new();
-    MUST(id->sha1 != NULL);
-    id->fresh = EVP_MD_CTX_new();
-    MUST(id->ctx != NULL);
-    MUST(id->fresh != NULL);
-    MUST(EVP_DigestInit_ex2(id->fresh, id->sha1, NULL) == 1);
-    return id;
-}
-
-void community_id_free(struct community_id *id) {
-    if (id != NULL) {
-        EVP_MD_CTX_free(id->ctx);
-        EVP_MD_CTX_free(id->fresh);
-        EVP_MD_free(id->sha1);
-        free(id);
-    }
-}
 
 /* What a flow is known by. */
 struct flow {
@@ -96,10 +65,9 @@ static void put_be16(uint8_t *p, uint16_t v) {
 }
 
 /* Shape: out gets "1:" and 28 characters of base64. */
-static void flow_id(struct community_id *id, const struct flow *flow, uint16_t seed, char out[30]) {
+static void flow_id(struct core_sha1 *sha1, const struct flow *flow, uint16_t seed, char out[30]) {
     uint8_t bytes[2 + 16 + 16 + 2 + 4];
     uint8_t digest[20];
-    unsigned digest_len = 0;
     size_t len = 0;
     bool is_kept = flow->is_one_way || is_ordered(flow);
     const struct ip_addr *a = is_kept ? &flow->source : &flow->destination;
@@ -117,10 +85,7 @@ static void flow_id(struct community_id *id, const struct flow *flow, uint16_t s
         put_be16(bytes + len + 2, is_kept ? flow->destination_port : flow->source_port);
         len += 4;
     }
-    MUST(EVP_MD_CTX_copy_ex(id->ctx, id->fresh) == 1);
-    MUST(EVP_DigestUpdate(id->ctx, bytes, len) == 1);
-    MUST(EVP_DigestFinal_ex(id->ctx, digest, &digest_len) == 1);
-    MUST(digest_len == sizeof(digest));
+    core_sha1_of(sha1, bytes, len, digest);
     struct core_buf buf = {.start = out, .pos = out, .end = out + 30};
     core_buf_put(&buf, "1:", 2);
     core_buf_base64(&buf, (struct core_span){(const char *)digest, sizeof(digest)});
@@ -183,14 +148,14 @@ bool derive_community_id(const struct derive_context *ctx) {
     if (!flow_fill(ctx, &flow)) {
         return derive_put(ctx, own);
     }
-    char *text = scratch_alloc(worker, 30);
+    char *text = scratch_alloc(worker, VALUE_ROOM);
     if (text == NULL) {
         return false;
     }
-    flow_id(worker->community, &flow, worker->maps->community_id_seed, text);
+    flow_id(worker->sha1, &flow, worker->maps->community_id_seed, text);
     if (value_is_scalar(own) && own.len > 0) {
         worker->id_differs += !core_span_eq(value_span(own), (struct core_span){text, 30});
         return derive_put(ctx, own);
     }
-    return derive_put(ctx, value_of(VALUE_PLAIN, text, 30));
+    return derive_put(ctx, value_roomy(value_of(VALUE_PLAIN, text, 30), text + VALUE_ROOM));
 }

@@ -29,6 +29,7 @@ struct json_decode {
     struct core_json_reader *reader;
     struct plan *plan;
     struct core_span line;
+    const char *line_end;
     bool is_ascii;
     struct core_span name; /* of the field being read: in the line, or in key */
     char key[KEY_BYTES_MAX];
@@ -75,7 +76,7 @@ static inline struct value string_keep(struct json_decode *json, struct core_spa
     if (!is_in_line(json, text)) {
         return value_copy(json->worker, text);
     }
-    return value_of(json->is_ascii ? VALUE_PLAIN : VALUE_TEXT, text.ptr, text.len);
+    return value_roomy(value_of(json->is_ascii ? VALUE_PLAIN : VALUE_TEXT, text.ptr, text.len), json->line_end);
 }
 
 static bool pending_add(struct json_decode *json, struct core_span name, struct value value) {
@@ -228,7 +229,7 @@ static bool on_bool(void *ctx, bool value) {
 static bool on_number(void *ctx, struct core_span text) {
     struct json_decode *json = ctx;
     if (is_in_line(json, text)) {
-        return scalar(json, value_number(text.ptr, text.len));
+        return scalar(json, value_roomy(value_number(text.ptr, text.len), json->line_end));
     }
     struct value value = value_copy(json->worker, text);
     return scalar(json, value.kind == VALUE_NONE ? value : value_number(value.ptr, value.len));
@@ -356,6 +357,7 @@ static bool read_into(struct json_decode *json, struct plan *plan, struct core_s
     size_t scratch_used = worker->scratch.used;
     json->plan = plan;
     json->line = line;
+    json->line_end = line.ptr + line.len;
     json->is_ascii = true; /* in what the quick reader takes */
     read_begin(json);
     if (core_json_read_plain(&calls, json, line)) {

@@ -442,7 +442,8 @@ static inline bool marker_is(const struct marker *marker, struct core_span text)
 }
 
 static inline bool field_value(struct normalize_worker *worker, const struct tsv_header *header,
-                               const struct column *column, struct core_span text, bool is_plain, struct value *out) {
+                               const struct column *column, struct core_span text, const char *line_end, bool is_plain,
+                               struct value *out) {
     if (marker_is(&header->unset, text)) {
         *out = value_none();
         return true;
@@ -455,7 +456,7 @@ static inline bool field_value(struct normalize_worker *worker, const struct tsv
         return true;
     }
     if (is_plain) {
-        *out = value_of(VALUE_PLAIN, text.ptr, text.len);
+        *out = value_roomy(value_of(VALUE_PLAIN, text.ptr, text.len), line_end);
         return true;
     }
     return string_value(worker, text, out);
@@ -487,7 +488,8 @@ static inline bool fields_fill(struct normalize_worker *worker, const struct tsv
     const struct column *end = header->columns + header->columns_len;
     for (const struct column *column = header->columns; column < end; column++, cuts++, out++) {
         const char *cut = line.ptr + *cuts;
-        if (!field_value(worker, header, column, (struct core_span){text, (size_t)(cut - text)}, is_plain, out)) {
+        struct core_span field = {text, (size_t)(cut - text)};
+        if (!field_value(worker, header, column, field, line.ptr + line.len, is_plain, out)) {
             return false;
         }
         text = cut + step;

@@ -125,7 +125,16 @@ static bool derive_is_text(const struct derive_context *ctx) {
     return derive_put(ctx, word_value(derive_word(ctx, core_span_eq(value_span(v), derive_word(ctx, 1)) ? 2 : 3)));
 }
 
-#define MAC_STRIDE 32 /* bytes worked on at once: more than any address has as text */
+#define MAC_STRIDE 16 /* bytes worked on at once */
+
+/* Colons to dashes, letters to upper case. */
+static inline void mac_write(char *out, const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        c = c >= 'a' && c <= 'f' ? (char)(c - ('a' - 'A')) : c;
+        out[i] = c == ':' ? '-' : c;
+    }
+}
 
 /* 02:00:00:00:00:10 -> 02-00-00-00-00-10, as ECS (RFC 7042) has it. */
 static bool derive_mac(const struct derive_context *ctx) {
@@ -133,21 +142,17 @@ static bool derive_mac(const struct derive_context *ctx) {
     if (!value_is_string(v) || v.len == 0) {
         return true;
     }
-    char *out = scratch_alloc(ctx->worker, (size_t)v.len + MAC_STRIDE);
+    char *out = scratch_alloc(ctx->worker, (size_t)v.len + VALUE_ROOM);
     if (out == NULL) {
         return false;
     }
-    for (size_t at = 0; at < v.len; at += MAC_STRIDE) {
-        char in[MAC_STRIDE] = {0};
-        size_t len = v.len - at < MAC_STRIDE ? v.len - at : MAC_STRIDE;
-        (void)bytes_copy(in, v.ptr + at, len);
-        for (size_t i = 0; i < MAC_STRIDE; i++) {
-            char c = in[i];
-            c = c >= 'a' && c <= 'f' ? (char)(c - ('a' - 'A')) : c;
-            out[at + i] = c == ':' ? '-' : c;
-        }
+    uint32_t at = 0;
+    for (; at + MAC_STRIDE <= v.len; at += MAC_STRIDE) {
+        mac_write(out + at, v.ptr + at, MAC_STRIDE);
     }
-    return derive_put(ctx, value_of((enum value_kind)v.kind, out, v.len)); /* no byte was added that needs an escape */
+    mac_write(out + at, v.ptr + at, v.len - at);
+    /* No byte was added that needs an escape. */
+    return derive_put(ctx, value_roomy(value_of((enum value_kind)v.kind, out, v.len), out + VALUE_ROOM));
 }
 
 /* Snort's hexadecimal (0x4E) and decimal numbers. */

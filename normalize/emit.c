@@ -6,28 +6,35 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
 
-static inline bool is_copied(struct value value) {
-    return value.kind == VALUE_PLAIN || value.kind == VALUE_RAW;
+static inline bool is_copied(const struct value *value) {
+    return value->kind == VALUE_PLAIN || value->kind == VALUE_RAW;
 }
 
-/* A value that is_copied(), where len + 2 bytes are left. Both quotes are always written, and stay where they are due. */
-static inline char *put_copied(char *to, struct value value) {
-    size_t quote = value.kind == VALUE_PLAIN;
+/* A value that is_copied(), where VALUE_ROOM + len + 2 bytes are left. Both quotes are always written, and stay where they
+ * are due. */
+static inline char *put_copied(char *to, const struct value *value) {
+    size_t quote = value->kind == VALUE_PLAIN;
     *to = '"';
-    to = bytes_copy(to + quote, value.ptr, value.len);
+    to += quote;
+    if (value->is_roomy && value->len <= VALUE_ROOM) {
+        memcpy(to, value->ptr, VALUE_ROOM);
+        to += value->len;
+    } else {
+        to = bytes_copy(to, value->ptr, value->len);
+    }
     *to = '"';
     return to + quote;
 }
 
 /* One element of a list. */
-static inline void emit_item(struct core_buf *buf, struct value value, bool is_first) {
+static inline void emit_item(struct core_buf *buf, const struct value *value, bool is_first) {
     if (!is_first) {
         core_buf_char(buf, ',');
     }
-    if (is_copied(value) && (size_t)(buf->end - buf->pos) >= (size_t)value.len + 2) {
+    if (is_copied(value) && (size_t)(buf->end - buf->pos) >= (size_t)VALUE_ROOM + value->len + 2) {
         buf->pos = put_copied(buf->pos, value);
     } else {
-        value_emit(buf, value);
+        value_emit(buf, *value);
     }
 }
 
@@ -47,14 +54,14 @@ void value_emit(struct core_buf *buf, struct value value) {
     case VALUE_LIST:
         core_buf_char(buf, '[');
         for (uint32_t i = 0; i < value.len; i++) {
-            emit_item(buf, value.items[i], i == 0);
+            emit_item(buf, &value.items[i], i == 0);
         }
         core_buf_char(buf, ']');
         return;
     case VALUE_CHAIN:
         core_buf_char(buf, '[');
         for (const struct chain_node *node = value.chain->first; node != NULL; node = node->next) {
-            emit_item(buf, node->value, node == value.chain->first);
+            emit_item(buf, &node->value, node == value.chain->first);
         }
         core_buf_char(buf, ']');
         return;
@@ -136,7 +143,7 @@ static struct shape *shape_slot(const struct plan *plan, uint64_t hash) {
     return NULL;
 }
 
-#define STRIDE 32 /* texts are copied in strides */
+#define STRIDE VALUE_ROOM /* texts are copied in strides */
 
 /* The text written so far becomes a step's. Its memory goes on for a stride's rest. */
 static bool step_add(struct plan *plan, struct shape_step *step, struct core_buf *buf, uint16_t leaf) {
@@ -200,9 +207,9 @@ static void emit_shape(const struct plan *plan, const struct shape *shape, struc
     const struct value *values = plan->values;
     char *p = buf->pos;
     for (const struct shape_step *step = shape->steps; step < last; step++) {
-        struct value value = values[step->leaf];
+        const struct value *value = &values[step->leaf];
         /* len: bytes, or elements of a list, each of which takes more than a byte */
-        if ((size_t)(buf->end - p) < (size_t)step->text_len + STRIDE + value.len + 2) {
+        if ((size_t)(buf->end - p) < (size_t)step->text_len + STRIDE + value->len + 2) {
             buf->is_full = true;
             return;
         }
@@ -211,7 +218,7 @@ static void emit_shape(const struct plan *plan, const struct shape *shape, struc
             p = put_copied(p, value);
         } else {
             buf->pos = p;
-            value_emit(buf, value);
+            value_emit(buf, *value);
             p = buf->pos;
         }
     }

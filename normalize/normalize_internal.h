@@ -41,7 +41,10 @@ struct value {
     uint32_t len; /* bytes of ptr, or number of items */
     uint8_t kind;
     uint8_t is_number; /* VALUE_RAW: JSON number (as opposed to true, null, an object) */
+    uint8_t is_roomy;  /* VALUE_ROOM bytes may be read from ptr on, however short it is: it is copied without a look */
 };
+
+#define VALUE_ROOM 32
 
 struct chain_node {
     struct value value;
@@ -67,6 +70,12 @@ static inline struct value value_number(const char *ptr, size_t len) {
 
 static inline bool value_is_string(struct value v) {
     return v.kind == VALUE_PLAIN || v.kind == VALUE_TEXT;
+}
+
+/* The same value, where VALUE_ROOM bytes may be read from its ptr on if that lies before `end`. */
+static inline struct value value_roomy(struct value v, const char *end) {
+    v.is_roomy = (size_t)(end - v.ptr) >= VALUE_ROOM;
+    return v;
 }
 
 /* The bytes of a scalar, as text. */
@@ -496,7 +505,7 @@ struct normalize_worker {
     struct core_arena scratch; /* dies with the record */
     struct value *columns;     /* COLUMNS_ROOM; the current record's, by the plan's columns */
     struct json_decode *json;
-    struct community_id *community;
+    struct core_sha1 *sha1;
     const struct normalize_explain *explain;
     struct interned *datasets; /* outlive plans and maps: batches under way point to them */
     uint64_t id_differs;
@@ -600,9 +609,6 @@ bool derive_snort_time(const struct derive_context *ctx);
 bool derive_hostport_ip(const struct derive_context *ctx);
 bool derive_hostport_port(const struct derive_context *ctx);
 bool derive_rule_part(const struct derive_context *ctx);
-
-struct community_id *community_id_new(void);
-void community_id_free(struct community_id *id);
 
 /* ---- decoders ----------------------------------------------------------------------------------------------------------------------- */
 

@@ -78,13 +78,13 @@ struct value value_copy(struct normalize_worker *worker, struct core_span text) 
 }
 
 struct value value_u64(struct normalize_worker *worker, uint64_t v) {
-    char *p = scratch_alloc(worker, 20);
+    char *p = scratch_alloc(worker, VALUE_ROOM);
     if (p == NULL) {
         return value_none();
     }
-    struct core_buf buf = {.start = p, .pos = p, .end = p + 20};
+    struct core_buf buf = {.start = p, .pos = p, .end = p + VALUE_ROOM};
     core_buf_u64(&buf, v);
-    return value_number(p, core_buf_written(&buf).len);
+    return value_roomy(value_number(p, core_buf_written(&buf).len), buf.end);
 }
 
 static inline void put_two(char *out, uint32_t v) {
@@ -131,7 +131,7 @@ static bool iso_write(struct day *day, int64_t ns, char out[27]) {
 }
 
 struct value value_iso(struct normalize_worker *worker, int64_t ns) {
-    char *p = scratch_alloc(worker, 27);
+    char *p = scratch_alloc(worker, VALUE_ROOM);
     if (p == NULL) {
         return value_none();
     }
@@ -139,7 +139,7 @@ struct value value_iso(struct normalize_worker *worker, int64_t ns) {
         (void)record_refuse(worker, "a time outside the years 0 to 9999");
         return value_none();
     }
-    return value_of(VALUE_PLAIN, p, 27);
+    return value_roomy(value_of(VALUE_PLAIN, p, 27), p + VALUE_ROOM);
 }
 
 /* ---- decimals ------------------------------------------------------------------------------------------------------------- */
@@ -222,17 +222,20 @@ static inline bool digits_sum(const char *text, size_t len, uint64_t *out) {
 static bool decimal_fast(struct core_span text, int64_t *ns) {
     static const uint64_t tens[] = {1,       10,       100,       1000,       10000,      100000,
                                     1000000, 10000000, 100000000, 1000000000, 10000000000};
-    const char *point = text.len <= 27 ? core_span_chr(text, '.') : NULL;
-    size_t whole = point == NULL ? 0 : (size_t)(point - text.ptr);
-    uint64_t seconds;
+    uint64_t seconds = 0;
     uint64_t micros;
     uint64_t rest = 0;
-    if (whole == 0 || whole > 10) {
+    size_t whole = 0;
+    for (unsigned digit; whole < text.len && (digit = (unsigned char)text.ptr[whole] - (unsigned)'0') <= 9; whole++) {
+        seconds = seconds * 10 + digit;
+    }
+    if (whole == 0 || whole > 10 || whole == text.len || text.ptr[whole] != '.') {
         return false;
     }
+    const char *point = text.ptr + whole;
     size_t part = text.len - whole - 1;
-    if (part < 6 || part > 16 || !digits_sum(text.ptr, whole, &seconds) || !digits_sum(point + 1, 6, &micros) ||
-        !digits_sum(point + 7, part - 6, &rest) || seconds > (uint64_t)(INT64_MAX / CORE_NS_PER_S - 1)) {
+    if (part < 6 || part > 16 || !digits_sum(point + 1, 6, &micros) || !digits_sum(point + 7, part - 6, &rest) ||
+        seconds > (uint64_t)(INT64_MAX / CORE_NS_PER_S - 1)) {
         return false;
     }
     uint64_t half = tens[part - 6] / 2;                                            /* 0: nothing is cut off */
@@ -503,7 +506,7 @@ bool value_interval(struct normalize_worker *worker, bool is_ns, struct value in
     if (!decimal_to_ns(value_span(in), &ns)) {
         return false;
     }
-    char *text = scratch_alloc(worker, 24);
+    char *text = scratch_alloc(worker, VALUE_ROOM);
     if (text == NULL) {
         *out = value_none();
         return true; /* the reason is set */
@@ -516,7 +519,7 @@ bool value_interval(struct normalize_worker *worker, bool is_ns, struct value in
     } else {
         len = interval_text(ns, text);
     }
-    *out = value_number(text, len);
+    *out = value_roomy(value_number(text, len), text + VALUE_ROOM);
     return true;
 }
 

@@ -49,7 +49,7 @@ struct normalize_worker *normalize_worker_new(const struct normalize_maps *maps,
     MUST(worker->columns != NULL);
     MUST(worker->taken != NULL);
     worker->json = json_decode_new(worker);
-    worker->community = community_id_new();
+    worker->sha1 = core_sha1_new();
     return worker;
 }
 
@@ -68,7 +68,7 @@ void normalize_worker_free(struct normalize_worker *worker) {
         worker->datasets = next;
     }
     json_decode_free(worker->json);
-    community_id_free(worker->community);
+    core_sha1_free(worker->sha1);
     core_arena_destroy(&worker->scratch);
     free(worker->columns);
     free(worker->taken);

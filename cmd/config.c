@@ -325,15 +325,10 @@ enum core_err config_load(struct config **out, const char *path, struct core_con
         }
         goto out;
     }
-    if (!core_conf_is_map(core_conf_root(config->file))) {
-        core_conf_mistake(config->file, core_conf_root(config->file), mistakes,
-                          "the file is no mapping: it has sections such as node:, inputs: and sinks:");
-    } else {
-        unknown_sections(config, mistakes);
-        load_sections(config, mistakes);
-        load_inputs(config, mistakes);
-        load_sinks(config, mistakes);
-    }
+    unknown_sections(config, mistakes);
+    load_sections(config, mistakes);
+    load_inputs(config, mistakes);
+    load_sinks(config, mistakes);
     err = mistakes->len > mistakes_before ? CORE_BAD : CORE_OK;
 out:
     if (err != CORE_OK) {
@@ -396,10 +391,6 @@ bool config_can_swap(const struct config *now, const struct config *next, const 
             key_set(key, row->name, name);
             return false;
         }
-    }
-    if (now->normalize.workers != next->normalize.workers) { /* threads and their queues are made once */
-        key_set(key, "normalize", "workers");
-        return false;
     }
     bool is_same_list = now->sinks_len == next->sinks_len;
     for (size_t i = 0; is_same_list && i < now->sinks_len; i++) {

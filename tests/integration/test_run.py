@@ -272,6 +272,19 @@ def test_check_finds_mistakes_in_maps(tmp_path):
     assert re.search(rf"zeek\.conn\.map:{at + 1}:\d+: .*source\.bytez", done.stderr), done.stderr
 
 
+def test_the_example_that_ships_has_no_mistakes_even_with_all_of_it_switched_on(tmp_path):
+    example = (rig.TOP / "configs/tapline.yml").read_text()
+    secret = tmp_path / "kafka.password"
+    secret.write_text("secret\n")
+    whole = re.sub(r"(?m)^( +)# (?=  |name:|maps:|- type: snort|kafka:)", r"\1", example)
+    whole = whole.replace("/etc/tapline/kafka.password", str(secret)).replace("/usr/local/share/tapline", str(rig.TOP / "configs"))
+    assert "\n  kafka:\n" in whole and "\n  - type: snort\n" in whole
+    for name, text in (("example.yml", example), ("whole.yml", whole)):
+        (tmp_path / name).write_text(text)
+        done = rig.tapline("check", "-c", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+
+
 def test_check_touches_nothing(tmp_path):
     path = file_config(tmp_path, [tmp_path / "*.log"])
     before = sorted(tmp_path.rglob("*"))

@@ -10,11 +10,12 @@ import socket
 import subprocess
 import time
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 POLL_S = 0.01
 PARTITIONS = 4
+LEADER_TRIES = 100
 
 
 class Failed(Exception):
@@ -114,16 +115,21 @@ class Broker:
 
     def create(self, topic):
         self.admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
-        while len(self.admin.list_topics(topic, 5).topics[topic].partitions) != PARTITIONS:
-            time.sleep(0.1)
+        self.records(topic)
 
     def delete(self, topic):
         self.admin.delete_topics([topic])[topic].result(30)
 
     def records(self, topic):
-        """How many records the topic holds by now."""
-        marks = [self.consumer.get_watermark_offsets(TopicPartition(topic, p), 10) for p in range(PARTITIONS)]
-        return sum(high - low for low, high in marks)
+        """How many records the topic holds by now. A topic just made may have no leader yet: then a little later."""
+        for tries_left in range(LEADER_TRIES, -1, -1):
+            try:
+                marks = [self.consumer.get_watermark_offsets(TopicPartition(topic, p), 10) for p in range(PARTITIONS)]
+                return sum(high - low for low, high in marks)
+            except KafkaException as failed:
+                if tries_left == 0:
+                    raise Failed(f"the broker does not say how long {topic} is: {failed}") from failed
+                time.sleep(0.2)
 
     def close(self):
         self.consumer.close()

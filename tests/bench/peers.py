@@ -54,7 +54,12 @@ class Peer:
         libs = [p for p in root.glob("**/*.so*") if p.is_file()]
         path = ":".join(sorted({str(p.parent) for p in libs}))
         process = Process(self.argv(root, work), work / "log", env={**os.environ, "LD_LIBRARY_PATH": path})
-        return self._until_all_arrived(process, topic, broker, count)
+        try:
+            return self._until_all_arrived(process, topic, broker, count)
+        finally:
+            if process.popen.returncode is None:
+                process.popen.kill()
+                process.wait()
 
     @staticmethod
     def _until_all_arrived(process, topic, broker, count):

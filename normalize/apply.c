@@ -409,6 +409,22 @@ static bool ops_explain(struct normalize_worker *worker, struct plan *plan) {
     return true;
 }
 
+/* A field that in this record is the name of an object as well: it goes to NAME.value. Decided record by record, so that
+ * a document does not depend on its neighbours. */
+static void clashes_resolve(struct plan *plan) {
+    for (uint16_t i = 0; i < plan->clashes_len; i++) {
+        const struct leaf_clash *clash = &plan->clashes[i];
+        bool has_members = false;
+        for (uint16_t below = (uint16_t)(clash->leaf + 1); below < clash->below_end && !has_members; below++) {
+            has_members = leaf_is_set(plan, below);
+        }
+        if (has_members && leaf_is_set(plan, clash->leaf)) {
+            leaf_set(plan, clash->other, plan->values[clash->leaf]);
+            plan->present[clash->leaf / 64] &= ~(UINT64_C(1) << (clash->leaf % 64));
+        }
+    }
+}
+
 bool plan_apply(struct normalize_worker *worker, struct plan *plan) {
     memcpy(plan->present, plan->present_always, plan->present_words * sizeof(uint64_t));
     worker->ip[1].len = 0;
@@ -426,5 +442,9 @@ bool plan_apply(struct normalize_worker *worker, struct plan *plan) {
             return false;
         }
     }
-    return derives_run(worker, plan);
+    if (!derives_run(worker, plan)) {
+        return false;
+    }
+    clashes_resolve(plan);
+    return true;
 }

@@ -33,10 +33,9 @@ struct json_decode {
     bool is_ascii;
     struct core_span name; /* of the field being read: in the line, or in key */
     char key[KEY_BYTES_MAX];
-    size_t ends[DEPTH_MAX];   /* length of the name outside each open object */
-    bool is_empty[DEPTH_MAX]; /* nothing was read in this object yet */
-    size_t depth;             /* open objects */
-    uint16_t last;            /* the column filled last; decoded_len at the beginning */
+    size_t ends[DEPTH_MAX]; /* length of the name outside each open object */
+    size_t depth;           /* open objects */
+    uint16_t last;          /* the column filled last; decoded_len at the beginning */
     struct pending *pending;
     size_t pending_len;
     size_t pending_cap;
@@ -110,7 +109,6 @@ static uint16_t column_find(struct json_decode *json) {
 /* A whole value of the field whose name was read. */
 static inline bool field_put(struct json_decode *json, struct value value) {
     const struct plan *plan = json->plan;
-    json->is_empty[json->depth] = false;
     if (json->worker->reason[0] != '\0') {
         return false;
     }
@@ -218,7 +216,6 @@ static bool on_null(void *ctx) {
     if (json->array_depth > 0) {
         return item_add(json, value_none());
     }
-    json->is_empty[json->depth] = false;
     return true; /* the same as a field that is not there */
 }
 
@@ -264,9 +261,7 @@ static bool on_key(void *ctx, struct core_span text) {
 
 /* The name becomes the head of the names of an object's members. */
 static void object_enter(struct json_decode *json) {
-    json->is_empty[json->depth] = false;
     json->depth++;
-    json->is_empty[json->depth] = true;
     json->ends[json->depth] = json->depth == 1 ? 0 : json->name.len;
     if (json->depth > 1 && json->name.ptr != json->key) {
         memcpy(json->key, json->name.ptr, json->name.len);
@@ -289,10 +284,9 @@ static bool on_map(void *ctx, bool is_start) {
         object_enter(json);
         return true;
     }
-    bool is_empty = json->is_empty[json->depth];
     json->name = (struct core_span){json->key, json->ends[json->depth]};
     json->depth--;
-    return !is_empty || json->depth == 0 || field_put(json, value_of(VALUE_RAW, "{}", 2));
+    return true; /* an object without members has no field to keep */
 }
 
 static bool on_array(void *ctx, bool is_start) {
@@ -339,7 +333,6 @@ static void read_begin(struct json_decode *json) {
     json->name = (struct core_span){json->key, 0};
     json->depth = 0;
     json->ends[0] = 0;
-    json->is_empty[0] = true;
     json->last = json->plan->decoded_len;
     json->pending_len = 0;
     json->array_depth = 0;
@@ -430,7 +423,9 @@ static struct core_span log_of(const struct json_decode *json, struct core_span 
         path = telling(json, COLUMN_STREAM, "_stream");
     }
     if (value_is_string(path) && path.len > 0 && path.len < KEY_BYTES_MAX) {
-        return value_span(path);
+        const char *slash = memrchr(path.ptr, '/', path.len); /* a log written to /dev/stdout says so */
+        size_t skip = slash == NULL ? 0 : (size_t)(slash - path.ptr) + 1;
+        return (struct core_span){path.ptr + skip, path.len - skip};
     }
     return wrapper.len > 0 ? wrapper : core_span_of(state->name);
 }

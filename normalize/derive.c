@@ -127,13 +127,17 @@ static bool derive_is_text(const struct derive_context *ctx) {
 
 #define MAC_STRIDE 16 /* bytes worked on at once */
 
-/* Colons to dashes, letters to upper case. */
+/* Colons to dashes, letters to upper case. By way of two arrays, so that it can be done in a register. */
 static inline void mac_write(char *out, const char *text, size_t len) {
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-        c = c >= 'a' && c <= 'f' ? (char)(c - ('a' - 'A')) : c;
-        out[i] = c == ':' ? '-' : c;
+    char from[MAC_STRIDE] = {0};
+    char to[MAC_STRIDE];
+    memcpy(from, text, len);
+    for (size_t i = 0; i < MAC_STRIDE; i++) {
+        char c = from[i];
+        char up = (char)(c - (c >= 'a' && c <= 'f' ? 'a' - 'A' : 0));
+        to[i] = c == ':' ? '-' : up;
     }
+    memcpy(out, to, MAC_STRIDE);
 }
 
 /* 02:00:00:00:00:10 -> 02-00-00-00-00-10, as ECS (RFC 7042) has it. */
@@ -150,7 +154,9 @@ static bool derive_mac(const struct derive_context *ctx) {
     for (; at + MAC_STRIDE <= v.len; at += MAC_STRIDE) {
         mac_write(out + at, v.ptr + at, MAC_STRIDE);
     }
-    mac_write(out + at, v.ptr + at, v.len - at);
+    for (; at < v.len; at++) {
+        mac_write(out + at, v.ptr + at, 1);
+    }
     /* No byte was added that needs an escape. */
     return derive_put(ctx, value_roomy(value_of((enum value_kind)v.kind, out, v.len), out + VALUE_ROOM));
 }

@@ -382,6 +382,13 @@ struct alias_move {
     uint16_t to;
 };
 
+/* A field that is also an object's name, in other records or in this one: then it stands at `other` (NAME.value). */
+struct leaf_clash {
+    uint16_t leaf;
+    uint16_t other;
+    uint16_t below_end; /* the object's members are the leaves behind `leaf` up to here */
+};
+
 struct plan_const {
     uint16_t leaf;
     struct value value;
@@ -455,6 +462,8 @@ struct plan {
     struct shape *shapes; /* open addressing by hash of `present` */
     size_t shapes_len;
     struct core_arena shapes_arena;
+    struct leaf_clash *clashes;
+    uint16_t clashes_len;
     struct alias_move *moves;
     uint16_t moves_len;
     uint16_t decoded_len;      /* columns that decoders fill; those behind are only moved to */

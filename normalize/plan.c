@@ -569,6 +569,9 @@ static bool plan_fill(struct making *making) {
         return false;
     }
     leaves_settle(making);
+    if (making->is_full) {
+        return false;
+    }
     known_columns(plan);
     return true;
 }

@@ -19,6 +19,8 @@ struct draft {
     bool is_forced;
     bool is_constant;
     struct value constant;
+    bool has_other; /* it is an object's name too: `other` takes its place in records that have both */
+    uint16_t other;
     uint16_t place;
 };
 
@@ -32,6 +34,7 @@ struct making {
     uint16_t *draft_index;
     size_t ops_cap;
     uint8_t *taken; /* per column: enum taken */
+    bool is_full;   /* more leaves than LEAVES_MAX */
     struct core_fail *fail;
 };
 

@@ -89,24 +89,50 @@ static int draft_compare(const void *a, const void *b) {
     return name_compare((*x)->name, (*y)->name);
 }
 
-/* A name that is both a leaf and an object: the leaf goes to NAME.value. Returns whether any was moved. */
-static bool conflicts_move(struct making *making, struct draft **sorted) {
-    bool is_moved = false;
-    for (size_t i = 0; i + 1 < making->drafts_len; i++) {
-        struct core_span name = sorted[i]->name;
-        struct core_span next = sorted[i + 1]->name;
-        if (next.len > name.len && next.ptr[name.len] == '.' && memcmp(next.ptr, name.ptr, name.len) == 0) {
-            uint64_t at;
-            struct core_span moved = name_join(making, name, CORE_SPAN(".value"));
-            while (draft_find(making, moved, &at) != NULL) {
-                moved = name_join(making, moved, CORE_SPAN("_2"));
-            }
-            making->draft_index[at & (DRAFT_INDEX_CAP - 1)] = (uint16_t)(sorted[i] - making->drafts);
-            sorted[i]->name = moved;
-            is_moved = true;
-        }
+/* A name that no leaf has yet: NAME.value, or that with _2 behind it. */
+static uint16_t clash_other(struct making *making, struct core_span name) {
+    uint64_t at;
+    name = name_join(making, name, CORE_SPAN(".value"));
+    while (draft_find(making, name, &at) != NULL) {
+        name = name_join(making, name, CORE_SPAN("_2"));
     }
-    return is_moved;
+    return draft_leaf(making, name);
+}
+
+static bool is_below(struct core_span name, struct core_span next) {
+    return next.len > name.len && next.ptr[name.len] == '.' && memcmp(next.ptr, name.ptr, name.len) == 0;
+}
+
+/* A name that is both a leaf and an object gets a second leaf, NAME.value, for records that have both. A constant is in
+ * every record, so it moves there for good. Returns whether leaves were added or renamed: then they are sorted again. */
+static bool clashes_find(struct making *making, struct draft **sorted, size_t len) {
+    bool is_changed = false;
+    for (size_t i = 0; i + 1 < len; i++) {
+        struct draft *draft = sorted[i];
+        if (draft->has_other || !is_below(draft->name, sorted[i + 1]->name)) {
+            continue;
+        }
+        uint16_t other = clash_other(making, draft->name);
+        if (other == LEAF_NONE) {
+            making->is_full = true;
+            return false;
+        }
+        if (draft->is_constant) {
+            struct core_span name = making->drafts[other].name;
+            making->drafts[other].name = draft->name; /* swap: the old name now has no writer */
+            draft->name = name;
+            draft->has_other = true;
+            making->drafts[other].has_other = true;
+        } else {
+            draft->has_other = true;
+            draft->other = other;
+            making->drafts[other].is_list = draft->is_list;
+            making->drafts[other].sources = 1;
+            making->plan->clashes_len++;
+        }
+        is_changed = true;
+    }
+    return is_changed;
 }
 
 static uint8_t depth_of(struct core_span name) {
@@ -146,16 +172,44 @@ static void leaf_open(struct plan *plan, struct leaf *leaf) {
     leaf->open_len = (uint16_t)(buf.pos - buf.start);
 }
 
+/* By name; again for as long as that shows new clashes. */
+static struct draft **drafts_sort(struct making *making) {
+    struct draft **sorted = malloc(LEAVES_MAX * sizeof(struct draft *));
+    bool is_changed = true;
+    MUST(sorted != NULL);
+    while (is_changed) {
+        size_t len = making->drafts_len;
+        for (size_t i = 0; i < len; i++) {
+            sorted[i] = &making->drafts[i];
+        }
+        qsort(sorted, len, sizeof(struct draft *), draft_compare);
+        is_changed = clashes_find(making, sorted, len);
+    }
+    return sorted;
+}
+
+static void clashes_place(struct making *making) {
+    struct plan *plan = making->plan;
+    plan->clashes = plan_alloc(plan, plan->clashes_len * sizeof(*plan->clashes));
+    uint16_t len = 0;
+    for (size_t i = 0; i < making->drafts_len; i++) {
+        const struct draft *draft = &making->drafts[i];
+        if (!draft->has_other || draft->is_constant || draft->other == 0) {
+            continue;
+        }
+        uint16_t end = (uint16_t)(draft->place + 1);
+        while (end < plan->leaves_len && is_below(draft->name, plan->leaves[end].name)) {
+            end++;
+        }
+        plan->clashes[len++] =
+            (struct leaf_clash){.leaf = draft->place, .other = making->drafts[draft->other].place, .below_end = end};
+    }
+    plan->clashes_len = len;
+}
+
 static void leaves_place(struct making *making) {
     struct plan *plan = making->plan;
-    struct draft **sorted = malloc(making->drafts_len * sizeof(struct draft *));
-    MUST(sorted != NULL);
-    for (size_t i = 0; i < making->drafts_len; i++) {
-        sorted[i] = &making->drafts[i];
-    }
-    do {
-        qsort(sorted, making->drafts_len, sizeof(struct draft *), draft_compare);
-    } while (conflicts_move(making, sorted));
+    struct draft **sorted = drafts_sort(making);
     plan->leaves_len = (uint16_t)making->drafts_len;
     plan->leaves = plan_alloc(plan, making->drafts_len * sizeof(struct leaf));
     plan->values = plan_alloc(plan, making->drafts_len * sizeof(struct value));
@@ -178,6 +232,7 @@ static void leaves_place(struct making *making) {
         }
     }
     free(sorted);
+    clashes_place(making);
 }
 
 /* Constants that nothing else writes are rendered once; the others stay for the end of each record. */

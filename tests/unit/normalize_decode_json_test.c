@@ -50,11 +50,14 @@ static void nothing_is_dropped(void **state) {
     rig_text(&rig,
              "{\"ts\":1.0,\"a\":{\"b\":[1,null,\"x\\u00fc\",{\"c\":[true]},[]],\"e\":{}},\"n\":1e400,\"s\":\"\\\\xfc\","
              "\"big\":12345678901234567890,\"f\":false,\"z\":null}\n"
-             "{\"ts\":1.0,\"a\":1,\"a.b\":2,\"c..d\":3}\n");
+             "{\"ts\":1.0,\"a\":1,\"a.b\":2,\"c..d\":3}\n"
+             "{\"ts\":1.0,\"a\":1}\n{\"ts\":1.0,\"a.b\":2}\n");
     rig_expect(&rig, 0,
-               "\"odd\":{\"a\":{\"b\":[1,null,\"x\xc3\xbc\",{\"c\":[true]},[]],\"e\":{}},\"big\":12345678901234567890,"
+               "\"odd\":{\"a\":{\"b\":[1,null,\"x\xc3\xbc\",{\"c\":[true]},[]]},\"big\":12345678901234567890,"
                "\"f\":false,\"n\":1e400,\"s\":\"\\\\xfc\"}");
     rig_expect(&rig, 1, "\"a\":{\"b\":2,\"value\":1},\"c\":{\"_\":{\"d\":3}}"); /* a leaf that is an object too */
+    rig_expect(&rig, 2, "\"odd\":{\"a\":1}");                                   /* not in this record */
+    rig_expect(&rig, 3, "\"odd\":{\"a\":{\"b\":2}}");
     rig_close(&rig);
 }
 

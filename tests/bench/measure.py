@@ -102,7 +102,7 @@ class Broker:
         self._run("kafka.sh", "start", self.folder)
         self._run("kafka.sh", "ready", self.address)
         self.admin = AdminClient({"bootstrap.servers": self.address})
-        self.consumer = Consumer({"bootstrap.servers": self.address, "group.id": "bench"})
+        self.consumer = Consumer({"bootstrap.servers": self.address, "group.id": "bench", "log_level": 3})
 
     def _run(self, script, *args):
         done = subprocess.run(
@@ -115,6 +115,8 @@ class Broker:
 
     def create(self, topic):
         self.admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+        while len(self.consumer.list_topics(topic, 10).topics[topic].partitions) != PARTITIONS:
+            time.sleep(0.1)
         self.records(topic)
 
     def delete(self, topic):
@@ -130,6 +132,7 @@ class Broker:
                 if tries_left == 0:
                     raise Failed(f"the broker does not say how long {topic} is: {failed}") from failed
                 time.sleep(0.2)
+                self.consumer.list_topics(topic, 10)  # it keeps "unknown" for long unless it is made to ask
 
     def close(self):
         self.consumer.close()

@@ -21,8 +21,8 @@
 /* Where a stream's lines come from, as the config says it. Owned by the config, outlives every batch. */
 struct core_origin {
     enum core_origin_type { CORE_ORIGIN_AUTO, CORE_ORIGIN_ZEEK, CORE_ORIGIN_SNORT, CORE_ORIGIN_SURICATA } type;
-    bool keep_original;            /* adds event.original */
-    const char *fields_json;       /* members for every document, as a nested object's text `{"observer":…}`, or NULL */
+    bool keep_original;      /* adds event.original */
+    const char *fields_json; /* members for every document, as a nested object's text `{"observer":…}`, or NULL */
 };
 
 /* One sequence of lines with one generation: a file between two truncations (whatever its name is by now).
@@ -31,10 +31,10 @@ struct core_origin {
  * `decode` belongs to the normalize worker, which makes it at the first batch and frees it at the batch with is_last. */
 struct core_stream {
     uint32_t magic;
-    uint32_t worker;      /* which normalize worker has it: order is by stream */
-    uint64_t gen;         /* file generation: core_hash64 over node, first path and first record line; never recomputed */
-    const char *path;     /* the first path, NUL-terminated; log.file.path of its documents */
-    int64_t mtime_ns;     /* of the file when first seen: stands in for a record's missing time; 0 if unknown */
+    uint32_t worker;  /* which normalize worker has it: order is by stream */
+    uint64_t gen;     /* file generation: core_hash64 over node, first path and first record line; never recomputed */
+    const char *path; /* the first path, NUL-terminated; log.file.path of its documents */
+    int64_t mtime_ns; /* of the file when first seen: stands in for a record's missing time; 0 if unknown */
     const struct core_origin *origin;
     void *decode;
 };
@@ -42,9 +42,9 @@ struct core_stream {
 
 enum core_line_flag {
     CORE_LINE_RECORD = 0,
-    CORE_LINE_CONTEXT = 1, /* a `#` line: no record; its bytes belong to the next record's span */
+    CORE_LINE_CONTEXT = 1,  /* a `#` line: no record; its bytes belong to the next record's span */
     CORE_LINE_REPLAYED = 2, /* with CONTEXT: a header shown again after a restart; its bytes were accepted before */
-    CORE_LINE_CUT = 4      /* the line was longer than CORE_LINE_BYTES_MAX: text is its head; a dead letter */
+    CORE_LINE_CUT = 4       /* the line was longer than CORE_LINE_BYTES_MAX: text is its head; a dead letter */
 };
 
 /* A line without its '\n' (and without a '\r' before it). start is where the record's bytes begin: the end of the
@@ -61,30 +61,31 @@ struct core_line {
 /* A document, written as one line of JSON without '\n' in the batch's arena. */
 struct core_event {
     struct core_span doc;
-    struct core_span key;     /* Kafka's message key: community id, else uid; len 0: use the record id */
-    const char *dataset;      /* event.dataset, e.g. "zeek.connection"; interned, outlives the batch; "tapline.deadletter" if is_dead */
-    uint64_t start;           /* with stream->gen: the record id */
+    struct core_span key; /* Kafka's message key: community id, else uid; len 0: use the record id */
+    const char *
+        dataset; /* event.dataset, e.g. "zeek.connection"; interned, outlives the batch; "tapline.deadletter" if is_dead */
+    uint64_t start; /* with stream->gen: the record id */
     uint64_t end;
-    bool is_dead;             /* a dead letter: doc says why */
+    bool is_dead; /* a dead letter: doc says why */
 };
 
 struct core_batch {
     uint32_t magic;
     struct core_stream *stream;
-    uint64_t seq;                /* per stream, from 0, without gaps */
-    bool is_last;                /* no batch of this stream follows; normalize frees stream->decode */
-    char *segment;               /* CORE_SEGMENT_BYTES; lines point into it */
+    uint64_t seq;  /* per stream, from 0, without gaps */
+    bool is_last;  /* no batch of this stream follows; normalize frees stream->decode */
+    char *segment; /* CORE_SEGMENT_BYTES; lines point into it */
     size_t segment_len;
-    struct core_line *lines;     /* CORE_BATCH_LINES_MAX */
+    struct core_line *lines; /* CORE_BATCH_LINES_MAX */
     uint32_t lines_len;
-    struct core_event *events;   /* CORE_BATCH_LINES_MAX; in the order of the lines */
+    struct core_event *events; /* CORE_BATCH_LINES_MAX; in the order of the lines */
     uint32_t events_len;
-    uint64_t accepted_end;       /* the stream's position once this batch is accepted */
-    struct core_arena arena;     /* documents and keys */
-    int64_t read_ns;             /* core_tick_ns() when ingest closed it */
-    uint32_t sink_pending;       /* the current sink's own count of events not yet answered */
-    uint32_t sink_index;         /* the current sink's own cursor */
-    struct core_batch *next;     /* the current owner's own list link */
+    uint64_t accepted_end;   /* the stream's position once this batch is accepted */
+    struct core_arena arena; /* documents and keys */
+    int64_t read_ns;         /* core_tick_ns() when ingest closed it */
+    uint32_t sink_pending;   /* the current sink's own count of events not yet answered */
+    uint32_t sink_index;     /* the current sink's own cursor */
+    struct core_batch *next; /* the current owner's own list link */
 };
 #define CORE_BATCH_MAGIC 0x62746368u
 
@@ -97,7 +98,7 @@ struct core_pool {
 };
 
 CORE_CHECKED enum core_err core_pool_init(struct core_pool *pool, uint32_t len, struct core_fail *fail);
-struct core_batch *core_pool_take(struct core_pool *pool); /* NULL: none free, stop reading */
+struct core_batch *core_pool_take(struct core_pool *pool);             /* NULL: none free, stop reading */
 void core_pool_give(struct core_pool *pool, struct core_batch *batch); /* resets it; takes back its memory */
 void core_pool_destroy(struct core_pool *pool);
 

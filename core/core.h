@@ -42,13 +42,13 @@ _Noreturn void core_must_fail(const char *expr, const char *file, int line);
 
 enum core_err {
     CORE_OK = 0,
-    CORE_AGAIN,   /* nothing now; call again */
-    CORE_GONE,    /* the thing is gone for good and was fully used */
-    CORE_IO,      /* a system call or a library failed; see fail */
-    CORE_BAD,     /* the caller's text (config, map, argument) is wrong; see fail */
-    CORE_LIMIT,   /* a stated maximum was reached */
-    CORE_LOCKED,  /* somebody else holds it */
-    CORE_NET      /* a remote peer failed or refused; see fail */
+    CORE_AGAIN,  /* nothing now; call again */
+    CORE_GONE,   /* the thing is gone for good and was fully used */
+    CORE_IO,     /* a system call or a library failed; see fail */
+    CORE_BAD,    /* the caller's text (config, map, argument) is wrong; see fail */
+    CORE_LIMIT,  /* a stated maximum was reached */
+    CORE_LOCKED, /* somebody else holds it */
+    CORE_NET     /* a remote peer failed or refused; see fail */
 };
 
 /* Who failed, and in words a person can act on. Filled once, by the lowest function that knows; passed up untouched.

@@ -10,10 +10,10 @@
 
 /* What is known of it. line_number 0: unknown. */
 struct core_dead {
-    const char *reason;         /* a sentence: what is wrong, with the offending text */
-    struct core_span raw;       /* the line as it stood, or the document a server refused */
-    size_t raw_len;             /* its whole length, if raw is already cut; else 0 */
-    size_t raw_bytes_max;       /* cut shorter than CORE_DEAD_RAW_BYTES_MAX; 0: not */
+    const char *reason;   /* a sentence: what is wrong, with the offending text */
+    struct core_span raw; /* the line as it stood, or the document a server refused */
+    size_t raw_len;       /* its whole length, if raw is already cut; else 0 */
+    size_t raw_bytes_max; /* cut shorter than CORE_DEAD_RAW_BYTES_MAX; 0: not */
     uint64_t line_number;
     uint64_t start;
     uint64_t end;
@@ -23,6 +23,7 @@ struct core_dead {
  * "error":{"message"}, "event":{"original" | ...}, "log":{"file":{"path","line"},"offset"}, "tapline":{...}} as one line.
  * Shape: raw bytes that are UTF-8 stand in event.original; others as base64 in tapline.original_base64. Cut ones carry
  * tapline.original_bytes (length) and tapline.original_sha256. Thread: any. */
-void core_dead_write(struct core_buf *buf, const struct core_stream *stream, const struct core_dead *dead, int64_t now_ns);
+void core_dead_write(struct core_buf *buf, const struct core_stream *stream, const struct core_dead *dead,
+                     int64_t now_ns);
 
 #endif

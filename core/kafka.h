@@ -32,9 +32,9 @@ enum core_kafka_fate {
 
 /* What became of a request to make a topic. */
 enum core_kafka_made {
-    CORE_KAFKA_MADE,      /* it is there now, by us or by somebody before */
-    CORE_KAFKA_NOT_YET,   /* brokers not reached, or not enough of them: ask again later */
-    CORE_KAFKA_NOT_MADE   /* refused: no right to, or no such topic can be */
+    CORE_KAFKA_MADE,    /* it is there now, by us or by somebody before */
+    CORE_KAFKA_NOT_YET, /* brokers not reached, or not enough of them: ask again later */
+    CORE_KAFKA_NOT_MADE /* refused: no right to, or no such topic can be */
 };
 
 /* Called from core_kafka_poll() only. Texts are valid during the call. */
@@ -59,7 +59,8 @@ struct core_kafka_record {
  * nothing. Thread: any. */
 CORE_CHECKED enum core_err core_kafka_pair_check(const struct core_kafka_pair *pair, struct core_fail *fail);
 /* Do they fit together? Reads the files they name (certificates), contacts nobody. Errors: CORE_BAD. Thread: any. */
-CORE_CHECKED enum core_err core_kafka_pairs_check(const struct core_kafka_pair *pairs, size_t len, struct core_fail *fail);
+CORE_CHECKED enum core_err core_kafka_pairs_check(const struct core_kafka_pair *pairs, size_t len,
+                                                  struct core_fail *fail);
 /* Ask a broker for its metadata. Errors: CORE_BAD a property; CORE_NET with librdkafka's last word. */
 CORE_CHECKED enum core_err core_kafka_reach(const struct core_kafka_pair *pairs, size_t len, int timeout_ms,
                                             struct core_fail *fail);

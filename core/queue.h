@@ -23,8 +23,8 @@ void core_bell_wait(struct core_bell *bell, bool (*has_work)(void *), void *arg,
 
 struct core_queue {
     struct core_batch **slots;
-    uint32_t cap; /* power of two */
-    struct core_bell *bell; /* the consumer's */
+    uint32_t cap;                       /* power of two */
+    struct core_bell *bell;             /* the consumer's */
     _Alignas(64) _Atomic uint32_t head; /* written by the consumer */
     _Alignas(64) _Atomic uint32_t tail; /* written by the producer */
 };

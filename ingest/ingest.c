@@ -278,7 +278,8 @@ static bool has_work(const struct ingest *ingest) {
 static int wait_ms(const struct ingest *ingest, int timeout_ms) {
     const int64_t now = core_tick_ns();
     int64_t until = now + (int64_t)timeout_ms * CORE_NS_PER_MS;
-    if (!ingest->is_stopped && ingest->scan_tick < until) {
+    const bool will_scan = !ingest->is_stopped && (!ingest->is_once || ingest->scan_no == 0);
+    if (will_scan && ingest->scan_tick < until) {
         until = ingest->scan_tick;
     }
     if (ingest->linger.head != NULL && ingest->linger.head->due_tick < until) {
@@ -295,7 +296,7 @@ static void wait_for_work(struct ingest *ingest, int timeout_ms) {
     struct core_bell *bell = ingest->env.bell;
     struct pollfd fds[] = {
         {.fd = bell == NULL ? -1 : bell->fd, .events = POLLIN},
-        {.fd = ingest->is_stopped ? -1 : ingest->watch.fd, .events = POLLIN},
+        {.fd = ingest->is_stopped || ingest->is_once ? -1 : ingest->watch.fd, .events = POLLIN},
     };
     if (bell != NULL) {
         core_bell_arm(bell);

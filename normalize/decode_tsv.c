@@ -193,23 +193,21 @@ static void columns_make(struct tsv_header *header) {
     }
 }
 
-/* "2026-11-21-03-16-01", by the sensor's clock; its zone is not written: taken as UTC. */
+/* "2026-11-21-03-16-01", by the sensor's clock; its zone is not written: taken as UTC. 0: it is no such stamp. */
 static int64_t open_parse(struct core_span text) {
-    int parts[6];
-    char copy[32];
-    int len = 0;
-    if (text.len >= sizeof(copy)) {
+    char iso[] = "YYYY-mm-ddTHH:MM:SS";
+    int64_t ns;
+    if (text.len != sizeof(iso) - 1) {
         return 0;
     }
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    int got = sscanf(copy, "%4d-%2d-%2d-%2d-%2d-%2d%n", &parts[0], &parts[1], &parts[2], &parts[3], &parts[4],
-                     &parts[5], &len);
-    if (got != 6 || parts[0] < 1970 || parts[1] < 1 || parts[1] > 12 || parts[2] < 1 || parts[2] > 31) {
-        return 0;
+    for (size_t i = 0; i < text.len; i++) {
+        bool is_mark = iso[i] == '-' || iso[i] == 'T' || iso[i] == ':';
+        if (is_mark && text.ptr[i] != '-') {
+            return 0;
+        }
+        iso[i] = is_mark ? iso[i] : text.ptr[i];
     }
-    int64_t days = core_days_from_civil(parts[0], (unsigned)parts[1], (unsigned)parts[2]);
-    return (days * 86400 + parts[3] * 3600 + parts[4] * 60 + parts[5]) * CORE_NS_PER_S;
+    return time_to_ns((struct core_span){iso, text.len}, false, &ns) ? ns : 0;
 }
 
 static void replace(char **slot, struct core_span text) {

@@ -46,11 +46,11 @@ struct kafka_topic {
     struct core_kafka_topic *handles[KAFKA_LANES]; /* of the producers of now; NULL: not opened yet */
     enum kafka_topic_state state;
     bool is_dead_letters;
-    bool is_proven;  /* a broker said that it exists */
-    int strikes;     /* times it was unknown though proven, lately */
-    int64_t struck_ns; /* the last of them */
-    int64_t hold_ns; /* core_tick_ns() before which nothing is sent to it; 0: none */
-    char refusal[256]; /* why making it was refused; "" */
+    bool is_proven;        /* a broker said that it exists */
+    int strikes;           /* times it was unknown though proven, lately */
+    int64_t struck_ns;     /* the last of them */
+    int64_t hold_ns;       /* core_tick_ns() before which nothing is sent to it; 0: none */
+    char refusal[256];     /* why making it was refused; "" */
     bool is_counted_wrong; /* its differing partition count was said */
     bool is_given_up;      /* that it is not to be had was said */
     bool is_alone;         /* it takes less at once than librdkafka's batches: each record goes alone */
@@ -59,12 +59,12 @@ struct kafka_topic {
 struct kafka_topics {
     const struct kafka_conf *conf;
     struct core_kafka *lanes[KAFKA_LANES]; /* the producers of now; NULL: not made */
-    struct kafka_topic **topics;   /* KAFKA_TOPICS_MAX */
+    struct kafka_topic **topics;           /* KAFKA_TOPICS_MAX */
     size_t len;
     struct kafka_topic *dead_letters;
     struct kafka_dataset *datasets; /* open addressing by the name's hash */
     size_t datasets_len;
-    struct kafka_topic *reference;  /* the first whose partition count is known; the others are compared with it */
+    struct kafka_topic *reference; /* the first whose partition count is known; the others are compared with it */
 };
 
 CORE_CHECKED enum core_err kafka_topics_open(struct kafka_topics *topics, const struct kafka_conf *conf,

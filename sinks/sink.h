@@ -17,17 +17,17 @@ struct sink;
 
 /* What every sink is told at open. Outlives the sink. */
 struct sink_env {
-    const char *node;                  /* node.name */
+    const char *node; /* node.name */
     struct core_counters *counters;
-    int wake_fd;                       /* the thread's doorbell: poll() returns early when it is readable (not drained here) */
+    int wake_fd; /* the thread's doorbell: poll() returns early when it is readable (not drained here) */
 };
 
 struct sink_ops {
     const char *name;
-    const char *summary;               /* one line, for help and docs */
-    const struct core_opt *opts;       /* rows of `sinks.<name>` */
+    const char *summary;         /* one line, for help and docs */
+    const struct core_opt *opts; /* rows of `sinks.<name>` */
     size_t opts_len;
-    size_t conf_size;                  /* bytes of the struct the rows fill */
+    size_t conf_size; /* bytes of the struct the rows fill */
     /* What the rows cannot say: cross-checks of the filled struct, e.g. librdkafka's own opinion of each property.
      * Touches nothing outside the process. Adds to mistakes. NULL: nothing to check. */
     void (*check)(const void *conf, const struct core_conf_file *file, const struct core_conf_node *node,

@@ -108,8 +108,8 @@ void sink_rotated_trim(const char *path, uint64_t keep);
 /* ---- the engine of the file and stdout sinks (lines.c) ------------------------------------------------------------------- */
 
 struct lines_conf {
-    const char *path;        /* a template; NULL: stdout */
-    const char *dead_letter; /* a template; NULL: path, with the suffix */
+    const char *path;               /* a template; NULL: stdout */
+    const char *dead_letter;        /* a template; NULL: path, with the suffix */
     const char *dead_letter_suffix; /* "" for none */
     struct sink_rotation rotation;
     int64_t sync_interval_ns;

@@ -3,7 +3,6 @@ SPDX-License-Identifier: Apache-2.0
 """
 import gzip
 import json
-import pathlib
 import re
 import signal
 import time
@@ -53,7 +52,7 @@ def test_last_line_without_newline_waits_but_not_in_gz(tmp_path, conn_log):
 
 def test_sigterm_delivers_what_was_read_and_exits_0(tmp_path, runs, conn_log):
     log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
-    log.write_text(conn_log.text(0, 100_000))
+    log.write_text(conn_log.text(0, 40_000))
     path = file_config(tmp_path, [log], sinks={"file": {"path": str(out), "sync_interval": "1h"}})
     run = runs(path)
     run.wait_for("the first documents", lambda: lines_in(out) > 0)
@@ -61,8 +60,8 @@ def test_sigterm_delivers_what_was_read_and_exits_0(tmp_path, runs, conn_log):
     accepted = int(re.search(r"accepted=(\d+)", run.log()).group(1))
     assert "outstanding_batches=0" in run.log()
     assert lines_in(out) == accepted, "each document that was written was accepted, and the other way round"
-    assert rig.run_once(path)["accepted"] == 100_000 - accepted
-    rig.Documents(out).assert_each_once(100_000)
+    assert rig.run_once(path)["accepted"] == 40_000 - accepted
+    rig.Documents(out).assert_each_once(40_000)
 
 
 def test_stop_timeout_says_what_is_outstanding_and_nothing_is_lost(tmp_path, runs, conn_log):
@@ -103,10 +102,22 @@ def test_idle_run_sleeps(tmp_path, runs, conn_log):
     run = runs(file_config(tmp_path, [log]))
     run.wait_for("the documents", lambda: lines_in(tmp_path / "out.ndjson") == 1000)
     time.sleep(1)
-    ticks = lambda: sum(map(int, pathlib.Path(f"/proc/{run.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))  # noqa: E731
-    before = ticks()
+    before = run.cpu_ticks()
     time.sleep(2)
-    assert ticks() - before <= 4, "more than 2 % of a CPU with nothing to do"
+    assert run.cpu_ticks() - before <= 4, "more than 2 % of a CPU with nothing to do"
+    run.stop()
+
+
+def test_once_sleeps_while_its_sink_cannot_deliver(tmp_path, runs, conn_log):
+    log = tmp_path / "conn.log"
+    log.write_text(conn_log.text(0, 1000))
+    nowhere = {"kafka": {"rdkafka": {"bootstrap.servers": f"127.0.0.1:{rig.free_port_pair()}"}}}
+    run = runs(file_config(tmp_path, [log], sinks=nowhere, pipeline={"stop_timeout": "100ms"}), "--once")
+    run.wait_log('"started"')
+    time.sleep(2)
+    before = run.cpu_ticks()
+    time.sleep(2)
+    assert run.cpu_ticks() - before <= 10, "more than 5 % of a CPU while it waits for a broker"
     run.stop()
 
 
@@ -134,6 +145,15 @@ def test_state_directory_without_a_parent_is_refused(tmp_path, conn_log):
     assert run.wait() == 111
     assert "no/such/state" in run.log()
     assert not (tmp_path / "no").exists()
+
+
+def test_a_sink_that_cannot_open_is_said_at_start(tmp_path, conn_log):
+    log, blocker = tmp_path / "conn.log", tmp_path / "file"
+    log.write_text(conn_log.text(0, 1))
+    blocker.write_text("no folder")
+    run = rig.Run(file_config(tmp_path, [log], sinks={"file": {"path": str(blocker / "out.ndjson")}}), "--once")
+    assert run.wait() == 111
+    assert str(blocker) in run.log()
 
 
 # ---- reload ------------------------------------------------------------------------------------------------------------
@@ -193,6 +213,23 @@ def test_sighup_with_a_bad_config_is_refused_with_its_reason_and_the_old_one_sta
     run.wait_log("config reloaded")
     run.stop()
     rig.Documents(out).assert_each_once(200)
+
+
+def test_a_file_that_was_idle_over_two_reloads_goes_on(tmp_path, runs, conn_log):
+    """Nothing that is kept for a file between its lines may still point to maps that are gone."""
+    log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
+    log.write_text(conn_log.text(0, 100))
+    run = runs(file_config(tmp_path, [log]))
+    for i in range(1, 6):
+        run.wait_for("the records so far", lambda: lines_in(out) == 100 * i)
+        for reload in (2 * i - 1, 2 * i):
+            run.signal(signal.SIGHUP)
+            run.wait_log(f"reload={reload} ")
+        with open(log, "a") as more:
+            more.write(conn_log.text(100 * i, 100 * (i + 1), header=False))
+    run.wait_for("all records", lambda: lines_in(out) == 600)
+    run.stop()
+    rig.Documents(out).assert_each_once(600)
 
 
 def test_a_storm_of_reloads_under_load_loses_nothing(tmp_path, runs, conn_log):
@@ -273,7 +310,7 @@ def test_check_finds_mistakes_in_maps(tmp_path):
 
 
 def test_the_example_that_ships_has_no_mistakes_even_with_all_of_it_switched_on(tmp_path):
-    example = (rig.TOP / "configs/tapline.yml").read_text()
+    example = (rig.TOP / "configs/tapline.yml.example").read_text()
     secret = tmp_path / "kafka.password"
     secret.write_text("secret\n")
     whole = re.sub(r"(?m)^( +)# (?=  |name:|maps:|- type: snort|kafka:)", r"\1", example)

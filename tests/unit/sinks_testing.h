@@ -50,9 +50,10 @@ static inline enum core_err rig_conf(struct rig *rig, const char *text, uint32_t
     assert_int_equal(core_pool_init(&rig->pool, batches, &fail), CORE_OK);
     assert_int_equal(core_bell_init(&rig->bell, &fail), CORE_OK);
     rig->env = (struct sink_env){.node = "test", .counters = &rig->counters, .wake_fd = rig->bell.fd};
-    rig->stream = (struct core_stream){.magic = CORE_STREAM_MAGIC, .gen = 0x0123456789abcdefu, .path = "/logs/conn.log"};
-    enum core_err err = core_conf_bind(rig->file, node, name, rig->ops->opts, rig->ops->opts_len, rig->conf,
-                                       &rig->mistakes);
+    rig->stream =
+        (struct core_stream){.magic = CORE_STREAM_MAGIC, .gen = 0x0123456789abcdefu, .path = "/logs/conn.log"};
+    enum core_err err =
+        core_conf_bind(rig->file, node, name, rig->ops->opts, rig->ops->opts_len, rig->conf, &rig->mistakes);
     if (err == CORE_OK && rig->ops->check != NULL) {
         rig->ops->check(rig->conf, rig->file, node, &rig->mistakes);
     }
@@ -97,10 +98,8 @@ static inline struct core_event *rig_event(struct rig *rig, struct core_batch *b
     struct core_event *event = &batch->events[batch->events_len++];
     char *copy = core_arena_copy(&batch->arena, doc);
     assert_non_null(copy);
-    *event = (struct core_event){.doc = {.ptr = copy, .len = doc.len},
-                                 .dataset = dataset,
-                                 .start = rig->position,
-                                 .end = rig->position + 100};
+    *event = (struct core_event){
+        .doc = {.ptr = copy, .len = doc.len}, .dataset = dataset, .start = rig->position, .end = rig->position + 100};
     rig->position += 100;
     batch->accepted_end = event->end;
     return event;

@@ -62,6 +62,11 @@ class Run:
     def pid(self):
         return self.process.pid
 
+    def cpu_ticks(self):
+        """CPU it has used until now, user and system, in 1/100 s."""
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
     def log(self):
         return "\n".join(self.lines)
 

@@ -4,6 +4,8 @@ SPDX-License-Identifier: Apache-2.0
 import threading
 import time
 
+import pytest
+
 import rig
 
 EVENTS = 200_000
@@ -14,31 +16,33 @@ def kafka_sink(broker, **options):
     return {"kafka": {"partitions": PARTITIONS, "rdkafka": {"bootstrap.servers": broker.address}, **options}}
 
 
-def test_each_record_once_while_the_broker_stops_and_comes_back(own_broker, runs, tmp_path, conn_log):
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_each_record_once_while_the_broker_goes_and_comes_back(own_broker, runs, tmp_path, conn_log, how):
+    events = EVENTS if how == "stop" else EVENTS // 4
     log = tmp_path / "conn.log"
     config = rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(log)]}], kafka_sink(own_broker))
     run = runs(config)
     topic = "tapline.zeek.connection"
-    step = EVENTS // 20
+    step = events // 20
     with open(log, "w") as out:
         out.write(conn_log.header)
-        for first in range(0, EVENTS, step):
-            out.write(conn_log.text(first, first + step, header=False))
+        for part in range(20):
+            out.write(conn_log.text(part * step, (part + 1) * step, header=False))
             out.flush()
-            if first == EVENTS // 4:
+            if part == 5:
                 run.wait_for("the first records", lambda: own_broker.count(topic) > 0)
-            if first == EVENTS // 2:
-                own_broker.stop()
-            if first == EVENTS * 3 // 4:
+            if part == 10:
+                getattr(own_broker, how)()
+            if part == 15:
                 time.sleep(3)
                 own_broker.start()
-    run.wait_for("all records", lambda: own_broker.count(topic) >= EVENTS, 120)
+    run.wait_for("all records", lambda: own_broker.count(topic) >= events, 120)
     run.stop()
 
     records = own_broker.records(topic)
-    assert len(records) == EVENTS
-    assert sorted(rig.serial_of(r.document) for r in records) == list(range(EVENTS))
-    assert len({r.id for r in records}) == EVENTS
+    assert len(records) == events
+    assert sorted(rig.serial_of(r.document) for r in records) == list(range(events))
+    assert len({r.id for r in records}) == events
     rig.assert_positions(records, log)
     rig.assert_keys(records, PARTITIONS)
     assert own_broker.count("tapline.deadletter") == 0

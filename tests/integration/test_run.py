@@ -4,6 +4,7 @@ SPDX-License-Identifier: Apache-2.0
 import gzip
 import json
 import re
+import shutil
 import signal
 import time
 
@@ -19,6 +20,13 @@ def file_config(tmp_path, paths, name="tapline.yml", sinks=None, **sections):
 
 def lines_in(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def maps_copy(tmp_path):
+    """The maps of this repository, to be changed by a test."""
+    maps = tmp_path / "configs"
+    shutil.copytree(rig.TOP / "configs", maps)
+    return maps
 
 
 # ---- --once, stop, restart -------------------------------------------------------------------------------------------
@@ -215,21 +223,29 @@ def test_sighup_with_a_bad_config_is_refused_with_its_reason_and_the_old_one_sta
     rig.Documents(out).assert_each_once(200)
 
 
-def test_a_file_that_was_idle_over_two_reloads_goes_on(tmp_path, runs, conn_log):
-    """Nothing that is kept for a file between its lines may still point to maps that are gone."""
-    log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
+def test_maps_that_change_twice_while_a_file_is_idle(tmp_path, runs, conn_log):
+    """The next record goes by the newest maps: nothing that is kept for a file between its lines points to older ones."""
+    log, out, maps = tmp_path / "conn.log", tmp_path / "out.ndjson", maps_copy(tmp_path)
+    conn = maps / "maps/zeek.conn.map"
+    rows = conn.read_text()
+    packets = next(line for line in rows.splitlines() if "source.packets" in line)
     log.write_text(conn_log.text(0, 100))
-    run = runs(file_config(tmp_path, [log]))
-    for i in range(1, 6):
-        run.wait_for("the records so far", lambda: lines_in(out) == 100 * i)
-        for reload in (2 * i - 1, 2 * i):
-            run.signal(signal.SIGHUP)
-            run.wait_log(f"reload={reload} ")
-        with open(log, "a") as more:
-            more.write(conn_log.text(100 * i, 100 * (i + 1), header=False))
-    run.wait_for("all records", lambda: lines_in(out) == 600)
+    run = runs(file_config(tmp_path, [log], normalize={"maps": str(maps)}))
+    run.wait_for("the first records", lambda: lines_in(out) == 100)
+    for reload, text in ((1, rows + "# another comment\n"), (2, rows.replace(packets, ""))):
+        conn.write_text(text)
+        run.signal(signal.SIGHUP)
+        run.wait_log(f"reload={reload} ")
+    with open(log, "a") as more:
+        more.write(conn_log.text(100, 200, header=False))
+    run.wait_for("all records", lambda: lines_in(out) == 200)
     run.stop()
-    rig.Documents(out).assert_each_once(600)
+    documents = rig.Documents(out)
+    documents.assert_each_once(200)
+    for document in documents.all:
+        is_new = rig.serial_of(document) >= 100
+        assert ("packets" in document["source"]) != is_new, document
+        assert ("orig_pkts" in document["zeek"]["connection"]) == is_new, document
 
 
 def test_a_storm_of_reloads_under_load_loses_nothing(tmp_path, runs, conn_log):
@@ -292,12 +308,7 @@ def test_check_lists_every_mistake_with_its_place_in_order(tmp_path):
 
 
 def test_check_finds_mistakes_in_maps(tmp_path):
-    maps = tmp_path / "configs"
-    (maps / "maps").mkdir(parents=True)
-    for name in ("logs.table", "schema.tsv"):
-        (maps / name).write_text((rig.TOP / "configs" / name).read_text())
-    for source in (rig.TOP / "configs/maps").glob("*"):
-        (maps / "maps" / source.name).write_text(source.read_text())
+    maps = maps_copy(tmp_path)
     conn = maps / "maps/zeek.conn.map"
     lines = conn.read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if "source.bytes" in line)

@@ -41,7 +41,7 @@ static void test_config_show(void **state) {
 static void test_example(void **state) {
     (void)state;
     assert_int_equal(sh("$TAPLINE config show -c \"$OLDPWD/configs/tapline.yml.example\" 2>&1"), 0);
-    says("path: /var/log/tapline/documents.ndjson  # ");
+    says("path: \"/var/log/tapline/documents.ndjson\"  # ");
     assert_int_equal(sh("sed -E 's/^  # (kafka:|  topic:|  rdkafka:|    bootstrap)/  \\1/' "
                         "\"$OLDPWD/configs/tapline.yml.example\" >all.yml && $TAPLINE config show -c all.yml 2>&1"),
                      0);

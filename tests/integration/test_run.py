@@ -84,7 +84,7 @@ def test_stop_timeout_says_what_is_outstanding_and_nothing_is_lost(tmp_path, run
     began = time.monotonic()
     run.stop(timeout=20)
     assert 0.9 < time.monotonic() - began < 8
-    assert "stop_timeout is over" in run.log() and "outstanding_batches=1" in run.log(), run.log()
+    assert re.search(r"stop_timeout is over.*outstanding_batches=[1-9]", run.log()), run.log()
     # the sinks changed, the checkpoint did not move: all comes
     assert rig.run_once(file_config(tmp_path, [log]))["accepted"] == 1000
     rig.Documents(out).assert_each_once(1000)

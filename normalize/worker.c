@@ -55,6 +55,7 @@ struct normalize_worker *normalize_worker_new(const struct normalize_maps *maps,
 
 void normalize_worker_remap(struct normalize_worker *worker, const struct normalize_maps *maps) {
     worker->maps = maps;
+    worker->remaps++;
 }
 
 void normalize_worker_free(struct normalize_worker *worker) {
@@ -198,11 +199,13 @@ static bool record_run(struct normalize_worker *worker, struct core_batch *batch
 /* The stream's state; made anew when the maps changed, with the header seen last. */
 static struct stream_state *state_get(struct normalize_worker *worker, struct core_batch *batch) {
     struct stream_state *state = batch->stream->decode;
-    if (state != NULL && state->maps != worker->maps) {
+    if (state != NULL && state->remaps != worker->remaps) {
         stream_state_remap(state, worker->maps);
+        state->remaps = worker->remaps;
     }
     if (state == NULL) {
         state = stream_state_new(worker->maps, batch->stream);
+        state->remaps = worker->remaps;
         batch->stream->decode = state;
     }
     return state;

@@ -373,22 +373,27 @@ static enum core_err conf_parse_failed(struct conf_build *build, struct fy_diag 
     return conf_refuse(build, error->line, error->column, error->msg, hint);
 }
 
-/* libfyaml takes a NUL byte for the end of the text, and what follows would be lost without a word. */
-static enum core_err conf_refuse_nul(struct conf_build *build) {
+/* What libfyaml must not see: a NUL byte, which it takes for the end of the text, so that what follows would be lost
+ * without a word; and a directive (a line that begins with %), on some of which 0.7.12 never comes back. */
+static enum core_err conf_refuse_raw(struct conf_build *build) {
     const struct core_conf_file *file = build->file;
-    const char *nul = memchr(file->bytes, '\0', file->bytes_len);
-    if (nul == NULL) {
-        return CORE_OK;
-    }
     int line = 1;
     const char *start = file->bytes;
-    for (const char *at = file->bytes; at < nul; at++) {
+    const char *end = file->bytes + file->bytes_len;
+    for (const char *at = file->bytes; at < end; at++) {
+        if (*at == '\0') {
+            return conf_refuse(build, line, (int)(at - start) + 1, "a NUL byte is not allowed in a configuration", "");
+        }
+        if (*at == '%' && at == start) {
+            return conf_refuse(build, line, 1, "a line that begins with % is a YAML directive",
+                               ": a configuration needs none, leave it out (or quote the text it belongs to)");
+        }
         if (*at == '\n') {
             line++;
             start = at + 1;
         }
     }
-    return conf_refuse(build, line, (int)(nul - start) + 1, "a NUL byte is not allowed in a configuration", "");
+    return CORE_OK;
 }
 
 static enum core_err conf_build_tree(struct conf_build *build) {
@@ -471,7 +476,7 @@ enum core_err core_conf_open(struct core_conf_file **out, const char *path, stru
         err = conf_read(file, build.fail);
     }
     if (err == CORE_OK) {
-        err = conf_refuse_nul(&build);
+        err = conf_refuse_raw(&build);
     }
     if (err == CORE_OK) {
         err = conf_build_tree(&build);

@@ -510,7 +510,8 @@ struct day {
 
 struct normalize_worker {
     const struct normalize_maps *maps;
-    uint64_t remaps; /* counts normalize_worker_remap() */
+    uint64_t remaps;              /* counts normalize_worker_remap() */
+    struct stream_state *streams; /* of streams that have not ended; a run that is cut short leaves some */
     struct core_counters *counters;
     struct core_arena scratch; /* dies with the record */
     struct value *columns;     /* COLUMNS_ROOM; the current record's, by the plan's columns */
@@ -625,7 +626,9 @@ bool derive_rule_part(const struct derive_context *ctx);
 /* What a stream's lines have been so far. Owned by stream->decode. */
 struct stream_state {
     const struct normalize_maps *maps;
-    uint64_t remaps; /* the worker's when maps was set: an address alone may come again */
+    uint64_t remaps;            /* the worker's when maps was set: an address alone may come again */
+    struct stream_state *next;  /* the worker's list of all there are */
+    struct stream_state **prev; /* what points to this one */
     const struct core_stream *stream;
     char name[256];                /* the log's name as the file name has it: up to its first dot */
     struct tsv_header *tsv;        /* the Zeek header in force; NULL: none was seen */

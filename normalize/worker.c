@@ -62,6 +62,11 @@ void normalize_worker_free(struct normalize_worker *worker) {
     if (worker == NULL) {
         return;
     }
+    while (worker->streams != NULL) {
+        struct stream_state *next = worker->streams->next;
+        stream_state_free(worker->streams); /* its stream may be gone already: it is not touched */
+        worker->streams = next;
+    }
     while (worker->datasets != NULL) {
         struct interned *next = worker->datasets->next;
         free(worker->datasets->text);
@@ -196,6 +201,26 @@ static bool record_run(struct normalize_worker *worker, struct core_batch *batch
 
 /* ---- one batch ------------------------------------------------------------------------------------------------------------ */
 
+static void state_link(struct normalize_worker *worker, struct stream_state *state) {
+    state->next = worker->streams;
+    state->prev = &worker->streams;
+    if (state->next != NULL) {
+        state->next->prev = &state->next;
+    }
+    worker->streams = state;
+}
+
+static void state_drop(struct stream_state *state) {
+    if (state == NULL) {
+        return;
+    }
+    *state->prev = state->next;
+    if (state->next != NULL) {
+        state->next->prev = state->prev;
+    }
+    stream_state_free(state);
+}
+
 /* The stream's state; made anew when the maps changed, with the header seen last. */
 static struct stream_state *state_get(struct normalize_worker *worker, struct core_batch *batch) {
     struct stream_state *state = batch->stream->decode;
@@ -206,6 +231,7 @@ static struct stream_state *state_get(struct normalize_worker *worker, struct co
     if (state == NULL) {
         state = stream_state_new(worker->maps, batch->stream);
         state->remaps = worker->remaps;
+        state_link(worker, state);
         batch->stream->decode = state;
     }
     return state;
@@ -245,7 +271,7 @@ void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) 
     core_count(worker->counters, CORE_COUNT_NORMALIZE_COMMUNITY_ID_DIFFERS, worker->id_differs);
     core_arena_reset(&worker->scratch, SCRATCH_KEEP_BYTES);
     if (batch->is_last) {
-        stream_state_free(batch->stream->decode);
+        state_drop(batch->stream->decode);
         batch->stream->decode = NULL;
     }
 }

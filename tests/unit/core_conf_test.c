@@ -101,6 +101,8 @@ static void test_refused(void **state) {
     conf_bad("a: 1\nb: 2\na: 3\n", ":3:1", "\"a\" is there twice, first in line 1");
     conf_bad("x:\n  a: 1\n  \"a\": 3\n", ":3:3", "twice");
     conf_bad("a: 1\n---\nb: 1\n", ":2:1", "second document");
+    conf_bad("a: 1\n%YAML 1.2\n", ":2:1", "YAML directive");
+    conf_bad("%%%#\n", ":1:1", "YAML directive");
     conf_bad("a: 1\n\tb: 2\n", ":1:4", "a tab is used to indent");
     conf_bad("a: @/run/x\n", ":1:4", "put the value in quotes");
     conf_bad("a: b: c\n", ":1:5", "nested");

@@ -10,16 +10,17 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#define OUT_BYTES (512 * CORE_KIB)
+#define OUT_PIECES 1024 /* IOV_MAX on Linux */
 
-/* A file descriptor with a buffer. */
+/* A file descriptor, and what is to be written to it: documents where they lie in the batch's arena. */
 struct out {
     int fd;
     const char *path;
-    char *bytes;
-    size_t len;
+    struct iovec pieces[OUT_PIECES];
+    int pieces_len;
     bool is_broken;
 };
 
@@ -41,10 +42,22 @@ struct filter {
 
 /* ---- output -------------------------------------------------------------------------------------------------------------- */
 
+/* Forget the first n bytes of the pieces. */
+static void out_advance(struct out *out, size_t n, int *at) {
+    while (*at < out->pieces_len && n >= out->pieces[*at].iov_len) {
+        n -= out->pieces[(*at)++].iov_len;
+    }
+    if (n > 0) {
+        out->pieces[*at].iov_base = (char *)out->pieces[*at].iov_base + n;
+        out->pieces[*at].iov_len -= n;
+    }
+}
+
+/* Called before a batch goes back, because the pieces are its documents. */
 static void out_flush(struct out *out) {
-    size_t done = 0;
-    while (done < out->len && !out->is_broken) {
-        ssize_t n = write(out->fd, out->bytes + done, out->len - done);
+    int at = 0;
+    while (at < out->pieces_len && !out->is_broken) {
+        ssize_t n = writev(out->fd, out->pieces + at, out->pieces_len - at);
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -55,27 +68,21 @@ static void out_flush(struct out *out) {
             out->is_broken = true;
             break;
         }
-        done += (size_t)n;
+        out_advance(out, (size_t)n, &at);
     }
-    out->len = 0;
+    out->pieces_len = 0;
 }
 
 static void out_line(struct out *out, struct core_span text) {
+    static char newline[] = "\n";
     if (out->fd < 0) {
         return;
     }
-    if (out->len + text.len + 1 > OUT_BYTES) {
+    if (out->pieces_len + 2 > OUT_PIECES) {
         out_flush(out);
     }
-    if (text.len + 1 > OUT_BYTES) {
-        struct out direct = {.fd = out->fd, .path = out->path, .bytes = (char *)(uintptr_t)text.ptr, .len = text.len};
-        out_flush(&direct);
-        out->is_broken = out->is_broken || direct.is_broken;
-    } else {
-        memcpy(out->bytes + out->len, text.ptr, text.len);
-        out->len += text.len;
-    }
-    out->bytes[out->len++] = '\n';
+    out->pieces[out->pieces_len++] = (struct iovec){.iov_base = (char *)(uintptr_t)text.ptr, .iov_len = text.len};
+    out->pieces[out->pieces_len++] = (struct iovec){.iov_base = newline, .iov_len = 1};
 }
 
 static enum core_err out_open(struct out *out, const char *path, int fd, struct core_fail *fail) {
@@ -87,8 +94,6 @@ static enum core_err out_open(struct out *out, const char *path, int fd, struct 
             return core_fail_errno(fail, path, "cannot write dead letters there");
         }
     }
-    out->bytes = malloc(OUT_BYTES);
-    MUST(out->bytes != NULL);
     return CORE_OK;
 }
 
@@ -102,6 +107,8 @@ static void batch_write(struct filter *filter, const struct core_batch *batch) {
     }
     filter->records += batch->events_len;
     filter->documents = filter->records - filter->dead_letters;
+    out_flush(&filter->out);
+    out_flush(&filter->dead);
 }
 
 /* What stands behind the damage of a .gz cannot be read: that is said where other unreadable records are. */
@@ -114,6 +121,7 @@ static void damage_write(struct filter *filter, const struct core_batch *batch, 
     core_dead_write(&buf, batch->stream, &dead, core_now_ns());
     if (!buf.is_full) {
         out_line(&filter->dead, core_buf_written(&buf));
+        out_flush(&filter->dead);
     }
     filter->damaged++;
     core_log_fail(CORE_LEVEL_WARN, "normalize", "file is damaged", fail);
@@ -226,8 +234,6 @@ static void filter_close(struct filter *filter) {
     normalize_worker_free(filter->worker);
     normalize_maps_close(filter->maps);
     core_pool_destroy(&filter->pool);
-    free(filter->out.bytes);
-    free(filter->dead.bytes);
     if (filter->dead.fd > STDERR_FILENO) {
         (void)close(filter->dead.fd);
     }
@@ -249,8 +255,6 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
         for (int i = 0; i < files_len && !filter.out.is_broken && !filter.dead.is_broken; i++) {
             file_run(&filter, files[i]);
         }
-        out_flush(&filter.out);
-        out_flush(&filter.dead);
         core_log_flush();
         double seconds = (double)(core_tick_ns() - began) / (double)CORE_NS_PER_S;
         fprintf(

@@ -4,11 +4,17 @@
  * is stored (file generations, record ids), and XXH3's output is fixed since xxhash 0.8.0.
  * SPDX-License-Identifier: Apache-2.0 */
 #define XXH_INLINE_ALL
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "core/core.h"
 
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <xxhash.h>
+
+#if OPENSSL_VERSION_MAJOR <= 3 && !defined(OPENSSL_NO_DEPRECATED_3_0)
+#define SHA1_DIRECT
+#endif
 
 _Static_assert(XXH_VERSION_NUMBER >= 800, "XXH3's output is stable from xxhash 0.8.0 on");
 
@@ -23,6 +29,32 @@ void core_sha256(const void *bytes, size_t len, unsigned char out[32]) {
     MUST(EVP_Digest(bytes, len, out, &out_len, EVP_sha256(), NULL) == 1);
     MUST(out_len == 32);
 }
+
+/* The provider interface (EVP) costs more than a one-block hash itself, and one is made for every record: the old entry
+ * points of the same library are used where they exist (docs/adr/0010). */
+#ifdef SHA1_DIRECT
+
+struct core_sha1 {
+    SHA_CTX context;
+};
+
+struct core_sha1 *core_sha1_new(void) {
+    struct core_sha1 *sha1 = calloc(1, sizeof *sha1);
+    MUST(sha1 != NULL);
+    return sha1;
+}
+
+void core_sha1_of(struct core_sha1 *sha1, const void *bytes, size_t len, unsigned char out[20]) {
+    MUST(SHA1_Init(&sha1->context) == 1);
+    MUST(SHA1_Update(&sha1->context, bytes, len) == 1);
+    MUST(SHA1_Final(out, &sha1->context) == 1);
+}
+
+void core_sha1_free(struct core_sha1 *sha1) {
+    free(sha1);
+}
+
+#else
 
 struct core_sha1 {
     EVP_MD *digest;
@@ -58,3 +90,5 @@ void core_sha1_free(struct core_sha1 *sha1) {
         free(sha1);
     }
 }
+
+#endif

@@ -10,6 +10,7 @@
  * Thread: any, one file at a time; a finished tree is read-only.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/conf_internal.h"
+#include "core/json.h"
 
 #include <errno.h>
 #include <libfyaml.h>
@@ -373,13 +374,14 @@ static enum core_err conf_parse_failed(struct conf_build *build, struct fy_diag 
     return conf_refuse(build, error->line, error->column, error->msg, hint);
 }
 
-/* What libfyaml must not see: a NUL byte, which it takes for the end of the text, so that what follows would be lost
+/* What libfyaml must not see: bytes that are no UTF-8, which it does not always refuse; a NUL byte, which it takes for the end of the text, so that what follows would be lost
  * without a word; and a directive (a line that begins with %), on some of which 0.7.12 never comes back. */
 static enum core_err conf_refuse_raw(struct conf_build *build) {
     const struct core_conf_file *file = build->file;
     int line = 1;
     const char *start = file->bytes;
     const char *end = file->bytes + file->bytes_len;
+    bool is_utf8 = core_utf8_is_valid((struct core_span){file->bytes, file->bytes_len});
     for (const char *at = file->bytes; at < end; at++) {
         if (*at == '\0') {
             return conf_refuse(build, line, (int)(at - start) + 1, "a NUL byte is not allowed in a configuration", "");
@@ -388,7 +390,15 @@ static enum core_err conf_refuse_raw(struct conf_build *build) {
             return conf_refuse(build, line, 1, "a line that begins with % is a YAML directive",
                                ": a configuration needs none, leave it out (or quote the text it belongs to)");
         }
-        if (*at == '\n') {
+        if (*at == '\n' || at + 1 == end) {
+            struct core_span text = {start, (size_t)(at + 1 - start)};
+            if (!is_utf8 && !core_utf8_is_valid(text)) {
+                while (!core_utf8_is_valid(text)) {
+                    text.len--; /* down to the last whole character before the byte */
+                }
+                return conf_refuse(build, line, (int)text.len + 1, "a byte that is no UTF-8",
+                                   ": save the file as UTF-8");
+            }
             line++;
             start = at + 1;
         }

@@ -15,5 +15,7 @@ done
     echo "no seeds match $2" >&2
     exit 1
 }
+# libfyaml leaks a little when it refuses a text; tapline then ends, or keeps its old configuration.
+export LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$(dirname "$0")/lsan.supp}
 exec "$target" -max_total_time="${TAPLINE_FUZZ_SECONDS:-20}" -rss_limit_mb=4096 -timeout=20 -max_len=16384 \
     -artifact_prefix="$found" -print_final_stats=1 "$corpus"

@@ -103,6 +103,7 @@ static void test_refused(void **state) {
     conf_bad("a: 1\n---\nb: 1\n", ":2:1", "second document");
     conf_bad("a: 1\n%YAML 1.2\n", ":2:1", "YAML directive");
     conf_bad("%%%#\n", ":1:1", "YAML directive");
+    conf_bad("a: 1\nb: M\xfcller\n", ":2:5", "no UTF-8");
     conf_bad("a: 1\n\tb: 2\n", ":1:4", "a tab is used to indent");
     conf_bad("a: @/run/x\n", ":1:4", "put the value in quotes");
     conf_bad("a: b: c\n", ":1:5", "nested");
@@ -113,7 +114,7 @@ static void test_refused(void **state) {
     conf_bad("? [a, b]\n: c\n", ":1:3", "must be a word");
     conf_bad(": c\n", ":1:1", "key is missing");
     conf_bad("a: \"x\\0y\"\n", ":1:4", "NUL");
-    conf_bad("a: \"x\xffy\"\n", ":1:5", "UTF8");
+    conf_bad("a: \"x\xffy\"\n", ":1:6", "no UTF-8");
     conf_bad_bytes("a: b\0c\nd: e\n", 12, ":1:5", "NUL");
 }
 

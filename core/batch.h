@@ -26,8 +26,8 @@ struct core_origin {
 };
 
 /* One sequence of lines with one generation: a file between two truncations (whatever its name is by now).
- * Owns: made and freed by ingest; valid as long as one of its batches is under way. Thread: ingest writes path, gen and
- * mtime before the first batch of the stream that has record lines leaves; after that they never change.
+ * Owns: made and freed by ingest; valid as long as one of its batches is under way. Thread: ingest writes path, gen, mtime
+ * and origin before the first batch of the stream that has record lines leaves; after that they never change.
  * `decode` belongs to the normalize worker, which makes it at the first batch and frees it at the batch with is_last. */
 struct core_stream {
     uint32_t magic;

@@ -284,20 +284,19 @@ static bool open_file(struct ingest *ingest, struct ingest_file *file) {
 
 /* ---- reading ------------------------------------------------------------------------------------------------------------- */
 
-/* The inputs changed what is added to its documents: that holds from the next batch on, once none is under way. */
-static bool is_origin_settled(struct ingest_file *file) {
+/* The inputs changed what is added to its documents: its stream ends, and what follows is a new one of the same generation,
+ * read on as after a restart. (What a normalize worker keeps of a stream goes by the origin that it had at first.) */
+static bool is_origin_settled(struct ingest *ingest, struct ingest_file *file) {
     struct ingest_stream *stream = file->stream;
     if (stream == NULL || (!stream->is_retiring && stream->origin == file->origin)) {
         return true;
     }
-    if (stream->is_retiring || stream->seq_back != stream->seq_next) {
-        file->awaits_drain = true;
-        return false;
+    if (!stream->is_retiring) {
+        ingest_stream_retire(ingest, stream);
+        ingest_cutter_rewind(&file->cutter);
     }
-    ingest_origin_drop(stream->origin);
-    stream->origin = ingest_origin_hold(file->origin);
-    stream->core.origin = &stream->origin->core;
-    return true;
+    file->awaits_drain = true;
+    return false;
 }
 
 /* The cutter has moved: what of that is to be remembered, apart from what batches will tell when they are back. */
@@ -355,7 +354,7 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
             false; /* its batch could not leave; those that can need the pool. The next scan tries again */
         return false;
     }
-    if (!is_origin_settled(file) || (file->source.fd < 0 && !open_file(ingest, file))) {
+    if (!is_origin_settled(ingest, file) || (file->source.fd < 0 && !open_file(ingest, file))) {
         return false;
     }
     struct stat st;

@@ -189,6 +189,34 @@ def test_sighup_takes_new_inputs_and_fields_without_losing_a_record(tmp_path, ru
     assert named.isdisjoint(range(1000)), "what was read before has not"
 
 
+def test_sighup_under_load_reaches_a_file_that_is_being_read(tmp_path, runs, conn_log):
+    """Batches with the old fields are still on their way when the new ones are taken: what follows has the new ones."""
+    log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
+    log.write_text(conn_log.text(0, 100_000))
+    sinks = {"file": {"path": str(out), "sync_interval": "50ms"}}
+    config = tmp_path / "tapline.yml"
+
+    def inputs(name):
+        return [{"type": "zeek", "paths": [str(log)], "fields": {"observer.name": name}}]
+
+    rig.config_write(config, inputs("old"), sinks)
+    run = runs(config)
+    run.wait_for("the first documents", lambda: lines_in(out) > 0)
+    rig.config_write(config, inputs("new"), sinks)
+    run.signal(signal.SIGHUP)
+    run.wait_log("config reloaded")
+    run.wait_for("the whole file", lambda: lines_in(out) == 100_000)
+    with open(log, "a") as more:
+        more.write(conn_log.text(100_000, 100_100, header=False))
+    run.wait_for("all records", lambda: lines_in(out) == 100_100)
+    run.stop()
+    documents = rig.Documents(out)
+    documents.assert_each_once(100_100)
+    named = [d["observer"]["name"] for d in sorted(documents.all, key=rig.serial_of)]
+    assert named[0] == "old" and set(named[100_000:]) == {"new"}
+    assert named == sorted(named, reverse=True), "once new, never old again"
+
+
 BREAKS = [
     ("a syntax error", lambda text: text.replace("{", "{{", 1), r"tapline\.yml:\d+:\d+"),
     ("an unknown key", lambda text: text.replace('"paths"', '"pathz"'), r"tapline\.yml:\d+:\d+.*did you mean .*paths"),

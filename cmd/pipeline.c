@@ -258,8 +258,11 @@ static enum core_err threads_start(struct pipeline *pipeline, struct core_fail *
     return err;
 }
 
+/* Never back: a first SIGTERM may come when all threads have been told to end. */
 static void phase_set(struct pipeline *pipeline, enum pipeline_phase phase) {
-    atomic_store(&pipeline->phase, phase);
+    if ((int)phase > atomic_load(&pipeline->phase)) {
+        atomic_store(&pipeline->phase, phase);
+    }
     struct pipeline_thread *thread;
     for (uint32_t i = 0; (thread = thread_at(pipeline, i)) != NULL; i++) {
         pipeline_poke(thread->bell.fd);

@@ -23,6 +23,7 @@ struct fake {
     const char *name;
     bool is_holding;      /* gives nothing back */
     bool is_gone;         /* says that it never will */
+    struct pipeline *end; /* lets go only when this one ends, and sends SIGTERM then */
     uint64_t next[FILES]; /* per stream: the seq that must come next, in and out */
     uint64_t given[FILES];
     uint64_t events;
@@ -77,6 +78,14 @@ static enum core_err fake_send(struct sink *sink, struct core_batch *batch) {
 static size_t fake_poll(struct sink *sink, struct core_batch **done, size_t max, int timeout_ms) {
     struct fake *fake = sink->fake;
     size_t len = 0;
+    if (fake->end != NULL) {
+        while (atomic_load(&fake->end->phase) != PIPELINE_QUIT) {
+            (void)usleep(1000);
+        }
+        fake->end = NULL;
+        MUST(kill(getpid(), SIGTERM) == 0);
+        (void)usleep(100000); /* main takes it */
+    }
     for (size_t i = sink->held_len; i > 0 && len < max && !fake->is_holding; i--) {
         struct core_batch *batch = sink->held[i - 1];
         size_t number = stream_number(batch);
@@ -292,6 +301,18 @@ static void test_a_sink_that_is_gone_ends_the_run_with_its_words(void **state) {
     pipeline_close(pipeline);
 }
 
+static void test_a_signal_while_the_threads_end_does_not_keep_them(void **state) {
+    const struct world *world = *state;
+    struct core_fail fail = {0};
+    fakes[0].is_holding = true;
+    fakes[0].is_gone = true;
+    struct pipeline *pipeline = pipeline_make(world, 2, false);
+    fakes[1].end = pipeline;
+    assert_int_equal(pipeline_run(pipeline, &fail), CORE_IO); /* and does not end the process after a time */
+    assert_string_equal(fail.text, "the reader is gone");
+    pipeline_close(pipeline);
+}
+
 static void test_refused_reloads_under_load_lose_nothing(void **state) {
     const struct world *world = *state;
     struct core_fail fail = {0};
@@ -337,6 +358,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_once_through_two_sinks_in_order_and_each_once, world_make, world_remove),
         cmocka_unit_test_setup_teardown(test_stop_with_a_sink_that_never_answers, world_make, world_remove),
         cmocka_unit_test_setup_teardown(test_a_sink_that_is_gone_ends_the_run_with_its_words, world_make, world_remove),
+        cmocka_unit_test_setup_teardown(test_a_signal_while_the_threads_end_does_not_keep_them, world_make,
+                                        world_remove),
         cmocka_unit_test_setup_teardown(test_refused_reloads_under_load_lose_nothing, world_make, world_remove),
         cmocka_unit_test_setup_teardown(test_second_holder_of_the_state_directory_is_refused, world_make, world_remove),
     };

@@ -46,6 +46,8 @@ static void test_what_would_weaken_the_promise(void **state) {
                                        "enable.idempotence: false",
                                        "message.timeout.ms: 300000",
                                        "delivery.timeout.ms: 1",
+                                       "retries: 1",
+                                       "message.send.max.retries: 0",
                                        "partitioner: consistent_random",
                                        "partitioner: fnv1a",
                                        "delivery.report.only.error: true",

@@ -1,8 +1,8 @@
 /* ingest/checkpoint.c: what is remembered over a restart, in one small text file.
  *
- * Design: every file with a generation is one line of key=value, and so is one that was seen and not read yet; the last line has the number of lines and a hash of all
- * bytes before it. Paths are percent-encoded, so a line is a line. An operator can read it; nobody should edit it, and
- * the hash says so if someone does.
+ * Design: every file with a generation is one line of key=value, and so is one that was seen and not read yet; the last
+ * line has the number of lines and a hash of all bytes before it. Paths are percent-encoded, so a line is a line. An
+ * operator can read it; nobody should edit it, and the hash says so if someone does.
  *
  * On a crash: the new text goes to checkpoint.tmp, is fsynced, renamed over the old one, and the directory fsynced. So
  * there is always one whole checkpoint, the old or the new. A generation is written before its first batch leaves, so it
@@ -189,7 +189,7 @@ enum core_err ingest_checkpoint_write(struct ingest *ingest, struct core_fail *f
         return err;
     }
     for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
-        file->is_saved = is_kept(file);
+        file->is_saved = is_kept(file) || file->is_unlinked; /* no other process will ever find a deleted one */
     }
     ingest->is_dirty = ingest->is_urgent = false;
     core_count(ingest->env.counters, CORE_COUNT_CHECKPOINT_WRITES, 1);

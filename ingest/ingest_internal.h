@@ -200,7 +200,7 @@ struct ingest_file {
     bool has_cutter;   /* the cutter knows the position; else memory.accepted is it */
     bool is_proven;    /* it was read since it was found, and is what memory says */
     bool is_looked;    /* a look came since we started */
-    bool is_saved;     /* the checkpoint on disk has its generation */
+    bool is_saved;     /* the checkpoint on disk has its generation, or need not */
     bool is_gz;        /* it was one when last opened */
     bool is_from_end;  /* start: end, not begun yet */
     bool awaits_drain; /* is read on when its stream's batches are back */
@@ -264,7 +264,7 @@ uint64_t ingest_file_unread(const struct ingest_file *file);
 
 /* Fill ingest->files from state_dir/checkpoint; no file there: nothing. Errors: CORE_IO, CORE_BAD. */
 CORE_CHECKED enum core_err ingest_checkpoint_read(struct ingest *ingest, struct core_fail *fail);
-/* Write it, durably. On CORE_OK every file in it is_saved. Errors: CORE_IO; the old one is untouched. */
+/* Write it, durably. On CORE_OK every file in it is_saved, and every deleted one. Errors: CORE_IO; the old one is untouched. */
 CORE_CHECKED enum core_err ingest_checkpoint_write(struct ingest *ingest, struct core_fail *fail);
 
 #define INGEST_WATCHES_MAX 1024 /* directories; files in others are found by the scan */

@@ -224,6 +224,29 @@ static void a_deleted_file_is_read_to_its_end(void **state) {
     assert_int_equal(rig.ingest->open_len, 0);
 }
 
+/* Nobody can find it after a restart, so its batches do not wait for a checkpoint each. */
+static void a_deleted_file_costs_no_checkpoint_a_batch(void **state) {
+    (void)state;
+    rig.conf.checkpoint_interval_ns = 3600 * CORE_NS_PER_S;
+    rig.conf.close_after_ns = 3600 * CORE_NS_PER_S;
+    rig_append(&rig, "a.log", "r1\n");
+    rig_open(&rig);
+    rig_settle(&rig);
+    char path[192];
+    rig_path(&rig, "a.log", path);
+    const int writer = open(path, O_WRONLY | O_APPEND);
+    rig_unlink(&rig, "a.log");
+    rig_settle(&rig);
+    const uint64_t before = core_counted(&rig.counters, CORE_COUNT_CHECKPOINT_WRITES);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(write(writer, "r2\n", 3), 3);
+        rig_settle(&rig);
+    }
+    close(writer);
+    assert_int_equal(rig_count(&rig, "r2"), 20);
+    assert_in_range(core_counted(&rig.counters, CORE_COUNT_CHECKPOINT_WRITES) - before, 0, 2);
+}
+
 static void truncation_makes_a_new_stream(void **state) {
     (void)state;
     rig_append(&rig, "a.log", "r1\nr2\nr3\n");
@@ -718,6 +741,7 @@ int main(void) {
         TEST(a_rename_within_the_glob_is_no_new_file),
         TEST(a_renamed_file_is_closed_when_another_took_its_place),
         TEST(a_deleted_file_is_read_to_its_end),
+        TEST(a_deleted_file_costs_no_checkpoint_a_batch),
         TEST(truncation_makes_a_new_stream),
         TEST(truncation_is_seen_though_the_file_is_longer_again),
         TEST(truncation_in_place_leaves_nuls_before_zeeks_next_line),

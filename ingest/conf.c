@@ -53,11 +53,6 @@ const struct core_opt ingest_input_opts[] = {
      .offset = INPUT(keep_original),
      .def = "no",
      .help = "Whether every document carries the line it was made from, as event.original."},
-    {.key = "timezone",
-     .type = CORE_OPT_STRING,
-     .offset = INPUT(timezone),
-     .def = "UTC",
-     .help = "IANA name of the time zone of stamps that say none."},
 };
 const size_t ingest_input_opts_len = sizeof(ingest_input_opts) / sizeof(ingest_input_opts[0]);
 

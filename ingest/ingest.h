@@ -21,7 +21,6 @@ struct ingest_input {
     int start;                     /* enum ingest_start, for files first seen now */
     struct core_conf_list fields;  /* added to every document: dotted names */
     bool keep_original;
-    char *timezone;            /* reserved for year-less, zone-less stamps: an IANA name; default UTC */
     struct core_origin origin; /* made from the above */
     char *fields_json;         /* owned; origin.fields_json */
 };

@@ -187,8 +187,7 @@ static bool record_run(struct normalize_worker *worker, struct core_batch *batch
     struct stream_state *state = batch->stream->decode;
     struct plan *plan = NULL;
     if ((line->flags & CORE_LINE_CUT) != 0) {
-        return record_refuse(worker, "the line has %llu bytes, more than the maximum of %zu",
-                             (unsigned long long)(line->end - line->start), (size_t)CORE_LINE_BYTES_MAX);
+        return record_refuse(worker, "the line is longer than the maximum of %zu bytes", (size_t)CORE_LINE_BYTES_MAX);
     }
     MUST(line->text.len > 0);
     if (!record_decode(worker, state, line->text, &plan) || !plan_apply(worker, plan) ||

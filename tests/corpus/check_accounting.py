@@ -280,7 +280,7 @@ def not_of_type(line, match):
 
 
 def too_long(line, match):
-    return int(match[1]) == len(line.text) > LINE_BYTES_MAX
+    return int(match[1]) == LINE_BYTES_MAX < len(line.text)
 
 
 def no_fast_alert(line, _match):
@@ -293,6 +293,6 @@ REASONS = (
     (r"^(\d+) columns, and the header above has (\d+)", other_columns),
     (r"^no JSON", no_json),
     (r"^field (\S+): \"(.*)\" is no (\w+)", not_of_type),
-    (r"^the line has (\d+) bytes, more than", too_long),
+    (r"^the line is longer than the maximum of (\d+) bytes", too_long),
     (r"^a fast alert ", no_fast_alert),
 )

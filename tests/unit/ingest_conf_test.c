@@ -155,7 +155,6 @@ static void the_rows_fill_the_structs(void **state) {
     assert_string_equal(input.exclude.items[0].value, "*.tmp");
     assert_int_equal(input.start, INGEST_START_END);
     assert_true(input.origin.keep_original);
-    assert_string_equal(input.timezone, "UTC");
     assert_string_equal(input.origin.fields_json, "{\"observer\":{\"name\":\"tap-7\"}}");
     assert_int_equal(conf.scan_interval_ns, 250 * CORE_NS_PER_MS);
     assert_int_equal(conf.files_max, 7);

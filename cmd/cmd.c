@@ -287,3 +287,9 @@ const char *cmd_maps_dir(void) {
     }
     return TAPLINE_MAPS_DIR;
 }
+
+void cmd_print_mistakes(const struct core_conf_mistakes *mistakes) {
+    for (size_t i = 0; i < mistakes->len; i++) {
+        (void)fprintf(stderr, "%s: %s\n", mistakes->fails[i].where, mistakes->fails[i].text);
+    }
+}

@@ -4,6 +4,7 @@
 #ifndef TAPLINE_CMD_CMD_H
 #define TAPLINE_CMD_CMD_H
 
+#include "core/conf.h"
 #include "core/core.h"
 
 #include <stdio.h>
@@ -45,5 +46,8 @@ const char *cmd_value(const struct cmd *cmd, const struct cmd_args *args, const 
 void cmd_print_json_string(FILE *out, struct core_span text);
 /* Where maps are when nobody says: $TAPLINE_MAPS, else configs/ beside a build tree's program, else the installed ones. */
 const char *cmd_maps_dir(void);
+
+/* Each mistake on stderr, as "file:line:col: what". */
+void cmd_print_mistakes(const struct core_conf_mistakes *mistakes);
 
 #endif

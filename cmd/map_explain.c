@@ -86,9 +86,7 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
         return CORE_EXIT_USAGE;
     }
     if (normalize_maps_open(&maps, dir == NULL ? cmd_maps_dir() : dir, 0, &mistakes) != CORE_OK) {
-        for (size_t i = 0; i < mistakes.len; i++) {
-            fprintf(stderr, "%s: %s\n", mistakes.fails[i].where, mistakes.fails[i].text);
-        }
+        cmd_print_mistakes(&mistakes);
         return CORE_EXIT_USAGE;
     }
     if (core_pool_init(&pool, 1, &fail) != CORE_OK) {

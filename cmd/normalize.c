@@ -33,7 +33,6 @@ struct filter {
     struct out out;
     struct out dead;
     uint64_t records;
-    uint64_t documents;
     uint64_t dead_letters;
     uint64_t files;
     uint64_t files_failed;
@@ -106,7 +105,6 @@ static void batch_write(struct filter *filter, const struct core_batch *batch) {
         filter->dead_letters += event->is_dead;
     }
     filter->records += batch->events_len;
-    filter->documents = filter->records - filter->dead_letters;
     out_flush(&filter->out);
     out_flush(&filter->dead);
 }
@@ -206,9 +204,7 @@ static int options_apply(const struct cmd *cmd, const struct cmd_args *args, str
     filter->origin.keep_original = cmd_value(cmd, args, "keep-original") != NULL;
     maps = maps == NULL ? cmd_maps_dir() : maps;
     if (normalize_maps_open(&filter->maps, maps, seed, &mistakes) != CORE_OK) {
-        for (size_t i = 0; i < mistakes.len; i++) {
-            fprintf(stderr, "%s: %s\n", mistakes.fails[i].where, mistakes.fails[i].text);
-        }
+        cmd_print_mistakes(&mistakes);
         return CORE_EXIT_USAGE;
     }
     return CORE_EXIT_DONE;
@@ -261,7 +257,7 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
             stderr,
             "tapline normalize: %llu records = %llu documents + %llu dead letters, from %llu files (%llu damaged, %llu "
             "not to be opened), in %.2f s\n",
-            (unsigned long long)filter.records, (unsigned long long)filter.documents,
+            (unsigned long long)filter.records, (unsigned long long)(filter.records - filter.dead_letters),
             (unsigned long long)filter.dead_letters, (unsigned long long)filter.files,
             (unsigned long long)filter.damaged, (unsigned long long)filter.files_failed, seconds);
         bool is_failed = filter.out.is_broken || filter.dead.is_broken || filter.files_failed > 0;

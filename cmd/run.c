@@ -144,12 +144,6 @@ static void summary_json(const struct pipeline_report *report) {
 
 /* ---- the command ---------------------------------------------------------------------------------------------------- */
 
-static void mistakes_print(const struct core_conf_mistakes *mistakes) {
-    for (size_t i = 0; i < mistakes->len; i++) {
-        (void)fprintf(stderr, "%s: %s\n", mistakes->fails[i].where, mistakes->fails[i].text);
-    }
-}
-
 static bool writes_to_stdout(const struct config *config) {
     for (size_t i = 0; i < config->sinks_len; i++) {
         if (strcmp(config->sinks[i].ops->name, "stdout") == 0) {
@@ -178,7 +172,7 @@ static int run_with(struct config *config, const struct pipeline_options *option
     struct pipeline *pipeline = NULL;
     enum core_err err = pipeline_open(&pipeline, config, options, &mistakes, &fail);
     if (err != CORE_OK) {
-        mistakes_print(&mistakes);
+        cmd_print_mistakes(&mistakes);
         core_log_fail(CORE_LEVEL_ERROR, "run", "cannot start", &fail);
         core_log_flush();
         return exit_of(err);
@@ -213,7 +207,7 @@ static int run_main(const struct cmd *cmd, int argc, char **argv) {
     struct core_conf_mistakes mistakes = {0};
     struct config *config = NULL;
     if (config_load(&config, path, &mistakes) != CORE_OK) {
-        mistakes_print(&mistakes);
+        cmd_print_mistakes(&mistakes);
         return CORE_EXIT_USAGE;
     }
     bool is_json = cmd_value(cmd, &args, "json") != NULL;

@@ -345,7 +345,6 @@ struct leaf {
     uint8_t common; /* objects shared with the leaf before it */
     bool is_list;
     bool is_constant; /* its value stands in plan->values for good */
-    bool is_forced;   /* the input's `fields`: nothing else may write it */
 };
 
 /* One step of writing a document: a leaf with its opening text, or a run of constants as one text. */

@@ -577,7 +577,7 @@ static bool plan_fill(struct making *making) {
 }
 
 enum core_err plan_make(struct plan **out, const struct plan_request *request, struct core_fail *fail) {
-    struct making making = {.request = request, .fail = fail};
+    struct making making = {.request = request};
     if (request->columns_len > COLUMNS_MAX) {
         return core_fail_set(fail, CORE_LIMIT, request->stream->path, "more than %d distinct fields", COLUMNS_MAX);
     }

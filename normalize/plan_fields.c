@@ -24,7 +24,6 @@ static void fields_put(struct fields_walk *walk, struct value value) {
         walk->is_good = false;
         return;
     }
-    making->drafts[leaf].is_forced = true;
     making->drafts[leaf].is_constant = true;
     making->drafts[leaf].constant = value_rendered(making, value);
 }

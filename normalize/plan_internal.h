@@ -16,7 +16,6 @@ struct draft {
     uint32_t sources; /* rows that may write it at run time */
     bool is_list;
     bool is_written; /* by an op before the one that is being settled */
-    bool is_forced;
     bool is_constant;
     struct value constant;
     bool has_other; /* it is an object's name too: `other` takes its place in records that have both */
@@ -35,7 +34,6 @@ struct making {
     size_t ops_cap;
     uint8_t *taken; /* per column: enum taken */
     bool is_full;   /* more leaves than LEAVES_MAX */
-    struct core_fail *fail;
 };
 
 #define DRAFT_INDEX_CAP ((size_t)LEAVES_MAX * 2)

@@ -223,7 +223,6 @@ static void leaves_place(struct making *making) {
         leaf->depth = depth_of(leaf->name);
         leaf->common = i == 0 ? 0 : common_of(plan->leaves[i - 1].name, leaf->name);
         leaf->is_list = sorted[i]->is_list;
-        leaf->is_forced = sorted[i]->is_forced;
         leaf->is_constant = sorted[i]->is_constant;
         leaf_open(plan, leaf);
         if (leaf->is_constant) {

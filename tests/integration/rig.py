@@ -269,13 +269,12 @@ class Broker:
 
     def counts(self):
         """Topic to the number of records it holds by now."""
-        from confluent_kafka import Consumer, TopicPartition
+        from confluent_kafka import Consumer
 
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": "count"})
         counts = {}
         for topic, partitions in self.topics().items():
-            marks = [consumer.get_watermark_offsets(TopicPartition(topic, p), 20) for p in range(partitions)]
-            counts[topic] = sum(high - low for low, high in marks)
+            counts[topic] = sum(high - low for low, high in (marks(consumer, topic, p) for p in range(partitions)))
         consumer.close()
         return counts
 
@@ -303,6 +302,22 @@ class Broker:
         consumer.close()
         found.sort(key=lambda record: (record.partition, record.offset))
         return found
+
+
+def marks(consumer, topic, partition):
+    """The first offset and the one after the last. A broker names the leader of a new partition before that leader
+    knows of it, and any client is told to ask again meanwhile."""
+    from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+    again = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), 20)
+        except KafkaException as refused:
+            if refused.args[0].code() not in again or time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 class Record:

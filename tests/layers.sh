@@ -42,6 +42,7 @@ wrapper_of() { # header
     zlib.h) echo 'core/codec.c' ;;
     openssl/*) echo 'core/hash.c' ;;
     xxhash.h) echo 'core/hash.c' ;;
+    glib.h) echo 'core/zone.c' ;;
     curl/*) echo 'core/http.c' ;;
     hiredis/*) echo 'enrich/redis.c' ;;
     esac

@@ -73,12 +73,10 @@ static int by_place(const void *a, const void *b) {
 
 /* The maps, named by the config if it could be read. Mistakes are added. */
 static void check_maps(const struct config *config, struct core_conf_mistakes *mistakes) {
-    bool is_named = config != NULL && config->normalize.maps != NULL;
-    uint16_t seed = config != NULL ? (uint16_t)config->normalize.community_id_seed : 0;
+    struct normalize_conf conf = cmd_normalize_conf(config == NULL ? NULL : &config->normalize);
     struct normalize_maps *maps = NULL;
     /* the result says no more than mistakes does */
-    enum core_err err CORE_UNUSED =
-        normalize_maps_open(&maps, is_named ? config->normalize.maps : cmd_maps_dir(), seed, mistakes);
+    enum core_err err CORE_UNUSED = normalize_maps_open(&maps, &conf, NULL, mistakes);
     normalize_maps_close(maps);
 }
 

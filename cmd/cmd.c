@@ -288,6 +288,14 @@ const char *cmd_maps_dir(void) {
     return TAPLINE_MAPS_DIR;
 }
 
+struct normalize_conf cmd_normalize_conf(const struct normalize_conf *conf) {
+    struct normalize_conf filled = conf == NULL ? (struct normalize_conf){0} : *conf;
+    if (filled.maps == NULL) {
+        filled.maps = (char *)(uintptr_t)cmd_maps_dir();
+    }
+    return filled;
+}
+
 void cmd_print_mistakes(const struct core_conf_mistakes *mistakes) {
     for (size_t i = 0; i < mistakes->len; i++) {
         (void)fprintf(stderr, "%s: %s\n", mistakes->fails[i].where, mistakes->fails[i].text);

@@ -6,6 +6,7 @@
 
 #include "core/conf.h"
 #include "core/core.h"
+#include "normalize/normalize.h"
 
 #include <stdio.h>
 
@@ -46,6 +47,8 @@ const char *cmd_value(const struct cmd *cmd, const struct cmd_args *args, const 
 void cmd_print_json_string(FILE *out, struct core_span text);
 /* Where maps are when nobody says: $TAPLINE_MAPS, else configs/ beside a build tree's program, else the installed ones. */
 const char *cmd_maps_dir(void);
+/* The same with the directory of maps filled in; NULL: all defaults. Owns nothing: valid as long as conf is. */
+struct normalize_conf cmd_normalize_conf(const struct normalize_conf *conf);
 
 /* Each mistake on stderr, as "file:line:col: what". */
 void cmd_print_mistakes(const struct core_conf_mistakes *mistakes);

@@ -79,13 +79,14 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
         return code;
     }
     const char *records = cmd_value(cmd, &args, "records");
-    const char *dir = cmd_value(cmd, &args, "maps");
+    struct normalize_conf conf = {.maps = (char *)(uintptr_t)cmd_value(cmd, &args, "maps")};
     uint64_t n = records == NULL ? 1 : strtoull(records, NULL, 10);
     if (args.files_len == 0 || n == 0) {
         fprintf(stderr, "tapline map explain: name a file, and at least one record\n");
         return CORE_EXIT_USAGE;
     }
-    if (normalize_maps_open(&maps, dir == NULL ? cmd_maps_dir() : dir, 0, &mistakes) != CORE_OK) {
+    conf = cmd_normalize_conf(&conf);
+    if (normalize_maps_open(&maps, &conf, NULL, &mistakes) != CORE_OK) {
         cmd_print_mistakes(&mistakes);
         return CORE_EXIT_USAGE;
     }

@@ -34,6 +34,7 @@ struct filter {
     struct out dead;
     uint64_t records;
     uint64_t dead_letters;
+    uint64_t dropped;
     uint64_t files;
     uint64_t files_failed;
     uint64_t damaged;
@@ -104,7 +105,8 @@ static void batch_write(struct filter *filter, const struct core_batch *batch) {
         out_line(event->is_dead ? &filter->dead : &filter->out, event->doc);
         filter->dead_letters += event->is_dead;
     }
-    filter->records += batch->events_len;
+    filter->records += batch->events_len + batch->dropped;
+    filter->dropped += batch->dropped;
     out_flush(&filter->out);
     out_flush(&filter->dead);
 }
@@ -190,7 +192,7 @@ static bool seed_parse(const char *text, uint16_t *seed) {
 static int options_apply(const struct cmd *cmd, const struct cmd_args *args, struct filter *filter) {
     const char *input = cmd_value(cmd, args, "input");
     const char *seed_text = cmd_value(cmd, args, "community-id-seed");
-    const char *maps = cmd_value(cmd, args, "maps");
+    struct normalize_conf conf = {.maps = (char *)(uintptr_t)cmd_value(cmd, args, "maps")};
     uint16_t seed = 0;
     struct core_conf_mistakes mistakes = {0};
     if (input != NULL && !input_parse(input, &filter->origin)) {
@@ -202,8 +204,9 @@ static int options_apply(const struct cmd *cmd, const struct cmd_args *args, str
         return CORE_EXIT_USAGE;
     }
     filter->origin.keep_original = cmd_value(cmd, args, "keep-original") != NULL;
-    maps = maps == NULL ? cmd_maps_dir() : maps;
-    if (normalize_maps_open(&filter->maps, maps, seed, &mistakes) != CORE_OK) {
+    conf.community_id_seed = seed;
+    conf = cmd_normalize_conf(&conf);
+    if (normalize_maps_open(&filter->maps, &conf, NULL, &mistakes) != CORE_OK) {
         cmd_print_mistakes(&mistakes);
         return CORE_EXIT_USAGE;
     }
@@ -235,6 +238,28 @@ static void filter_close(struct filter *filter) {
     }
 }
 
+/* The books: every record is one of three, and each rule answers for what it dropped. */
+static void summary_print(const struct filter *filter, int64_t elapsed_ns) {
+    char dropped[64] = "";
+    if (filter->dropped > 0) {
+        snprintf(dropped, sizeof(dropped), " + %llu dropped by rule", (unsigned long long)filter->dropped);
+    }
+    fprintf(stderr,
+            "tapline normalize: %llu records = %llu documents + %llu dead letters%s, from %llu files (%llu damaged, "
+            "%llu not to be opened), in %.2f s\n",
+            (unsigned long long)filter->records,
+            (unsigned long long)(filter->records - filter->dead_letters - filter->dropped),
+            (unsigned long long)filter->dead_letters, dropped, (unsigned long long)filter->files,
+            (unsigned long long)filter->damaged, (unsigned long long)filter->files_failed,
+            (double)elapsed_ns / (double)CORE_NS_PER_S);
+    struct normalize_drop drop;
+    for (size_t i = 0; normalize_drop_at(filter->maps, i, &drop); i++) {
+        if (drop.dropped > 0) {
+            fprintf(stderr, "tapline normalize: %llu dropped by %s\n", (unsigned long long)drop.dropped, drop.rule);
+        }
+    }
+}
+
 static int run(const struct cmd *cmd, int argc, char **argv) {
     struct cmd_args args;
     struct filter filter = {.out = {.fd = -1}, .dead = {.fd = -1}};
@@ -252,14 +277,7 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
             file_run(&filter, files[i]);
         }
         core_log_flush();
-        double seconds = (double)(core_tick_ns() - began) / (double)CORE_NS_PER_S;
-        fprintf(
-            stderr,
-            "tapline normalize: %llu records = %llu documents + %llu dead letters, from %llu files (%llu damaged, %llu "
-            "not to be opened), in %.2f s\n",
-            (unsigned long long)filter.records, (unsigned long long)(filter.records - filter.dead_letters),
-            (unsigned long long)filter.dead_letters, (unsigned long long)filter.files,
-            (unsigned long long)filter.damaged, (unsigned long long)filter.files_failed, seconds);
+        summary_print(&filter, core_tick_ns() - began);
         bool is_failed = filter.out.is_broken || filter.dead.is_broken || filter.files_failed > 0;
         bool is_no = cmd_value(cmd, &args, "strict") != NULL && filter.dead_letters + filter.damaged > 0;
         code = is_failed ? CORE_EXIT_SYSTEM : is_no ? CORE_EXIT_NO : CORE_EXIT_DONE;

@@ -107,11 +107,10 @@ static enum core_err sink_open_one(struct pipeline *pipeline, uint32_t i, struct
 static enum core_err stages_open(struct pipeline *pipeline, struct core_conf_mistakes *mistakes,
                                  struct core_fail *fail) {
     const struct config *config = pipeline->config;
-    const char *dir = config->normalize.maps != NULL ? config->normalize.maps : cmd_maps_dir();
-    enum core_err err =
-        normalize_maps_open(&pipeline->maps, dir, (uint16_t)config->normalize.community_id_seed, mistakes);
+    struct normalize_conf conf = cmd_normalize_conf(&config->normalize);
+    enum core_err err = normalize_maps_open(&pipeline->maps, &conf, NULL, mistakes);
     if (err != CORE_OK) {
-        return core_fail_set(fail, err, dir, "the maps cannot be used");
+        return core_fail_set(fail, err, conf.maps, "the maps cannot be used");
     }
     err = core_pool_init(&pipeline->pool, (uint32_t)config->pipeline.batches, fail);
     if (err == CORE_OK) {
@@ -307,6 +306,18 @@ static void counters_log(const struct pipeline *pipeline) {
     }
 }
 
+/* Which rule left out how many records: each a line of its own. */
+static void drops_log(const struct pipeline *pipeline) {
+    struct normalize_drop drop;
+    for (size_t i = 0; normalize_drop_at(pipeline->maps, i, &drop); i++) {
+        if (drop.dropped > 0) {
+            char heading[256]; /* one each: the log folds what looks the same */
+            (void)snprintf(heading, sizeof(heading), "records dropped by %s", drop.rule);
+            core_log(CORE_LEVEL_INFO, "run", heading, "value=%llu unit=events", (unsigned long long)drop.dropped);
+        }
+    }
+}
+
 static void signal_stop(struct pipeline *pipeline, uint32_t number) {
     if (pipeline->stop_deadline_ns != 0) {
         end_at_once(pipeline, "second signal, ended at once", CORE_EXIT_DONE);
@@ -327,6 +338,7 @@ static void signals_take(struct pipeline *pipeline) {
             break;
         case SIGUSR1:
             counters_log(pipeline);
+            drops_log(pipeline);
             break;
         default:
             signal_stop(pipeline, info.ssi_signo);
@@ -436,6 +448,7 @@ enum core_err pipeline_run(struct pipeline *pipeline, struct core_fail *fail) {
     if (pipeline->is_tty_dirty) {
         (void)fputc('\n', stderr);
     }
+    drops_log(pipeline);
     core_log(CORE_LEVEL_INFO, "run", "stopped", "outstanding_batches=%llu accepted=%llu",
              (unsigned long long)atomic_load(&pipeline->outstanding),
              (unsigned long long)atomic_load(&pipeline->events));
@@ -447,6 +460,7 @@ void pipeline_report(const struct pipeline *pipeline, struct pipeline_report *re
     MUST(report != NULL);
     *report = (struct pipeline_report){.config = pipeline->config,
                                        .counters = &pipeline->counters,
+                                       .maps = pipeline->maps,
                                        .datasets = pipeline->datasets,
                                        .datasets_len = pipeline->datasets_len,
                                        .events = atomic_load(&pipeline->events),

@@ -20,6 +20,7 @@ struct pipeline_dataset {
 struct pipeline_report {
     const struct config *config;
     const struct core_counters *counters;
+    const struct normalize_maps *maps;       /* for what their rules dropped */
     const struct pipeline_dataset *datasets; /* most events first */
     size_t datasets_len;
     uint64_t events;      /* the sum of datasets */

@@ -42,9 +42,8 @@ static bool reload_load(struct pipeline *pipeline) {
             key);
         return false;
     }
-    const struct normalize_conf *conf = &reload->next_config->normalize;
-    if (normalize_maps_open(&reload->next_maps, conf->maps != NULL ? conf->maps : cmd_maps_dir(),
-                            (uint16_t)conf->community_id_seed, &mistakes) != CORE_OK) {
+    struct normalize_conf conf = cmd_normalize_conf(&reload->next_config->normalize);
+    if (normalize_maps_open(&reload->next_maps, &conf, pipeline->maps, &mistakes) != CORE_OK) {
         pipeline_mistakes_log(&mistakes, "config refused");
         return false;
     }

@@ -68,6 +68,12 @@ static void summary_print(const struct pipeline_report *report) {
             (void)fprintf(stderr, "%llu %s and are dead letters\n", (unsigned long long)count, dead_reasons[i].reason);
         }
     }
+    struct normalize_drop drop;
+    for (size_t i = 0; normalize_drop_at(report->maps, i, &drop); i++) {
+        if (drop.dropped > 0) {
+            (void)fprintf(stderr, "%llu dropped by %s\n", (unsigned long long)drop.dropped, drop.rule);
+        }
+    }
     if (report->outstanding > 0) {
         (void)fprintf(stderr, "%llu batches were not accepted; they are read again after the next start\n",
                       (unsigned long long)report->outstanding);
@@ -115,6 +121,19 @@ static void json_sinks(struct core_buf *buf, const struct config *config) {
     core_buf_char(buf, ']');
 }
 
+/* Rules that dropped something; with too many for the summary only the first, the counter has the sum. */
+static void json_dropped(struct core_buf *buf, const struct normalize_maps *maps) {
+    struct normalize_drop drop;
+    bool is_first = true;
+    core_buf_span(buf, CORE_SPAN("},\"dropped\":{"));
+    for (size_t i = 0; normalize_drop_at(maps, i, &drop) && (size_t)(buf->end - buf->pos) > JSON_BYTES_MAX / 2; i++) {
+        if (drop.dropped > 0) {
+            json_member(buf, drop.rule, drop.dropped, is_first);
+            is_first = false;
+        }
+    }
+}
+
 static void summary_json(const struct pipeline_report *report) {
     char *bytes = malloc(JSON_BYTES_MAX);
     MUST(bytes != NULL);
@@ -127,6 +146,7 @@ static void summary_json(const struct pipeline_report *report) {
     for (size_t i = 0; i < report->datasets_len; i++) {
         json_member(&buf, report->datasets[i].name, report->datasets[i].events, i == 0);
     }
+    json_dropped(&buf, report->maps);
     core_buf_span(&buf, CORE_SPAN("},\"counters\":{"));
     for (int i = 0; i < CORE_COUNT__MAX; i++) {
         json_member(&buf, core_counter_table[i].name, core_counted(report->counters, (enum core_counter)i), i == 0);

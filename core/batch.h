@@ -65,6 +65,7 @@ struct core_event {
     const char *
         dataset; /* event.dataset, e.g. "zeek.connection"; interned, outlives the batch; "tapline.deadletter" if is_dead */
     uint64_t start; /* with stream->gen: the record id */
+    uint64_t from;  /* start; or, where records between the event before and this one were dropped by rule, theirs */
     uint64_t end;
     bool is_dead; /* a dead letter: doc says why */
 };
@@ -80,6 +81,7 @@ struct core_batch {
     uint32_t lines_len;
     struct core_event *events; /* CORE_BATCH_LINES_MAX; in the order of the lines */
     uint32_t events_len;
+    uint32_t dropped;        /* record lines that a map's drop row left out: lines without an event */
     uint64_t accepted_end;   /* the stream's position once this batch is accepted */
     struct core_arena arena; /* documents and keys */
     int64_t read_ns;         /* core_tick_ns() when ingest closed it */

@@ -127,24 +127,13 @@ static bool op_table(struct normalize_worker *worker, struct plan *plan, const s
     return value == NULL || leaf_put(worker, plan, op->leaf, *value);
 }
 
-/* Bools are T and F in a map, whatever the record's format writes. */
-static inline bool cond_is_equal(struct value cond, struct core_span text) {
-    if (value_is_string(cond)) {
-        return text_is_same(value_span(cond), text);
-    }
-    if (cond.kind == VALUE_RAW && cond.is_number == 0 && text.len == 1) {
-        return cond.len > 0 && cond.ptr[0] == (text.ptr[0] == 'T' ? 't' : text.ptr[0] == 'F' ? 'f' : text.ptr[0]);
-    }
-    return value_is_scalar(cond) && core_span_eq(value_span(cond), text);
-}
-
 /* Does the row's `unless` hold this op back? */
 static inline bool cond_holds(struct normalize_worker *worker, const struct op *op) {
     if ((op->flags & OP_COND) == 0) {
         return false;
     }
     struct value cond = op->cond_column == COLUMN_NONE ? value_none() : worker->columns[op->cond_column];
-    if (cond_is_equal(cond, op->cond_text) != op->cond_not) {
+    if (value_is_text(cond, op->cond_text) != op->cond_not) {
         return true;
     }
     worker->taken[op->column] = worker->record;
@@ -434,6 +423,10 @@ bool plan_apply(struct normalize_worker *worker, struct plan *plan) {
         memset(worker->taken, 0, COLUMNS_ROOM * sizeof(*worker->taken));
     }
     moves_run(worker, plan);
+    if (plan->drops_len > 0 && drop_fits(worker, plan)) {
+        worker->is_dropped = true;
+        return true;
+    }
     if (!(worker->explain == NULL ? ops_run(worker, plan) : ops_explain(worker, plan))) {
         return false;
     }

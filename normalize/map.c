@@ -87,12 +87,13 @@ static bool how_also(struct reading *reading, struct core_span *rest, struct map
     return need_word(reading, rest, "also", &name) && target_set(reading, row, name);
 }
 
-static bool how_unless(struct reading *reading, struct core_span *rest, struct map_row *row) {
+/* FIELD = TEXT, FIELD != TEXT, behind `what`. */
+static bool condition(struct reading *reading, struct core_span *rest, const char *what, struct map_row *row) {
     struct core_span field;
     struct core_span sign;
     struct core_span text;
-    if (!need_word(reading, rest, "unless", &field) || !need_word(reading, rest, "unless FIELD", &sign) ||
-        !need_word(reading, rest, "unless FIELD =", &text)) {
+    if (!need_word(reading, rest, what, &field) || !need_word(reading, rest, what, &sign) ||
+        !need_word(reading, rest, what, &text)) {
         return false;
     }
     row->unless_not = core_span_is(sign, "!=");
@@ -157,7 +158,7 @@ static bool row_how(struct reading *reading, struct core_span rest, struct map_r
         } else if (core_span_is(word, "unit")) {
             is_good = how_unit(reading, &rest, row);
         } else if (core_span_is(word, "unless")) {
-            is_good = how_unless(reading, &rest, row);
+            is_good = condition(reading, &rest, "unless", row);
         } else if (core_span_is(word, "also")) {
             is_good = how_also(reading, &rest, row);
         } else if (core_span_is(word, "via")) {
@@ -328,6 +329,20 @@ static bool row_keep(struct reading *reading, struct map_row *row, struct core_s
     return true;
 }
 
+static bool row_drop(struct reading *reading, struct map_row *row, struct core_span rest) {
+    row->kind = ROW_DROP;
+    if (!condition(reading, &rest, "drop when", row)) {
+        return false;
+    }
+    struct core_span more = maps_word(&rest);
+    if (more.len > 0) {
+        maps_mistake(&reading->file, more.ptr, "a drop row is: drop when FIELD = VALUE, with one word each");
+        return false;
+    }
+    row->drop = drop_rule_of(reading->file.loader->maps->drops, row);
+    return true;
+}
+
 static void line_row(struct reading *reading, struct core_span code) {
     struct core_span rest = code;
     struct core_span from = maps_word(&rest);
@@ -340,6 +355,8 @@ static void line_row(struct reading *reading, struct core_span code) {
         is_good = row_derive(reading, row, rest);
     } else if (core_span_is(from, "*") && core_span_is(type, "keep")) {
         is_good = row_keep(reading, row, rest);
+    } else if (core_span_is(from, "drop") && core_span_is(type, "when")) {
+        is_good = row_drop(reading, row, rest);
     } else if (type.len == 0) {
         maps_mistake(&reading->file, type.ptr, "a row is: from, type, to, how; or log, include, alias, table");
         is_good = false;
@@ -470,6 +487,9 @@ static void tables_resolve(struct reading *reading) {
 
 /* Does the map have a row that stands for the included one: the same target from the same field? */
 static bool row_is_overridden(const struct map *map, size_t own_len, const struct map_row *included) {
+    if (included->kind == ROW_DROP) {
+        return false;
+    }
     for (size_t i = 0; i < own_len; i++) {
         const struct map_row *row = &map->rows[i];
         if (included->kind == ROW_KEEP) {
@@ -478,7 +498,7 @@ static bool row_is_overridden(const struct map *map, size_t own_len, const struc
             }
             continue;
         }
-        if (row->kind == ROW_KEEP || !core_span_eq(row->targets[0].name, included->targets[0].name)) {
+        if (row->targets_len == 0 || !core_span_eq(row->targets[0].name, included->targets[0].name)) {
             continue;
         }
         bool is_same_field =

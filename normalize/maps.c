@@ -315,9 +315,10 @@ static void logs_load(struct maps_loader *loader) {
 
 /* ---- all of it ----------------------------------------------------------------------------------------------------------- */
 
-enum core_err normalize_maps_open(struct normalize_maps **out, const char *dir, uint16_t community_id_seed,
-                                  struct core_conf_mistakes *mistakes) {
+enum core_err normalize_maps_open(struct normalize_maps **out, const struct normalize_conf *conf,
+                                  const struct normalize_maps *before, struct core_conf_mistakes *mistakes) {
     MUST(out != NULL);
+    MUST(conf != NULL && conf->maps != NULL);
     MUST(mistakes != NULL);
     struct normalize_maps *maps = calloc(1, sizeof(*maps));
     MUST(maps != NULL);
@@ -330,8 +331,9 @@ enum core_err normalize_maps_open(struct normalize_maps **out, const char *dir, 
         free(maps);
         return CORE_IO;
     }
-    maps->community_id_seed = community_id_seed;
-    struct maps_loader loader = {.maps = maps, .dir = dir, .mistakes = mistakes};
+    maps->community_id_seed = (uint16_t)conf->community_id_seed;
+    struct maps_loader loader = {.maps = maps, .dir = conf->maps, .mistakes = mistakes};
+    maps->drops = drop_books_take(before);
     maps->maps = maps_alloc(&loader, MAPS_FILES_MAX * sizeof(struct map *));
     schema_load(&loader);
     if (mistakes->len == mistakes_before) {
@@ -347,6 +349,7 @@ enum core_err normalize_maps_open(struct normalize_maps **out, const char *dir, 
 
 void normalize_maps_close(struct normalize_maps *maps) {
     if (maps != NULL) {
+        drop_books_give(maps->drops);
         core_arena_destroy(&maps->arena);
         free(maps);
     }

@@ -22,10 +22,21 @@ extern const size_t normalize_opts_len;
 struct normalize_maps;
 struct normalize_worker;
 
-/* Read and check every file of the directory. Errors: CORE_IO, CORE_BAD; each mistake as file:line:col in mistakes. */
-CORE_CHECKED enum core_err normalize_maps_open(struct normalize_maps **out, const char *dir, uint16_t community_id_seed,
+/* Read and check every file of conf->maps (not NULL) and what else conf names. Of conf nothing is kept.
+ * before: the maps that these are to replace, or NULL at start; the counts of its `drop when` rules go on.
+ * Errors: CORE_IO, CORE_BAD; each mistake as file:line:col in mistakes. */
+CORE_CHECKED enum core_err normalize_maps_open(struct normalize_maps **out, const struct normalize_conf *conf,
+                                               const struct normalize_maps *before,
                                                struct core_conf_mistakes *mistakes);
 void normalize_maps_close(struct normalize_maps *maps); /* takes NULL */
+
+/* A `drop when` row, of these maps or of those they replaced, and how many records it left out. */
+struct normalize_drop {
+    const char *rule; /* "zeek.conn.map:12 drop when proto = udp"; lives as long as the maps */
+    uint64_t dropped;
+};
+/* Rule i. False: there are no more. Thread: the one that opens maps; workers may be counting. */
+bool normalize_drop_at(const struct normalize_maps *maps, size_t i, struct normalize_drop *out);
 
 struct normalize_worker *normalize_worker_new(const struct normalize_maps *maps, struct core_counters *counters);
 /* Other maps from the next batch on (SIGHUP). The old ones may be closed when this returns. Thread: the worker's. */
@@ -33,7 +44,7 @@ void normalize_worker_remap(struct normalize_worker *worker, const struct normal
 void normalize_worker_free(struct normalize_worker *worker); /* takes NULL */
 
 /* Make batch->events from batch->lines: one event per record line, in order; a line that cannot be read becomes a dead
- * letter. Never fails. Frees stream->decode when batch->is_last. Thread: the worker's. */
+ * letter; a record that a `drop when` row fits makes none and is counted in batch->dropped. Never fails. Frees stream->decode when batch->is_last. Thread: the worker's. */
 void normalize_batch(struct normalize_worker *worker, struct core_batch *batch);
 
 struct normalize_explain {

@@ -140,6 +140,17 @@ static inline bool text_is_same(struct core_span a, struct core_span b) {
     return a.len == b.len && bytes_are_same(a.ptr, b.ptr, a.len);
 }
 
+/* Is the value this text, as a map's condition writes it? Bools are T and F there, whatever the record's format has. */
+static inline bool value_is_text(struct value v, struct core_span text) {
+    if (value_is_string(v)) {
+        return text_is_same(value_span(v), text);
+    }
+    if (v.kind == VALUE_RAW && v.is_number == 0 && text.len == 1) {
+        return v.len > 0 && v.ptr[0] == (text.ptr[0] == 'T' ? 't' : text.ptr[0] == 'F' ? 'f' : text.ptr[0]);
+    }
+    return value_is_scalar(v) && core_span_eq(value_span(v), text);
+}
+
 /* ---- types ------------------------------------------------------------------------------------------------------------- */
 
 /* A source field's type, in Zeek's words. TYPE_ANY: only JSON's own kind is known. */
@@ -213,9 +224,11 @@ struct row_target {
 #define ROW_TARGETS_MAX 6
 #define ROW_ARGS_MAX 8
 
-enum row_kind { ROW_FIELD, ROW_CONST, ROW_DERIVE, ROW_KEEP };
+enum row_kind { ROW_FIELD, ROW_CONST, ROW_DERIVE, ROW_KEEP, ROW_DROP };
 
 struct derive_row;
+struct drop_rule;
+struct drop_books;
 
 struct map_row {
     enum row_kind kind;
@@ -227,11 +240,12 @@ struct map_row {
     bool unit_ns;
     char split; /* 0: no */
     struct core_span unset;
-    struct core_span unless_field; /* empty: no condition */
+    struct core_span unless_field; /* empty: no condition; ROW_DROP: the field that decides */
     struct core_span unless_text;
     bool unless_not;           /* unless F != V */
     struct core_span constant; /* ROW_CONST: the value's text; ROW_KEEP: the prefix without ".*" */
     const struct derive_row *derive;
+    struct drop_rule *drop; /* ROW_DROP: where it is counted */
     struct core_span args[ROW_ARGS_MAX];
     size_t args_len;
     char place[64]; /* "zeek.conn.map:12" */
@@ -272,6 +286,7 @@ struct normalize_maps {
     size_t schema_len;
     struct log_row *logs;
     size_t logs_len;
+    struct drop_books *drops;
     uint16_t community_id_seed;
 };
 
@@ -402,6 +417,11 @@ struct derive_call {
     uint16_t subs_at;            /* further targets, plan->subs[subs_at …], in the order of fn->subs */
 };
 
+struct plan_drop {
+    uint16_t column; /* COLUMN_NONE: no record has it */
+    const struct map_row *row;
+};
+
 #define COLUMN_NONE UINT16_MAX
 #define LEAF_NONE UINT16_MAX
 
@@ -471,6 +491,8 @@ struct plan {
     struct derive_call *derives;
     uint16_t derives_len;
     uint16_t *subs;
+    struct plan_drop *drops;
+    uint16_t drops_len;
     bool may_grow; /* a JSON log's: its columns are found as records come */
     uint16_t known[KNOWN__MAX];
     uint16_t known_columns[COLUMN_KNOWN__MAX];
@@ -490,6 +512,17 @@ struct plan_request {
 CORE_CHECKED enum core_err plan_make(struct plan **out, const struct plan_request *request, struct core_fail *fail);
 void plan_free(struct plan *plan); /* takes NULL */
 uint16_t plan_column(const struct plan *plan, struct core_span name);
+
+/* ---- drop.c: records that are left out ------------------------------------------------------------------------------------- */
+
+#define DROP_RULES_MAX 4096 /* of all maps, reloads included; further ones are counted together */
+
+struct drop_books *drop_books_take(const struct normalize_maps *before);
+void drop_books_give(struct drop_books *books); /* takes NULL */
+struct drop_rule *drop_rule_of(struct drop_books *books, const struct map_row *row);
+void drops_draft(struct plan *plan, void *(*alloc)(struct plan *plan, size_t len));
+/* Does a rule leave the current record out? Then it is counted. */
+bool drop_fits(struct normalize_worker *worker, const struct plan *plan);
 
 /* ---- one record ---------------------------------------------------------------------------------------------------------------- */
 
@@ -524,6 +557,7 @@ struct normalize_worker {
     const char *ip_text[3]; /* the text each was parsed from: the same pointer is the same address */
     uint32_t *taken;        /* per column: the record in which a conditional row took it */
     uint32_t record;        /* number of the current record, never 0 */
+    bool is_dropped;        /* the current record: a `drop when` row fits it */
     char reason[512];       /* why the current record is a dead letter; "" : it is none */
 };
 
@@ -633,6 +667,8 @@ struct stream_state {
     struct tsv_header *tsv;        /* the Zeek header in force; NULL: none was seen */
     struct plan *plans[PLANS_MAX]; /* [0] is the last used */
     size_t plans_len;
+    bool has_dropped;      /* records since the last event, from dropped_from on */
+    uint64_t dropped_from; /* position */
     uint64_t plan_serial; /* counts changes of plans[0]: a decoder that saw the same number has the same plan */
 };
 

@@ -572,6 +572,7 @@ static bool plan_fill(struct making *making) {
     if (making->is_full) {
         return false;
     }
+    drops_draft(plan, plan_alloc);
     known_columns(plan);
     return true;
 }

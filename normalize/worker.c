@@ -190,8 +190,13 @@ static bool record_run(struct normalize_worker *worker, struct core_batch *batch
         return record_refuse(worker, "the line is longer than the maximum of %zu bytes", (size_t)CORE_LINE_BYTES_MAX);
     }
     MUST(line->text.len > 0);
-    if (!record_decode(worker, state, line->text, &plan) || !plan_apply(worker, plan) ||
-        !document_finish(worker, state, plan, line) || worker->reason[0] != '\0') {
+    if (!record_decode(worker, state, line->text, &plan) || !plan_apply(worker, plan)) {
+        return false;
+    }
+    if (worker->is_dropped) {
+        return true;
+    }
+    if (!document_finish(worker, state, plan, line) || worker->reason[0] != '\0') {
         return false;
     }
     event->dataset = plan->dataset;
@@ -245,11 +250,20 @@ static void line_run(struct normalize_worker *worker, struct core_batch *batch, 
     struct core_event *event = &batch->events[batch->events_len++];
     *event = (struct core_event){.start = line->start, .end = line->end};
     worker->reason[0] = '\0';
+    worker->is_dropped = false;
     worker->scratch.used = 0;
     if (!record_run(worker, batch, line, event)) {
         MUST(worker->reason[0] != '\0');
         dead_write(worker, batch, line, event);
     }
+    if (worker->is_dropped) {
+        batch->events_len--;
+        batch->dropped++;
+        state->dropped_from = state->has_dropped ? state->dropped_from : line->start;
+    } else {
+        event->from = state->has_dropped ? state->dropped_from : line->start;
+    }
+    state->has_dropped = worker->is_dropped;
 }
 
 void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) {
@@ -259,6 +273,7 @@ void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) 
     worker->id_differs = 0;
     (void)state_get(worker, batch);
     batch->events_len = 0;
+    batch->dropped = 0;
     for (uint32_t i = 0; i < batch->lines_len; i++) {
         line_run(worker, batch, &batch->lines[i]);
     }
@@ -267,6 +282,7 @@ void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) 
     }
     core_count(worker->counters, CORE_COUNT_NORMALIZE_EVENTS, batch->events_len - dead);
     core_count(worker->counters, CORE_COUNT_NORMALIZE_DEAD, dead);
+    core_count(worker->counters, CORE_COUNT_NORMALIZE_DROPPED, batch->dropped);
     core_count(worker->counters, CORE_COUNT_NORMALIZE_COMMUNITY_ID_DIFFERS, worker->id_differs);
     core_arena_reset(&worker->scratch, SCRATCH_KEEP_BYTES);
     if (batch->is_last) {

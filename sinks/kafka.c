@@ -397,16 +397,17 @@ static enum core_kafka_fate record_send(struct sink *sink, const struct slot *sl
                                         const struct kafka_topic *topic, enum kafka_lane lane, int *code) {
     const struct core_event *event = &slot->batch->events[index];
     bool is_dead_letter = slot->state[index] >= EVENT_DEAD_WAITS;
-    unsigned char header[24];
+    unsigned char header[32];
     char id[32];
     core_put_be64(header, slot->batch->stream->gen);
     core_put_be64(header + 8, event->start);
     core_put_be64(header + 16, event->end);
+    core_put_be64(header + 24, event->from);
     struct core_kafka_record record = {
         .value = is_dead_letter ? dead_letter_make(sink, slot, index) : event->doc,
         .key = event->key,
         .header_name = HEADER_NAME,
-        .header = {.ptr = (const char *)header, .len = sizeof header},
+        .header = {.ptr = (const char *)header, .len = event->from < event->start ? 32 : 24},
         .ticket = (uint64_t)slot->number << TICKET_INDEX_BITS | index,
         .is_copied = is_dead_letter,
     };

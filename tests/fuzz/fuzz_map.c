@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     file_write("maps/zeek.conn.map", data, size);
     rig.maps = NULL;
-    if (normalize_maps_open(&rig.maps, dir, 0, &mistakes) == CORE_OK) {
+    if (normalize_maps_open(&rig.maps, &(struct normalize_conf){.maps = dir}, NULL, &mistakes) == CORE_OK) {
         record_map(&rig);
         normalize_maps_close(rig.maps);
         return 0;

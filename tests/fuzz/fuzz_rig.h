@@ -44,7 +44,8 @@ static inline void fuzz_open(struct fuzz_rig *rig) {
     if (rig->is_open) {
         return;
     }
-    MUST(normalize_maps_open(&rig->maps, "configs", 0, &mistakes) == CORE_OK); /* run from the sources' root */
+    struct normalize_conf conf = {.maps = (char[]){"configs"}}; /* run from the sources' root */
+    MUST(normalize_maps_open(&rig->maps, &conf, NULL, &mistakes) == CORE_OK);
     MUST(core_pool_init(&rig->pool, 1, &fail) == CORE_OK);
     rig->worker = normalize_worker_new(rig->maps, &rig->counters);
     rig->reader = core_json_reader_new(&calls, rig);

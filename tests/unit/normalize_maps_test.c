@@ -78,7 +78,8 @@ static void each_mistake_has_its_place(void **state) {
         struct core_conf_mistakes mistakes = {0};
         snprintf(text, sizeof(text), "# a map\n%s\n", cases[i].row);
         put("maps/zeek.t.map", text);
-        assert_int_not_equal(normalize_maps_open(&maps, dir, 0, &mistakes), CORE_OK);
+        assert_int_not_equal(normalize_maps_open(&maps, &(struct normalize_conf){.maps = dir}, NULL, &mistakes),
+                             CORE_OK);
         assert_null(maps);
         bool is_found = false;
         for (size_t m = 0; m < mistakes.len; m++) {
@@ -146,7 +147,7 @@ static void shipped_maps_are_good(void **state) {
     (void)state;
     struct normalize_maps *maps = NULL;
     struct core_conf_mistakes mistakes = {0};
-    if (normalize_maps_open(&maps, "configs", 0, &mistakes) != CORE_OK) {
+    if (normalize_maps_open(&maps, &(struct normalize_conf){.maps = (char[]){"configs"}}, NULL, &mistakes) != CORE_OK) {
         fail_msg("%s: %s", mistakes.fails[0].where, mistakes.fails[0].text);
     }
     normalize_maps_close(maps);

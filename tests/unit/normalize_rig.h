@@ -31,7 +31,8 @@ static inline void rig_open(struct rig *rig, const char *maps, const char *path)
     struct core_fail fail = {0};
     struct core_conf_mistakes mistakes = {0};
     memset(rig, 0, sizeof(*rig));
-    if (normalize_maps_open(&rig->maps, maps, 0, &mistakes) != CORE_OK) {
+    struct normalize_conf conf = {.maps = (char *)(uintptr_t)maps};
+    if (normalize_maps_open(&rig->maps, &conf, NULL, &mistakes) != CORE_OK) {
         fail_msg("%s: %s", mistakes.fails[0].where, mistakes.fails[0].text);
     }
     assert_int_equal(core_pool_init(&rig->pool, 1, &fail), CORE_OK);

@@ -98,8 +98,11 @@ static inline struct core_event *rig_event(struct rig *rig, struct core_batch *b
     struct core_event *event = &batch->events[batch->events_len++];
     char *copy = core_arena_copy(&batch->arena, doc);
     assert_non_null(copy);
-    *event = (struct core_event){
-        .doc = {.ptr = copy, .len = doc.len}, .dataset = dataset, .start = rig->position, .end = rig->position + 100};
+    *event = (struct core_event){.doc = {.ptr = copy, .len = doc.len},
+                                 .dataset = dataset,
+                                 .start = rig->position,
+                                 .from = rig->position,
+                                 .end = rig->position + 100};
     rig->position += 100;
     batch->accepted_end = event->end;
     return event;

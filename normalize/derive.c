@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct value word_value(struct core_span word) {
@@ -215,9 +216,19 @@ const struct derive_row derive_table[] = {
      0,
      {0},
      "internal, outbound, inbound or external, from two bools",
-     derive_direction},
-    {"sum", "(a, b)", 2, 2, false, 0, {0}, "the sum of two counts; an absent one counts 0", derive_sum},
-    {"network_type", "()", 0, 0, true, 0, {0}, "ipv4 or ipv6, from source.ip or destination.ip", derive_network_type},
+     derive_direction,
+     SCHEMA_KEYWORD},
+    {"sum", "(a, b)", 2, 2, false, 0, {0}, "the sum of two counts; an absent one counts 0", derive_sum, SCHEMA_LONG},
+    {"network_type",
+     "()",
+     0,
+     0,
+     true,
+     0,
+     {0},
+     "ipv4 or ipv6, from source.ip or destination.ip",
+     derive_network_type,
+     SCHEMA_KEYWORD},
     {"community_id",
      "(own, type, code)",
      3,
@@ -227,10 +238,29 @@ const struct derive_row derive_table[] = {
      {0},
      "Community ID v1 from addresses, ports and transport; for ICMP from these two fields; a sensor's own is kept and "
      "compared",
-     derive_community_id},
-    {"first", "(a)", 1, 1, false, 0, {0}, "the first element of a set or vector", derive_first},
-    {"each", "(a, ...)", 1, ROW_ARGS_MAX, false, 0, {0}, "all elements of all these fields, into a list", derive_each},
-    {"either", "(a, ...)", 1, ROW_ARGS_MAX, false, 0, {0}, "the first of these fields that is there", derive_either},
+     derive_community_id,
+     SCHEMA_KEYWORD},
+    {"first", "(a)", 1, 1, false, 0, {0}, "the first element of a set or vector", derive_first, SCHEMA_OWN},
+    {"each",
+     "(a, ...)",
+     1,
+     ROW_ARGS_MAX,
+     false,
+     0,
+     {0},
+     "all elements of all these fields, into a list",
+     derive_each,
+     SCHEMA_OWN},
+    {"either",
+     "(a, ...)",
+     1,
+     ROW_ARGS_MAX,
+     false,
+     0,
+     {0},
+     "the first of these fields that is there",
+     derive_either,
+     SCHEMA_OWN},
     {"present",
      "(field, VALUE, OTHER)",
      3,
@@ -239,7 +269,8 @@ const struct derive_row derive_table[] = {
      0,
      {0},
      "VALUE if the field is there and not empty, else OTHER",
-     derive_present},
+     derive_present,
+     SCHEMA_KEYWORD},
     {"when_true",
      "(field, VALUE, OTHER)",
      3,
@@ -248,7 +279,8 @@ const struct derive_row derive_table[] = {
      0,
      {0},
      "VALUE if true, OTHER if false; - is nothing",
-     derive_when_true},
+     derive_when_true,
+     SCHEMA_KEYWORD},
     {"below",
      "(field, N, VALUE, OTHER)",
      4,
@@ -257,7 +289,8 @@ const struct derive_row derive_table[] = {
      0,
      {0},
      "VALUE if the number is below N, else OTHER",
-     derive_below},
+     derive_below,
+     SCHEMA_KEYWORD},
     {"is_text",
      "(field, TEXT, VALUE, OTHER)",
      4,
@@ -266,10 +299,20 @@ const struct derive_row derive_table[] = {
      0,
      {0},
      "VALUE if the field is TEXT, else OTHER",
-     derive_is_text},
-    {"dns_answers", "(answers, TTLs)", 2, 2, false, 0, {0}, "a list of {data, ttl}", derive_dns_answers},
-    {"dns_ips", "(answers)", 1, 1, false, 0, {0}, "the answers that are addresses", derive_dns_ips},
-    {"dns_flags", "(AA, TC, RD, RA)", 4, 4, false, 0, {0}, "the header flags that are set", derive_dns_flags},
+     derive_is_text,
+     SCHEMA_KEYWORD},
+    {"dns_answers", "(answers, TTLs)", 2, 2, false, 0, {0}, "a list of {data, ttl}", derive_dns_answers, SCHEMA_OBJECT},
+    {"dns_ips", "(answers)", 1, 1, false, 0, {0}, "the answers that are addresses", derive_dns_ips, SCHEMA_IP},
+    {"dns_flags",
+     "(AA, TC, RD, RA)",
+     4,
+     4,
+     false,
+     0,
+     {0},
+     "the header flags that are set",
+     derive_dns_flags,
+     SCHEMA_KEYWORD},
     {"url",
      "(host, uri, port)",
      3,
@@ -278,7 +321,8 @@ const struct derive_row derive_table[] = {
      3,
      {".original", ".path", ".query", ".fragment", ".extension", ".scheme", ".full", ".domain", ".port"},
      "the parts of an HTTP request's URL",
-     derive_url},
+     derive_url,
+     SCHEMA_OBJECT},
     {"host_name",
      "(host)",
      1,
@@ -287,7 +331,8 @@ const struct derive_row derive_table[] = {
      0,
      {0},
      "the name in a Host header, without its port; nothing from an address",
-     derive_host_name},
+     derive_host_name,
+     SCHEMA_KEYWORD},
     {"tls_version",
      "(version)",
      1,
@@ -296,7 +341,8 @@ const struct derive_row derive_table[] = {
      0,
      {"tls.version", "tls.version_protocol"},
      "1.2 and tls, from TLSv12",
-     derive_tls_version},
+     derive_tls_version,
+     SCHEMA_KEYWORD},
     {"dn",
      "(name)",
      1,
@@ -305,10 +351,11 @@ const struct derive_row derive_table[] = {
      0,
      {".common_name", ".country", ".organization", ".organizational_unit", ".locality", ".state_or_province"},
      "a distinguished name, split",
-     derive_dn},
-    {"mac", "(a)", 1, 1, false, 1, {0}, "a MAC address as 00-25-96-12-34-56", derive_mac},
-    {"dec", "(a)", 1, 1, false, 1, {0}, "a decimal number from 0x.. or decimal text", derive_dec},
-    {"hostport_ip", "(ap)", 1, 1, false, 0, {0}, "the address of Snort's src_ap", derive_hostport_ip},
+     derive_dn,
+     SCHEMA_OBJECT},
+    {"mac", "(a)", 1, 1, false, 1, {0}, "a MAC address as 00-25-96-12-34-56", derive_mac, SCHEMA_KEYWORD},
+    {"dec", "(a)", 1, 1, false, 1, {0}, "a decimal number from 0x.. or decimal text", derive_dec, SCHEMA_LONG},
+    {"hostport_ip", "(ap)", 1, 1, false, 0, {0}, "the address of Snort's src_ap", derive_hostport_ip, SCHEMA_IP},
     {"hostport_port",
      "(ap, proto)",
      2,
@@ -317,10 +364,20 @@ const struct derive_row derive_table[] = {
      0,
      {0},
      "the port of Snort's src_ap, if the protocol has ports",
-     derive_hostport_port},
-    {"rule_part", "(rule, N)", 2, 2, false, 0, {0}, "part N of Snort's gid:sid:rev", derive_rule_part},
-    {"snort_time", "(timestamp, seconds)", 2, 2, false, 3, {0}, "the time of a Snort alert, in UTC", derive_snort_time},
-    {"tcp_flags", "(a)", 1, 1, false, 1, {0}, "Snort's ***AP*** without asterisks", derive_tcp_flags},
+     derive_hostport_port,
+     SCHEMA_LONG},
+    {"rule_part", "(rule, N)", 2, 2, false, 0, {0}, "part N of Snort's gid:sid:rev", derive_rule_part, SCHEMA_KEYWORD},
+    {"snort_time",
+     "(timestamp, seconds)",
+     2,
+     2,
+     false,
+     3,
+     {0},
+     "the time of a Snort alert, in UTC",
+     derive_snort_time,
+     SCHEMA_DATE},
+    {"tcp_flags", "(a)", 1, 1, false, 1, {0}, "Snort's ***AP*** without asterisks", derive_tcp_flags, SCHEMA_KEYWORD},
 };
 const size_t derive_table_len = sizeof(derive_table) / sizeof(derive_table[0]);
 
@@ -331,4 +388,25 @@ const struct derive_row *derive_find(struct core_span name) {
         }
     }
     return NULL;
+}
+
+bool derive_type_fits(const struct derive_row *row, enum schema_type type) {
+    if (row->writes == SCHEMA_OWN || type == SCHEMA_OWN) {
+        return true;
+    }
+    bool is_text = row->writes == SCHEMA_LONG || row->writes == SCHEMA_IP; /* a number or an address can be a keyword */
+    return row->writes == type || (type == SCHEMA_KEYWORD && is_text) ||
+           (type == SCHEMA_DOUBLE && row->writes == SCHEMA_LONG);
+}
+
+struct core_span derive_sub_name(const struct map_row *row, size_t s, char *out) {
+    MUST(s < DERIVE_SUBS_MAX && row->derive->subs[s] != NULL);
+    const char *sub = row->derive->subs[s];
+    struct core_span name = row->targets[0].name;
+    /* Elastic's name for it below zeek. is another than ECS's. */
+    bool is_short = core_span_starts(name, CORE_SPAN("zeek.")) && strcmp(sub, ".state_or_province") == 0;
+    int len = snprintf(out, SCHEMA_NAME_BYTES_MAX, "%.*s%s", sub[0] == '.' ? (int)name.len : 0, name.ptr,
+                       is_short ? ".state" : sub);
+    MUST(len > 0 && len < SCHEMA_NAME_BYTES_MAX); /* names of maps are in the schema, which has a maximum */
+    return (struct core_span){out, (size_t)len};
 }

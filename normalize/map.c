@@ -10,6 +10,7 @@
 struct reading {
     struct maps_file file;
     struct map *map;
+    const char *path; /* the file's, for as long as the maps */
     size_t rows_cap;
     size_t aliases_cap;
     size_t tables_cap;
@@ -65,20 +66,25 @@ static bool how_via(struct reading *reading, struct core_span *rest, struct row_
     return true;
 }
 
+static uint32_t column_of(const struct reading *reading, struct core_span word) {
+    return (uint32_t)(word.ptr - reading->file.line.ptr) + 1;
+}
+
 static bool target_set(struct reading *reading, struct map_row *row, struct core_span name) {
     if (row->targets_len == ROW_TARGETS_MAX) {
         maps_mistake(&reading->file, name.ptr, "a row has at most %d targets", ROW_TARGETS_MAX);
         return false;
     }
     const struct schema_field *schema = schema_find(reading->file.loader->maps, name);
-    if (schema == NULL) {
+    if (schema == NULL || (schema->type == SCHEMA_OWN && reading->file.loader->is_strict)) {
         maps_mistake(&reading->file, name.ptr,
-                     "\"%.*s\" is not in schema.tsv (names below zeek. snort. suricata. tapline. are free)",
-                     (int)name.len, name.ptr);
+                     "\"%.*s\" is not in schema.tsv: only a keep row writes what that has not", (int)name.len,
+                     name.ptr);
         return false;
     }
-    row->targets[row->targets_len++] =
-        (struct row_target){.name = core_span_of(maps_text(reading->file.loader, name)), .schema = schema};
+    row->targets[row->targets_len++] = (struct row_target){.name = core_span_of(maps_text(reading->file.loader, name)),
+                                                           .schema = schema,
+                                                           .column = column_of(reading, name)};
     return true;
 }
 
@@ -205,6 +211,23 @@ static bool types_agree(const struct map_row *row, const struct row_target *targ
     }
 }
 
+/* Does the target hold as many values as the row has? A list in a field for one value is found by no one who looks there
+ * for one, and a consumer of the topic was told otherwise. */
+static bool many_agree(const struct map_row *row, const struct row_target *target) {
+    bool is_many = row->type.is_list || row->split != 0;
+    switch (target->schema->many) {
+    case SCHEMA_ONE:
+        return !is_many;
+    case SCHEMA_ARRAY:
+        return row->type.is_list;
+    case SCHEMA_LIST:
+    case SCHEMA_EITHER:
+    case SCHEMA_MANY__MAX:
+    default:
+        return true;
+    }
+}
+
 static struct map_row *row_new(struct reading *reading) {
     struct map *map = reading->map;
     map->rows = grown(reading->file.loader, map->rows, map->rows_len, &reading->rows_cap, sizeof(struct map_row));
@@ -213,6 +236,8 @@ static struct map_row *row_new(struct reading *reading) {
     const char *slash = strrchr(reading->file.path, '/');
     snprintf(row->place, sizeof(row->place), "%.50s:%zu", slash == NULL ? reading->file.path : slash + 1,
              reading->file.line_number);
+    row->path = reading->path;
+    row->line = reading->file.line_number;
     return row;
 }
 
@@ -238,6 +263,16 @@ static bool row_field(struct reading *reading, struct map_row *row, struct core_
         if (!types_agree(row, &row->targets[i])) {
             maps_mistake(&reading->file, type.ptr, "%s cannot be written to %s, which schema.tsv has as another type",
                          field_type_name(row->type.type), row->targets[i].name.ptr);
+            return false;
+        }
+        if (reading->file.loader->is_strict && !many_agree(row, &row->targets[i])) {
+            maps_mistake(
+                &reading->file, type.ptr,
+                row->targets[i].schema->many == SCHEMA_ONE
+                    ? "%s is one value in schema.tsv, and this row writes lists; \"array\" or \"either\" there "
+                      "says that it may"
+                    : "%s is an array in schema.tsv, and this row's type is none",
+                row->targets[i].name.ptr);
             return false;
         }
     }
@@ -292,6 +327,29 @@ static bool derive_args(struct reading *reading, struct map_row *row, struct cor
     return true;
 }
 
+/* What the function writes, against the schema: its own value in the main target, and the fields below that. */
+static bool derive_fits(struct reading *reading, const struct map_row *row, struct core_span name) {
+    const struct row_target *target = &row->targets[0];
+    if (!reading->file.loader->is_strict) {
+        return true;
+    }
+    if (target->schema != NULL && !derive_type_fits(row->derive, target->schema->type)) {
+        maps_mistake(&reading->file, name.ptr, "%s() writes no %s, which %s is in schema.tsv", row->derive->name,
+                     target->schema->word, target->name.ptr);
+        return false;
+    }
+    for (size_t s = 0; s < DERIVE_SUBS_MAX && row->derive->subs[s] != NULL; s++) {
+        char text[SCHEMA_NAME_BYTES_MAX];
+        struct core_span sub = derive_sub_name(row, s, text);
+        const struct schema_field *schema = schema_find(reading->file.loader->maps, sub);
+        if (schema == NULL || schema->type == SCHEMA_OWN) {
+            maps_mistake(&reading->file, name.ptr, "%s() also writes \"%.*s\", which is not in schema.tsv",
+                         row->derive->name, (int)sub.len, sub.ptr);
+        }
+    }
+    return true;
+}
+
 static bool row_derive(struct reading *reading, struct map_row *row, struct core_span rest) {
     row->kind = ROW_DERIVE;
     struct core_span to = maps_word(&rest);
@@ -308,14 +366,17 @@ static bool row_derive(struct reading *reading, struct map_row *row, struct core
         return false;
     }
     struct core_span inside = {open + 1, (size_t)(call.ptr + call.len - 1 - (open + 1))};
+    const struct schema_field *schema = schema_find(reading->file.loader->maps, to);
     /* A function with several targets may hang below an object that is no field itself. */
-    if (schema_find(reading->file.loader->maps, to) == NULL && row->derive->subs[0] != NULL) {
+    if ((schema == NULL || schema->type == SCHEMA_OWN) && row->derive->subs[0] != NULL) {
         row->targets[row->targets_len++] =
-            (struct row_target){.name = core_span_of(maps_text(reading->file.loader, to)), .schema = NULL};
+            (struct row_target){.name = core_span_of(maps_text(reading->file.loader, to)),
+                                .schema = NULL,
+                                .column = column_of(reading, to)};
     } else if (!target_set(reading, row, to)) {
         return false;
     }
-    return derive_args(reading, row, inside);
+    return derive_args(reading, row, inside) && derive_fits(reading, row, name);
 }
 
 static bool row_keep(struct reading *reading, struct map_row *row, struct core_span rest) {
@@ -377,6 +438,7 @@ static void line_alias(struct reading *reading, struct core_span rest) {
     }
     struct map *map = reading->map;
     const char *text = maps_text(reading->file.loader, to);
+    const char *place = maps_place(&reading->file, to.ptr);
     while (names.len > 0) {
         const char *comma = core_span_chr(names, ',');
         size_t len = comma == NULL ? names.len : (size_t)(comma - names.ptr);
@@ -385,6 +447,7 @@ static void line_alias(struct reading *reading, struct core_span rest) {
         map->aliases[map->aliases_len++] = (struct map_alias){
             .from = core_span_of(maps_text(reading->file.loader, (struct core_span){names.ptr, len})),
             .to = core_span_of(text),
+            .place = place,
         };
         size_t skip = comma == NULL ? len : len + 1;
         names = (struct core_span){names.ptr + skip, names.len - skip};
@@ -402,6 +465,7 @@ static void line_table(struct reading *reading, struct core_span rest) {
     reading->table = &map->tables[map->tables_len++];
     memset(reading->table, 0, sizeof(*reading->table));
     reading->table->name = maps_text(reading->file.loader, name);
+    reading->table->place = maps_place(&reading->file, name.ptr);
     reading->entries_cap = 0;
 }
 
@@ -478,8 +542,10 @@ static void tables_resolve(struct reading *reading) {
             }
             target->via = table_find(reading->map, target->via_name);
             if (target->via == NULL) {
-                maps_mistake(&reading->file, NULL, "%s: there is no table \"%s\" in this file", row->place,
-                             target->via_name.ptr);
+                char place[SCHEMA_NAME_BYTES_MAX];
+                snprintf(place, sizeof(place), "%.220s:%zu:%u", row->path, row->line, target->column);
+                maps_mistake_at(reading->file.loader, place, "there is no table \"%s\" in this file",
+                                target->via_name.ptr);
             }
         }
     }
@@ -549,16 +615,20 @@ const struct map *map_load(struct maps_loader *loader, const char *name, struct 
     char path[256];
     snprintf(path, sizeof(path), "maps/%.200s.map", name);
     struct reading reading = {.depth = depth};
-    if (!maps_file_open(loader, &reading.file, path)) {
+    enum maps_whose whose = maps_file_exists(loader, MAPS_SITE, path) ? MAPS_SITE : MAPS_OURS;
+    if (!maps_file_open(loader, &reading.file, whose, path)) {
         maps_mistake(by, at, "the map \"%s\" cannot be read", name);
         return NULL;
     }
     reading.map = maps_alloc(loader, sizeof(*reading.map));
     reading.map->name = maps_text(loader, core_span_of(name));
+    reading.path = maps_text(loader, core_span_of(reading.file.path));
     while (maps_file_line(&reading.file)) {
         map_line(&reading);
     }
     tables_resolve(&reading);
+    reading.map->own_rows_len = reading.map->rows_len;
+    reading.map->own_aliases_len = reading.map->aliases_len;
     includes_append(&reading);
     maps->maps[maps->maps_len++] = reading.map;
     return reading.map;

@@ -18,21 +18,53 @@
 #define MAPS_ARENA_BYTES (64 * CORE_MIB)
 #define MAP_FILE_BYTES_MAX (4 * CORE_MIB)
 
-void maps_mistake(struct maps_file *file, const char *at, const char *fmt, ...) {
-    struct core_conf_mistakes *mistakes = file->loader->mistakes;
+/* Said already? A map that several others include is looked at with each of them. */
+static bool is_said(const struct core_conf_mistakes *mistakes, const char *place, const char *text) {
+    for (size_t i = 0; i < mistakes->len; i++) {
+        if (strcmp(mistakes->fails[i].where, place) == 0 && strcmp(mistakes->fails[i].text, text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void mistake_add(struct maps_loader *loader, const char *place, const char *fmt, va_list args) {
+    struct core_conf_mistakes *mistakes = loader->mistakes;
+    char text[sizeof(mistakes->fails[0].text)];
     if (mistakes->len == sizeof(mistakes->fails) / sizeof(mistakes->fails[0])) {
         return;
     }
-    struct core_fail *fail = &mistakes->fails[mistakes->len++];
-    char text[sizeof(fail->text)];
+    vsnprintf(text, sizeof(text), fmt, args);
+    if (!is_said(mistakes, place, text)) {
+        (void)core_fail_set(&mistakes->fails[mistakes->len++], CORE_BAD, place, "%s", text);
+    }
+}
+
+static void place_write(const struct maps_file *file, const char *at, char *out, size_t out_len) {
+    size_t column = at == NULL ? 1 : (size_t)(at - file->line.ptr) + 1;
+    snprintf(out, out_len, "%.220s:%zu:%zu", file->path, file->line_number, column);
+}
+
+const char *maps_place(struct maps_file *file, const char *at) {
+    char place[256];
+    place_write(file, at, place, sizeof(place));
+    return maps_text(file->loader, core_span_of(place));
+}
+
+void maps_mistake(struct maps_file *file, const char *at, const char *fmt, ...) {
+    char place[256];
+    va_list args;
+    place_write(file, at, place, sizeof(place));
+    va_start(args, fmt);
+    mistake_add(file->loader, place, fmt, args);
+    va_end(args);
+}
+
+void maps_mistake_at(struct maps_loader *loader, const char *place, const char *fmt, ...) {
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    mistake_add(loader, place, fmt, args);
     va_end(args);
-    char where[sizeof(fail->where)];
-    size_t column = at == NULL ? 1 : (size_t)(at - file->line.ptr) + 1;
-    snprintf(where, sizeof(where), "%.220s:%zu:%zu", file->path, file->line_number, column);
-    (void)core_fail_set(fail, CORE_BAD, where, "%s", text);
 }
 
 void *maps_alloc(struct maps_loader *loader, size_t len) {
@@ -80,13 +112,26 @@ out:
     return is_read;
 }
 
-bool maps_file_open(struct maps_loader *loader, struct maps_file *file, const char *name) {
+bool maps_file_exists(const struct maps_loader *loader, enum maps_whose whose, const char *name) {
+    char path[512];
+    if (loader->dirs[whose] == NULL) {
+        return false;
+    }
+    int len = snprintf(path, sizeof(path), "%s/%s", loader->dirs[whose], name);
+    /* Anything but "no such file" counts as there, so that opening it says what is wrong. */
+    return len < 0 || (size_t)len >= sizeof(path) || access(path, F_OK) == 0 || errno != ENOENT;
+}
+
+bool maps_file_open(struct maps_loader *loader, struct maps_file *file, enum maps_whose whose, const char *name) {
     struct core_fail fail = {0};
+    const char *dir = loader->dirs[whose];
+    MUST(dir != NULL);
     memset(file, 0, sizeof(*file));
     file->loader = loader;
-    int len = snprintf(file->path, sizeof(file->path), "%s/%s", loader->dir, name);
+    file->is_site = whose == MAPS_SITE;
+    int len = snprintf(file->path, sizeof(file->path), "%s/%s", dir, name);
     if (len < 0 || (size_t)len >= sizeof(file->path)) {
-        (void)core_fail_set(&fail, CORE_LIMIT, loader->dir, "path of %s is too long", name);
+        (void)core_fail_set(&fail, CORE_LIMIT, dir, "path of %s is too long", name);
     } else if (file_read(loader, file, &fail)) {
         return true;
     }
@@ -151,36 +196,7 @@ struct core_span maps_trim(struct core_span text) {
     return text;
 }
 
-char *maps_text(struct maps_loader *loader, struct core_span text) {
-    char *copy = core_arena_copy(&loader->maps->arena, text);
-    MUST(copy != NULL);
-    return copy;
-}
-
-/* ---- schema.tsv ------------------------------------------------------------------------------------------------------ */
-
-static bool schema_type_parse(struct core_span word, enum schema_type *type) {
-    static const struct {
-        const char *word;
-        enum schema_type type;
-    } words[] = {
-        {"keyword", SCHEMA_KEYWORD}, {"long", SCHEMA_LONG}, {"double", SCHEMA_DOUBLE}, {"boolean", SCHEMA_BOOLEAN},
-        {"date", SCHEMA_DATE},       {"ip", SCHEMA_IP},     {"object", SCHEMA_OBJECT},
-    };
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (core_span_is(word, words[i].word)) {
-            *type = words[i].type;
-            return true;
-        }
-    }
-    return false;
-}
-
-static int schema_compare(const void *a, const void *b) {
-    return strcmp(((const struct schema_field *)a)->name, ((const struct schema_field *)b)->name);
-}
-
-static size_t lines_in(struct core_span text) {
+size_t maps_lines_in(struct core_span text) {
     size_t lines = 1;
     for (size_t i = 0; i < text.len; i++) {
         lines += text.ptr[i] == '\n';
@@ -188,76 +204,10 @@ static size_t lines_in(struct core_span text) {
     return lines;
 }
 
-static struct core_span tab_field(struct core_span *rest) {
-    const char *tab = core_span_chr(*rest, '\t');
-    size_t len = tab == NULL ? rest->len : (size_t)(tab - rest->ptr);
-    struct core_span field = {rest->ptr, len};
-    size_t skip = tab == NULL ? len : len + 1;
-    *rest = (struct core_span){rest->ptr + skip, rest->len - skip};
-    return maps_trim(field);
-}
-
-static void schema_load(struct maps_loader *loader) {
-    struct maps_file file;
-    struct normalize_maps *maps = loader->maps;
-    if (!maps_file_open(loader, &file, "schema.tsv")) {
-        return;
-    }
-    maps->schema = maps_alloc(loader, lines_in(file.rest) * sizeof(*maps->schema));
-    while (maps_file_line(&file)) {
-        if (file.line.len == 0 || file.line.ptr[0] == '#') {
-            continue;
-        }
-        struct core_span rest = file.line;
-        struct core_span name = tab_field(&rest);
-        struct core_span type = tab_field(&rest);
-        struct core_span list = tab_field(&rest);
-        struct schema_field *field = &maps->schema[maps->schema_len];
-        if (!schema_type_parse(type, &field->type)) {
-            maps_mistake(&file, type.ptr,
-                         "\"%.*s\" is no type; one of keyword long double boolean date ip object belongs here",
-                         (int)type.len, type.ptr);
-            continue;
-        }
-        if (list.len > 0 && !core_span_is(list, "list")) {
-            maps_mistake(&file, list.ptr, "the third column is \"list\" or empty, not \"%.*s\"", (int)list.len,
-                         list.ptr);
-            continue;
-        }
-        field->name = maps_text(loader, name);
-        field->is_list = list.len > 0;
-        maps->schema_len++;
-    }
-    qsort(maps->schema, maps->schema_len, sizeof(*maps->schema), schema_compare);
-}
-
-const struct schema_field *schema_find(const struct normalize_maps *maps, struct core_span name) {
-    static const struct schema_field own = {.name = NULL, .type = SCHEMA_OWN, .is_list = false};
-    static const struct core_span open[] = {{"zeek.", 5}, {"snort.", 6}, {"suricata.", 9}, {"tapline.", 8}};
-    size_t low = 0;
-    size_t high = maps->schema_len;
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-        const char *have = maps->schema[mid].name;
-        int order = strncmp(have, name.ptr, name.len);
-        if (order == 0 && have[name.len] != '\0') {
-            order = 1;
-        }
-        if (order == 0) {
-            return &maps->schema[mid];
-        }
-        if (order < 0) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++) {
-        if (core_span_starts(name, open[i])) {
-            return &own;
-        }
-    }
-    return NULL;
+char *maps_text(struct maps_loader *loader, struct core_span text) {
+    char *copy = core_arena_copy(&loader->maps->arena, text);
+    MUST(copy != NULL);
+    return copy;
 }
 
 /* ---- logs.table -------------------------------------------------------------------------------------------------------- */
@@ -281,33 +231,50 @@ static void log_row_load(struct maps_file *file, struct log_row *row, bool *is_g
     row->product = core_span_of(maps_text(file->loader, product));
     row->log = core_span_of(maps_text(file->loader, log));
     row->dataset = core_span_of(maps_text(file->loader, dataset));
+    row->place = maps_place(file, log.ptr);
+    row->is_site = file->is_site;
     row->map = map_load(file->loader, maps_text(file->loader, map), file, map.ptr, 0);
     *is_good = row->map != NULL;
 }
 
+static void logs_file_load(struct maps_file *file) {
+    struct normalize_maps *maps = file->loader->maps;
+    struct log_row *rows = maps_alloc(file->loader, (maps->logs_len + maps_lines_in(file->rest)) * sizeof(*rows));
+    if (maps->logs_len > 0) {
+        memcpy(rows, maps->logs, maps->logs_len * sizeof(*rows));
+    }
+    maps->logs = rows;
+    while (maps_file_line(file)) {
+        if (maps_trim(maps_line_code(file->line)).len > 0) {
+            bool is_good;
+            log_row_load(file, &maps->logs[maps->logs_len], &is_good);
+            maps->logs_len += is_good;
+        }
+    }
+}
+
+static bool has_any_row(const struct normalize_maps *maps, const char *product) {
+    for (size_t i = 0; i < maps->logs_len; i++) {
+        if (core_span_is(maps->logs[i].product, product) && core_span_is(maps->logs[i].log, "*")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A site's rows come before ours, so they decide. */
 static void logs_load(struct maps_loader *loader) {
     struct maps_file file;
-    struct normalize_maps *maps = loader->maps;
-    if (!maps_file_open(loader, &file, "logs.table")) {
+    if (maps_file_exists(loader, MAPS_SITE, "logs.table") && maps_file_open(loader, &file, MAPS_SITE, "logs.table")) {
+        logs_file_load(&file);
+    }
+    if (!maps_file_open(loader, &file, MAPS_OURS, "logs.table")) {
         return;
     }
-    maps->logs = maps_alloc(loader, lines_in(file.rest) * sizeof(*maps->logs));
-    while (maps_file_line(&file)) {
-        if (maps_trim(maps_line_code(file.line)).len == 0) {
-            continue;
-        }
-        bool is_good;
-        log_row_load(&file, &maps->logs[maps->logs_len], &is_good);
-        maps->logs_len += is_good;
-    }
+    logs_file_load(&file);
     static const char *const products[] = {"zeek", "snort", "suricata"};
-    for (size_t p = 0; p < 3; p++) {
-        bool has_any = false;
-        for (size_t i = 0; i < maps->logs_len; i++) {
-            has_any =
-                has_any || (core_span_is(maps->logs[i].product, products[p]) && core_span_is(maps->logs[i].log, "*"));
-        }
-        if (!has_any) {
+    for (size_t p = 0; p < sizeof(products) / sizeof(products[0]); p++) {
+        if (!has_any_row(loader->maps, products[p])) {
             maps_mistake(&file, NULL, "no row \"%s  *\": a log without a map of its own would have none", products[p]);
         }
     }
@@ -315,11 +282,9 @@ static void logs_load(struct maps_loader *loader) {
 
 /* ---- all of it ----------------------------------------------------------------------------------------------------------- */
 
-enum core_err normalize_maps_open(struct normalize_maps **out, const struct normalize_conf *conf,
-                                  const struct normalize_maps *before, struct core_conf_mistakes *mistakes) {
-    MUST(out != NULL);
-    MUST(conf != NULL && conf->maps != NULL);
-    MUST(mistakes != NULL);
+static enum core_err maps_open(struct normalize_maps **out, const struct normalize_conf *conf,
+                               const struct normalize_maps *before, bool is_strict,
+                               struct core_conf_mistakes *mistakes) {
     struct normalize_maps *maps = calloc(1, sizeof(*maps));
     MUST(maps != NULL);
     size_t mistakes_before = mistakes->len;
@@ -332,12 +297,20 @@ enum core_err normalize_maps_open(struct normalize_maps **out, const struct norm
         return CORE_IO;
     }
     maps->community_id_seed = (uint16_t)conf->community_id_seed;
-    struct maps_loader loader = {.maps = maps, .dir = conf->maps, .mistakes = mistakes};
+    struct maps_loader loader = {
+        .maps = maps, .dirs = {conf->maps, conf->site_maps}, .is_strict = is_strict, .mistakes = mistakes};
     maps->drops = drop_books_take(before);
     maps->maps = maps_alloc(&loader, MAPS_FILES_MAX * sizeof(struct map *));
+    if (conf->site_maps != NULL && !maps_file_exists(&loader, MAPS_SITE, ".")) {
+        maps_mistake_at(&loader, conf->site_maps,
+                        "there is no such directory; normalize.site_maps names a site's own maps");
+    }
     schema_load(&loader);
     if (mistakes->len == mistakes_before) {
         logs_load(&loader);
+    }
+    if (is_strict) {
+        maps_check_all(&loader);
     }
     if (mistakes->len > mistakes_before) {
         normalize_maps_close(maps);
@@ -345,6 +318,22 @@ enum core_err normalize_maps_open(struct normalize_maps **out, const struct norm
     }
     *out = maps;
     return CORE_OK;
+}
+
+enum core_err normalize_maps_open(struct normalize_maps **out, const struct normalize_conf *conf,
+                                  const struct normalize_maps *before, struct core_conf_mistakes *mistakes) {
+    MUST(out != NULL);
+    MUST(conf != NULL && conf->maps != NULL);
+    MUST(mistakes != NULL);
+    return maps_open(out, conf, before, false, mistakes);
+}
+
+enum core_err normalize_maps_check(struct normalize_maps **out, const struct normalize_conf *conf,
+                                   struct core_conf_mistakes *mistakes) {
+    MUST(out != NULL);
+    MUST(conf != NULL && conf->maps != NULL);
+    MUST(mistakes != NULL);
+    return maps_open(out, conf, NULL, true, mistakes);
 }
 
 void normalize_maps_close(struct normalize_maps *maps) {

@@ -13,6 +13,7 @@
 /* Section `normalize:`. */
 struct normalize_conf {
     char *maps;                 /* directory with logs.table, schema.tsv and maps/; default: the installed one */
+    char *site_maps;            /* the same of a site's own, which come first; default: none */
     uint64_t community_id_seed; /* 0 … 65535; default 0 */
     uint64_t workers;           /* threads; default 1 */
 };
@@ -28,6 +29,9 @@ struct normalize_worker;
 CORE_CHECKED enum core_err normalize_maps_open(struct normalize_maps **out, const struct normalize_conf *conf,
                                                const struct normalize_maps *before,
                                                struct core_conf_mistakes *mistakes);
+/* The same, and what loads but nobody can have meant is a mistake, too. */
+CORE_CHECKED enum core_err normalize_maps_check(struct normalize_maps **out, const struct normalize_conf *conf,
+                                                struct core_conf_mistakes *mistakes);
 void normalize_maps_close(struct normalize_maps *maps); /* takes NULL */
 
 /* A `drop when` row, of these maps or of those they replaced, and how many records it left out. */

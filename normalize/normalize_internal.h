@@ -192,14 +192,35 @@ enum schema_type {
     SCHEMA_OBJECT
 };
 
-struct schema_field {
-    char *name;
-    enum schema_type type;
-    bool is_list;
+/* How many values a field has. */
+enum schema_many {
+    SCHEMA_ONE,
+    SCHEMA_LIST,   /* a list that collects each distinct value once */
+    SCHEMA_ARRAY,  /* a list as the sensor has it */
+    SCHEMA_EITHER, /* one value, or a list of them */
+    SCHEMA_MANY__MAX
 };
 
-/* NULL: not in the schema. Names below an open prefix (zeek. snort. suricata. tapline.) are SCHEMA_OWN. */
+#define SCHEMA_NAME_BYTES_MAX 256
+
+struct schema_field {
+    const char *name; /* may hold % for the dataset's own part */
+    enum schema_type type;
+    bool is_list; /* SCHEMA_LIST */
+    enum schema_many many;
+    const char *word;    /* the type as the file has it: keyword, text, wildcard, geo_point … */
+    const char *meaning; /* one line */
+    const char *place;   /* "configs/schema.tsv:12:1" */
+};
+
+/* Its row, or that of the name with % for its second part; a name below zeek. snort. suricata. tapline. without a row is
+ * SCHEMA_OWN (and has no name). NULL: not in the schema. */
 const struct schema_field *schema_find(const struct normalize_maps *maps, struct core_span name);
+/* The row of exactly this name; the row that has % where this name has its second part. NULL: there is none. */
+const struct schema_field *schema_find_row(const struct normalize_maps *maps, struct core_span name);
+const struct schema_field *schema_find_percent(const struct normalize_maps *maps, struct core_span name);
+/* Below zeek. snort. suricata. tapline.? */
+bool schema_is_own(struct core_span name);
 
 /* ---- maps: what the files say --------------------------------------------------------------------------------------------- */
 
@@ -212,11 +233,13 @@ struct table {
     char *name;
     struct table_entry *entries;
     size_t len;
+    const char *place; /* "configs/maps/zeek.conn.map:40:7" */
 };
 
 struct row_target {
     struct core_span name; /* document field */
-    const struct schema_field *schema;
+    const struct schema_field *schema; /* NULL: what a function writes below hangs here, it is no field itself */
+    uint32_t column;                   /* where it stands in its line */
     struct core_span via_name; /* empty: the value itself */
     const struct table *via;
 };
@@ -248,20 +271,25 @@ struct map_row {
     struct drop_rule *drop; /* ROW_DROP: where it is counted */
     struct core_span args[ROW_ARGS_MAX];
     size_t args_len;
-    char place[64]; /* "zeek.conn.map:12" */
+    char place[64];   /* "zeek.conn.map:12" */
+    const char *path; /* the file's */
+    size_t line;
 };
 
 struct map_alias {
     struct core_span from;
     struct core_span to;
+    const char *place;
 };
 
 struct map {
     char *name;
     struct map_row *rows;
     size_t rows_len;
+    size_t own_rows_len; /* the first ones; the others are of included maps */
     struct map_alias *aliases;
     size_t aliases_len;
+    size_t own_aliases_len;
     struct table *tables;
     size_t tables_len;
 };
@@ -271,6 +299,8 @@ struct log_row {
     struct core_span log;     /* glob, NUL-terminated */
     const struct map *map;
     struct core_span dataset; /* may hold one % */
+    const char *place;
+    bool is_site; /* of a site's logs.table */
 };
 
 struct interned {
@@ -629,10 +659,15 @@ struct derive_row {
     const char *help;
     /* Returns false only when the record is refused. */
     bool (*run)(const struct derive_context *ctx);
+    enum schema_type writes; /* what its main target gets; SCHEMA_OWN: its arguments' own type */
 };
 extern const struct derive_row derive_table[];
 extern const size_t derive_table_len;
 const struct derive_row *derive_find(struct core_span name);
+/* Can what the function writes stand in a field of this type? */
+bool derive_type_fits(const struct derive_row *row, enum schema_type type);
+/* The name of the function's further target s in this row. Shape: out has SCHEMA_NAME_BYTES_MAX. */
+struct core_span derive_sub_name(const struct map_row *row, size_t s, char *out);
 
 /* Helpers for derive*.c. */
 struct value derive_arg(const struct derive_context *ctx, size_t i);      /* the column's value, or none */

@@ -368,13 +368,8 @@ static bool row_field_draft(struct making *making, const struct map_row *row) {
 static bool derive_subs_draft(struct making *making, const struct map_row *row, struct derive_call *call) {
     struct plan *plan = making->plan;
     for (size_t s = 0; s < DERIVE_SUBS_MAX && row->derive->subs[s] != NULL; s++) {
-        struct core_span name = core_span_of(row->derive->subs[s]);
-        if (name.ptr[0] == '.') {
-            bool is_own = core_span_starts(row->targets[0].name, CORE_SPAN("zeek."));
-            /* Elastic's name for it below zeek. is another than ECS's. */
-            name = is_own && core_span_is(name, ".state_or_province") ? CORE_SPAN(".state") : name;
-            name = name_join(making, row->targets[0].name, name);
-        }
+        char text[SCHEMA_NAME_BYTES_MAX];
+        struct core_span name = plan_text(plan, derive_sub_name(row, s, text));
         uint16_t leaf = draft_leaf(making, name);
         if (leaf == LEAF_NONE) {
             return false;

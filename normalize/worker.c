@@ -16,6 +16,11 @@ const struct core_opt normalize_opts[] = {
      .type = CORE_OPT_STRING,
      .offset = offsetof(struct normalize_conf, maps),
      .help = "Directory with logs.table, schema.tsv and maps/; default: the installed one."},
+    {.key = "site_maps",
+     .type = CORE_OPT_STRING,
+     .offset = offsetof(struct normalize_conf, site_maps),
+     .help = "Directory of your own maps: its maps/X.map stands for ours, its logs.table rows come before ours, its "
+             "schema.tsv adds fields."},
     {.key = "community_id_seed",
      .type = CORE_OPT_UINT,
      .offset = offsetof(struct normalize_conf, community_id_seed),

@@ -317,6 +317,7 @@ struct normalize_maps {
     struct log_row *logs;
     size_t logs_len;
     struct drop_books *drops;
+    struct core_psl *psl;
     uint16_t community_id_seed;
 };
 
@@ -543,6 +544,13 @@ CORE_CHECKED enum core_err plan_make(struct plan **out, const struct plan_reques
 void plan_free(struct plan *plan); /* takes NULL */
 uint16_t plan_column(const struct plan *plan, struct core_span name);
 
+/* ---- derive_domain.c: what a worker remembers of names ----------------------------------------------------------------------- */
+
+struct domain_cache;
+struct domain_cache *domain_cache_new(void);
+void domain_cache_free(struct domain_cache *cache);
+void domain_cache_clear(struct domain_cache *cache); /* another list is in use */
+
 /* ---- drop.c: records that are left out ------------------------------------------------------------------------------------- */
 
 #define DROP_RULES_MAX 4096 /* of all maps, reloads included; further ones are counted together */
@@ -579,6 +587,7 @@ struct normalize_worker {
     struct value *columns;     /* COLUMNS_ROOM; the current record's, by the plan's columns */
     struct json_decode *json;
     struct core_sha1 *sha1;
+    struct domain_cache *domains;
     const struct normalize_explain *explain;
     struct interned *datasets; /* outlive plans and maps: batches under way point to them */
     uint64_t id_differs;
@@ -588,6 +597,7 @@ struct normalize_worker {
     uint32_t *taken;        /* per column: the record in which a conditional row took it */
     uint32_t record;        /* number of the current record, never 0 */
     bool is_dropped;        /* the current record: a `drop when` row fits it */
+    uint8_t snort_year;     /* enum snort_year: where the current record's format puts a year of two digits */
     char reason[512];       /* why the current record is a dead letter; "" : it is none */
 };
 
@@ -677,6 +687,7 @@ bool derive_put_sub(const struct derive_context *ctx, size_t sub, struct value v
 
 /* derive_*.c */
 bool derive_community_id(const struct derive_context *ctx);
+bool derive_domain(const struct derive_context *ctx);
 bool derive_dns_answers(const struct derive_context *ctx);
 bool derive_dns_ips(const struct derive_context *ctx);
 bool derive_dns_flags(const struct derive_context *ctx);
@@ -684,12 +695,19 @@ bool derive_host_name(const struct derive_context *ctx);
 bool derive_url(const struct derive_context *ctx);
 bool derive_tls_version(const struct derive_context *ctx);
 bool derive_dn(const struct derive_context *ctx);
+bool derive_verb(const struct derive_context *ctx);
+bool derive_outcome(const struct derive_context *ctx);
+bool derive_join(const struct derive_context *ctx);
+bool derive_number(const struct derive_context *ctx);
 bool derive_snort_time(const struct derive_context *ctx);
 bool derive_hostport_ip(const struct derive_context *ctx);
 bool derive_hostport_port(const struct derive_context *ctx);
 bool derive_rule_part(const struct derive_context *ctx);
 
 /* ---- decoders ----------------------------------------------------------------------------------------------------------------------- */
+
+struct snort_csv;
+struct core_zone;
 
 /* What a stream's lines have been so far. Owned by stream->decode. */
 struct stream_state {
@@ -705,6 +723,9 @@ struct stream_state {
     bool has_dropped;      /* records since the last event, from dropped_from on */
     uint64_t dropped_from; /* position */
     uint64_t plan_serial; /* counts changes of plans[0]: a decoder that saw the same number has the same plan */
+    struct snort_csv *csv;  /* the names of csv columns; NULL: nobody gave any */
+    struct core_zone *zone; /* of the input's stamps; NULL: UTC, or no stamp came yet */
+    int64_t latest_ns;      /* the latest time that a stamp without a full year was read as */
 };
 
 /* Which plan, and what it must have. columns NULL: whatever it has (a JSON log's plan grows). */
@@ -735,9 +756,13 @@ void tsv_free(struct tsv_header *header);
 bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan);
 bool json_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
                  struct plan **plan);
-bool fast_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
-                 struct plan **plan);
-bool fast_is_it(struct core_span line);
+/* Snort's and Suricata's text formats but JSON: alert_fast, alert_full and cmg, alert_csv, syslog. */
+bool snort_text_is_it(const struct stream_state *state, struct core_span text);
+bool snort_text_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span text,
+                       struct plan **plan);
+/* A header line that names the columns of the csv lines behind it. False: it is none. */
+bool snort_csv_context(struct stream_state *state, struct core_span line);
+void snort_csv_free(struct snort_csv *csv); /* takes NULL */
 struct json_decode *json_decode_new(struct normalize_worker *worker);
 void json_decode_free(struct json_decode *json); /* takes NULL */
 

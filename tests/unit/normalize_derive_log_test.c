@@ -1,0 +1,115 @@
+/* Stands for normalize/derive_log.c: verbs, outcomes, joined texts and numbers, of scalars and of lists, in both formats.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/normalize_rig.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[64];
+
+static void put(const char *name, const char *text) {
+    char path[160];
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
+    assert_int_equal(fclose(f), 0);
+}
+
+static int dir_make(void **state) {
+    (void)state;
+    char maps[80];
+    strcpy(dir, "/tmp/tapline-derive-XXXXXX");
+    if (mkdtemp(dir) == NULL) {
+        return -1;
+    }
+    snprintf(maps, sizeof(maps), "%s/maps", dir);
+    if (mkdir(maps, 0700) != 0) {
+        return -1;
+    }
+    put("schema.tsv", "event.action\tkeyword\t\tdone\nevent.outcome\tkeyword\t\tworked\nmessage\tkeyword\t\twords\n"
+                      "zeek.t.lost\tdouble\t\tpercent\n");
+    put("logs.table", "zeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n");
+    put("maps/zeek.t.map", "log zeek.t\n"
+                           "- derive event.action verb(action, ::)\n"
+                           "- derive event.action verb(command, OFPFC_)\n"
+                           "- derive event.action verb(opcode)\n"
+                           "- derive event.outcome outcome(result, Connection Accepted)\n"
+                           "- derive message join(vals)\n"
+                           "- derive zeek.t.lost number(lost)\n"
+                           "* keep zeek.t.*\n");
+    return 0;
+}
+
+static int dir_remove(void **state) {
+    (void)state;
+    static const char *const names[] = {"schema.tsv", "logs.table", "maps/zeek.t.map", "maps", ""};
+    char path[160];
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+        (void)remove(path);
+    }
+    return 0;
+}
+
+static void what_json_records_say(void **state) {
+    (void)state;
+    static const struct {
+        const char *line;
+        const char *want;
+    } cases[] = {
+        {"{\"_path\":\"t\",\"action\":\"NetControl::DROP\"}", "\"event\":{\"action\":\"drop\""},
+        {"{\"_path\":\"t\",\"action\":\"A::B::Seen_Again\"}", "\"event\":{\"action\":\"seen_again\""},
+        {"{\"_path\":\"t\",\"action\":\"plain\"}", "\"event\":{\"action\":\"plain\""},
+        {"{\"_path\":\"t\",\"action\":\"Odd::\"}", "\"event\":{\"action\":\"odd::\""},
+        {"{\"_path\":\"t\",\"action\":\":\"}", "\"event\":{\"action\":\":\""},
+        {"{\"_path\":\"t\",\"command\":\"OpenFlow::OFPFC_DELETE\"}", "\"event\":{\"action\":\"delete\""},
+        {"{\"_path\":\"t\",\"opcode\":\"Bind Simple\"}", "\"event\":{\"action\":\"bind simple\""},
+        {"{\"_path\":\"t\",\"opcode\":[\"Bind\",\"Unbind\"]}", "\"event\":{\"action\":\"bind\""},
+        {"{\"_path\":\"t\",\"result\":\"Connection Accepted\"}", "\"outcome\":\"success\""},
+        {"{\"_path\":\"t\",\"result\":\"Refused\"}", "\"outcome\":\"failure\""},
+        {"{\"_path\":\"t\",\"result\":[\"Connection Accepted\"]}", "\"outcome\":\"success\""},
+        {"{\"_path\":\"t\",\"vals\":[\"a \\\"b\\\"\",\"\",\"T\"]}", "\"message\":\"a \\\"b\\\", , T\""},
+        {"{\"_path\":\"t\",\"vals\":[\"\",\"b\"]}", "\"message\":\", b\""},
+        {"{\"_path\":\"t\",\"vals\":\"one\"}", "\"message\":\"one\""},
+        {"{\"_path\":\"t\",\"lost\":\"0.250%\"}", "\"lost\":0.250}"},
+        {"{\"_path\":\"t\",\"lost\":12.5}", "\"lost\":12.5}"},
+    };
+    struct rig rig;
+    rig_open(&rig, dir, "t.log");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        rig_text(&rig, cases[i].line);
+        assert_int_equal(rig.batch->events_len, 1);
+        assert_false(rig.batch->events[0].is_dead);
+        rig_expect(&rig, 0, cases[i].want);
+    }
+    rig_close(&rig);
+}
+
+static void what_tsv_records_say(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_open(&rig, dir, "t.log");
+    rig_text(&rig, "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tt\n"
+                   "#fields\taction\topcode\tresult\tvals\tlost\n"
+                   "#types\tenum\tset[string]\tstring\tvector[string]\tstring\n"
+                   "-\tbind,search\t-\thello,2,T\t0.000%\n"
+                   "-\t(empty)\t-\t(empty)\t-\n");
+    assert_int_equal(rig.batch->events_len, 2);
+    rig_expect(&rig, 0, "\"event\":{\"action\":\"bind\"");
+    rig_expect(&rig, 0, "\"message\":\"hello, 2, T\"");
+    rig_expect(&rig, 0, "\"lost\":0.000");
+    rig_expect_not(&rig, 0, "outcome");
+    rig_expect_not(&rig, 1, "action");
+    rig_expect_not(&rig, 1, "message");
+    rig_expect_not(&rig, 1, "lost");
+    rig_close(&rig);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_json_records_say),
+        cmocka_unit_test(what_tsv_records_say),
+    };
+    return cmocka_run_group_tests(tests, dir_make, dir_remove);
+}

@@ -4,6 +4,7 @@
  * with file, line and column, so that `tapline check` shows all of them at once; a directory with a mistake is refused
  * whole, because half a map would drop fields in silence. The grammar is in configs/maps/FORMAT.md.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/psl.h"
 #include "normalize/normalize_internal.h"
 #include "normalize/maps_internal.h"
 
@@ -300,6 +301,7 @@ static enum core_err maps_open(struct normalize_maps **out, const struct normali
     struct maps_loader loader = {
         .maps = maps, .dirs = {conf->maps, conf->site_maps}, .is_strict = is_strict, .mistakes = mistakes};
     maps->drops = drop_books_take(before);
+    maps->psl = core_psl_open();
     maps->maps = maps_alloc(&loader, MAPS_FILES_MAX * sizeof(struct map *));
     if (conf->site_maps != NULL && !maps_file_exists(&loader, MAPS_SITE, ".")) {
         maps_mistake_at(&loader, conf->site_maps,
@@ -339,6 +341,7 @@ enum core_err normalize_maps_check(struct normalize_maps **out, const struct nor
 void normalize_maps_close(struct normalize_maps *maps) {
     if (maps != NULL) {
         drop_books_give(maps->drops);
+        core_psl_close(maps->psl);
         core_arena_destroy(&maps->arena);
         free(maps);
     }

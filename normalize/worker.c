@@ -55,12 +55,14 @@ struct normalize_worker *normalize_worker_new(const struct normalize_maps *maps,
     MUST(worker->taken != NULL);
     worker->json = json_decode_new(worker);
     worker->sha1 = core_sha1_new();
+    worker->domains = domain_cache_new();
     return worker;
 }
 
 void normalize_worker_remap(struct normalize_worker *worker, const struct normalize_maps *maps) {
     worker->maps = maps;
     worker->remaps++;
+    domain_cache_clear(worker->domains);
 }
 
 void normalize_worker_free(struct normalize_worker *worker) {
@@ -80,6 +82,7 @@ void normalize_worker_free(struct normalize_worker *worker) {
     }
     json_decode_free(worker->json);
     core_sha1_free(worker->sha1);
+    domain_cache_free(worker->domains);
     core_arena_destroy(&worker->scratch);
     free(worker->columns);
     free(worker->taken);

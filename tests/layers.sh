@@ -42,6 +42,8 @@ wrapper_of() { # header
     zlib.h) echo 'core/codec.c' ;;
     openssl/*) echo 'core/hash.c' ;;
     xxhash.h) echo 'core/hash.c' ;;
+    libpsl.h) echo 'core/psl.c' ;;
+    maxminddb.h) echo 'core/mmdb.c' ;;
     glib.h) echo 'core/zone.c' ;;
     curl/*) echo 'core/http.c' ;;
     hiredis/*) echo 'enrich/redis.c' ;;

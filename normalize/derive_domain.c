@@ -1,0 +1,133 @@
+/* normalize/derive_domain.c: a name's registered domain, subdomain and top-level domain, by the public suffix list.
+ *
+ * A sensor sees few names often, so each worker remembers what it found: a table without chains, where a name takes the
+ * place of the one before it. What is written are parts of the record's own text, nothing is copied (but a name with
+ * upper-case letters). SPDX-License-Identifier: Apache-2.0 */
+#include "core/psl.h"
+#include "normalize/normalize_internal.h"
+
+#include <stdlib.h>
+
+#define NAME_ROOM 1024       /* a longer name has no parts; DNS ends at 253, escapes make it longer */
+#define CACHED_BYTES_MAX 100 /* a longer name is looked up each time */
+#define CACHE_ENTRIES 4096   /* power of two */
+
+struct domain_entry {
+    uint64_t hash;
+    uint8_t len; /* 0: empty */
+    bool has_parts;
+    uint8_t suffix_at;
+    uint8_t registered_at;
+    char name[CACHED_BYTES_MAX];
+};
+
+struct domain_cache {
+    struct domain_entry entries[CACHE_ENTRIES];
+};
+
+struct domain_cache *domain_cache_new(void) {
+    struct domain_cache *cache = calloc(1, sizeof(*cache));
+    MUST(cache != NULL);
+    return cache;
+}
+
+void domain_cache_free(struct domain_cache *cache) {
+    free(cache);
+}
+
+void domain_cache_clear(struct domain_cache *cache) {
+    memset(cache, 0, sizeof(*cache));
+}
+
+enum domain_sub { DOMAIN_REGISTERED, DOMAIN_SUBDOMAIN, DOMAIN_TOP_LEVEL };
+
+/* Could the text be a host name? No address, no empty label. *has_upper: it has letters to be lowered. */
+static bool name_check(struct core_span name, bool *has_upper) {
+    bool has_letter = false;
+    char before = '.';
+    *has_upper = false;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+        if ((c == '.' && before == '.') || c == ':' || c == '\0') {
+            return false;
+        }
+        has_letter |= c != '.' && (unsigned char)(c - '0') > 9;
+        *has_upper |= (unsigned char)(c - 'A') < 26;
+        before = c;
+    }
+    return has_letter && before != '.';
+}
+
+/* Look up without the cache. */
+static bool name_split(const struct core_psl *psl, struct core_span name, size_t *suffix_at, size_t *registered_at) {
+    char text[NAME_ROOM];
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    return core_psl_split(psl, text, suffix_at, registered_at);
+}
+
+static bool name_find(const struct normalize_worker *worker, struct core_span name, size_t *suffix_at,
+                      size_t *registered_at) {
+    if (name.len > CACHED_BYTES_MAX) {
+        return name_split(worker->maps->psl, name, suffix_at, registered_at);
+    }
+    uint64_t hash = core_hash64(name.ptr, name.len, 0);
+    struct domain_entry *entry = &worker->domains->entries[hash & (CACHE_ENTRIES - 1)];
+    bool is_there = entry->hash == hash && entry->len == name.len && bytes_are_same(entry->name, name.ptr, name.len);
+    if (!is_there) {
+        *suffix_at = 0;
+        *registered_at = 0;
+        entry->hash = hash;
+        entry->len = (uint8_t)name.len;
+        memcpy(entry->name, name.ptr, name.len);
+        entry->has_parts = name_split(worker->maps->psl, name, suffix_at, registered_at);
+        entry->suffix_at = (uint8_t)*suffix_at;
+        entry->registered_at = (uint8_t)*registered_at;
+    }
+    *suffix_at = entry->suffix_at;
+    *registered_at = entry->registered_at;
+    return entry->has_parts;
+}
+
+/* The name in lower case; in the scratch if it must be changed. */
+static struct core_span name_lower(struct normalize_worker *worker, struct core_span name) {
+    struct value copy = value_copy(worker, name);
+    char *p = (char *)(uintptr_t)copy.ptr;
+    for (size_t i = 0; p != NULL && i < name.len; i++) {
+        p[i] = (char)(p[i] + ((unsigned char)(p[i] - 'A') < 26 ? 'a' - 'A' : 0));
+    }
+    return (struct core_span){p, name.len};
+}
+
+static bool part_put(const struct derive_context *ctx, enum domain_sub sub, enum value_kind kind,
+                     struct core_span text) {
+    return derive_put_sub(ctx, (size_t)sub, value_of(kind, text.ptr, text.len));
+}
+
+bool derive_domain(const struct derive_context *ctx) {
+    struct value v = derive_arg(ctx, 0);
+    if (!value_is_string(v) || v.len == 0 || v.len >= NAME_ROOM) {
+        return true;
+    }
+    struct core_span name = value_span(v);
+    name.len -= name.ptr[name.len - 1] == '.' ? 1 : 0;
+    bool has_upper;
+    if (!name_check(name, &has_upper)) {
+        return true;
+    }
+    if (has_upper) {
+        name = name_lower(ctx->worker, name);
+        if (name.ptr == NULL) {
+            return false;
+        }
+    }
+    size_t suffix;
+    size_t registered;
+    if (!name_find(ctx->worker, name, &suffix, &registered)) {
+        return true;
+    }
+    enum value_kind kind = (enum value_kind)v.kind;
+    return part_put(ctx, DOMAIN_REGISTERED, kind, (struct core_span){name.ptr + registered, name.len - registered}) &&
+           part_put(ctx, DOMAIN_TOP_LEVEL, kind, (struct core_span){name.ptr + suffix, name.len - suffix}) &&
+           (registered == 0 || part_put(ctx, DOMAIN_SUBDOMAIN, kind, (struct core_span){name.ptr, registered - 1}));
+}

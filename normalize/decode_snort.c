@@ -1,63 +1,20 @@
-/* normalize/decode_snort.c: alert_fast of Snort 2 and 3, and the repair of alert_json, which does not escape `msg`.
- * A fast alert gets the field names of alert_json, so that one map serves both.
- * Source: Snort 3 src/loggers/alert_fast.cc, alert_json.cc; what real ones print is in our corpus's facts.
+/* normalize/decode_snort.c: which of Snort's text formats a record is, alert_fast of Snort 2 and 3 and Suricata, and
+ * the parts that several of these formats have.
+ * Source: Snort 3 src/loggers/alert_fast.cc; Suricata src/alert-fastlog.c; what real ones print is in our corpus's facts.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "normalize/normalize_internal.h"
+#include "normalize/snort_internal.h"
 
-enum fast_column {
-    FAST_TIMESTAMP,
-    FAST_GID,
-    FAST_SID,
-    FAST_REV,
-    FAST_MSG,
-    FAST_CLASS,
-    FAST_PRIORITY,
-    FAST_APPID,
-    FAST_IFACE,
-    FAST_PROTO,
-    FAST_SRC_ADDR,
-    FAST_SRC_PORT,
-    FAST_DST_ADDR,
-    FAST_DST_PORT,
-    FAST__MAX
+#include <strings.h>
+
+const struct column snort_columns[SNORT__MAX] = {
+#define X(id, text) [SNORT_##id] = {.name = {#text, sizeof(#text) - 1}},
+    SNORT_COLUMNS
+#undef X
 };
 
-static const struct column fast_columns[FAST__MAX] = {
-    [FAST_TIMESTAMP] = {.name = {"timestamp", 9}},
-    [FAST_GID] = {.name = {"gid", 3}},
-    [FAST_SID] = {.name = {"sid", 3}},
-    [FAST_REV] = {.name = {"rev", 3}},
-    [FAST_MSG] = {.name = {"msg", 3}},
-    [FAST_CLASS] = {.name = {"class", 5}},
-    [FAST_PRIORITY] = {.name = {"priority", 8}},
-    [FAST_APPID] = {.name = {"appid", 5}},
-    [FAST_IFACE] = {.name = {"iface", 5}},
-    [FAST_PROTO] = {.name = {"proto", 5}},
-    [FAST_SRC_ADDR] = {.name = {"src_addr", 8}},
-    [FAST_SRC_PORT] = {.name = {"src_port", 8}},
-    [FAST_DST_ADDR] = {.name = {"dst_addr", 8}},
-    [FAST_DST_PORT] = {.name = {"dst_port", 8}},
-};
+/* ---- text ------------------------------------------------------------------------------------------------------------------ */
 
-static struct core_span cut(struct core_span text, size_t from, size_t to) {
-    return (struct core_span){text.ptr + from, to - from};
-}
-
-static struct core_span trim(struct core_span text) {
-    while (text.len > 0 && text.ptr[0] == ' ') {
-        text = cut(text, 1, text.len);
-    }
-    while (text.len > 0 && text.ptr[text.len - 1] == ' ') {
-        text.len--;
-    }
-    return text;
-}
-
-static const char *find(struct core_span text, const char *what) {
-    return text.len == 0 ? NULL : memmem(text.ptr, text.len, what, strlen(what));
-}
-
-static const char *find_last(struct core_span text, const char *what) {
+const char *snort_find_last(struct core_span text, const char *what) {
     size_t len = strlen(what);
     for (size_t i = text.len; i >= len; i--) {
         if (memcmp(text.ptr + i - len, what, len) == 0) {
@@ -67,206 +24,377 @@ static const char *find_last(struct core_span text, const char *what) {
     return NULL;
 }
 
-bool fast_is_it(struct core_span line) {
-    struct core_span head = cut(line, 0, line.len < 48 ? line.len : 48);
-    return line.len > 0 && line.ptr[0] >= '0' && line.ptr[0] <= '9' && find(head, "[**] [") != NULL;
+struct core_span snort_word(struct core_span *text) {
+    size_t len = 0;
+    while (len < text->len && text->ptr[len] != ' ') {
+        len++;
+    }
+    struct core_span word = {text->ptr, len};
+    while (len < text->len && text->ptr[len] == ' ') {
+        len++;
+    }
+    *text = snort_cut(*text, len, text->len);
+    return word;
 }
 
-static void put(struct normalize_worker *worker, enum fast_column column, struct core_span text) {
+bool snort_is_digits(struct core_span text) {
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9') {
+            return false;
+        }
+    }
+    return text.len > 0;
+}
+
+size_t snort_stamp_len(struct core_span text) {
+    static const char parts[] = "/-::.";
+    size_t at = 0;
+    for (const char *part = parts;;) {
+        size_t start = at;
+        while (at < text.len && at - start < 9 && text.ptr[at] >= '0' && text.ptr[at] <= '9') {
+            at++;
+        }
+        if (at == start) {
+            return 0;
+        }
+        if (*part == '\0') {
+            return at;
+        }
+        char next = at < text.len ? text.ptr[at] : '\0';
+        if (next == *part) {
+            part++;
+        } else if (next != '/' || *part != '-') { /* a second slash: there is a year */
+            return 0;
+        }
+        at++;
+    }
+}
+
+/* ---- the record ------------------------------------------------------------------------------------------------------------ */
+
+void snort_put(struct normalize_worker *worker, enum snort_column column, struct core_span text) {
     worker->columns[column] = text.len == 0 ? value_none() : value_of(VALUE_TEXT, text.ptr, text.len);
 }
 
-/* "1:1000001:7": three numbers. */
-static bool rule_read(struct normalize_worker *worker, struct core_span text) {
-    static const enum fast_column columns[] = {FAST_GID, FAST_SID, FAST_REV};
+bool snort_has(const struct normalize_worker *worker, enum snort_column column) {
+    return worker->columns[column].kind != VALUE_NONE;
+}
+
+bool snort_begin(struct normalize_worker *worker, struct stream_state *state, bool is_suricata, struct plan **plan) {
+    struct plan_want want = {.product = is_suricata ? CORE_SPAN("suricata") : CORE_SPAN("snort"),
+                             .log = is_suricata ? CORE_SPAN("fast") : CORE_SPAN("alert"),
+                             .columns = snort_columns,
+                             .columns_len = SNORT__MAX};
+    *plan = stream_plan(worker, state, &want);
+    if (*plan == NULL) {
+        return false;
+    }
+    memset(worker->columns, 0, SNORT__MAX * sizeof(*worker->columns));
+    return true;
+}
+
+bool snort_put_rule(struct normalize_worker *worker, struct core_span text) {
+    static const enum snort_column columns[] = {SNORT_GID, SNORT_SID, SNORT_REV};
     for (size_t i = 0; i < 3; i++) {
         const char *colon = i < 2 ? core_span_chr(text, ':') : text.ptr + text.len;
         if (colon == NULL) {
             return false;
         }
-        struct core_span part = cut(text, 0, (size_t)(colon - text.ptr));
-        if (!core_json_is_number(part)) {
+        struct core_span part = snort_cut(text, 0, (size_t)(colon - text.ptr));
+        if (!snort_is_digits(part)) {
             return false;
         }
-        put(worker, columns[i], part);
-        text = i < 2 ? cut(text, part.len + 1, text.len) : text;
+        snort_put(worker, columns[i], part);
+        text = i < 2 ? snort_cut(text, part.len + 1, text.len) : text;
     }
     return true;
 }
 
-static bool proto_has_ports(struct core_span proto) {
-    return core_span_is(proto, "TCP") || core_span_is(proto, "UDP") || core_span_is(proto, "SCTP");
+/* Only Snort 3 puts the message in quotes, and Snort 3 puts the year first. */
+void snort_put_message(struct normalize_worker *worker, struct core_span text) {
+    text = snort_trim(text);
+    if (text.len >= 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"') {
+        text = snort_cut(text, 1, text.len - 1);
+        worker->snort_year = SNORT_YEAR_FIRST;
+    }
+    snort_put(worker, SNORT_MSG, text);
+}
+
+/* Snort's formats do not agree on a protocol's name: for ICMPv6 json and fast say ICMP, full and syslog IPV6-ICMP; for GRE
+ * json and fast say IP, full says GRE. One alert must be one thing: the name that all of them know is the protocol, what
+ * some know better stands beside it. */
+void snort_put_proto(struct normalize_worker *worker, bool is_suricata, struct core_span name) {
+    static const char *const known[] = {"TCP", "UDP", "ICMP", "IP", "ARP"};
+    static const struct {
+        struct core_span number;
+        struct core_span name;
+    } numbers[] = {{{"1", 1}, {"ICMP", 4}},
+                   {{"6", 1}, {"TCP", 3}},
+                   {{"17", 2}, {"UDP", 3}},
+                   {{"58", 2}, {"IPv6-ICMP", 9}},
+                   {{"132", 3}, {"SCTP", 4}}};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        name = core_span_eq(name, numbers[i].number) ? numbers[i].name : name;
+    }
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        is_suricata = is_suricata || core_span_is(name, known[i]);
+    }
+    if (is_suricata) {
+        snort_put(worker, SNORT_PROTO, name);
+    } else if (name.len == 9 && strncasecmp(name.ptr, "IPV6-ICMP", name.len) == 0) {
+        snort_put(worker, SNORT_PROTO, CORE_SPAN("ICMP"));
+    } else if (name.len > 0) {
+        snort_put(worker, SNORT_PROTO, CORE_SPAN("IP"));
+        snort_put(worker, SNORT_IP_PROTO, name);
+    }
+}
+
+/* What stands behind an address's last colon. */
+enum tail { TAIL_NONE, TAIL_PORT, TAIL_ICMP };
+
+static enum tail tail_of(const struct normalize_worker *worker, bool is_suricata) {
+    struct core_span proto = value_span(worker->columns[SNORT_PROTO]);
+    if (core_span_is(proto, "TCP") || core_span_is(proto, "UDP") || core_span_is(proto, "SCTP")) {
+        return TAIL_PORT;
+    }
+    if (is_suricata && (core_span_is(proto, "ICMP") || core_span_is(proto, "IPv6-ICMP"))) {
+        return TAIL_ICMP; /* its type on the left, its code on the right */
+    }
+    return TAIL_NONE;
 }
 
 /* "10.0.0.5:51514", "10.0.0.5", "fd20::2:47678" (no brackets): with a port the last colon cuts. */
-static void endpoint_read(struct normalize_worker *worker, struct core_span text, bool may_have_port,
-                          enum fast_column addr, enum fast_column port) {
-    const char *colon = find_last(text, ":");
+static void endpoint_read(struct normalize_worker *worker, enum tail tail, struct core_span text, bool is_source) {
+    enum snort_column addr = is_source ? SNORT_SRC_ADDR : SNORT_DST_ADDR;
+    enum snort_column port = is_source ? SNORT_SRC_PORT : SNORT_DST_PORT;
+    const char *colon = snort_find_last(text, ":");
     struct ip_addr ip;
+    if (tail == TAIL_ICMP) {
+        port = is_source ? SNORT_ICMP_TYPE : SNORT_ICMP_CODE;
+    }
     if (colon != NULL) {
-        struct core_span head = cut(text, 0, (size_t)(colon - text.ptr));
-        struct core_span tail = cut(text, head.len + 1, text.len);
+        struct core_span head = snort_cut(text, 0, (size_t)(colon - text.ptr));
+        struct core_span number = snort_from(text, colon + 1);
         bool is_four = core_span_chr(head, ':') == NULL;
-        if ((is_four || may_have_port) && ip_parse(head, &ip) && core_json_is_number(tail)) {
-            put(worker, addr, head);
-            if (may_have_port) { /* :0 of an ICMP alert is none */
-                put(worker, port, tail);
+        if ((is_four || tail != TAIL_NONE) && ip_parse(head, &ip) && snort_is_digits(number)) {
+            snort_put(worker, addr, head);
+            if (tail != TAIL_NONE) { /* :0 of Snort's ICMP alerts is none */
+                snort_put(worker, port, number);
             }
             return;
         }
     }
-    put(worker, addr, text);
+    snort_put(worker, addr, text);
 }
 
-/* [Classification: …] [Priority: N] [AppID: …] <iface>, in any number, up to `{`. */
-static bool groups_read(struct normalize_worker *worker, struct core_span *rest) {
+bool snort_put_flow(struct normalize_worker *worker, bool is_suricata, struct core_span text) {
+    const char *arrow = snort_find(text, "->");
+    if (arrow == NULL) {
+        return false;
+    }
+    enum tail tail = tail_of(worker, is_suricata);
+    endpoint_read(worker, tail, snort_trim(snort_cut(text, 0, (size_t)(arrow - text.ptr))), true);
+    endpoint_read(worker, tail, snort_trim(snort_from(text, arrow + 2)), false);
+    return true;
+}
+
+/* [Xref => A][Xref => B] becomes a list. */
+static void reference_add(struct normalize_worker *worker, struct core_span text) {
+    struct value *list = &worker->columns[SNORT_REFERENCES];
+    uint32_t len = list->kind == VALUE_LIST ? list->len : 0;
+    struct value *items = scratch_items(worker, len + 1);
+    if (items == NULL || text.len == 0) {
+        return;
+    }
+    if (len > 0) {
+        memcpy(items, list->items, len * sizeof(*items));
+    }
+    items[len] = value_of(VALUE_TEXT, text.ptr, text.len);
+    *list = (struct value){.items = items, .len = len + 1, .kind = VALUE_LIST};
+}
+
+#define REFERENCES_MAX 64 /* of one alert; a rule has a handful */
+
+void snort_put_groups(struct normalize_worker *worker, struct core_span *rest) {
     static const struct {
         struct core_span head;
-        enum fast_column column;
+        enum snort_column column;
     } groups[] = {
-        {{"[Classification:", 16}, FAST_CLASS},
-        {{"[Priority:", 10}, FAST_PRIORITY},
-        {{"[AppID:", 7}, FAST_APPID},
+        {{"[Classification:", 16}, SNORT_CLASS},
+        {{"[Priority:", 10}, SNORT_PRIORITY},
+        {{"[AppID:", 7}, SNORT_APPID},
+        {{"[Xref =>", 8}, SNORT_REFERENCES},
     };
     for (;;) {
-        *rest = trim(*rest);
-        if (rest->len == 0 || rest->ptr[0] == '{') {
-            return true;
+        *rest = snort_trim(*rest);
+        char close = rest->len == 0 ? '\0' : rest->ptr[0] == '[' ? ']' : rest->ptr[0] == '<' ? '>' : '\0';
+        if (rest->len > 0 && rest->ptr[0] == ':') { /* Snort 2's syslog has one behind the priority */
+            *rest = snort_cut(*rest, 1, rest->len);
+            continue;
         }
-        char close = rest->ptr[0] == '[' ? ']' : rest->ptr[0] == '<' ? '>' : '\0';
         const char *end = close == '\0' ? NULL : core_span_chr(*rest, close);
         if (end == NULL) {
-            return record_refuse(worker, "a fast alert goes on with \"%.*s\"", (int)(rest->len < 60 ? rest->len : 60),
-                                 rest->ptr);
+            return;
         }
         size_t len = (size_t)(end - rest->ptr);
         if (close == '>') {
-            put(worker, FAST_IFACE, cut(*rest, 1, len));
+            snort_put(worker, SNORT_IFACE, snort_cut(*rest, 1, len));
         }
         for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-            if (core_span_starts(*rest, groups[i].head)) {
-                put(worker, groups[i].column, trim(cut(*rest, groups[i].head.len, len)));
+            struct core_span head = groups[i].head;
+            if (!core_span_starts(*rest, head)) {
+                continue;
+            }
+            struct core_span text = snort_trim(snort_cut(*rest, head.len, len));
+            if (groups[i].column != SNORT_REFERENCES) {
+                snort_put(worker, groups[i].column, text);
+            } else if (worker->columns[SNORT_REFERENCES].len < REFERENCES_MAX) {
+                reference_add(worker, text);
             }
         }
-        *rest = cut(*rest, len + 1, rest->len);
+        *rest = snort_from(*rest, end + 1);
     }
 }
 
-/* {TCP} a -> b */
-static bool flow_read(struct normalize_worker *worker, struct core_span rest) {
+bool snort_put_tail(struct normalize_worker *worker, bool is_suricata, struct core_span rest) {
+    snort_put_groups(worker, &rest);
     const char *end = core_span_chr(rest, '}');
-    const char *arrow = find(rest, " ->");
-    if (end == NULL || arrow == NULL || arrow < end) {
-        return record_refuse(worker, "a fast alert without \"{PROTO} source -> destination\"");
+    if (rest.len > 0 && rest.ptr[0] != '{') {
+        return record_refuse(worker, "an alert goes on with \"%.*s\"", (int)(rest.len < 60 ? rest.len : 60), rest.ptr);
     }
-    struct core_span proto = cut(rest, 1, (size_t)(end - rest.ptr));
-    bool may_have_port = proto_has_ports(proto);
-    put(worker, FAST_PROTO, proto);
-    struct core_span source = trim(cut(rest, (size_t)(end - rest.ptr) + 1, (size_t)(arrow - rest.ptr)));
-    struct core_span destination = trim(cut(rest, (size_t)(arrow - rest.ptr) + 3, rest.len));
-    endpoint_read(worker, source, may_have_port, FAST_SRC_ADDR, FAST_SRC_PORT);
-    endpoint_read(worker, destination, may_have_port, FAST_DST_ADDR, FAST_DST_PORT);
+    if (end == NULL) {
+        return record_refuse(worker, "an alert without \"{PROTO} source -> destination\"");
+    }
+    snort_put_proto(worker, is_suricata, snort_cut(rest, 1, (size_t)(end - rest.ptr)));
+    if (!snort_put_flow(worker, is_suricata, snort_from(rest, end + 1))) {
+        return record_refuse(worker, "an alert without \"{PROTO} source -> destination\"");
+    }
     return true;
+}
+
+/* ---- alert_fast ------------------------------------------------------------------------------------------------------------ */
+
+static size_t line_len(struct core_span text) {
+    const char *end = core_span_chr(text, '\n');
+    return end == NULL ? text.len : (size_t)(end - text.ptr);
+}
+
+bool snort_fast_is_it(struct core_span text) {
+    size_t len = snort_stamp_len(text);
+    const char *stars = len == 0 ? NULL : snort_find(snort_cut(text, 0, line_len(text)), "[**] [");
+    return stars != NULL && stars - text.ptr < (ptrdiff_t)len + 24; /* between them at most a mark such as [wDrop] */
+}
+
+/* Only Suricata writes all four digits of the year. */
+static bool has_long_year(struct core_span stamp) {
+    const char *last = memrchr(stamp.ptr, '/', stamp.len);
+    return last != NULL && stamp.ptr + stamp.len - last > 5 && last[5] == '-';
+}
+
+/* [Drop], [wDrop], [drop] …: what became of the packet, in alert_json's words. */
+static void mark_read(struct normalize_worker *worker, struct core_span text) {
+    text = snort_trim(text);
+    if (text.len < 3 || text.ptr[0] != '[' || text.ptr[text.len - 1] != ']') {
+        return;
+    }
+    text = snort_cut(text, 1, text.len - 1);
+    bool is_would = text.len == 5 && strncasecmp(text.ptr, "wdrop", text.len) == 0;
+    snort_put(worker, SNORT_ACTION, is_would ? CORE_SPAN("would_drop") : text);
+}
+
+/* Snort 2 with an interface: [1:2:3] <eth0> message. */
+static void iface_read(struct normalize_worker *worker, struct core_span *rest) {
+    *rest = snort_trim(*rest);
+    const char *end = rest->len > 0 && rest->ptr[0] == '<' ? core_span_chr(*rest, '>') : NULL;
+    if (end == NULL || end - rest->ptr > 16 || end + 1 == rest->ptr + rest->len || end[1] != ' ' ||
+        memchr(rest->ptr, ' ', (size_t)(end - rest->ptr)) != NULL) {
+        return;
+    }
+    snort_put(worker, SNORT_IFACE, snort_cut(*rest, 1, (size_t)(end - rest->ptr)));
+    *rest = snort_from(*rest, end + 1);
 }
 
 /* [1:1000001:7] "message" [**] and whatever follows. */
-static bool body_read(struct normalize_worker *worker, struct core_span rest) {
+static bool fast_read(struct normalize_worker *worker, bool is_suricata, struct core_span rest) {
     const char *close = core_span_chr(rest, ']');
-    const char *stars = find_last(rest, "[**]");
-    if (rest.len == 0 || rest.ptr[0] != '[' || close == NULL || stars == NULL || stars < close ||
-        !rule_read(worker, cut(rest, 1, (size_t)(close - rest.ptr)))) {
-        return record_refuse(worker, "a fast alert without \"[gid:sid:rev] message [**]\"");
+    const char *stars = snort_find_last(rest, "[**]");
+    if (close == NULL || stars == NULL || stars < close ||
+        !snort_put_rule(worker, snort_cut(rest, 1, (size_t)(close - rest.ptr)))) {
+        return record_refuse(worker, "an alert without \"[gid:sid:rev] message [**]\"");
     }
-    struct core_span msg = trim(cut(rest, (size_t)(close - rest.ptr) + 1, (size_t)(stars - rest.ptr)));
-    if (msg.len >= 2 && msg.ptr[0] == '"' && msg.ptr[msg.len - 1] == '"') {
-        msg = cut(msg, 1, msg.len - 1);
-    }
-    put(worker, FAST_MSG, msg);
-    rest = cut(rest, (size_t)(stars - rest.ptr) + 4, rest.len);
-    return groups_read(worker, &rest) && flow_read(worker, rest);
+    struct core_span msg = snort_cut(rest, (size_t)(close - rest.ptr) + 1, (size_t)(stars - rest.ptr));
+    iface_read(worker, &msg);
+    snort_put_message(worker, msg);
+    return snort_put_tail(worker, is_suricata, snort_from(rest, stars + 4));
 }
 
-bool fast_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
-                 struct plan **plan) {
-    struct plan_want want = {
-        .product = CORE_SPAN("snort"), .log = CORE_SPAN("alert"), .columns = fast_columns, .columns_len = FAST__MAX};
-    *plan = stream_plan(worker, state, &want);
-    if (*plan == NULL) {
+bool snort_fast_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span text,
+                       struct plan **plan) {
+    const struct core_origin *origin = state->stream->origin;
+    size_t stamp_len = snort_stamp_len(text);
+    struct core_span stamp = snort_cut(text, 0, stamp_len);
+    bool is_suricata = origin != NULL && origin->type != CORE_ORIGIN_AUTO ? origin->type == CORE_ORIGIN_SURICATA
+                                                                          : has_long_year(stamp);
+    if (!snort_begin(worker, state, is_suricata, plan)) {
         return false;
     }
-    memset(worker->columns, 0, FAST__MAX * sizeof(*worker->columns));
-    const char *stars = find(line, "[**]");
-    MUST(stars != NULL); /* fast_is_it() */
-    put(worker, FAST_TIMESTAMP, trim(cut(line, 0, (size_t)(stars - line.ptr))));
-    return body_read(worker, trim(cut(line, (size_t)(stars - line.ptr) + 4, line.len)));
+    struct core_span line = snort_cut(text, 0, line_len(text));
+    const char *stars = snort_find(line, "[**] [");
+    if (stamp_len == 0 || stars == NULL) {
+        return record_refuse(worker, "no fast alert: one begins \"MM/DD-hh:mm:ss.ffffff [**] [gid:sid:rev]\"");
+    }
+    snort_put(worker, SNORT_TIMESTAMP, stamp);
+    mark_read(worker, snort_cut(line, stamp_len, (size_t)(stars - line.ptr)));
+    if (!fast_read(worker, is_suricata, snort_trim(snort_from(line, stars + 4)))) {
+        return false;
+    }
+    snort_put_packet(worker, snort_cut(text, line.len, text.len)); /* cmg: the packet's headers and bytes follow */
+    return worker->reason[0] == '\0';
 }
 
-/* ---- alert_json ------------------------------------------------------------------------------------------------------------ */
+/* ---- which format ------------------------------------------------------------------------------------------------------------ */
 
-/* Every field alert_json can have: one of them follows msg. Source: snort --help-module alert_json. */
-static const char *const json_fields[] = {
-    "action",     "class",     "b64_data",  "client_bytes", "client_pkts", "dir",          "dst_addr",
-    "dst_ap",     "dst_port",  "eth_dst",   "eth_len",      "eth_src",     "eth_type",     "flowstart_time",
-    "geneve_vni", "gid",       "icmp_code", "icmp_id",      "icmp_seq",    "icmp_type",    "iface",
-    "ip_id",      "ip_len",    "msg",       "mpls",         "pkt_gen",     "pkt_len",      "pkt_num",
-    "priority",   "proto",     "rev",       "rule",         "seconds",     "server_bytes", "server_pkts",
-    "service",    "sgt",       "sid",       "src_addr",     "src_ap",      "src_port",     "target",
-    "tcp_ack",    "tcp_flags", "tcp_len",   "tcp_seq",      "tcp_win",     "timestamp",    "tos",
-    "ttl",        "udp_len",   "vlan",
+struct format_row {
+    enum core_format format;
+    bool (*is_it)(struct core_span text);
+    bool (*decode)(struct normalize_worker *worker, struct stream_state *state, struct core_span text,
+                   struct plan **plan);
 };
 
-static bool is_json_field(struct core_span name) {
-    for (size_t i = 0; i < sizeof(json_fields) / sizeof(json_fields[0]); i++) {
-        if (core_span_is(name, json_fields[i])) {
-            return true;
+static const struct format_row formats[] = {
+    {CORE_FORMAT_SNORT_FAST, snort_fast_is_it, snort_fast_decode},
+    {CORE_FORMAT_SNORT_CMG, snort_fast_is_it, snort_fast_decode},
+    {CORE_FORMAT_SURICATA_FAST, snort_fast_is_it, snort_fast_decode},
+    {CORE_FORMAT_SNORT_FULL, snort_full_is_it, snort_full_decode},
+    {CORE_FORMAT_SNORT_CSV, snort_csv_is_it, snort_csv_decode},
+    {CORE_FORMAT_SNORT_SYSLOG, snort_syslog_is_it, snort_syslog_decode},
+};
+
+/* The row of a named format; by content if none is named; NULL: none of these. */
+static const struct format_row *format_find(const struct stream_state *state, struct core_span text) {
+    const struct core_origin *origin = state->stream->origin;
+    enum core_format named = origin == NULL ? CORE_FORMAT_AUTO : origin->format;
+    bool is_csv = state->csv != NULL || (origin != NULL && origin->csv_fields != NULL);
+    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        const struct format_row *row = &formats[i];
+        bool fits = named == CORE_FORMAT_AUTO
+                        ? row->is_it(text) || (row->format == CORE_FORMAT_SNORT_CSV && is_csv && text.ptr[0] != '{')
+                        : row->format == named;
+        if (fits) {
+            return row;
         }
     }
-    return false;
+    return NULL;
 }
 
-/* Where msg ends: `", "FIELD" : ` or `" }` at the line's end. */
-static size_t msg_end(struct core_span text) {
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] != '"') {
-            continue;
-        }
-        struct core_span tail = cut(text, i + 1, text.len);
-        if (core_span_starts(tail, CORE_SPAN(", \""))) {
-            const char *quote = core_span_chr(cut(tail, 3, tail.len), '"');
-            bool is_key = quote != NULL && is_json_field(cut(tail, 3, (size_t)(quote - tail.ptr))) &&
-                          core_span_starts(cut(tail, (size_t)(quote - tail.ptr) + 1, tail.len), CORE_SPAN(" : "));
-            if (is_key) {
-                return i;
-            }
-        } else if (core_span_is(trim(tail), "}")) {
-            return i;
-        }
-    }
-    return text.len;
+bool snort_text_is_it(const struct stream_state *state, struct core_span text) {
+    return format_find(state, text) != NULL;
 }
 
-bool json_repair_snort(struct normalize_worker *worker, struct core_span line, struct core_span *out) {
-    static const char head[] = "\"msg\" : \"";
-    const char *at = find(line, head);
-    if (at == NULL || !core_span_starts(line, CORE_SPAN("{ \""))) {
-        return false;
-    }
-    size_t start = (size_t)(at - line.ptr) + sizeof(head) - 1;
-    struct core_span rest = cut(line, start, line.len);
-    size_t len = msg_end(rest);
-    if (len == rest.len) {
-        return false;
-    }
-    size_t room = line.len + len * 5 + 2;
-    char *text = scratch_alloc(worker, room);
-    if (text == NULL) {
-        return false;
-    }
-    struct core_buf buf = {.start = text, .pos = text, .end = text + room};
-    core_buf_span(&buf, cut(line, 0, start - 1));
-    core_buf_string(&buf, cut(rest, 0, len));
-    core_buf_span(&buf, cut(rest, len + 1, rest.len));
-    MUST(!buf.is_full);
-    *out = core_buf_written(&buf);
-    return true;
+bool snort_text_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span text,
+                       struct plan **plan) {
+    const struct format_row *row = format_find(state, text);
+    MUST(row != NULL); /* snort_text_is_it() */
+    worker->snort_year = SNORT_YEAR_UNKNOWN;
+    return row->decode(worker, state, text, plan);
 }

@@ -202,6 +202,7 @@ static void load_sections(struct config *config, struct core_conf_mistakes *mist
     }
     path_resolve_at(&config->node.state, config, core_conf_get(root, "node"), mistakes);
     path_resolve_at(&config->normalize.maps, config, core_conf_get(root, "normalize"), mistakes);
+    path_resolve_at(&config->normalize.site_maps, config, core_conf_get(root, "normalize"), mistakes);
 }
 
 static void load_input(struct config *config, size_t i, const struct core_conf_node *node,
@@ -221,6 +222,9 @@ static void load_input(struct config *config, size_t i, const struct core_conf_n
             path_resolve_at(&input->exclude.items[p].value, config, node, mistakes);
         }
     }
+    path_resolve_at(&input->sid_msg_map, config, node, mistakes);
+    path_resolve_at(&input->gen_msg_map, config, node, mistakes);
+    path_resolve_at(&input->classification_config, config, node, mistakes);
     struct core_fail fail = {0};
     if (ingest_input_finish(input, &fail) != CORE_OK) {
         core_conf_mistake(config->file, node, mistakes, "%s: %s", prefix, fail.text);

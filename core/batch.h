@@ -18,11 +18,33 @@
 #define CORE_ARENA_KEEP_BYTES (4 * CORE_MIB)
 #define CORE_DOC_BYTES_MAX (8 * CORE_MIB) /* a longer document is a dead letter */
 
-/* Where a stream's lines come from, as the config says it. Owned by the config, outlives every batch. */
+/* How a sensor wrote what is read. AUTO: told by content. Each belongs to one sensor, which is then the type, too. */
+enum core_format {
+    CORE_FORMAT_AUTO,
+    CORE_FORMAT_ZEEK, /* TSV or JSON */
+    CORE_FORMAT_SNORT_FAST,
+    CORE_FORMAT_SNORT_FULL, /* records of several lines */
+    CORE_FORMAT_SNORT_CMG,  /* records of several lines */
+    CORE_FORMAT_SNORT_CSV,
+    CORE_FORMAT_SNORT_JSON,
+    CORE_FORMAT_SNORT_SYSLOG,
+    CORE_FORMAT_UNIFIED2, /* binary records */
+    CORE_FORMAT_SURICATA_EVE,
+    CORE_FORMAT_SURICATA_FAST
+};
+
+/* Where a stream's records come from, as the config says it. Owned by the config, outlives every batch. All texts are
+ * NUL-terminated; NULL: not given. */
 struct core_origin {
     enum core_origin_type { CORE_ORIGIN_AUTO, CORE_ORIGIN_ZEEK, CORE_ORIGIN_SNORT, CORE_ORIGIN_SURICATA } type;
+    enum core_format format; /* agrees with type: a format of Snort's has type CORE_ORIGIN_SNORT */
     bool keep_original;      /* adds event.original */
     const char *fields_json; /* members for every document, as a nested object's text `{"observer":…}`, or NULL */
+    const char *csv_fields;  /* "timestamp,gid,sid": names of alert_csv's columns, commas between, no blanks */
+    const char *timezone;    /* IANA name of the zone that stamps without one are in; NULL: UTC */
+    const char *sid_msg_map; /* paths of Snort's own files, for formats that have no names (unified2) */
+    const char *gen_msg_map;
+    const char *classification_config;
 };
 
 /* One sequence of lines with one generation: a file between two truncations (whatever its name is by now).

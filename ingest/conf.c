@@ -10,13 +10,31 @@
 #include <strings.h>
 
 #include "core/json.h"
+#include "core/zone.h"
 
 #define FIELDS_MAX 256     /* per input */
 #define FIELD_DEPTH_MAX 16 /* dots in a name, plus one */
 #define FIELDS_JSON_BYTES_MAX (64 * CORE_KIB)
 
-/* In the order of enum core_origin_type and enum ingest_start. */
+/* In the order of enum core_origin_type, enum core_format and enum ingest_start. */
 static const char *const type_choices[] = {"auto", "zeek", "snort", "suricata", NULL};
+static const char *const format_choices[] = {"auto",      "zeek",         "snort_fast",    "snort_full",
+                                             "snort_cmg", "snort_csv",    "snort_json",    "snort_syslog",
+                                             "unified2",  "suricata_eve", "suricata_fast", NULL};
+/* Whose format it is, by enum core_format. */
+static const enum core_origin_type format_types[] = {
+    [CORE_FORMAT_AUTO] = CORE_ORIGIN_AUTO,
+    [CORE_FORMAT_ZEEK] = CORE_ORIGIN_ZEEK,
+    [CORE_FORMAT_SNORT_FAST] = CORE_ORIGIN_SNORT,
+    [CORE_FORMAT_SNORT_FULL] = CORE_ORIGIN_SNORT,
+    [CORE_FORMAT_SNORT_CMG] = CORE_ORIGIN_SNORT,
+    [CORE_FORMAT_SNORT_CSV] = CORE_ORIGIN_SNORT,
+    [CORE_FORMAT_SNORT_JSON] = CORE_ORIGIN_SNORT,
+    [CORE_FORMAT_SNORT_SYSLOG] = CORE_ORIGIN_SNORT,
+    [CORE_FORMAT_UNIFIED2] = CORE_ORIGIN_SNORT,
+    [CORE_FORMAT_SURICATA_EVE] = CORE_ORIGIN_SURICATA,
+    [CORE_FORMAT_SURICATA_FAST] = CORE_ORIGIN_SURICATA,
+};
 static const char *const start_choices[] = {"beginning", "end", NULL};
 
 #define INPUT(member) offsetof(struct ingest_input, member)
@@ -32,6 +50,13 @@ const struct core_opt ingest_input_opts[] = {
      .offset = INPUT(paths),
      .is_required = true,
      .help = "Files to read, as globs (* ? [...]); files that match later are picked up when they appear."},
+    {.key = "format",
+     .type = CORE_OPT_ENUM,
+     .offset = INPUT(format),
+     .def = "auto",
+     .choices = format_choices,
+     .help = "How the sensor writes them; auto tells it by content. Only alert_csv with fields of its own choice, and "
+             "alert_cmg in a file that grows from nothing, need to be named."},
     {.key = "exclude",
      .type = CORE_OPT_STRINGS,
      .offset = INPUT(exclude),
@@ -53,6 +78,26 @@ const struct core_opt ingest_input_opts[] = {
      .offset = INPUT(keep_original),
      .def = "no",
      .help = "Whether every document carries the line it was made from, as event.original."},
+    {.key = "csv_fields",
+     .type = CORE_OPT_STRINGS,
+     .offset = INPUT(csv_fields),
+     .help = "Names of alert_csv's columns in their order, as Snort's own `fields` has them."},
+    {.key = "timezone",
+     .type = CORE_OPT_STRING,
+     .offset = INPUT(timezone),
+     .help = "The zone (IANA name, as America/Chicago) of stamps that name none, as Snort's alerts; default: UTC."},
+    {.key = "sid_msg_map",
+     .type = CORE_OPT_STRING,
+     .offset = INPUT(sid_msg_map),
+     .help = "Path of Snort's sid-msg.map (v1 or v2): messages and references of rules, for unified2."},
+    {.key = "gen_msg_map",
+     .type = CORE_OPT_STRING,
+     .offset = INPUT(gen_msg_map),
+     .help = "Path of Snort's gen-msg.map: messages of built-in rules, for unified2."},
+    {.key = "classification_config",
+     .type = CORE_OPT_STRING,
+     .offset = INPUT(classification_config),
+     .help = "Path of Snort's classification.config: texts of classes, for unified2."},
 };
 const size_t ingest_input_opts_len = sizeof(ingest_input_opts) / sizeof(ingest_input_opts[0]);
 
@@ -225,27 +270,156 @@ static enum core_err make_fields(const struct core_conf_list *fields, char **out
     return CORE_OK;
 }
 
+/* ---- what the sensor wrote --------------------------------------------------------------------------------------------- */
+
+#define CSV_FIELDS_BYTES_MAX (4 * CORE_KIB)
+
+/* "timestamp,gid,sid" of a list whose items may themselves be lists with blanks or commas, as Snort's `fields` is. */
+static enum core_err make_csv_fields(const struct core_conf_list *list, char **out, struct core_fail *fail) {
+    char *text = malloc(CSV_FIELDS_BYTES_MAX);
+    if (text == NULL) {
+        return core_fail_errno(fail, "inputs[].csv_fields", "no memory for them");
+    }
+    struct core_buf buf = {.start = text, .pos = text, .end = text + CSV_FIELDS_BYTES_MAX - 1};
+    for (size_t i = 0; i < list->len; i++) {
+        const char *at = list->items[i].value;
+        while (*(at += strspn(at, ", \t")) != '\0') {
+            const size_t len = strcspn(at, ", \t");
+            if (buf.pos > buf.start) {
+                core_buf_char(&buf, ',');
+            }
+            core_buf_put(&buf, at, len);
+            at += len;
+        }
+    }
+    if (buf.is_full || buf.pos == buf.start) {
+        const bool is_empty = !buf.is_full;
+        free(text);
+        return is_empty ? core_fail_set(fail, CORE_BAD, "inputs[].csv_fields", "it names no field")
+                        : core_fail_set(fail, CORE_BAD, "inputs[].csv_fields", "more than %zu bytes of names",
+                                        (size_t)CSV_FIELDS_BYTES_MAX);
+    }
+    *buf.pos = '\0';
+    *out = text;
+    return CORE_OK;
+}
+
+static const char *none_if_empty(const char *text) {
+    return text == NULL || text[0] == '\0' ? NULL : text;
+}
+
+/* Do the keys agree with each other? */
+static enum core_err check_format(const struct ingest_input *input, struct core_fail *fail) {
+    const enum core_origin_type owner = format_types[input->format];
+    if (owner != CORE_ORIGIN_AUTO && input->type != CORE_ORIGIN_AUTO && (int)owner != input->type) {
+        return core_fail_set(fail, CORE_BAD, "inputs[].format",
+                             "%s is no format of %s's: leave one of type and format out", format_choices[input->format],
+                             type_choices[input->type]);
+    }
+    if (input->csv_fields.len > 0 && input->format != CORE_FORMAT_AUTO && input->format != CORE_FORMAT_SNORT_CSV) {
+        return core_fail_set(fail, CORE_BAD, "inputs[].csv_fields", "format %s has no such fields: only snort_csv has",
+                             format_choices[input->format]);
+    }
+    const bool has_names = none_if_empty(input->sid_msg_map) != NULL || none_if_empty(input->gen_msg_map) != NULL ||
+                           none_if_empty(input->classification_config) != NULL;
+    if (has_names && input->format != CORE_FORMAT_AUTO && input->format != CORE_FORMAT_UNIFIED2) {
+        return core_fail_set(fail, CORE_BAD, "inputs[].format",
+                             "sid_msg_map, gen_msg_map and classification_config are for unified2; %s has the names "
+                             "in its records",
+                             format_choices[input->format]);
+    }
+    if (none_if_empty(input->timezone) != NULL) {
+        struct core_zone *zone = NULL;
+        const enum core_err err = core_zone_open(&zone, input->timezone, fail);
+        core_zone_close(zone);
+        return err;
+    }
+    return CORE_OK;
+}
+
 enum core_err ingest_input_finish(struct ingest_input *input, struct core_fail *fail) {
     MUST(input != NULL);
+    MUST(input->format >= 0);
+    MUST((size_t)input->format < sizeof(format_types) / sizeof(format_types[0]));
     for (size_t i = 0; i < input->paths.len; i++) {
         if (input->paths.items[i].value[0] == '\0') {
             return core_fail_set(fail, CORE_BAD, "inputs[].paths", "an empty path (item %zu) names no file", i + 1);
         }
     }
     free(input->fields_json);
-    input->fields_json = NULL;
-    if (input->fields.len > 0) {
-        const enum core_err err = make_fields(&input->fields, &input->fields_json, fail);
-        if (err != CORE_OK) {
-            return err;
-        }
+    free(input->csv_fields_text);
+    input->fields_json = input->csv_fields_text = NULL;
+    enum core_err err = check_format(input, fail);
+    if (err == CORE_OK && input->fields.len > 0) {
+        err = make_fields(&input->fields, &input->fields_json, fail);
     }
+    if (err == CORE_OK && input->csv_fields.len > 0) {
+        err = make_csv_fields(&input->csv_fields, &input->csv_fields_text, fail);
+    }
+    if (err != CORE_OK) {
+        return err;
+    }
+    const enum core_origin_type owner = format_types[input->format];
     input->origin = (struct core_origin){
-        .type = (enum core_origin_type)input->type,
+        .type = owner != CORE_ORIGIN_AUTO ? owner : (enum core_origin_type)input->type,
+        .format = (enum core_format)input->format,
         .keep_original = input->keep_original,
         .fields_json = input->fields_json,
+        .csv_fields = input->csv_fields_text,
+        .timezone = none_if_empty(input->timezone),
+        .sid_msg_map = none_if_empty(input->sid_msg_map),
+        .gen_msg_map = none_if_empty(input->gen_msg_map),
+        .classification_config = none_if_empty(input->classification_config),
     };
     return CORE_OK;
+}
+
+/* ---- one key, as the command line has it ---------------------------------------------------------------------------------- */
+
+static enum core_err set_choice(const struct core_opt *opt, const char *text, int *out, struct core_fail *fail) {
+    char words[256];
+    struct core_buf buf = {.start = words, .pos = words, .end = words + sizeof(words) - 1};
+    for (int i = 0; opt->choices[i] != NULL; i++) {
+        if (strcmp(opt->choices[i], text) == 0) {
+            *out = i;
+            return CORE_OK;
+        }
+        core_buf_put(&buf, i == 0 ? "" : ", ", i == 0 ? 0 : 2);
+        core_buf_span(&buf, core_span_of(opt->choices[i]));
+    }
+    *buf.pos = '\0';
+    return core_fail_set(fail, CORE_BAD, opt->key, "\"%s\" is none of: %s", text, words);
+}
+
+static void set_list(struct core_conf_list *list, const char *text) {
+    list->items = realloc(list->items, (list->len + 1) * sizeof(*list->items));
+    MUST(list->items != NULL);
+    list->items[list->len++] = (struct core_conf_item){.value = ingest_strdup(text)};
+}
+
+enum core_err ingest_input_set(struct ingest_input *input, const char *key, const char *text, struct core_fail *fail) {
+    MUST(input != NULL);
+    MUST(text != NULL);
+    for (size_t i = 0; i < ingest_input_opts_len; i++) {
+        const struct core_opt *opt = &ingest_input_opts[i];
+        char *at = (char *)input + opt->offset;
+        if (strcmp(opt->key, key) != 0) {
+            continue;
+        }
+        if (opt->type == CORE_OPT_ENUM) {
+            return set_choice(opt, text, (int *)(void *)at, fail);
+        }
+        if (opt->type == CORE_OPT_STRINGS) {
+            set_list((struct core_conf_list *)(void *)at, text);
+        } else {
+            MUST(opt->type == CORE_OPT_STRING);
+            free(*(char **)(void *)at);
+            *(char **)(void *)at = ingest_strdup(text);
+        }
+        return CORE_OK;
+    }
+    MUST(!"a key of ingest_input_opts");
+    return CORE_BAD;
 }
 
 void ingest_input_release(struct ingest_input *input) {
@@ -254,5 +428,6 @@ void ingest_input_release(struct ingest_input *input) {
     }
     core_conf_release(ingest_input_opts, ingest_input_opts_len, input);
     free(input->fields_json);
+    free(input->csv_fields_text);
     *input = (struct ingest_input){0};
 }

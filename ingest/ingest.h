@@ -16,16 +16,28 @@ enum ingest_start { INGEST_START_BEGINNING, INGEST_START_END };
 /* One entry of `inputs:`. Filled by ingest_input_opts; origin.* is completed by ingest_input_finish(). */
 struct ingest_input {
     int type;                      /* enum core_origin_type */
+    int format;                    /* enum core_format */
     struct core_conf_list paths;   /* globs */
     struct core_conf_list exclude; /* globs (on the whole path or the base name) never read */
     int start;                     /* enum ingest_start, for files first seen now */
     struct core_conf_list fields;  /* added to every document: dotted names */
     bool keep_original;
+    struct core_conf_list csv_fields;
+    char *timezone;
+    char *sid_msg_map; /* paths */
+    char *gen_msg_map;
+    char *classification_config;
     struct core_origin origin; /* made from the above */
     char *fields_json;         /* owned; origin.fields_json */
+    char *csv_fields_text;     /* owned; origin.csv_fields */
 };
 extern const struct core_opt ingest_input_opts[];
 extern const size_t ingest_input_opts_len;
+
+/* Set one key of an input from a text as the command line has it (lists: commas between). Zero the input first; then
+ * ingest_input_finish(). Owns: ingest_input_release(). Errors: CORE_BAD, fail says which words are good. */
+CORE_CHECKED enum core_err ingest_input_set(struct ingest_input *input, const char *key, const char *text,
+                                            struct core_fail *fail);
 
 /* Section `ingest:`: how to look and read. */
 struct ingest_conf {

@@ -139,8 +139,7 @@ struct ingest_file;
 
 /* A core_origin that lives as long as a stream points to it, whatever becomes of the config. */
 struct ingest_origin {
-    struct core_origin core;
-    char *fields_json;
+    struct core_origin core; /* its texts are ours */
     uint32_t refs;
 };
 struct ingest_origin *ingest_origin_new(const struct core_origin *origin); /* one ref; never NULL (MUST) */

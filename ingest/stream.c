@@ -17,14 +17,25 @@ char *ingest_strdup(const char *text) {
     return copy;
 }
 
+/* The texts of an origin, which the copy owns. */
+static const size_t origin_texts[] = {
+    offsetof(struct core_origin, fields_json), offsetof(struct core_origin, csv_fields),
+    offsetof(struct core_origin, timezone),    offsetof(struct core_origin, sid_msg_map),
+    offsetof(struct core_origin, gen_msg_map), offsetof(struct core_origin, classification_config),
+};
+
+static char **origin_text(struct core_origin *origin, size_t i) {
+    return (char **)(void *)((char *)origin + origin_texts[i]);
+}
+
 struct ingest_origin *ingest_origin_new(const struct core_origin *origin) {
     struct ingest_origin *copy = calloc(1, sizeof(*copy));
     MUST(copy != NULL);
     copy->core = *origin;
     copy->refs = 1;
-    if (origin->fields_json != NULL) {
-        copy->fields_json = ingest_strdup(origin->fields_json);
-        copy->core.fields_json = copy->fields_json;
+    for (size_t i = 0; i < sizeof(origin_texts) / sizeof(origin_texts[0]); i++) {
+        char **text = origin_text(&copy->core, i);
+        *text = *text == NULL ? NULL : ingest_strdup(*text);
     }
     return copy;
 }
@@ -41,7 +52,9 @@ void ingest_origin_drop(struct ingest_origin *origin) {
     }
     MUST(origin->refs > 0);
     if (--origin->refs == 0) {
-        free(origin->fields_json);
+        for (size_t i = 0; i < sizeof(origin_texts) / sizeof(origin_texts[0]); i++) {
+            free(*origin_text(&origin->core, i));
+        }
         free(origin);
     }
 }

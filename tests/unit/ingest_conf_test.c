@@ -172,11 +172,56 @@ static void the_rows_fill_the_structs(void **state) {
     unlink(path);
 }
 
+/* Keys as the command line sets them, and which of them agree. */
+static void formats_agree_with_their_sensors(void **state) {
+    (void)state;
+    static const struct {
+        const char *keys[4][2];
+        const char *mistake; /* NULL: good */
+    } cases[] = {
+        {{{"type", "snort"}, {"format", "unified2"}, {"sid_msg_map", "/a"}, {"gen_msg_map", "/b"}}, NULL},
+        {{{"type", "auto"}, {"csv_fields", "timestamp gid,sid"}, {"csv_fields", "rev"}}, NULL},
+        {{{"type", "zeek"}, {"format", "unified2"}}, "unified2 is no format of zeek's"},
+        {{{"format", "snort_full"}, {"csv_fields", "gid"}}, "only snort_csv has"},
+        {{{"format", "snort_csv"}, {"csv_fields", " , "}}, "names no field"},
+        {{{"format", "snort_fast"}, {"classification_config", "/c"}}, "are for unified2"},
+        {{{"timezone", "America/Atlantis"}}, "no time zone of this name"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct core_fail fail = {0};
+        struct ingest_input input = {0};
+        for (size_t k = 0; k < 4 && cases[i].keys[k][0] != NULL; k++) {
+            assert_int_equal(ingest_input_set(&input, cases[i].keys[k][0], cases[i].keys[k][1], &fail), CORE_OK);
+        }
+        const bool is_good = cases[i].mistake == NULL;
+        assert_int_equal(ingest_input_finish(&input, &fail), is_good ? CORE_OK : CORE_BAD);
+        if (!is_good) {
+            assert_non_null(strstr(fail.text, cases[i].mistake));
+        }
+        if (i == 0) {
+            assert_int_equal(input.origin.format, CORE_FORMAT_UNIFIED2);
+            assert_string_equal(input.origin.sid_msg_map, "/a");
+            assert_null(input.origin.classification_config);
+        }
+        if (i == 1) {
+            assert_string_equal(input.origin.csv_fields, "timestamp,gid,sid,rev");
+        }
+        ingest_input_release(&input);
+    }
+    struct ingest_input input = {0};
+    struct core_fail fail = {0};
+    assert_int_equal(ingest_input_set(&input, "format", "unified3", &fail), CORE_BAD);
+    assert_non_null(strstr(fail.text, "snort_cmg"));
+    assert_int_equal(ingest_input_set(&input, "format", "snort_json", &fail), CORE_OK);
+    assert_int_equal(ingest_input_finish(&input, &fail), CORE_OK);
+    assert_int_equal(input.origin.type, CORE_ORIGIN_SNORT); /* the format says it */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dots_become_objects),       cmocka_unit_test(mistakes_are_refused),
         cmocka_unit_test(too_much_is_refused),       cmocka_unit_test(no_fields_no_object),
-        cmocka_unit_test(the_rows_fill_the_structs),
+        cmocka_unit_test(the_rows_fill_the_structs), cmocka_unit_test(formats_agree_with_their_sensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define CONNECT_TIMEOUT_MS 5000
-#define JSON_BYTES_MAX (256 * CORE_KIB)
+#define JSON_BYTES_MAX CORE_MIB /* all mistakes there can be, each byte escaped */
 
 static const struct cmd_option check_options[] = {
     {.name = "config", .letter = 'c', .arg = "FILE", .help = "The configuration to look at."},
@@ -69,6 +69,10 @@ static int by_place(const void *a, const void *b) {
         order = left.column < right.column ? -1 : 1;
     }
     return order != 0 ? order : strcmp(fails[0]->text, fails[1]->text);
+}
+
+void cmd_sort_mistakes(struct core_conf_mistakes *mistakes) {
+    qsort(mistakes->fails, mistakes->len, sizeof(mistakes->fails[0]), by_place);
 }
 
 /* The maps, named by the config if it could be read. Mistakes are added. */
@@ -167,7 +171,7 @@ static int check_main(const struct cmd *cmd, int argc, char **argv) {
     enum core_err err = config_load(&config, path, &mistakes);
     MUST((err == CORE_OK) == (config != NULL));
     check_maps(config, &mistakes);
-    qsort(mistakes.fails, mistakes.len, sizeof(mistakes.fails[0]), by_place);
+    cmd_sort_mistakes(&mistakes);
     if (config != NULL && mistakes.len == 0 && cmd_value(cmd, &args, "connect") != NULL) {
         fails_len = check_connect(config, fails);
     }

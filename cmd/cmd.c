@@ -19,8 +19,9 @@
 #define CMD_PARENTS_MAX 4 /* from a program in a build tree up to its top, and from there to the sources */
 
 const struct cmd *const cmd_table[] = {
-    &cmd_run,       &cmd_normalize, &cmd_check, &cmd_config_show, &cmd_map_explain, &cmd_replay,
-    &cmd_reference, &cmd_version,   NULL,
+    &cmd_run,       &cmd_normalize,  &cmd_check,  &cmd_config_show, &cmd_map_explain,
+    &cmd_map_check, &cmd_map_export, &cmd_replay, &cmd_reference,   &cmd_version,
+    NULL,
 };
 
 static size_t cmd_options_len(const struct cmd *cmd) {
@@ -294,6 +295,12 @@ struct normalize_conf cmd_normalize_conf(const struct normalize_conf *conf) {
         filled.maps = (char *)(uintptr_t)cmd_maps_dir();
     }
     return filled;
+}
+
+struct normalize_conf cmd_maps_conf(const struct cmd *cmd, const struct cmd_args *args) {
+    struct normalize_conf conf = {.maps = (char *)(uintptr_t)cmd_value(cmd, args, "maps"),
+                                  .site_maps = (char *)(uintptr_t)cmd_value(cmd, args, "site-maps")};
+    return cmd_normalize_conf(&conf);
 }
 
 void cmd_print_mistakes(const struct core_conf_mistakes *mistakes) {

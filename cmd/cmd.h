@@ -27,8 +27,8 @@ struct cmd {
     int (*run)(const struct cmd *cmd, int argc, char **argv); /* argv[0] is the subcommand; returns enum core_exit */
 };
 
-extern const struct cmd cmd_normalize, cmd_run, cmd_check, cmd_map_explain, cmd_replay, cmd_config_show, cmd_reference,
-    cmd_version;
+extern const struct cmd cmd_normalize, cmd_run, cmd_check, cmd_map_check, cmd_map_explain, cmd_map_export, cmd_map_test,
+    cmd_replay, cmd_config_show, cmd_reference, cmd_version;
 extern const struct cmd *const cmd_table[]; /* NULL-terminated, in the order of help */
 
 /* What was given. values[i] belongs to cmd->options[i]: NULL not given, "" for a switch, else the last argument. */
@@ -49,7 +49,11 @@ void cmd_print_json_string(FILE *out, struct core_span text);
 const char *cmd_maps_dir(void);
 /* The same with the directory of maps filled in; NULL: all defaults. Owns nothing: valid as long as conf is. */
 struct normalize_conf cmd_normalize_conf(const struct normalize_conf *conf);
+/* The same from the options --maps and --site-maps. */
+struct normalize_conf cmd_maps_conf(const struct cmd *cmd, const struct cmd_args *args);
 
+/* In the order of files, lines and columns. */
+void cmd_sort_mistakes(struct core_conf_mistakes *mistakes);
 /* Each mistake on stderr, as "file:line:col: what". */
 void cmd_print_mistakes(const struct core_conf_mistakes *mistakes);
 

@@ -203,6 +203,11 @@ static void load_sections(struct config *config, struct core_conf_mistakes *mist
     path_resolve_at(&config->node.state, config, core_conf_get(root, "node"), mistakes);
     path_resolve_at(&config->normalize.maps, config, core_conf_get(root, "normalize"), mistakes);
     path_resolve_at(&config->normalize.site_maps, config, core_conf_get(root, "normalize"), mistakes);
+    path_resolve_at(&config->normalize.networks_file, config, core_conf_get(root, "normalize"), mistakes);
+    for (size_t i = 0; i < config->normalize.geo_databases.len; i++) {
+        path_resolve_at(&config->normalize.geo_databases.items[i].value, config, core_conf_get(root, "normalize"),
+                        mistakes);
+    }
 }
 
 static void load_input(struct config *config, size_t i, const struct core_conf_node *node,

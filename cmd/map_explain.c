@@ -10,6 +10,7 @@
 static const struct cmd_option options[] = {
     {"records", 'n', "N", "How many records of each file (default: 1)."},
     {"maps", 0, "DIR", "Directory with logs.table, schema.tsv and maps/."},
+    {"site-maps", 0, "DIR", "Directory of your own maps, which come before those."},
     {0},
 };
 
@@ -79,13 +80,12 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
         return code;
     }
     const char *records = cmd_value(cmd, &args, "records");
-    struct normalize_conf conf = {.maps = (char *)(uintptr_t)cmd_value(cmd, &args, "maps")};
+    struct normalize_conf conf = cmd_maps_conf(cmd, &args);
     uint64_t n = records == NULL ? 1 : strtoull(records, NULL, 10);
     if (args.files_len == 0 || n == 0) {
         fprintf(stderr, "tapline map explain: name a file, and at least one record\n");
         return CORE_EXIT_USAGE;
     }
-    conf = cmd_normalize_conf(&conf);
     if (normalize_maps_open(&maps, &conf, NULL, &mistakes) != CORE_OK) {
         cmd_print_mistakes(&mistakes);
         return CORE_EXIT_USAGE;

@@ -79,7 +79,7 @@ void core_conf_where(const struct core_conf_file *file, const struct core_conf_n
 
 /* Collects mistakes, so that `check` can show all of them; those past the last slot are dropped. Zero it first. */
 struct core_conf_mistakes {
-    struct core_fail fails[32];
+    struct core_fail fails[128];
     size_t len;
 };
 

@@ -8,6 +8,27 @@
 
 #define UTF8_TAIL_MAX ((size_t)3) /* bytes of a cut character that may stand at the end */
 
+const struct core_dead_field core_dead_fields[] = {
+    {"@timestamp", true},
+    {"ecs.version", true},
+    {"error.message", true},
+    {"event.dataset", true},
+    {"event.kind", true},
+    {"event.module", true},
+    {"event.original", false}, /* or tapline.original_base64 */
+    {"log.file.line", false},
+    {"log.file.path", true},
+    {"log.offset", true},
+    {"tapline.end", true},
+    {"tapline.id", true},
+    {"tapline.original_base64", false},
+    {"tapline.original_bytes", false},
+    {"tapline.original_sha256", false},
+    {"tapline.original_sha256_bytes", false},
+    {"tapline.start", true},
+};
+const size_t core_dead_fields_len = sizeof(core_dead_fields) / sizeof(core_dead_fields[0]);
+
 static void put_text(struct core_buf *buf, const char *text) {
     core_buf_span(buf, core_span_of(text));
 }
@@ -75,7 +96,7 @@ void core_dead_write(struct core_buf *buf, const struct core_stream *stream, con
     put_text(buf, "{\"@timestamp\":\"");
     core_buf_put(buf, now, sizeof now);
     put_text(buf, "\",\"ecs\":{\"version\":\"" CORE_ECS_VERSION "\"},\"event\":{\"kind\":\"pipeline_error\","
-                  "\"module\":\"tapline\",\"dataset\":\"tapline.deadletter\"");
+                  "\"module\":\"tapline\",\"dataset\":\"" CORE_DEAD_DATASET "\"");
     if (is_text) {
         put_text(buf, ",\"original\":");
         core_buf_string(buf, shown);

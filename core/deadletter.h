@@ -8,6 +8,16 @@
 
 #define CORE_DEAD_RAW_BYTES_MAX (64 * CORE_KIB) /* more raw bytes are cut; their length and hash are kept */
 
+#define CORE_DEAD_DATASET "tapline.deadletter"
+
+/* The fields of a dead letter, for the exported schemas. */
+struct core_dead_field {
+    const char *name;
+    bool is_required; /* every dead letter has it */
+};
+extern const struct core_dead_field core_dead_fields[];
+extern const size_t core_dead_fields_len;
+
 /* What is known of it. line_number 0: unknown. */
 struct core_dead {
     const char *reason;   /* a sentence: what is wrong, with the offending text */

@@ -80,7 +80,9 @@ static bool target_set(struct reading *reading, struct map_row *row, struct core
         maps_mistake(&reading->file, name.ptr,
                      "\"%.*s\" is not in schema.tsv: only a keep row writes what that has not", (int)name.len,
                      name.ptr);
-        return false;
+        if (schema == NULL) {
+            return false;
+        }
     }
     row->targets[row->targets_len++] = (struct row_target){.name = core_span_of(maps_text(reading->file.loader, name)),
                                                            .schema = schema,

@@ -14,6 +14,9 @@
 struct normalize_conf {
     char *maps;                 /* directory with logs.table, schema.tsv and maps/; default: the installed one */
     char *site_maps;            /* the same of a site's own, which come first; default: none */
+    struct core_conf_list networks;      /* the site's own, "10.0.0.0/8"; default: none */
+    char *networks_file;                 /* more of them, a line each; default: none */
+    struct core_conf_list geo_databases; /* paths; default: none */
     uint64_t community_id_seed; /* 0 … 65535; default 0 */
     uint64_t workers;           /* threads; default 1 */
 };
@@ -50,6 +53,38 @@ void normalize_worker_free(struct normalize_worker *worker); /* takes NULL */
 /* Make batch->events from batch->lines: one event per record line, in order; a line that cannot be read becomes a dead
  * letter; a record that a `drop when` row fits makes none and is counted in batch->dropped. Never fails. Frees stream->decode when batch->is_last. Thread: the worker's. */
 void normalize_batch(struct normalize_worker *worker, struct core_batch *batch);
+
+/* ---- what the maps say about the documents they make ---- */
+
+/* A row of schema.tsv and who writes it. The texts live during the call. */
+struct normalize_field {
+    const char *name; /* may hold % for the dataset's own part */
+    const char *type; /* keyword, long, ip … */
+    const char *many; /* "", list, array, either */
+    const char *meaning;
+    const char *datasets; /* separated by blanks, sorted; "zeek.*" is any Zeek log without a map of its own */
+    bool is_own;          /* not ECS's: below zeek. snort. suricata. tapline. */
+};
+/* Call on_field for every field of the schema, sorted by name. */
+void normalize_fields_walk(const struct normalize_maps *maps,
+                           void (*on_field)(void *ctx, const struct normalize_field *field), void *ctx);
+
+enum normalize_export_kind {
+    NORMALIZE_EXPORT_ELASTICSEARCH, /* component templates and an index template */
+    NORMALIZE_EXPORT_OPENSEARCH,    /* the same, in its words */
+    NORMALIZE_EXPORT_JSON_SCHEMA    /* one for each topic, and index.json, which lists them */
+};
+
+struct normalize_export_request {
+    enum normalize_export_kind kind;
+    const char *const *open_fields; /* names that a config adds to documents, dotted: of any type */
+    size_t open_fields_len;
+    /* Called for each file; its name may hold a /. The text lives during the call. */
+    void (*file)(void *ctx, const char *name, struct core_span text);
+    void *ctx;
+};
+/* Make the files, the same for the same maps. Thread: any. */
+void normalize_export(const struct normalize_maps *maps, const struct normalize_export_request *request);
 
 struct normalize_explain {
     /* Called for each field of a record: where it came from, the row that took it ("zeek.conn.map:12"), what it became. */

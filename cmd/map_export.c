@@ -1,0 +1,256 @@
+/* cmd/map_export.c: `tapline map export WHAT`: what maps say about the documents they make, for those who store or read
+ * them: templates for a search engine, a JSON Schema for each topic, tables of fields.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cmd.h"
+#include "cmd/config.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static const struct cmd_option options[] = {
+    {"config", 'c', "FILE", "Take the maps' directories and the inputs' own fields from this configuration."},
+    {"to", 't', "DIR", "Write files there, and say which (default: all of it to stdout)."},
+    {"maps", 0, "DIR", "Directory with logs.table, schema.tsv and maps/."},
+    {"site-maps", 0, "DIR", "Directory of your own maps, which come before those."},
+    {0},
+};
+
+struct export {
+    const char *dir; /* NULL: stdout */
+    bool is_first;
+    bool is_failed;
+};
+
+/* ---- where it goes ----------------------------------------------------------------------------------------------------- */
+
+static void export_fail(struct export *export, const char *path) {
+    (void)fprintf(stderr, "tapline map export: %s: cannot be written: %s\n", path, strerror(errno));
+    export->is_failed = true;
+}
+
+/* The directories of the path behind `from` bytes of it, as mkdir -p. */
+static void dirs_make(char *path, size_t from) {
+    for (char *slash = strchr(path + from, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        (void)mkdir(path, 0755); /* what is wrong shows when the file is opened */
+        *slash = '/';
+    }
+}
+
+static void file_write(struct export *export, const char *name, struct core_span text) {
+    char path[PATH_MAX];
+    int len = snprintf(path, sizeof(path), "%s/%s", export->dir, name);
+    if (len < 0 || (size_t)len >= sizeof(path)) {
+        errno = ENAMETOOLONG;
+        export_fail(export, export->dir);
+        return;
+    }
+    dirs_make(path, 1);
+    FILE *out = fopen(path, "we");
+    bool is_written = out != NULL && fwrite(text.ptr, 1, text.len, out) == text.len;
+    is_written = out != NULL && fclose(out) == 0 && is_written;
+    if (!is_written) {
+        export_fail(export, path);
+        return;
+    }
+    printf("%s\n", path);
+}
+
+/* Files on stdout are members of one JSON object. */
+static void on_file(void *ctx, const char *name, struct core_span text) {
+    struct export *export = ctx;
+    if (export->is_failed) {
+        return;
+    }
+    if (export->dir != NULL) {
+        file_write(export, name, text);
+        return;
+    }
+    (void)fputs(export->is_first ? "{\n" : ",\n", stdout);
+    cmd_print_json_string(stdout, core_span_of(name));
+    (void)fputs(": ", stdout);
+    (void)fwrite(text.ptr, 1, text.len - 1, stdout); /* its last byte is a newline */
+    export->is_first = false;
+}
+
+/* ---- tables ------------------------------------------------------------------------------------------------------------ */
+
+static void on_field(void *ctx, const struct normalize_field *field) {
+    (void)fprintf(ctx, "%s\t%s\t%s\t%s\t%s\t%s\n", field->name, field->is_own ? "own" : "ecs", field->type, field->many,
+                  field->datasets, field->meaning);
+}
+
+/* A row for each field of ECS that a dataset fills. */
+static void on_covered(void *ctx, const struct normalize_field *field) {
+    const char *at = field->datasets;
+    while (!field->is_own && *at != '\0') {
+        size_t len = strcspn(at, " ");
+        (void)fprintf(ctx, "%.*s\t%s\t%s\n", (int)len, at, field->name, field->type);
+        at += len + (at[len] == ' ' ? 1 : 0);
+    }
+}
+
+static int line_compare(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The lines behind the first in order. */
+static void lines_sort(char *text) {
+    size_t len = 0;
+    char *body = strchr(text, '\n') + 1;
+    for (const char *c = body; *c != '\0'; c++) {
+        len += *c == '\n' ? 1 : 0;
+    }
+    char **lines = calloc(len + 1, sizeof(*lines));
+    char *copy = strdup(body);
+    MUST(lines != NULL && copy != NULL);
+    char *at = copy;
+    for (size_t i = 0; i < len; i++) {
+        lines[i] = at;
+        at += strcspn(at, "\n");
+        *at++ = '\0';
+    }
+    qsort(lines, len, sizeof(*lines), line_compare);
+    for (size_t i = 0; i < len; i++) {
+        body += sprintf(body, "%s\n", lines[i]);
+    }
+    free(lines);
+    free(copy);
+}
+
+static void table_export(struct export *export, const struct normalize_maps *maps, bool is_coverage) {
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    MUST(out != NULL);
+    (void)fputs(is_coverage ? "dataset\tfield\ttype\n" : "field\tof\ttype\tmany\tdatasets\tmeaning\n", out);
+    normalize_fields_walk(maps, is_coverage ? on_covered : on_field, out);
+    MUST(fclose(out) == 0);
+    if (is_coverage) {
+        lines_sort(text);
+    }
+    if (export->dir != NULL) {
+        file_write(export, is_coverage ? "coverage.tsv" : "fields.tsv", (struct core_span){text, len});
+    } else {
+        (void)fwrite(text, 1, len, stdout);
+    }
+    free(text);
+}
+
+/* ---- command ----------------------------------------------------------------------------------------------------------- */
+
+struct wants {
+    const char *what;
+    bool is_table;
+    enum normalize_export_kind kind;
+};
+
+static const struct wants *wants_find(const char *word) {
+    static const struct wants rows[] = {
+        {"elasticsearch", false, NORMALIZE_EXPORT_ELASTICSEARCH},
+        {"opensearch", false, NORMALIZE_EXPORT_OPENSEARCH},
+        {"json-schema", false, NORMALIZE_EXPORT_JSON_SCHEMA},
+        {"fields", true, 0},
+        {"coverage", true, 0},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (strcmp(rows[i].what, word) == 0) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+/* The names that inputs' `fields:` add. Owns: free(); the names live as long as the config. */
+static const char **open_fields(const struct config *config, size_t *len) {
+    size_t all = 0;
+    *len = 0;
+    for (size_t i = 0; config != NULL && i < config->inputs_len; i++) {
+        all += config->inputs[i].fields.len;
+    }
+    const char **names = calloc(all + 1, sizeof(*names));
+    MUST(names != NULL);
+    for (size_t i = 0; config != NULL && i < config->inputs_len; i++) {
+        for (size_t f = 0; f < config->inputs[i].fields.len; f++) {
+            names[(*len)++] = config->inputs[i].fields.items[f].key;
+        }
+    }
+    return names;
+}
+
+static void export_run(const struct wants *wants, struct export *export, const struct normalize_maps *maps,
+                       const struct config *config) {
+    if (wants->is_table) {
+        table_export(export, maps, strcmp(wants->what, "coverage") == 0);
+        return;
+    }
+    size_t open_len;
+    const char **open = open_fields(config, &open_len);
+    struct normalize_export_request request = {
+        .kind = wants->kind, .open_fields = open, .open_fields_len = open_len, .file = on_file, .ctx = export};
+    normalize_export(maps, &request);
+    if (export->dir == NULL) {
+        (void)fputs("\n}\n", stdout);
+    }
+    free(open);
+}
+
+static int run(const struct cmd *cmd, int argc, char **argv) {
+    struct cmd_args args;
+    struct core_conf_mistakes mistakes = {0};
+    struct normalize_maps *maps = NULL;
+    struct config *config = NULL;
+    int code;
+    if (!cmd_parse(cmd, argc, argv, &args, &code)) {
+        return code;
+    }
+    const struct wants *wants = args.files_len == 1 ? wants_find(args.files[0]) : NULL;
+    const char *path = cmd_value(cmd, &args, "config");
+    if (wants == NULL) {
+        (void)fprintf(stderr,
+                      "tapline map export: say one of elasticsearch, opensearch, json-schema, fields, coverage\n");
+        return CORE_EXIT_USAGE;
+    }
+    if (path != NULL && config_load(&config, path, &mistakes) != CORE_OK) {
+        cmd_print_mistakes(&mistakes);
+        return CORE_EXIT_USAGE;
+    }
+    struct normalize_conf conf = cmd_maps_conf(cmd, &args);
+    if (config != NULL) {
+        bool is_named = cmd_value(cmd, &args, "maps") != NULL;
+        conf.maps = is_named || config->normalize.maps == NULL ? conf.maps : config->normalize.maps;
+        conf.site_maps = conf.site_maps == NULL ? config->normalize.site_maps : conf.site_maps;
+    }
+    code = CORE_EXIT_USAGE;
+    if (normalize_maps_open(&maps, &conf, NULL, &mistakes) != CORE_OK) {
+        cmd_print_mistakes(&mistakes);
+    } else {
+        struct export export = {.dir = cmd_value(cmd, &args, "to"), .is_first = true};
+        export_run(wants, &export, maps, config);
+        code = export.is_failed ? CORE_EXIT_SYSTEM : CORE_EXIT_DONE;
+    }
+    normalize_maps_close(maps);
+    config_free(config);
+    return code;
+}
+
+const struct cmd cmd_map_export = {
+    .name = "map export",
+    .summary = "print what maps say about documents: templates, schemas, tables",
+    .args = "elasticsearch|opensearch|json-schema|fields|coverage",
+    .about =
+        "elasticsearch and opensearch are two component templates (ECS's fields, the products' own) and an index "
+        "template "
+        "made of them; each file is the body of a PUT to the path that it has below --to, without .json. json-schema "
+        "is "
+        "one JSON Schema (2020-12) for each topic, and index.json, which says whose is which. fields is a table of all "
+        "fields with their type, meaning and the datasets that have them; coverage a table of the ECS fields of each "
+        "dataset; both are separated by tabs. Without --to, files come as one JSON object, name by name. The same maps "
+        "always give the same bytes.",
+    .example = "tapline map export --to templates elasticsearch\n"
+               "tapline map export json-schema | jq '.[\"tapline.zeek.dns.schema.json\"]'",
+    .options = options,
+    .run = run,
+};

@@ -1,4 +1,4 @@
-/* Stands for normalize/decode_snort.c and derive_snort.c: fast alerts of every shape, stamps without a year.
+/* Stands for normalize/decode_snort.c and derive_snort.c: fast alerts of every shape, of Snort and Suricata.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/normalize_rig.h"
 
@@ -38,36 +38,8 @@ static void fast_alerts_of_every_shape(void **state) {
     rig_close(&rig);
 }
 
-/* The year that puts a stamp nearest the file's time, and never one that is yet to come. */
-static void years_are_near_the_file(void **state) {
-    (void)state;
-    static const struct {
-        int64_t days; /* the file's time, since 1970 */
-        const char *stamp;
-        const char *iso;
-    } cases[] = {
-        {18262, "12/31-23:59:59.000001", "2019-12-31T23:59:59.000001Z"}, /* written 2020-01-01 */
-        {18262, "01/01-00:00:01.000000", "2020-01-01T00:00:01.000000Z"},
-        {18321, "02/29-12:00:00.500000", "2020-02-29T12:00:00.500000Z"},
-        {18262, "26/11/21-02:58:39.101903", "2026-11-21T02:58:39.101903Z"}, /* snort -y */
-    };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct rig rig;
-        char line[256];
-        char want[64];
-        rig_open(&rig, maps, "alert_fast.txt");
-        rig.stream.mtime_ns = cases[i].days * 86400 * CORE_NS_PER_S;
-        snprintf(line, sizeof(line), "%s [**] [1:1:1] x [**] [Priority: 1] {TCP} 1.2.3.4:1 -> 1.2.3.5:2",
-                 cases[i].stamp);
-        snprintf(want, sizeof(want), "\"@timestamp\":\"%s\"", cases[i].iso);
-        rig_text(&rig, line);
-        rig_expect(&rig, 0, want);
-        rig_close(&rig);
-    }
-}
-
-/* `seconds` is UTC and exact; the stamp's zone and year are not known: only its microseconds count. */
-static void seconds_win(void **state) {
+/* alert_json's default fields: endpoints and rule in one piece each. */
+static void pairs_and_triples(void **state) {
     (void)state;
     struct rig rig;
     rig_open(&rig, maps, "alert_json.txt");
@@ -79,6 +51,61 @@ static void seconds_win(void **state) {
     rig_expect(&rig, 0, "\"gid\":116");
     rig_expect(&rig, 0, "\"destination\":{\"address\":\"fd20::2\",\"ip\":\"fd20::2\",\"port\":443}");
     rig_expect(&rig, 0, "\"denied\"");
+    rig_close(&rig);
+}
+
+static void marks_interfaces_and_references(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_open(&rig, maps, "alert");
+    rig_text(&rig,
+             "08/22-11:22:33.123456 [Drop] [**] [1:2:3]  <eth0> <script> seen [**] [Classification: x] [Priority: 1] "
+             "{PROTO:255} 10.0.0.1 -> 10.0.0.2\n"
+             "08/22-11:22:33.123456 [wDrop] [**] [1:2:3] <not an interface> [**] [Priority: 1] [AppID: http] {TCP} "
+             "10.0.0.1:1 -> 10.0.0.2:2\n");
+    rig_expect(&rig, 0, "\"action\":\"drop\"");
+    rig_expect(&rig, 0, "\"denied\"");
+    rig_expect(&rig, 0, "\"interface\":{\"name\":\"eth0\"}");
+    rig_expect(&rig, 0, "\"name\":\"<script> seen\"");
+    rig_expect(&rig, 0, "\"protocol\":\"PROTO:255\"");
+    rig_expect(&rig, 0, "\"transport\":\"ip\"");
+    rig_expect(&rig, 1, "\"action\":\"would_drop\"");
+    rig_expect(&rig, 1, "\"allowed\"");
+    rig_expect(&rig, 1, "\"name\":\"<not an interface>\"");
+    rig_expect(&rig, 1, "\"appid\":\"http\"");
+    rig_close(&rig);
+}
+
+/* Told by the four digits of its year; named and told as eve.json's alerts are. */
+static void suricata_s_fast_log(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_open(&rig, maps, "fast.log");
+    rig_text(&rig,
+             "11/21/2026-02:58:40.378321  [**] [1:2000022:1] LOCAL ICMPv6 [**] [Classification: Generic ICMP event] "
+             "[Priority: 3] {IPv6-ICMP} fd20:0000:0000:0000:0000:0000:0000:0002:128 -> "
+             "fd20:0000:0000:0000:0000:0000:0000:0010:0\n"
+             "11/21/2026-02:58:40.378321  [wDrop] [**] [1:6:1] (null) [**] [Classification: (null)] [Priority: 3] {6} "
+             "82.165.177.154:80 -> 10.16.1.11:54186\n"
+             "11/21/2026-02:58:40.378321  [Drop] [**] [1:6:1] x [**] [Priority: 3] {UDP} 10.0.0.1:1 -> 10.0.0.2:2\n");
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_string_equal(rig.batch->events[i].dataset, "suricata.eve");
+        rig_expect(&rig, i, "\"module\":\"suricata\"");
+    }
+    rig_expect(&rig, 0, "\"@timestamp\":\"2026-11-21T02:58:40.378321Z\"");
+    rig_expect(&rig, 0, "\"community_id\":\"1:XAR+9Pu2SM0vPDMj27s//UIbloc=\"");
+    rig_expect(&rig, 0, "\"transport\":\"ipv6-icmp\"");
+    rig_expect(&rig, 0, "\"icmp_code\":0,\"icmp_type\":128");
+    rig_expect(&rig, 0, "\"action\":\"allowed\"");
+    rig_expect(&rig, 0, "\"type\":[\"info\",\"allowed\"]");
+    rig_expect(&rig, 0, "\"message\":\"Generic ICMP event\"");
+    rig_expect(&rig, 1, "\"transport\":\"tcp\"");
+    rig_expect(&rig, 1, "\"port\":54186");
+    rig_expect(&rig, 1, "\"rule\":{\"id\":\"6\",\"version\":\"1\"}");
+    rig_expect(&rig, 1, "\"action\":\"allowed\"");
+    rig_expect(&rig, 2, "\"action\":\"blocked\"");
+    rig_expect(&rig, 2, "\"denied\"");
+    rig_expect_not(&rig, 2, "\"allowed\"");
     rig_close(&rig);
 }
 
@@ -97,15 +124,14 @@ static void broken_alerts_are_dead(void **state) {
     rig_expect(&rig, 0, "without \\\"[gid:sid:rev] message [**]\\\"");
     rig_expect(&rig, 2, "without \\\"{PROTO} source -> destination\\\"");
     rig_expect(&rig, 3, "is no time as Snort writes it");
-    rig_expect(&rig, 4, "neither Zeek TSV");
+    rig_expect(&rig, 4, "nor an alert of Snort or Suricata");
     rig_close(&rig);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fast_alerts_of_every_shape),
-        cmocka_unit_test(years_are_near_the_file),
-        cmocka_unit_test(seconds_win),
+        cmocka_unit_test(fast_alerts_of_every_shape),      cmocka_unit_test(pairs_and_triples),
+        cmocka_unit_test(marks_interfaces_and_references), cmocka_unit_test(suricata_s_fast_log),
         cmocka_unit_test(broken_alerts_are_dead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

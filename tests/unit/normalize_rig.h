@@ -77,6 +77,23 @@ static inline void rig_text(struct rig *rig, const char *text) {
     rig_run(rig, text, strlen(text));
 }
 
+/* The whole text is one record, whatever it holds. */
+static inline void rig_record(struct rig *rig, const char *text) {
+    if (rig->batch != NULL) {
+        core_pool_give(&rig->pool, rig->batch);
+    }
+    rig->batch = core_pool_take(&rig->pool);
+    assert_non_null(rig->batch);
+    struct core_batch *batch = rig->batch;
+    size_t len = strlen(text);
+    memcpy(batch->segment, text, len);
+    batch->segment_len = len;
+    batch->stream = &rig->stream;
+    batch->lines[0] = (struct core_line){.text = {batch->segment, len}, .end = len, .number = 1};
+    batch->lines_len = 1;
+    normalize_batch(rig->worker, batch);
+}
+
 /* Does event i's document hold this text? */
 static inline void rig_expect(const struct rig *rig, uint32_t i, const char *part) {
     assert_true(i < rig->batch->events_len);

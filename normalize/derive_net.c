@@ -87,7 +87,9 @@ enum url_sub {
     URL_SCHEME,
     URL_FULL,
     URL_DOMAIN,
-    URL_PORT
+    URL_PORT,
+    URL_RELATED_HOST, /* of derive_url_parts() only */
+    URL_RELATED_IP
 };
 
 struct url_parts {
@@ -235,6 +237,43 @@ bool derive_url(const struct derive_context *ctx) {
     }
     bool has_port = all_digits(parts.port) && parts.port.len <= 5;
     return !has_port || derive_put_sub(ctx, URL_PORT, value_number(parts.port.ptr, parts.port.len));
+}
+
+/* A URL as Zeek's intelligence has it: without a scheme, so what stands before the first slash is the host. Only where the
+ * field WHEN is TEXT. */
+bool derive_url_parts(const struct derive_context *ctx) {
+    struct value v = derive_arg(ctx, 0);
+    struct value when = derive_arg(ctx, 1);
+    struct url_parts parts = {0};
+    struct ip_addr ip;
+    if (!value_is_string(v) || v.len == 0 || !value_is_string(when) ||
+        !core_span_eq(value_span(when), derive_word(ctx, 2))) {
+        return true;
+    }
+    target_split(value_span(v), &parts);
+    bool has_scheme = parts.scheme.len > 0;
+    if (!has_scheme) {
+        char *text = scratch_alloc(ctx->worker, (size_t)v.len + 4);
+        if (text == NULL) {
+            return false;
+        }
+        memcpy(text, "x://", 4);
+        memcpy(text + 4, v.ptr, v.len);
+        parts = (struct url_parts){0};
+        target_split((struct core_span){text, (size_t)v.len + 4}, &parts);
+    }
+    struct core_span host = parts.host;
+    if (host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']') {
+        host = span_cut(host, 1, host.len - 1);
+    }
+    bool is_ip = ip_parse(host, &ip);
+    bool has_port = all_digits(parts.port) && parts.port.len <= 5;
+    return put_text(ctx, URL_ORIGINAL, value_span(v)) && put_text(ctx, URL_DOMAIN, parts.host) &&
+           put_text(ctx, URL_PATH, parts.path) && put_text(ctx, URL_QUERY, parts.query) &&
+           put_text(ctx, URL_FRAGMENT, parts.fragment) && put_text(ctx, URL_EXTENSION, extension_of(parts.path)) &&
+           (!has_scheme || (put_text(ctx, URL_SCHEME, parts.scheme) && put_text(ctx, URL_FULL, value_span(v)))) &&
+           (!has_port || derive_put_sub(ctx, URL_PORT, value_number(parts.port.ptr, parts.port.len))) &&
+           put_text(ctx, is_ip ? URL_RELATED_IP : URL_RELATED_HOST, host);
 }
 
 /* The host of a Host header, without its port; an address is no host name. */

@@ -42,17 +42,6 @@ static bool count_of(struct value v, uint64_t *out) {
     return true;
 }
 
-static bool derive_direction(const struct derive_context *ctx) {
-    int orig = bool_of(derive_arg(ctx, 0));
-    int resp = bool_of(derive_arg(ctx, 1));
-    if (orig < 0 || resp < 0) {
-        return true;
-    }
-    struct core_span word = orig == 1 ? (resp == 1 ? CORE_SPAN("internal") : CORE_SPAN("outbound"))
-                                      : (resp == 1 ? CORE_SPAN("inbound") : CORE_SPAN("external"));
-    return derive_put(ctx, value_of(VALUE_PLAIN, word.ptr, word.len));
-}
-
 static bool derive_sum(const struct derive_context *ctx) {
     uint64_t a;
     uint64_t b;
@@ -210,12 +199,12 @@ static bool derive_tcp_flags(const struct derive_context *ctx) {
 const struct derive_row derive_table[] = {
     {"direction",
      "(local_orig, local_resp)",
+     0,
      2,
-     2,
-     false,
+     DERIVE_WITH_NETWORKS,
      0,
      {0},
-     "internal, outbound, inbound or external, from two bools",
+     "internal, outbound, inbound or external, from two bools, else by the networks that the config names",
      derive_direction,
      SCHEMA_KEYWORD},
     {"sum", "(a, b)", 2, 2, false, 0, {0}, "the sum of two counts; an absent one counts 0", derive_sum, SCHEMA_LONG},
@@ -344,6 +333,16 @@ const struct derive_row derive_table[] = {
      "the header flags that are set",
      derive_dns_flags,
      SCHEMA_KEYWORD},
+    {"geo",
+     "(source|destination)",
+     1,
+     1,
+     DERIVE_WITH_GEO,
+     0,
+     {".geo", ".as"},
+     "place and autonomous system of that end, from the databases that the config names",
+     derive_geo,
+     SCHEMA_OBJECT},
     {"domain",
      "(name)",
      1,
@@ -470,7 +469,7 @@ const struct derive_row derive_table[] = {
      "the port of Snort's src_ap, if the protocol has ports",
      derive_hostport_port,
      SCHEMA_LONG},
-    {"rule_part", "(rule, N)", 2, 2, false, 0, {0}, "part N of Snort's gid:sid:rev", derive_rule_part, SCHEMA_KEYWORD},
+    {"rule_part", "(rule, N)", 2, 2, false, 0, {0}, "part N of Snort's gid:sid:rev", derive_rule_part, SCHEMA_OWN},
     {"snort_time",
      "(timestamp, seconds)",
      2,

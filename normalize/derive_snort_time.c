@@ -1,7 +1,7 @@
 /* normalize/derive_snort_time.c: the time of a Snort or Suricata alert.
  *
  * `seconds` is UTC and exact: where it is there, the stamp gives only the part of the second. Else the stamp is what the
- * sensor's clock showed, in the input's time zone. What it leaves open is settled in this order (ADR 0012):
+ * sensor's clock showed, in the input's time zone. What it leaves open is settled in this order (ADR 0013):
  *   1. a year of two digits stands first (Snort 3) or last (Snort 2, pfSense): as the format says, if that is a date;
  *   2. of what is left, the time nearest the file's: that is also how a year is found where there is none. A time more
  *      than a day after now (or after the file's, if that is later) is taken only if there is no other.

@@ -29,7 +29,7 @@ struct filter {
     struct core_counters counters;
     struct normalize_maps *maps;
     struct normalize_worker *worker;
-    struct core_origin origin;
+    struct ingest_input input;
     struct out out;
     struct out dead;
     uint64_t records;
@@ -130,7 +130,7 @@ static void damage_write(struct filter *filter, const struct core_batch *batch, 
 static void file_run(struct filter *filter, const char *path) {
     struct core_fail fail = {0};
     struct ingest_reader *reader = NULL;
-    if (ingest_reader_open(&reader, path, "", &filter->origin, &filter->counters, &fail) != CORE_OK) {
+    if (ingest_reader_open(&reader, path, "", &filter->input.origin, &filter->counters, &fail) != CORE_OK) {
         core_log_fail(CORE_LEVEL_ERROR, "normalize", "file skipped", &fail);
         filter->files_failed++;
         return;
@@ -158,27 +158,56 @@ static void file_run(struct filter *filter, const char *path) {
 
 static const struct cmd_option options[] = {
     {"input", 'i', "TYPE", "What the input is: zeek, snort, suricata or auto (default: auto, by content)."},
+    {"format", 0, "FORMAT",
+     "How it is written: zeek, snort_fast, snort_full, snort_cmg, snort_csv, snort_json, snort_syslog, unified2, "
+     "suricata_eve, suricata_fast or auto (default: auto, by content)."},
+    {"csv-fields", 0, "A,B,...", "Names of alert_csv's columns, as Snort's own `fields` has them."},
+    {"timezone", 0, "ZONE", "Zone of stamps that name none (IANA name, as America/Chicago; default: UTC)."},
+    {"sid-msg-map", 0, "FILE", "Snort's sid-msg.map: messages and references of rules, for unified2."},
+    {"gen-msg-map", 0, "FILE", "Snort's gen-msg.map: messages of built-in rules, for unified2."},
+    {"classification-config", 0, "FILE", "Snort's classification.config: texts of classes, for unified2."},
     {"dead-letter", 'd', "FILE",
      "Where records that cannot be read go, as NDJSON with the reason (default: counted only)."},
     {"strict", 's', NULL, "Exit 1 if there were dead letters."},
     {"keep-original", 0, NULL, "Add each record's own text as event.original."},
     {"community-id-seed", 0, "N", "Seed of the Community ID, 0 to 65535 (default: 0)."},
+    {"networks", 0, "A,B,...", "The site's own networks, as 10.0.0.0/8: they tell network.direction."},
+    {"networks-file", 0, "FILE", "More of them, one a line: zeekctl's networks.cfg."},
+    {"geo-databases", 0, "A,B,...", "MaxMind DB files that tell where addresses are and whose."},
     {"maps", 0, "DIR", "Directory with logs.table, schema.tsv and maps/."},
+    {"site-maps", 0, "DIR", "Directory of your own maps, which come before those."},
     {0},
 };
 
-static bool input_parse(const char *text, struct core_origin *origin) {
-    static const char *const names[] = {[CORE_ORIGIN_AUTO] = "auto",
-                                        [CORE_ORIGIN_ZEEK] = "zeek",
-                                        [CORE_ORIGIN_SNORT] = "snort",
-                                        [CORE_ORIGIN_SURICATA] = "suricata"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            origin->type = (enum core_origin_type)i;
-            return true;
+/* Options that are keys of an input, too. */
+static const struct {
+    const char *option;
+    const char *key;
+} input_keys[] = {
+    {"input", "type"},
+    {"format", "format"},
+    {"csv-fields", "csv_fields"},
+    {"timezone", "timezone"},
+    {"sid-msg-map", "sid_msg_map"},
+    {"gen-msg-map", "gen_msg_map"},
+    {"classification-config", "classification_config"},
+};
+
+static bool input_make(const struct cmd *cmd, const struct cmd_args *args, struct ingest_input *input) {
+    struct core_fail fail = {0};
+    for (size_t i = 0; i < sizeof(input_keys) / sizeof(input_keys[0]); i++) {
+        const char *text = cmd_value(cmd, args, input_keys[i].option);
+        if (text != NULL && ingest_input_set(input, input_keys[i].key, text, &fail) != CORE_OK) {
+            fprintf(stderr, "tapline normalize: --%s: %s\n", input_keys[i].option, fail.text);
+            return false;
         }
     }
-    return false;
+    input->keep_original = cmd_value(cmd, args, "keep-original") != NULL;
+    if (ingest_input_finish(input, &fail) != CORE_OK) {
+        fprintf(stderr, "tapline normalize: %s: %s\n", fail.where, fail.text);
+        return false;
+    }
+    return true;
 }
 
 static bool seed_parse(const char *text, uint16_t *seed) {
@@ -189,23 +218,52 @@ static bool seed_parse(const char *text, uint16_t *seed) {
     return errno == 0 && end != text && *end == '\0' && text[0] != '-' && v <= UINT16_MAX;
 }
 
+#define LIST_ITEMS_MAX 64
+
+/* An option's "a,b" as the config's list. Shape: texts and items are the caller's; cut at LIST_ITEMS_MAX. */
+struct option_list {
+    char text[4096];
+    struct core_conf_item items[LIST_ITEMS_MAX];
+};
+
+static bool list_parse(const char *option, const char *text, struct option_list *room, struct core_conf_list *list) {
+    char *rest = NULL;
+    *list = (struct core_conf_list){.items = room->items};
+    if (text == NULL) {
+        return true;
+    }
+    if ((size_t)snprintf(room->text, sizeof(room->text), "%s", text) >= sizeof(room->text)) {
+        fprintf(stderr, "tapline normalize: --%s: longer than %zu bytes\n", option, sizeof(room->text) - 1);
+        return false;
+    }
+    for (char *item = strtok_r(room->text, ",", &rest); item != NULL; item = strtok_r(NULL, ",", &rest)) {
+        if (list->len == LIST_ITEMS_MAX) {
+            fprintf(stderr, "tapline normalize: --%s: more than %d items\n", option, LIST_ITEMS_MAX);
+            return false;
+        }
+        room->items[list->len++] = (struct core_conf_item){.value = item};
+    }
+    return true;
+}
+
 static int options_apply(const struct cmd *cmd, const struct cmd_args *args, struct filter *filter) {
-    const char *input = cmd_value(cmd, args, "input");
     const char *seed_text = cmd_value(cmd, args, "community-id-seed");
-    struct normalize_conf conf = {.maps = (char *)(uintptr_t)cmd_value(cmd, args, "maps")};
+    struct normalize_conf conf = cmd_maps_conf(cmd, args);
     uint16_t seed = 0;
     struct core_conf_mistakes mistakes = {0};
-    if (input != NULL && !input_parse(input, &filter->origin)) {
-        fprintf(stderr, "tapline normalize: --input is zeek, snort, suricata or auto, not \"%s\"\n", input);
+    struct option_list networks;
+    struct option_list databases;
+    conf.networks_file = (char *)(uintptr_t)cmd_value(cmd, args, "networks-file");
+    if (!input_make(cmd, args, &filter->input) ||
+        !list_parse("networks", cmd_value(cmd, args, "networks"), &networks, &conf.networks) ||
+        !list_parse("geo-databases", cmd_value(cmd, args, "geo-databases"), &databases, &conf.geo_databases)) {
         return CORE_EXIT_USAGE;
     }
     if (seed_text != NULL && !seed_parse(seed_text, &seed)) {
         fprintf(stderr, "tapline normalize: --community-id-seed is a number from 0 to 65535, not \"%s\"\n", seed_text);
         return CORE_EXIT_USAGE;
     }
-    filter->origin.keep_original = cmd_value(cmd, args, "keep-original") != NULL;
     conf.community_id_seed = seed;
-    conf = cmd_normalize_conf(&conf);
     if (normalize_maps_open(&filter->maps, &conf, NULL, &mistakes) != CORE_OK) {
         cmd_print_mistakes(&mistakes);
         return CORE_EXIT_USAGE;
@@ -233,6 +291,7 @@ static void filter_close(struct filter *filter) {
     normalize_worker_free(filter->worker);
     normalize_maps_close(filter->maps);
     core_pool_destroy(&filter->pool);
+    ingest_input_release(&filter->input);
     if (filter->dead.fd > STDERR_FILENO) {
         (void)close(filter->dead.fd);
     }

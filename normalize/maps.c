@@ -302,6 +302,8 @@ static enum core_err maps_open(struct normalize_maps **out, const struct normali
         .maps = maps, .dirs = {conf->maps, conf->site_maps}, .is_strict = is_strict, .mistakes = mistakes};
     maps->drops = drop_books_take(before);
     maps->psl = core_psl_open();
+    maps->geo = geo_open(&loader, &conf->geo_databases);
+    maps->networks = networks_open(&loader, conf);
     maps->maps = maps_alloc(&loader, MAPS_FILES_MAX * sizeof(struct map *));
     if (conf->site_maps != NULL && !maps_file_exists(&loader, MAPS_SITE, ".")) {
         maps_mistake_at(&loader, conf->site_maps,
@@ -342,6 +344,8 @@ void normalize_maps_close(struct normalize_maps *maps) {
     if (maps != NULL) {
         drop_books_give(maps->drops);
         core_psl_close(maps->psl);
+        geo_close(maps->geo);
+        networks_close(maps->networks);
         core_arena_destroy(&maps->arena);
         free(maps);
     }

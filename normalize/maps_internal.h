@@ -47,6 +47,12 @@ void maps_mistake_at(struct maps_loader *loader, const char *place, const char *
 /* schema.c: our schema.tsv, and the site's rows. */
 void schema_load(struct maps_loader *loader);
 
+/* derive_geo.c, derive_direction.c: what the config names beside the maps; NULL: nothing. */
+struct geo_databases *geo_open(struct maps_loader *loader, const struct core_conf_list *paths);
+void geo_close(struct geo_databases *geo); /* takes NULL */
+struct networks *networks_open(struct maps_loader *loader, const struct normalize_conf *conf);
+void networks_close(struct networks *networks); /* takes NULL */
+
 /* map_check.c: what is wrong with maps whose rows are each right. */
 void maps_check_all(struct maps_loader *loader);
 

@@ -12,13 +12,13 @@
 
 /* Section `normalize:`. */
 struct normalize_conf {
-    char *maps;                 /* directory with logs.table, schema.tsv and maps/; default: the installed one */
-    char *site_maps;            /* the same of a site's own, which come first; default: none */
-    struct core_conf_list networks;      /* the site's own, "10.0.0.0/8"; default: none */
-    char *networks_file;                 /* more of them, a line each; default: none */
+    char *maps;                     /* directory with logs.table, schema.tsv and maps/; default: the installed one */
+    char *site_maps;                /* the same of a site's own, which come first; default: none */
+    struct core_conf_list networks; /* the site's own, "10.0.0.0/8"; default: none */
+    char *networks_file;            /* more of them, a line each; default: none */
     struct core_conf_list geo_databases; /* paths; default: none */
-    uint64_t community_id_seed; /* 0 … 65535; default 0 */
-    uint64_t workers;           /* threads; default 1 */
+    uint64_t community_id_seed;          /* 0 … 65535; default 0 */
+    uint64_t workers;                    /* threads; default 1 */
 };
 extern const struct core_opt normalize_opts[];
 extern const size_t normalize_opts_len;

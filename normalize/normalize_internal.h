@@ -318,6 +318,8 @@ struct normalize_maps {
     size_t logs_len;
     struct drop_books *drops;
     struct core_psl *psl;
+    struct geo_databases *geo; /* NULL: none are configured */
+    struct networks *networks; /* NULL: none are configured */
     uint16_t community_id_seed;
 };
 
@@ -551,6 +553,12 @@ struct domain_cache *domain_cache_new(void);
 void domain_cache_free(struct domain_cache *cache);
 void domain_cache_clear(struct domain_cache *cache); /* another list is in use */
 
+/* ---- derive_geo.c: what a worker remembers of addresses ------------------------------------------------------------------- */
+
+struct geo_cache;
+struct geo_cache *geo_cache_new(void);
+void geo_cache_free(struct geo_cache *cache); /* takes NULL */
+
 /* ---- drop.c: records that are left out ------------------------------------------------------------------------------------- */
 
 #define DROP_RULES_MAX 4096 /* of all maps, reloads included; further ones are counted together */
@@ -588,6 +596,7 @@ struct normalize_worker {
     struct json_decode *json;
     struct core_sha1 *sha1;
     struct domain_cache *domains;
+    struct geo_cache *places;
     const struct normalize_explain *explain;
     struct interned *datasets; /* outlive plans and maps: batches under way point to them */
     uint64_t id_differs;
@@ -647,70 +656,6 @@ struct value leaf_value(const struct plan *plan, uint16_t leaf);
 /* Write the document of the leaves that are set. */
 void plan_emit(struct plan *plan, struct core_buf *buf);
 void value_emit(struct core_buf *buf, struct value value);
-
-/* ---- derive functions ------------------------------------------------------------------------------------------------------------ */
-
-#define DERIVE_SUBS_MAX 12
-
-struct derive_context {
-    struct normalize_worker *worker;
-    struct plan *plan;
-    const struct derive_call *call;
-};
-
-struct derive_row {
-    const char *name;
-    const char *args; /* for the reference: "(orig, resp)" */
-    int args_min;
-    int args_max;
-    bool is_always;                    /* runs even if the record has none of its arguments */
-    unsigned takes;                    /* bit i: argument i is used up by it, so that `keep` does not repeat it */
-    const char *subs[DERIVE_SUBS_MAX]; /* further targets: ".path" is below the main target, "tls.version" absolute */
-    const char *help;
-    /* Returns false only when the record is refused. */
-    bool (*run)(const struct derive_context *ctx);
-    enum schema_type writes; /* what its main target gets; SCHEMA_OWN: its arguments' own type */
-};
-extern const struct derive_row derive_table[];
-extern const size_t derive_table_len;
-const struct derive_row *derive_find(struct core_span name);
-/* Can what the function writes stand in a field of this type? */
-bool derive_type_fits(const struct derive_row *row, enum schema_type type);
-/* The name of the function's further target s in this row. Shape: out has SCHEMA_NAME_BYTES_MAX. */
-struct core_span derive_sub_name(const struct map_row *row, size_t s, char *out);
-
-/* Helpers for derive*.c. */
-struct value derive_arg(const struct derive_context *ctx, size_t i);      /* the column's value, or none */
-struct core_span derive_word(const struct derive_context *ctx, size_t i); /* the argument's own text */
-bool derive_put(const struct derive_context *ctx, struct value value);    /* to the main target */
-bool derive_put_sub(const struct derive_context *ctx, size_t sub, struct value value);
-
-/* derive_*.c */
-bool derive_community_id(const struct derive_context *ctx);
-bool derive_domain(const struct derive_context *ctx);
-bool derive_dns_answers(const struct derive_context *ctx);
-bool derive_dns_ips(const struct derive_context *ctx);
-bool derive_dns_flags(const struct derive_context *ctx);
-bool derive_host_name(const struct derive_context *ctx);
-bool derive_url(const struct derive_context *ctx);
-bool derive_url_parts(const struct derive_context *ctx);
-bool derive_tls_version(const struct derive_context *ctx);
-bool derive_dn(const struct derive_context *ctx);
-bool derive_verb(const struct derive_context *ctx);
-bool derive_outcome(const struct derive_context *ctx);
-bool derive_join(const struct derive_context *ctx);
-bool derive_number(const struct derive_context *ctx);
-bool derive_before_last(const struct derive_context *ctx);
-bool derive_after_last(const struct derive_context *ctx);
-bool derive_word_of(const struct derive_context *ctx);
-bool derive_ip_kind(const struct derive_context *ctx);
-bool derive_path_join(const struct derive_context *ctx);
-bool derive_days(const struct derive_context *ctx);
-bool derive_hash(const struct derive_context *ctx);
-bool derive_snort_time(const struct derive_context *ctx);
-bool derive_hostport_ip(const struct derive_context *ctx);
-bool derive_hostport_port(const struct derive_context *ctx);
-bool derive_rule_part(const struct derive_context *ctx);
 
 /* ---- decoders ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -784,5 +729,7 @@ bool json_repair_snort(struct normalize_worker *worker, struct core_span line, s
 size_t zeek_unescape(struct core_span text, char *out);
 /* Two hexadecimal digits at p. */
 bool hex_pair(const char *p, unsigned *byte);
+
+#include "normalize/derive_internal.h"
 
 #endif

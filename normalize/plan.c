@@ -380,10 +380,25 @@ static bool derive_subs_draft(struct making *making, const struct map_row *row, 
     return true;
 }
 
+/* Does the function run in every record, whatever fields it has? */
+static bool derive_is_always(const struct normalize_maps *maps, const struct derive_row *row) {
+    switch ((enum derive_always)row->is_always) {
+    case DERIVE_ALWAYS:
+        return true;
+    case DERIVE_WITH_NETWORKS:
+        return maps->networks != NULL;
+    case DERIVE_WITH_GEO:
+        return maps->geo != NULL;
+    case DERIVE_WITH_FIELDS:
+    default:
+        return false;
+    }
+}
+
 static bool row_derive_draft(struct making *making, const struct map_row *row) {
     struct plan *plan = making->plan;
     struct derive_call *call = &plan->derives[plan->derives_len];
-    bool has_any = row->derive->is_always;
+    bool has_any = derive_is_always(plan->maps, row->derive);
     call->fn = row->derive;
     call->row = row;
     call->leaf = LEAF_NONE;

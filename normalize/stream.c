@@ -2,6 +2,7 @@
  * front. A stream mostly holds one log; a file with many (`_path` differs by line) keeps up to PLANS_MAX plans and lets
  * the one not used for longest go.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/zone.h"
 #include "normalize/normalize_internal.h"
 
 #include <stdlib.h>
@@ -31,6 +32,8 @@ void stream_state_free(struct stream_state *state) {
         plan_free(state->plans[i]);
     }
     tsv_free(state->tsv);
+    snort_csv_free(state->csv);
+    core_zone_close(state->zone);
     free(state);
 }
 

@@ -29,6 +29,21 @@ const struct core_opt normalize_opts[] = {
      .max = "65535",
      .needs_restart = true,
      .help = "Seed of Community ID v1; must be the same at every sensor whose flows are to be joined."},
+    {.key = "networks",
+     .type = CORE_OPT_STRINGS,
+     .offset = offsetof(struct normalize_conf, networks),
+     .help = "The site's own networks, as 10.0.0.0/8 or fd00::/8: they give network.direction to records whose sensor "
+             "did not say which end is local."},
+    {.key = "networks_file",
+     .type = CORE_OPT_STRING,
+     .offset = offsetof(struct normalize_conf, networks_file),
+     .help = "A file of more of them, one a line, words behind it, # begins a comment: zeekctl's networks.cfg."},
+    {.key = "geo_databases",
+     .type = CORE_OPT_STRINGS,
+     .offset = offsetof(struct normalize_conf, geo_databases),
+     .help =
+         "MaxMind DB files (GeoLite2, GeoIP2, DB-IP; City, Country, ASN) that give source and destination their geo "
+         "and as; SIGHUP reads them again. Replace such a file by renaming, never in place."},
     {.key = "workers",
      .type = CORE_OPT_UINT,
      .offset = offsetof(struct normalize_conf, workers),
@@ -56,6 +71,7 @@ struct normalize_worker *normalize_worker_new(const struct normalize_maps *maps,
     worker->json = json_decode_new(worker);
     worker->sha1 = core_sha1_new();
     worker->domains = domain_cache_new();
+    worker->places = maps->geo == NULL ? NULL : geo_cache_new();
     return worker;
 }
 
@@ -63,6 +79,8 @@ void normalize_worker_remap(struct normalize_worker *worker, const struct normal
     worker->maps = maps;
     worker->remaps++;
     domain_cache_clear(worker->domains);
+    geo_cache_free(worker->places);
+    worker->places = maps->geo == NULL ? NULL : geo_cache_new();
 }
 
 void normalize_worker_free(struct normalize_worker *worker) {
@@ -83,6 +101,7 @@ void normalize_worker_free(struct normalize_worker *worker) {
     json_decode_free(worker->json);
     core_sha1_free(worker->sha1);
     domain_cache_free(worker->domains);
+    geo_cache_free(worker->places);
     core_arena_destroy(&worker->scratch);
     free(worker->columns);
     free(worker->taken);
@@ -113,14 +132,15 @@ static bool record_decode(struct normalize_worker *worker, struct stream_state *
     if (is_object) {
         return json_decode(worker, state, text, plan);
     }
-    if (is_allowed(state->stream, CORE_ORIGIN_SNORT) && fast_is_it(text)) {
-        return fast_decode(worker, state, text, plan);
+    bool may_be_alert = is_allowed(state->stream, CORE_ORIGIN_SNORT) || is_allowed(state->stream, CORE_ORIGIN_SURICATA);
+    if (may_be_alert && snort_text_is_it(state, text)) {
+        return snort_text_decode(worker, state, text, plan);
     }
     return record_refuse(worker, "%s",
                          tsv_was_seen(state)
                              ? "no #fields header is in force here, and it is no JSON object"
-                             : "neither Zeek TSV (no #fields header before it), nor a JSON object, nor a "
-                               "Snort alert");
+                             : "neither Zeek TSV (no #fields header before it), nor a JSON object, nor an "
+                               "alert of Snort or Suricata");
 }
 
 /* A record without a time of its own gets the log's: when it was opened, else the file's time, else now. */
@@ -185,7 +205,7 @@ static void dead_write(struct normalize_worker *worker, struct core_batch *batch
     MUST(!buf.is_full); /* DEAD_RESERVE_BYTES */
     event->doc = core_buf_written(&buf);
     event->key = (struct core_span){buf.pos, 0};
-    event->dataset = "tapline.deadletter";
+    event->dataset = CORE_DEAD_DATASET;
     event->is_dead = true;
     arena->used += event->doc.len;
 }
@@ -252,7 +272,9 @@ static struct stream_state *state_get(struct normalize_worker *worker, struct co
 static void line_run(struct normalize_worker *worker, struct core_batch *batch, const struct core_line *line) {
     struct stream_state *state = batch->stream->decode;
     if ((line->flags & CORE_LINE_CONTEXT) != 0) {
-        (void)tsv_context(state, line->text);
+        if (!tsv_context(state, line->text)) {
+            (void)snort_csv_context(state, line->text);
+        }
         return;
     }
     struct core_event *event = &batch->events[batch->events_len++];

@@ -11,6 +11,7 @@
   community   Community IDs against the specification's tables and against what Zeek computed
   names       every name that the integrations of Elastic give is there
   order       a document depends on its record alone, not on the records around it
+  schema      every document and dead letter is valid by the JSON Schema of its topic (needs jsonschema: .venv)
   snort       alert_fast, alert_json and its full form tell the same of each alert; none is lost
 
 Data: $TAPLINE_DATA, else ../shared/data beside the repository. Exit 77: there is none (1 if CI=true).
@@ -23,7 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
 sys.path.insert(0, os.path.join(ROOT, "tests", "oracle"))
 
-CHECKS = ("oracle", "kept", "accounting", "same", "community", "snort", "names", "order")
+CHECKS = ("oracle", "kept", "accounting", "same", "community", "snort", "names", "order", "schema")
 
 
 def data_folder():

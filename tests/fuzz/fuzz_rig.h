@@ -104,24 +104,41 @@ static inline void fuzz_check(struct fuzz_rig *rig, const struct core_batch *bat
     }
 }
 
-static inline int fuzz_run(struct fuzz_rig *rig, enum core_origin_type type, const uint8_t *data, size_t size) {
+/* All bytes as one record, as ingest frames what has several lines. */
+static inline uint32_t fuzz_one(struct core_batch *batch, const uint8_t *data, size_t size) {
+    if (size == 0) {
+        return 0;
+    }
+    memcpy(batch->segment, data, size);
+    batch->segment_len = size;
+    batch->lines[batch->lines_len++] = (struct core_line){.text = {batch->segment, size}, .end = size, .number = 1};
+    return 1;
+}
+
+static inline int fuzz_run_origin(struct fuzz_rig *rig, const struct core_origin *origin, const uint8_t *data,
+                                  size_t size) {
     fuzz_open(rig);
     if (size > CORE_SEGMENT_BYTES) {
         return 0;
     }
-    struct core_origin origin = {.type = type};
     struct core_stream stream = {
-        .magic = CORE_STREAM_MAGIC, .path = "conn.log", .gen = 7, .mtime_ns = CORE_NS_PER_S, .origin = &origin};
+        .magic = CORE_STREAM_MAGIC, .path = "conn.log", .gen = 7, .mtime_ns = CORE_NS_PER_S, .origin = origin};
     struct core_batch *batch = core_pool_take(&rig->pool);
     MUST(batch != NULL);
     batch->stream = &stream;
     batch->is_last = true;
-    uint32_t records = fuzz_lines(batch, data, size);
+    bool is_one = origin->format == CORE_FORMAT_SNORT_FULL || origin->format == CORE_FORMAT_SNORT_CMG;
+    uint32_t records = is_one ? fuzz_one(batch, data, size) : fuzz_lines(batch, data, size);
     normalize_batch(rig->worker, batch);
     fuzz_check(rig, batch, records);
     MUST(stream.decode == NULL);
     core_pool_give(&rig->pool, batch);
     return 0;
+}
+
+static inline int fuzz_run(struct fuzz_rig *rig, enum core_origin_type type, const uint8_t *data, size_t size) {
+    struct core_origin origin = {.type = type};
+    return fuzz_run_origin(rig, &origin, data, size);
 }
 
 #endif

@@ -64,12 +64,14 @@ struct core_stream {
 
 enum core_line_flag {
     CORE_LINE_RECORD = 0,
-    CORE_LINE_CONTEXT = 1,  /* a `#` line: no record; its bytes belong to the next record's span */
+    CORE_LINE_CONTEXT = 1,  /* a `#` line or a CSV's names: no record; its bytes belong to the next record's span */
     CORE_LINE_REPLAYED = 2, /* with CONTEXT: a header shown again after a restart; its bytes were accepted before */
-    CORE_LINE_CUT = 4       /* the line was longer than CORE_LINE_BYTES_MAX: text is its head; a dead letter */
+    CORE_LINE_CUT = 4,      /* the line was longer than CORE_LINE_BYTES_MAX: text is its head; a dead letter */
+    CORE_LINE_UNIFIED2 = 8  /* text is binary: an event with its packets and extra data, or what is none */
 };
 
-/* A line without its '\n' (and without a '\r' before it). start is where the record's bytes begin: the end of the
+/* A record: a line without its '\n' (and without a '\r' before it); of alert_full and alert_cmg several lines, without the
+ * blank ones at their end; or binary records. A `#` line or the names of a CSV are context. start is where the record's bytes begin: the end of the
  * record before it, so that `#` lines, blank lines and NULs before a record belong to it. Positions are bytes from the
  * stream's start, decompressed. number counts all lines of the stream from 1; 0 when unknown (after a restart). */
 struct core_line {

@@ -133,6 +133,15 @@ const struct core_opt ingest_opts[] = {
      .help =
          "How long at most between two writes of the checkpoint while there is progress; what was delivered since the "
          "last write is delivered again after a crash."},
+    {.key = "record_wait",
+     .type = CORE_OPT_DURATION,
+     .offset = CONF(record_wait_ns),
+     .def = "1s",
+     .min = "10ms",
+     .max = "10m",
+     .help = "How long a file must stand still before its last record is taken as complete, where only the next record "
+             "would "
+             "tell: alert_full, alert_cmg and unified2. Logs of lines do not wait."},
     {.key = "files_max",
      .type = CORE_OPT_UINT,
      .offset = CONF(files_max),

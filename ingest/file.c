@@ -149,14 +149,19 @@ static uint64_t find_last_line_end(int fd, uint64_t size) {
     return 0;
 }
 
-/* Does the file begin with the record line that named its generation? A failed read counts as yes: reading will tell. */
-static bool is_first_same(struct ingest *ingest, struct ingest_file *file) {
+/* Does the file begin with the record that named its generation? A failed read counts as yes: reading will tell. *kind: what
+ * that record says of the file. */
+static bool is_first_same(struct ingest *ingest, struct ingest_file *file, enum ingest_kind *kind) {
     const struct ingest_first *first = &file->memory.first;
     struct core_batch *batch = core_pool_take(ingest->env.pool); /* its segment is the room we need */
     MUST(batch != NULL);                                         /* ingest_file_read() is not called without one */
     size_t len = 0;
     const enum core_err err = ingest_source_read(&file->source, first->at, batch->segment, first->len, &len, NULL);
     const bool is_same = err != CORE_OK || (len == first->len && core_hash64(batch->segment, len, 0) == first->hash);
+    if (*kind == INGEST_KIND_UNKNOWN && err == CORE_OK) {
+        const struct ingest_view view = {.ptr = batch->segment, .len = len, .is_final = true};
+        *kind = ingest_kind_sniff(&view);
+    }
     core_pool_give(ingest->env.pool, batch);
     return is_same;
 }
@@ -187,9 +192,11 @@ static void note_replaced(struct ingest *ingest, struct ingest_file *file) {
 
 /* The descriptor is open and the source knows what it is: where do we stand? */
 static void begin(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
+    enum ingest_kind kind = ingest_kind_of(&file->origin->core);
     note_stat(file, st);
-    if (file->memory.first.len > 0 && !is_first_same(ingest, file)) {
+    if (file->memory.first.len > 0 && !is_first_same(ingest, file, &kind)) {
         note_replaced(ingest, file);
+        kind = ingest_kind_of(&file->origin->core);
     }
     const bool is_known = file->memory.first.len > 0;
     MUST(file->memory.first_path != NULL);
@@ -199,7 +206,10 @@ static void begin(struct ingest *ingest, struct ingest_file *file, const struct 
     ingest_cutter_init(&file->cutter, ingest->env.node, file->memory.first_path, ingest->env.counters,
                        is_known ? &file->memory.accepted : NULL, is_known ? &file->memory.first : NULL);
     file->cutter.gen = file->memory.gen;
+    file->cutter.kind = kind;
+    file->cutter.is_csv = file->origin->core.format == CORE_FORMAT_SNORT_CSV;
     if (file->is_from_end) {
+        file->cutter.skip_size = (uint64_t)file->size_found;
         file->cutter.skip_until =
             file->source.is_gz ? UINT64_MAX : find_last_line_end(file->source.fd, (uint64_t)file->size_found);
     }
@@ -344,6 +354,47 @@ static void after_end(struct ingest *ingest, struct ingest_file *file) {
     ingest_file_retire(ingest, file);
 }
 
+/* ---- records that only stillness ends ------------------------------------------------------------------------------------- */
+
+static bool has_stood_still(const struct ingest *ingest, const struct ingest_file *file) {
+    const bool is_same = file->still_tick != 0 && file->still_size == file->size;
+    return ingest->is_once || (is_same && file->looked_tick - file->still_tick >= ingest->conf.record_wait_ns);
+}
+
+/* Bytes were left at the end, or not: from when on do they wait? */
+static void note_still(struct ingest *ingest, struct ingest_file *file) {
+    if (!file->cutter.is_pending || file->cutter.is_end_final) {
+        file->still_tick = 0;
+        return;
+    }
+    if (file->still_tick != 0 && file->still_size == file->size) {
+        return; /* if it has stood still already, only growth helps */
+    }
+    file->still_tick = file->looked_tick;
+    file->still_size = file->size;
+    const int64_t due = file->still_tick + ingest->conf.record_wait_ns;
+    ingest->still_due = due < ingest->still_due ? due : ingest->still_due;
+}
+
+void ingest_file_still_all(struct ingest *ingest) {
+    const int64_t now = core_tick_ns();
+    if (now < ingest->still_due) {
+        return;
+    }
+    ingest->still_due = INT64_MAX;
+    for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
+        const int64_t due = file->still_tick + ingest->conf.record_wait_ns;
+        if (file->still_tick == 0 || file->looked_tick >= due) {
+            continue; /* nothing waits, or it was read since and still waits: for growth */
+        }
+        if (now < due) {
+            ingest->still_due = due < ingest->still_due ? due : ingest->still_due;
+        } else if (file->queue == INGEST_QUEUE_NONE && !file->awaits_drain) {
+            ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+        }
+    }
+}
+
 bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     MUST(ingest->env.pool->free_len > 0);
     MUST(file->queue == INGEST_QUEUE_NONE);
@@ -363,11 +414,13 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
         note_stat(file, &st);
     }
     struct core_batch *batch = core_pool_take(ingest->env.pool);
+    file->cutter.is_still = has_stood_still(ingest, file);
     const uint64_t limit = ingest->is_once && !file->source.is_gz ? file->once_end : UINT64_MAX;
     const enum core_err err = ingest_cutter_fill(&file->cutter, &file->source, batch, limit, &fail);
     const bool has_lines = err == CORE_OK && batch->lines_len > 0;
     if (err == CORE_OK || err == CORE_AGAIN || err == CORE_GONE) {
         keep_progress(ingest, file);
+        note_still(ingest, file);
     }
     if (has_lines) {
         give_lines(ingest, file, batch);
@@ -376,7 +429,7 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     }
     switch (err) {
     case CORE_OK:
-        if (file->cutter.is_more || file->source.is_gz) {
+        if (file->cutter.is_more || file->cutter.is_end_final) {
             ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
         }
         break;

@@ -37,6 +37,7 @@ enum core_err ingest_open(struct ingest **out, const struct ingest_env *env, str
     ingest->conf = *env->conf;
     ingest->unsaved_tail = &ingest->unsaved;
     ingest->watch.fd = -1;
+    ingest->still_due = INT64_MAX;
     ingest->tickets = calloc(env->pool->len, sizeof(*ingest->tickets));
     MUST(ingest->tickets != NULL);
     ingest_wants_init(&ingest->wants, env->inputs, env->inputs_len);
@@ -285,6 +286,9 @@ static int wait_ms(const struct ingest *ingest, int timeout_ms) {
     if (ingest->linger.head != NULL && ingest->linger.head->due_tick < until) {
         until = ingest->linger.head->due_tick;
     }
+    if (!ingest->is_stopped && ingest->still_due < until) {
+        until = ingest->still_due;
+    }
     const bool wants_checkpoint = ingest->is_dirty || ingest->is_urgent || ingest->unsaved != NULL;
     if (wants_checkpoint && ingest->checkpoint_tick < until) {
         until = ingest->checkpoint_tick;
@@ -321,6 +325,7 @@ enum core_err ingest_turn(struct ingest *ingest, int timeout_ms, struct core_fai
             ingest_watch_drain(ingest);
         }
         end_linger(ingest);
+        ingest_file_still_all(ingest);
         did = read_files(ingest) || did;
         finish_once(ingest);
     }

@@ -47,6 +47,7 @@ struct ingest_conf {
     int64_t close_after_ns; /* a renamed or unlinked file is closed after this long without growth; default 30s */
     int64_t
         checkpoint_interval_ns; /* at most this long between checkpoint writes while there is progress; default 1s */
+    int64_t record_wait_ns;     /* a file that stood still so long ends its last record (unified2 …); default 1s */
     uint64_t files_max;         /* open files at most; default 4096 */
     bool use_inotify;           /* default yes */
 };

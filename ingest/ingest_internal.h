@@ -34,6 +34,8 @@ struct ingest_source {
     bool is_gz;
     bool is_seekable; /* the descriptor is a file, read from its beginning */
     bool is_ended;    /* the last read reached the end of what is there */
+    int quiet_ms;     /* a pipe: how long a read waits for its first byte; 0: as long as it takes */
+    bool is_quiet;    /* the last read waited in vain */
     struct core_gunzip *gunzip;
     uint64_t next; /* one way: offset of the next byte to give, given-back ones included */
     char *back;    /* one way: what was given back, at [back_from, back_from + back_len) */
@@ -60,6 +62,40 @@ void ingest_source_unread(struct ingest_source *source, const char *bytes, size_
 static inline bool ingest_source_is_one_way(const struct ingest_source *source) {
     return source->is_gz || !source->is_seekable;
 }
+
+/* ---- frames.c: where a record ends that is more than a line --------------------------------------------------------- */
+
+enum ingest_kind {
+    INGEST_KIND_UNKNOWN, /* to be told by the first bytes */
+    INGEST_KIND_LINES,
+    INGEST_KIND_FULL, /* alert_full */
+    INGEST_KIND_CMG,  /* alert_fast with the packet behind it */
+    INGEST_KIND_UNIFIED2
+};
+
+/* Bytes from a record's beginning on. */
+struct ingest_view {
+    const char *ptr;
+    size_t len;
+    bool is_still; /* nothing came behind them for a while: what is whole is complete */
+    bool is_final; /* nothing will ever come */
+};
+
+/* [0, text_len) is the record's text, [0, len) are its bytes. text_len 0: no record, bytes to pass over. */
+struct ingest_frame {
+    size_t text_len;
+    size_t len;
+    size_t nuls;
+    uint32_t lines;
+    bool is_cut; /* longer than the maximum: a dead letter */
+};
+
+/* What the config says. UNKNOWN: the bytes must tell. origin may be NULL. */
+enum ingest_kind ingest_kind_of(const struct core_origin *origin);
+/* What a file is that begins like this. UNKNOWN: more bytes are needed. */
+enum ingest_kind ingest_kind_sniff(const struct ingest_view *view);
+/* The first record of a view that is not empty. false: it is not known yet where it ends. */
+bool ingest_frame_next(enum ingest_kind kind, const struct ingest_view *view, struct ingest_frame *frame);
 
 /* ---- lines.c: where bytes become lines ------------------------------------------------------------------------------- */
 
@@ -94,7 +130,11 @@ struct ingest_cutter {
     const char *node; /* for the generation */
     const char *path; /* the stream's first path */
     struct core_counters *counters;
-    bool is_end_final; /* the end of the bytes ends the last line: they cannot grow */
+    bool is_end_final; /* the end of the bytes ends the last record: they cannot grow */
+    bool is_still;     /* they have not grown for a while: what is whole is complete; the owner's to say */
+    enum ingest_kind kind;
+    bool is_csv;        /* the first line may be a header of names, whatever they are */
+    uint64_t skip_size; /* what skip_until would be if records could end anywhere, for kinds other than LINES */
     /* Position: */
     uint64_t pos;         /* the next byte to cut; behind last.pos there are only lines that are no records */
     uint64_t number;      /* lines before pos */
@@ -114,7 +154,8 @@ struct ingest_cutter {
     char *long_head; /* one way sources: the line's head, kept while its end is looked for */
     size_t long_head_len;
     /* Of the last fill: */
-    bool is_more; /* it did not stop for lack of bytes: fill again */
+    bool is_more;    /* it did not stop for lack of bytes: fill again */
+    bool is_pending; /* it left bytes that may be a record once the file has stood still */
 };
 
 /* path and node live as long as the cutter. mark NULL: from the beginning. */
@@ -210,6 +251,8 @@ struct ingest_file {
     int64_t size_read;   /* when it was last read and proved to be the same */
     int64_t size_found;  /* when it was first seen: where start: end begins */
     int64_t looked_tick; /* when last read */
+    int64_t still_tick;  /* since when bytes wait at its end that stillness makes a record; 0: none do */
+    int64_t still_size;  /* its size then */
     int64_t grew_tick;   /* when last seen changed */
     uint64_t once_end;   /* --once: what was there */
     uint64_t scan_no;    /* of the last scan whose globs matched it */
@@ -253,6 +296,8 @@ void ingest_file_close(struct ingest *ingest, struct ingest_file *file);
 void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file);
 /* Something was written to it: read it, but not at once if it was read just now. */
 void ingest_file_grown(struct ingest *ingest, struct ingest_file *file);
+/* Files that have stood still for ingest.record_wait with a record at their end: read them. */
+void ingest_file_still_all(struct ingest *ingest);
 /* Close it, and end its stream. */
 void ingest_file_retire(struct ingest *ingest, struct ingest_file *file);
 uint64_t ingest_file_pos(const struct ingest_file *file);
@@ -334,6 +379,7 @@ struct ingest {
     struct ingest_file *by_path[INGEST_BUCKETS];
     struct ingest_file_queue ready, linger, gz_wait;
     struct ingest_stream *streams;
+    int64_t still_due;   /* when the first file with a still_tick is to be looked at; INT64_MAX: none is */
     size_t retiring_len; /* streams whose last batch is yet to be made */
     uint32_t worker_next;
     struct ingest_mark *tickets; /* by the batch's index in the pool: where its stream stands once it is accepted */

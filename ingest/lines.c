@@ -9,6 +9,9 @@
  * mark moves from record's end to record's end. On a crash nothing is promised here: a mark that was not accepted is read
  * again, and gives the same lines at the same positions.
  *
+ * Where a record is more than a line, frames.c says where it ends; which kind a file is, is told once, by its first bytes,
+ * so that lines pay nothing for it.
+ *
  * A line longer than CORE_LINE_BYTES_MAX is followed to its end without keeping more than its head; a file of nothing but
  * NULs (a hole) is passed over a segment at a time. Thread: the owner's.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -22,6 +25,8 @@ _Static_assert(INGEST_HEADER_BYTES_MAX + INGEST_MARKER_BYTES + LINE_ROOM_BYTES <
                "a header shown again, the marker and the longest line fit into one segment");
 _Static_assert(INGEST_HEADER_LINES_MAX < CORE_BATCH_LINES_MAX, "a record line fits behind a header shown again");
 
+#define PIPE_QUIET_MS 1000 /* a pipe that gives nothing for so long stands still */
+
 static const struct core_span fields_word = CORE_SPAN("#fields");
 
 /* One pass over the bytes of a read. */
@@ -32,6 +37,7 @@ struct pass {
     const char *end;
     bool is_at_end; /* no bytes follow just now */
     bool is_final;  /* and none ever will: the last line needs no '\n' */
+    bool is_still;  /* none came for a while */
     uint64_t records, blanks, nuls, cuts;
 };
 
@@ -80,6 +86,26 @@ static void note_first(struct ingest_cutter *cutter, struct core_span line, uint
     cutter->gen = generation(cutter, (struct core_span){.ptr = line.ptr, .len = len});
 }
 
+/* Is the first line of a stream the names of alert_csv's columns? Snort does not write them; people put them there. Where
+ * the input is said to be CSV any word will do, else it must be Snort's first one. */
+static bool is_csv_names(const struct ingest_cutter *cutter, struct core_span line) {
+    static const struct core_span stamp = CORE_SPAN("timestamp");
+    const size_t quote = line.ptr[0] == '"';
+    size_t len = 0;
+    while (quote + len < line.len &&
+           ((line.ptr[quote + len] >= 'a' && line.ptr[quote + len] <= 'z') || line.ptr[quote + len] == '_')) {
+        len++;
+    }
+    const struct core_span word = {.ptr = line.ptr + quote, .len = len};
+    size_t at = quote + len;
+    at += at < line.len && quote > 0 && line.ptr[at] == '"';
+    while (at < line.len && line.ptr[at] == ' ') {
+        at++;
+    }
+    const bool is_word = len > 0 && at < line.len && line.ptr[at] == ',';
+    return is_word && (cutter->is_csv || core_span_eq(word, stamp));
+}
+
 static void note_context(struct ingest_cutter *cutter, struct core_span line, uint64_t at, uint64_t next) {
     struct ingest_run *run = &cutter->run;
     if (!run->is_open) {
@@ -87,7 +113,7 @@ static void note_context(struct ingest_cutter *cutter, struct core_span line, ui
     }
     run->end = next;
     run->lines++;
-    run->has_fields = run->has_fields || core_span_starts(line, fields_word);
+    run->has_fields = run->has_fields || core_span_starts(line, fields_word) || line.ptr[0] != '#';
 }
 
 /* A record ends at `next`: the mark moves, and the `#` lines before it have become its header. The marker follows at the
@@ -124,7 +150,7 @@ static inline void take_line(struct pass *pass, struct core_span text, uint64_t 
         flags = CORE_LINE_CUT;
         pass->cuts++;
     }
-    if (text.ptr[0] == '#') {
+    if (text.ptr[0] == '#' || (cutter->first.len == 0 && !cutter->run.has_fields && is_csv_names(cutter, text))) {
         flags |= CORE_LINE_CONTEXT;
         note_context(cutter, text, at, next);
     } else {
@@ -207,6 +233,72 @@ static size_t cut_lines(struct pass *pass) {
     return (size_t)(at - pass->begin);
 }
 
+/* A record of several lines, or a binary one: give it to the batch, unless it is passed over. */
+static void take_frame(struct pass *pass, const char *text, const struct ingest_frame *frame, uint64_t at) {
+    struct ingest_cutter *cutter = pass->cutter;
+    const uint64_t start = cutter->last.pos;
+    const uint64_t next = at + frame->len;
+    const uint64_t number = cutter->kind != INGEST_KIND_UNIFIED2 && cutter->is_number_known ? cutter->number + 1 : 0;
+    const size_t len =
+        frame->is_cut && frame->text_len > INGEST_CUT_HEAD_BYTES ? INGEST_CUT_HEAD_BYTES : frame->text_len;
+    const struct core_span span = {.ptr = text, .len = len};
+    if (cutter->first.len == 0) {
+        note_first(cutter, span, at);
+    }
+    cutter->number += frame->lines;
+    note_record(cutter, next);
+    pass->records++;
+    pass->cuts += frame->is_cut;
+    if (next > cutter->skip_until) {
+        pass->batch->lines[pass->batch->lines_len++] = (struct core_line){
+            .text = span,
+            .start = start,
+            .end = next,
+            .number = number,
+            .flags =
+                (frame->is_cut ? CORE_LINE_CUT : 0u) | (cutter->kind == INGEST_KIND_UNIFIED2 ? CORE_LINE_UNIFIED2 : 0u),
+        };
+    }
+}
+
+/* The same as cut_lines(), where a record is more than a line. */
+static size_t cut_frames(struct pass *pass) {
+    struct ingest_cutter *cutter = pass->cutter;
+    const uint64_t base = cutter->pos;
+    const char *at = pass->begin;
+    if (cutter->skip_until > 0 && cutter->skip_until < cutter->skip_size) {
+        cutter->skip_until = cutter->skip_size;
+    }
+    while (at < pass->end) {
+        const struct ingest_view view = {
+            .ptr = at, .len = (size_t)(pass->end - at), .is_still = pass->is_still, .is_final = pass->is_final};
+        const uint64_t pos = base + (uint64_t)(at - pass->begin);
+        struct ingest_frame frame;
+        if (!ingest_frame_next(cutter->kind, &view, &frame)) {
+            cutter->is_pending = true;
+            break;
+        }
+        if (cutter->skip_until > 0 && pos + frame.len > cutter->skip_until) {
+            cutter->skip_until = pos; /* this one was not whole when the file was found */
+            cutter->is_more = true;
+            break;
+        }
+        if (pass->batch->lines_len == CORE_BATCH_LINES_MAX) {
+            cutter->is_more = true;
+            break;
+        }
+        if (frame.text_len > 0) {
+            take_frame(pass, at, &frame, pos);
+        } else {
+            cutter->number += frame.lines;
+            pass->nuls += frame.nuls;
+            pass->blanks += frame.lines;
+        }
+        at += frame.len;
+    }
+    return (size_t)(at - pass->begin);
+}
+
 /* The hash of the bytes before `at`, as many as count; those from `floor` on are in memory. */
 static void set_marker(uint64_t *marker, uint32_t *marker_len, const char *floor, const char *at) {
     MUST(at >= floor);
@@ -270,8 +362,9 @@ static enum core_err show_header(struct ingest_cutter *cutter, struct ingest_sou
         while (at < text_end && *at == '\0') {
             at++;
         }
-        if (at < text_end && *at != '#') {
-            return CORE_BAD; /* these bytes were all `#` lines once */
+        const struct core_span line = {.ptr = at, .len = (size_t)(text_end - at)};
+        if (line.len > 0 && *at != '#' && !is_csv_names(cutter, line)) {
+            return CORE_BAD; /* these bytes were all `#` lines, or a CSV's names, once */
         }
         if (at < text_end && batch->lines_len < INGEST_HEADER_LINES_MAX) {
             batch->lines[batch->lines_len++] = (struct core_line){
@@ -464,7 +557,18 @@ static size_t cut_chunk(struct ingest_cutter *cutter, struct ingest_source *sour
         .is_final = chunk->err == CORE_OK && source->is_ended && cutter->is_end_final,
     };
     const uint64_t pos = cutter->pos;
-    const size_t used = cut_lines(&pass);
+    const bool is_at_limit = pos + chunk->len >= chunk->limit;
+    pass.is_still = (cutter->is_still && (pass.is_at_end || is_at_limit)) || source->is_quiet;
+    if (cutter->kind == INGEST_KIND_UNKNOWN) {
+        const struct ingest_view view = {
+            .ptr = chunk->data, .len = chunk->len, .is_still = pass.is_still, .is_final = pass.is_final};
+        cutter->kind = ingest_kind_sniff(&view);
+    }
+    cutter->is_pending = cutter->kind == INGEST_KIND_UNKNOWN && chunk->len > 0;
+    const size_t used = cutter->kind == INGEST_KIND_LINES     ? cut_lines(&pass)
+                        : cutter->kind == INGEST_KIND_UNKNOWN ? 0
+                                                              : cut_frames(&pass);
+    source->quiet_ms = cutter->is_pending && !source->is_quiet ? PIPE_QUIET_MS : 0;
     add_counts(&pass);
     if (cutter->last.pos > pos) {
         set_marker(&cutter->last.marker, &cutter->last.marker_len, chunk->floor,
@@ -487,7 +591,7 @@ static enum core_err fill_once(struct ingest_cutter *cutter, struct ingest_sourc
     }
     *used = cut_chunk(cutter, source, batch, chunk);
     const size_t left = chunk->len - *used;
-    if (*used == 0 && !cutter->is_more && left >= LINE_ROOM_BYTES) {
+    if (*used == 0 && !cutter->is_more && left >= LINE_ROOM_BYTES && cutter->kind == INGEST_KIND_LINES) {
         cutter->is_more = true;
         return enter_long(cutter, source, chunk->data, left, fail);
     }
@@ -512,7 +616,8 @@ static enum core_err nothing(const struct ingest_cutter *cutter, const struct in
     if (source->is_ended && cutter->is_end_final) {
         return CORE_GONE;
     }
-    return cutter->skip_until > 0 ? CORE_BAD : CORE_AGAIN; /* shorter than when we began to pass over it */
+    return cutter->skip_until > 0 && !cutter->is_pending ? CORE_BAD
+                                                         : CORE_AGAIN; /* shorter than when we began to pass over it */
 }
 
 /* Lines of ordinary length, into the segment behind what was shown again. */
@@ -555,9 +660,10 @@ enum core_err ingest_cutter_fill(struct ingest_cutter *cutter, struct ingest_sou
     MUST(batch->magic == CORE_BATCH_MAGIC);
     MUST(batch->lines_len == 0);
     enum core_err err = CORE_OK;
-    cutter->is_more = false;
+    cutter->is_more = cutter->is_pending = false;
     const bool is_headless = cutter->first.len > 0 && cutter->first.at == 0 && cutter->last.header_len == 0;
-    if (cutter->skip_until > 0 && is_headless && !ingest_source_is_one_way(source)) {
+    const bool is_lines = cutter->kind == INGEST_KIND_LINES;
+    if (cutter->skip_until > 0 && is_headless && is_lines && !ingest_source_is_one_way(source)) {
         err = jump(cutter, source, batch->segment, fail);
         cutter->is_more = true; /* no lines yet: whoever remembers marks sees the one that was jumped to first */
     } else {

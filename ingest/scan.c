@@ -366,6 +366,12 @@ static bool is_over(const struct ingest *ingest, const struct ingest_file *file)
 
 static void close_over(struct ingest *ingest, struct ingest_file *file) {
     const uint64_t unread = ingest_file_unread(file);
+    const bool is_framed = file->cutter.kind != INGEST_KIND_LINES && file->cutter.kind != INGEST_KIND_UNKNOWN;
+    if (unread > 0 && file->has_cutter && is_framed && !file->cutter.is_end_final) {
+        file->cutter.is_end_final = true; /* half a record will not become whole: it is given as it is, then closed */
+        ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+        return;
+    }
     if (unread > 0) {
         core_count(ingest->env.counters, CORE_COUNT_INGEST_BYTES_LOST, file->is_unlinked ? unread : 0);
         core_log(CORE_LEVEL_WARN, "ingest", "file closed with an unfinished line",

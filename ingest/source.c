@@ -127,9 +127,9 @@ static enum core_err read_plain(struct ingest_source *source, uint64_t offset, c
     return CORE_OK;
 }
 
-static bool has_bytes_now(int fd) {
+static bool has_bytes(int fd, int timeout_ms) {
     struct pollfd pfd = {.fd = fd, .events = POLLIN};
-    return poll(&pfd, 1, 0) > 0;
+    return poll(&pfd, 1, timeout_ms) != 0; /* what poll() cannot tell, read() will */
 }
 
 /* New bytes from a pipe or a .gz into buf[*len, cap). */
@@ -137,7 +137,9 @@ static enum core_err read_one_way(struct ingest_source *source, char *buf, size_
                                   struct core_fail *fail) {
     bool had_any = false;
     while (*len < cap) {
-        if (!source->is_gz && had_any && source->sniffed_len == 0 && !has_bytes_now(source->fd)) {
+        const bool may_block = !source->is_gz && source->sniffed_len == 0;
+        if (may_block && (had_any || source->quiet_ms > 0) && !has_bytes(source->fd, had_any ? 0 : source->quiet_ms)) {
+            source->is_quiet = !had_any;
             break;
         }
         size_t got = 0;
@@ -196,7 +198,7 @@ enum core_err ingest_source_read(struct ingest_source *source, uint64_t offset, 
                                  struct core_fail *fail) {
     MUST(source->fd >= 0);
     *len = 0;
-    source->is_ended = false;
+    source->is_ended = source->is_quiet = false;
     if (!ingest_source_is_one_way(source)) {
         return read_plain(source, offset, buf, cap, len, fail);
     }

@@ -132,6 +132,7 @@ static inline void rig_setup(struct rig *rig, uint32_t batches) {
     rig->seen = calloc(RIG_SEEN_MAX, sizeof(*rig->seen));
     rig->conf = (struct ingest_conf){.scan_interval_ns = 2 * CORE_NS_PER_MS,
                                      .poll_interval_ns = 2 * CORE_NS_PER_MS,
+                                     .record_wait_ns = 50 * CORE_NS_PER_MS,
                                      .close_after_ns = 0,
                                      .checkpoint_interval_ns = 0,
                                      .files_max = 64,

@@ -2,6 +2,7 @@
 #include "core/mmdb.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <maxminddb.h>
 #include <stdlib.h>
 
@@ -19,7 +20,8 @@ enum core_err core_mmdb_open(struct core_mmdb **out, const char *path, struct co
         return CORE_OK;
     }
     free(db);
-    if (status == MMDB_FILE_OPEN_ERROR || status == MMDB_IO_ERROR) {
+    bool is_empty = status == MMDB_IO_ERROR && errno == EINVAL; /* nothing to map */
+    if (status == MMDB_FILE_OPEN_ERROR || (status == MMDB_IO_ERROR && !is_empty)) {
         return core_fail_errno(fail, path, "cannot read this database of addresses");
     }
     return core_fail_set(fail, CORE_BAD, path,

@@ -26,13 +26,12 @@ struct rig {
     struct core_batch *batch;
 };
 
-/* maps: a directory; path: the stream's, from which a log's name may come. */
-static inline void rig_open(struct rig *rig, const char *maps, const char *path) {
+/* path: the stream's, from which a log's name may come. */
+static inline void rig_open_conf(struct rig *rig, const struct normalize_conf *conf, const char *path) {
     struct core_fail fail = {0};
     struct core_conf_mistakes mistakes = {0};
     memset(rig, 0, sizeof(*rig));
-    struct normalize_conf conf = {.maps = (char *)(uintptr_t)maps};
-    if (normalize_maps_open(&rig->maps, &conf, NULL, &mistakes) != CORE_OK) {
+    if (normalize_maps_open(&rig->maps, conf, NULL, &mistakes) != CORE_OK) {
         fail_msg("%s: %s", mistakes.fails[0].where, mistakes.fails[0].text);
     }
     assert_int_equal(core_pool_init(&rig->pool, 1, &fail), CORE_OK);
@@ -42,6 +41,12 @@ static inline void rig_open(struct rig *rig, const char *maps, const char *path)
                                        .gen = 7,
                                        .mtime_ns = INT64_C(1795229910) * CORE_NS_PER_S,
                                        .origin = &rig->origin};
+}
+
+/* maps: a directory. */
+static inline void rig_open(struct rig *rig, const char *maps, const char *path) {
+    struct normalize_conf conf = {.maps = (char *)(uintptr_t)maps};
+    rig_open_conf(rig, &conf, path);
 }
 
 /* Run lines (separated by '\n') as one batch. The events stay until the next call. */

@@ -593,6 +593,10 @@ static bool convert_scalar(struct normalize_worker *worker, const struct op *op,
 
 static bool convert_list(struct normalize_worker *worker, const struct op *op, struct core_span name, struct value in,
                          struct value *out) {
+    /* Zeek's TSV has `(empty)` for a list of one empty text as for an empty one: JSON, which tells them apart, follows. */
+    if (in.len == 1 && op->type == TYPE_STRING && value_is_string(in.items[0]) && in.items[0].len == 0) {
+        in.len = 0;
+    }
     struct value *items = scratch_items(worker, in.len);
     if (items == NULL) {
         return false;

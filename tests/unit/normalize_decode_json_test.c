@@ -127,12 +127,29 @@ static void snort_msg_is_not_escaped(void **state) {
     rig_close(&rig);
 }
 
+/* Zeek's TSV cannot tell a list of one empty text from an empty list. */
+static void a_list_of_one_empty_text_is_empty(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_open(&rig, maps, "known_services.log");
+    rig_text(&rig, "{\"ts\":1.0,\"host\":\"192.0.2.1\",\"service\":[\"\"]}\n"
+                   "{\"ts\":1.0,\"host\":\"192.0.2.1\",\"service\":[]}\n"
+                   "{\"ts\":1.0,\"host\":\"192.0.2.1\",\"service\":[\"\",\"DNS\"]}\n");
+    for (uint32_t i = 0; i < 2; i++) {
+        rig_expect(&rig, i, "\"service\":[]");
+        rig_expect_not(&rig, i, "\"application\"");
+    }
+    rig_expect(&rig, 2, "\"service\":[\"\",\"DNS\"]");
+    rig_expect(&rig, 2, "\"application\":[\"dns\"]");
+    rig_close(&rig);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(which_log_it_is),          cmocka_unit_test(names_of_endpoints_by_record),
         cmocka_unit_test(nothing_is_dropped),       cmocka_unit_test(bytes_stay_readable),
         cmocka_unit_test(broken_json_is_dead),      cmocka_unit_test(names_without_end),
-        cmocka_unit_test(snort_msg_is_not_escaped),
+        cmocka_unit_test(snort_msg_is_not_escaped), cmocka_unit_test(a_list_of_one_empty_text_is_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

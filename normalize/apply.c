@@ -92,6 +92,9 @@ static struct value ip_filter(struct normalize_worker *worker, const struct op *
     if (value_is_scalar(value)) {
         return ip_keep(worker, op, value) ? value : value_none();
     }
+    if (value.len == 0) {
+        return value; /* the sensor's own empty list is one */
+    }
     struct value *items = scratch_items(worker, value.len);
     uint32_t len = 0;
     for (uint32_t i = 0; items != NULL && i < value.len; i++) {

@@ -64,6 +64,7 @@ bool derive_verb(const struct derive_context *ctx);
 bool derive_outcome(const struct derive_context *ctx);
 bool derive_join(const struct derive_context *ctx);
 bool derive_number(const struct derive_context *ctx);
+bool derive_bounds(const struct derive_context *ctx);
 bool derive_before_last(const struct derive_context *ctx);
 bool derive_after_last(const struct derive_context *ctx);
 bool derive_word_of(const struct derive_context *ctx);

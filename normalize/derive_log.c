@@ -99,3 +99,22 @@ bool derive_number(const struct derive_context *ctx) {
     /* What is no number is kept as it is: the field's schema then refuses the record, and says so. */
     return derive_put(ctx, core_json_is_number(text) ? value_number(text.ptr, text.len) : v);
 }
+
+/* The upper bounds of a histogram's buckets as text: the last one is inf, which JSON has no number for and Zeek's JSON
+ * writes as null. */
+bool derive_bounds(const struct derive_context *ctx) {
+    struct value v = derive_arg(ctx, 0);
+    if (v.kind != VALUE_LIST) {
+        return true;
+    }
+    struct value *items = scratch_items(ctx->worker, v.len);
+    if (items == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < v.len; i++) {
+        struct core_span text = value_is_scalar(v.items[i]) ? value_span(v.items[i]) : CORE_SPAN("null");
+        items[i] =
+            core_span_is(text, "null") ? value_of(VALUE_PLAIN, "inf", 3) : value_of(VALUE_TEXT, text.ptr, text.len);
+    }
+    return derive_put(ctx, (struct value){.items = items, .len = v.len, .kind = VALUE_LIST});
+}

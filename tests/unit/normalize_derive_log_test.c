@@ -28,7 +28,7 @@ static int dir_make(void **state) {
         return -1;
     }
     put("schema.tsv", "event.action\tkeyword\t\tdone\nevent.outcome\tkeyword\t\tworked\nmessage\tkeyword\t\twords\n"
-                      "zeek.t.lost\tdouble\t\tpercent\n");
+                      "zeek.t.lost\tdouble\t\tpercent\nzeek.t.edges\tkeyword\tarray\tbounds\n");
     put("logs.table", "zeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n");
     put("maps/zeek.t.map", "log zeek.t\n"
                            "- derive event.action verb(action, ::)\n"
@@ -37,6 +37,7 @@ static int dir_make(void **state) {
                            "- derive event.outcome outcome(result, Connection Accepted)\n"
                            "- derive message join(vals)\n"
                            "- derive zeek.t.lost number(lost)\n"
+                           "- derive zeek.t.edges bounds(edges)\n"
                            "* keep zeek.t.*\n");
     return 0;
 }
@@ -73,6 +74,7 @@ static void what_json_records_say(void **state) {
         {"{\"_path\":\"t\",\"vals\":[\"\",\"b\"]}", "\"message\":\", b\""},
         {"{\"_path\":\"t\",\"vals\":\"one\"}", "\"message\":\"one\""},
         {"{\"_path\":\"t\",\"lost\":\"0.250%\"}", "\"lost\":0.250}"},
+        {"{\"_path\":\"t\",\"edges\":[0.5,10.0,null]}", "\"edges\":[\"0.5\",\"10.0\",\"inf\"]"},
         {"{\"_path\":\"t\",\"lost\":12.5}", "\"lost\":12.5}"},
     };
     struct rig rig;
@@ -91,14 +93,15 @@ static void what_tsv_records_say(void **state) {
     struct rig rig;
     rig_open(&rig, dir, "t.log");
     rig_text(&rig, "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tt\n"
-                   "#fields\taction\topcode\tresult\tvals\tlost\n"
-                   "#types\tenum\tset[string]\tstring\tvector[string]\tstring\n"
-                   "-\tbind,search\t-\thello,2,T\t0.000%\n"
-                   "-\t(empty)\t-\t(empty)\t-\n");
+                   "#fields\taction\topcode\tresult\tvals\tlost\tedges\n"
+                   "#types\tenum\tset[string]\tstring\tvector[string]\tstring\tvector[double]\n"
+                   "-\tbind,search\t-\thello,2,T\t0.000%\t0.5,inf\n"
+                   "-\t(empty)\t-\t(empty)\t-\t-\n");
     assert_int_equal(rig.batch->events_len, 2);
     rig_expect(&rig, 0, "\"event\":{\"action\":\"bind\"");
     rig_expect(&rig, 0, "\"message\":\"hello, 2, T\"");
     rig_expect(&rig, 0, "\"lost\":0.000");
+    rig_expect(&rig, 0, "\"edges\":[\"0.5\",\"inf\"]");
     rig_expect_not(&rig, 0, "outcome");
     rig_expect_not(&rig, 1, "action");
     rig_expect_not(&rig, 1, "message");

@@ -12,7 +12,7 @@
   names       every name that the integrations of Elastic give is there
   order       a document depends on its record alone, not on the records around it
   schema      every document and dead letter is valid by the JSON Schema of its topic (needs jsonschema: .venv)
-  snort       alert_fast, alert_json and its full form tell the same of each alert; none is lost
+  snort       Snort in each of its formats, and Suricata's fast.log and eve.json, tell the same of each alert; none is lost
 
 Data: $TAPLINE_DATA, else ../shared/data beside the repository. Exit 77: there is none (1 if CI=true).
 """

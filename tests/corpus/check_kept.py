@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 
 import compare
-import expect
+import document
 import sensors
 
 
@@ -74,5 +74,5 @@ def number_forms(number):
     yield number
     yield str(number)
     if isinstance(number, Decimal) and number.is_finite() and abs(number) < 10 ** 11:
-        yield expect.nanoseconds(number)
-        yield expect.iso(number)
+        yield document.nanoseconds(number)
+        yield document.iso(number)

@@ -49,16 +49,7 @@ def documents(path, shown_path, written=None):
 
 
 def document(record, kind, shown_path, written):
-    if kind == "snort":
-        doc = expect.Document(record, "snort")
-        expect.snort(doc, float(written))
-    elif kind == "suricata":
-        doc = expect.Document(record, "suricata.eve")
-        expect.suricata(doc)
-    else:
-        name = re.sub(r"[^a-z0-9_]", "_", os.path.basename(record.log).lower())
-        doc = expect.Document(record, "zeek.connection" if name == "conn" else "zeek." + name)
-        expect.ZEEK.get(record.log, expect.any_log)(doc)
+    doc = expect.document(record, kind, float(written))
     doc.keep()
     doc.put("log.file.path", shown_path)
     doc.put("log.offset", record.start)

@@ -118,7 +118,7 @@ def zeek_tsv(data):
         except (ArithmeticError, LookupError, ValueError) as error:
             yield Bad("not of its type: %s" % error)
             continue
-        renamed = dict(zeek_names(record.items(), ("src", "dst") if record.log == "notice" else ()))
+        renamed = dict(zeek_names(record.items(), ("src", "dst") if record.log in ("notice", "notice_alarm") else ()))
         record.clear()
         record.update(renamed)
         yield record
@@ -168,11 +168,13 @@ def zeek_json(data, log, types_of):
         wrapped = next(iter(fields)) if len(fields) == 1 and isinstance(inner, dict) else None
         fields = dict(flat(inner if wrapped else fields))
         record.log = fields.get("_path", fields.get("_stream", wrapped or log))
-        types = types_of(record.log)
+        record.types = types = types_of(record.log)
         for name, value in zeek_names(fields, types):
             kind = types.get(name)
             if value is None:
                 continue
+            if value == [""]:
+                value = []      # in TSV both are `(empty)`
             if kind == "time":
                 value = json_time(value)
             elif kind == "interval":

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the forms of Snort's alerts that are no single line of text, or a list of values: alert_full, cmg, alert_csv, pfSense's
+csv, syslog, unified2. Field names are alert_json's where it has the field."""
+import csv
+import ipaddress
+import re
+import struct
+
+from sensors import FAST, Bad, Record, endpoint
+
+HEAD = re.compile(r'\[\*\*\] \[(?P<gid>\d+):(?P<sid>\d+):(?P<rev>\d+)\] "?(?P<msg>.*?)"? \[\*\*\]$')
+CLASS = re.compile(r"(?:\[Classification: (?P<class>[^]]*)\] )?(?:\[Priority: (?P<priority>\d+)\] )?$")
+ENDS = re.compile(r"(?P<timestamp>[\d/]+-[\d:.]+) (?:(?P<src>\S+) -> (?P<dst>\S+))?$")
+IP = re.compile(r"(?P<proto>\S+) TTL:(?P<ttl>\d+) TOS:(?P<tos>0x[0-9A-Fa-f]+) ID:(?P<ip_id>\d+) IpLen:(?P<ip_header>\d+) "
+                r"DgmLen:(?P<dgm>\d+)(?P<flags>(?: RB| DF| MF)*)$")
+TCP = re.compile(r"(?P<tcp_flags>[*A-Z0-9]{8})  Seq: (?P<tcp_seq>0x\w+)  Ack: (?P<tcp_ack>0x\w+)  Win: (?P<tcp_win>0x\w+)  "
+                 r"TcpLen: (?P<tcp_len>\d+)")
+ICMP = re.compile(r"Type:(?P<icmp_type>\d+) +Code:(?P<icmp_code>\d+)(?: +ID:(?P<icmp_id>\d+) +Seq:(?P<icmp_seq>\d+))?")
+ETHER = re.compile(r"(?P<eth_src>[0-9A-Fa-f:]{17}) -> (?P<eth_dst>[0-9A-Fa-f:]{17}) type:(?P<eth_type>0x\w+) len:(?P<eth_len>0x\w+)$")
+TEXTS = ("timestamp", "msg", "class", "proto", "src_addr", "dst_addr", "tcp_flags", "flags", "eth_src", "eth_dst", "eth_type",
+         "src_ap", "dst_ap")
+
+
+def typed(fields):
+    for name, value in fields.items():
+        if value not in (None, ""):
+            yield name, value if name in TEXTS else int(value, 0) if value.startswith("0x") else int(value)
+
+
+def pieces(data, begins):
+    """(start, text) of each multi-line record: from a line that begins one to the next such line."""
+    start = position = 0
+    lines = []
+    for line in data.split(b"\n"):
+        text = line.decode("utf-8", "surrogateescape").rstrip("\r")
+        if begins(text) and lines:
+            yield start, lines
+            start, lines = position, []
+        if lines or text.strip():
+            lines.append(text)
+        position = min(position + len(line) + 1, len(data))
+    if lines:
+        yield start, lines
+
+
+def header_lines(record, lines):
+    """The lines below an alert's first that say what its packet was."""
+    for line in lines:
+        for pattern in (IP, TCP, ICMP, ETHER):
+            match = pattern.match(line)
+            if match:
+                record.update(typed(match.groupdict()))
+        match = re.match(r"Len: (\d+)", line)
+        if match:
+            record["udp_len"] = int(match[1]) + 8
+
+
+def snort_full(data):
+    for start, lines in pieces(data, lambda text: text.startswith("[**] [")):
+        head = HEAD.match(lines[0])
+        if not head:
+            yield Bad("not an alert_full alert")
+            continue
+        record = Record(typed(head.groupdict()))
+        record.start = start
+        at = 1
+        kind = CLASS.match(lines[1])
+        if kind and lines[1]:
+            record.update(typed(kind.groupdict()))
+            at = 2
+        ends = ENDS.match(lines[at])
+        record["timestamp"] = ends["timestamp"]
+        header_lines(record, lines[at + 1:])
+        proto = record.get("proto", "")
+        for side in ("src", "dst"):     # a fragment has no ports
+            address, port = endpoint(ends[side], proto if ":" in (ends[side] or "") else "IP")
+            record.update({key: value for key, value in ((side + "_addr", address), (side + "_port", port)) if value is not None})
+        yield record
+
+
+def snort_cmg(data):
+    for start, lines in pieces(data, lambda text: FAST.match(text) is not None):
+        match = FAST.match(lines[0])
+        record = Record(typed({key: value for key, value in match.groupdict().items() if key not in ("src", "dst")}))
+        record.start = start
+        for side in ("src", "dst"):
+            address, port = endpoint(match[side], match["proto"])
+            record.update({key: value for key, value in ((side + "_addr", address), (side + "_port", port)) if value is not None})
+        stop = next((i for i, line in enumerate(lines) if line.endswith("]:")), len(lines))
+        rest = [re.sub(r"^\S+ -> \S+ (?=\S+ TTL:)", "", line) for line in lines[1:stop]]
+        header_lines(record, rest)
+        record["proto"] = match["proto"]
+        yield record
+
+
+# What Snort's manuals give as the order of alert_csv's fields where no list is configured, and pfSense's own.
+SNORT2 = ("timestamp gid sid rev msg proto src_addr src_port dst_addr dst_port eth_src eth_dst eth_len tcp_flags tcp_seq tcp_ack "
+          "tcp_len tcp_win ttl tos ip_id dgm iplen icmp_type icmp_code icmp_id icmp_seq").split()
+PFSENSE = "timestamp gid sid rev msg proto src_addr src_port dst_addr dst_port ip_id class priority action disposition".split()
+SNORT3 = "timestamp pkt_num proto pkt_gen pkt_len dir src_ap dst_ap rule action".split()
+
+
+def snort_csv(data, names):
+    position = 0
+    for number, line in enumerate(data.split(b"\n"), 1):
+        start, position = position, min(position + len(line) + 1, len(data))
+        if not line.strip():
+            continue
+        cells = [cell.strip() for cell in next(csv.reader([line.decode("utf-8", "surrogateescape")], skipinitialspace=True))]
+        if len(cells) != len(names):
+            yield Bad("%d cells for %d names" % (len(cells), len(names)))
+            continue
+        record = Record((name, cell) for name, cell in zip(names, cells) if cell)
+        record.start, record.line = start, number
+        yield record
+
+
+# ---- unified2 ---------------------------------------------------------------------------------------------------------------
+
+EVENT = struct.Struct("!9I")
+IDS = ("sensor_id", "event_id", "seconds", "microseconds", "sid", "gid", "rev", "classification", "priority")
+
+
+def unified2(data):
+    """Yields (start, event): the numbers of an event record, its addresses and what joined it."""
+    at, event = 0, None
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("!II", data, at)
+        body = data[at + 8:at + 8 + length]
+        if len(body) < length:
+            break
+        if kind in (7, 72, 104, 105):
+            if event:
+                yield event
+            event = Record(zip(IDS, EVENT.unpack_from(body)))
+            event.start = at
+            size = 4 if kind in (7, 104) else 16
+            ends = body[36:36 + 2 * size]
+            event["src_addr"] = str(ipaddress.ip_address(ends[:size]))
+            event["dst_addr"] = str(ipaddress.ip_address(ends[size:]))
+            (event["src_port"], event["dst_port"], event["protocol"], event["impact_flag"], event["impact"],
+             event["blocked"]) = struct.unpack_from("!HHBBBB", body, 36 + 2 * size)
+            if kind in (104, 105):
+                event["mpls"], event["vlan"] = struct.unpack_from("!IH", body, 44 + 2 * size)
+            event["joined"] = []
+        elif event is not None:
+            event["joined"].append((kind, body))
+        at += 8 + length
+    if event:
+        yield event

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define KEY_BYTES_MAX 512
+#define EVENT_TYPE_WITHIN 512 /* bytes of a line in which event_type is looked for ahead of reading it */
 #define DEPTH_MAX 66
 
 /* A value whose key the plan does not have yet. */
@@ -416,7 +417,9 @@ static struct core_span log_of(const struct json_decode *json, struct core_span 
         return CORE_SPAN("alert");
     }
     if (core_span_is(product, "suricata")) {
-        return CORE_SPAN("eve");
+        struct value type = telling(json, COLUMN_EVENT_TYPE, "event_type");
+        bool is_name = value_is_string(type) && type.len > 0 && type.len < KEY_BYTES_MAX;
+        return is_name ? value_span(type) : CORE_SPAN("eve");
     }
     struct value path = telling(json, COLUMN_PATH, "_path");
     if (!value_is_string(path) || path.len == 0) {
@@ -488,12 +491,31 @@ static bool unwrap(struct core_span line, struct core_span *key, struct core_spa
     return end > i + 1 && line.ptr[end - 1] == '}';
 }
 
-/* The plan guessed for a line: the last JSON one, or the file name's. */
-static struct plan *plan_guess(struct normalize_worker *worker, struct stream_state *state) {
+/* A file of Suricata's mixes its event types: which one a line is stands near its beginning, mostly. Another place of the
+ * same text only costs a second reading. */
+static struct core_span event_type_peek(struct core_span line) {
+    static const char key[] = "\"event_type\":\"";
+    size_t len = line.len < EVENT_TYPE_WITHIN ? line.len : EVENT_TYPE_WITHIN;
+    const char *at = memmem(line.ptr, len, key, sizeof(key) - 1);
+    if (at == NULL) {
+        return (struct core_span){NULL, 0};
+    }
+    at += sizeof(key) - 1;
+    const char *end = memchr(at, '"', (size_t)(line.ptr + len - at));
+    return (struct core_span){at, end == NULL ? 0 : (size_t)(end - at)};
+}
+
+/* The plan guessed for a line: the last JSON one, the one of its event type, or the file name's. */
+static struct plan *plan_guess(struct normalize_worker *worker, struct stream_state *state, struct core_span line) {
     for (size_t i = 0; i < state->plans_len; i++) {
         if (state->plans[i]->may_grow) {
             struct plan_want want = {.product = state->plans[i]->product, .log = state->plans[i]->log};
-            return i == 0 ? state->plans[0] : stream_plan(worker, state, &want);
+            if (core_span_is(want.product, "suricata")) {
+                struct core_span type = event_type_peek(line);
+                want.log = type.len > 0 ? type : want.log;
+            }
+            return i == 0 && core_span_eq(want.log, state->plans[0]->log) ? state->plans[0]
+                                                                          : stream_plan(worker, state, &want);
         }
     }
     struct plan_want want = {.product = CORE_SPAN("zeek"), .log = core_span_of(state->name)};
@@ -504,7 +526,7 @@ static struct plan *plan_guess(struct normalize_worker *worker, struct stream_st
 static bool decode_object(struct json_decode *json, struct stream_state *state, struct core_span line,
                           struct core_span wrapper, struct plan **plan) {
     struct normalize_worker *worker = json->worker;
-    struct plan *guess = plan_guess(worker, state);
+    struct plan *guess = plan_guess(worker, state, line);
     if (guess == NULL || !read_into(json, guess, line)) {
         return false;
     }

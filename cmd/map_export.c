@@ -82,42 +82,13 @@ static void on_field(void *ctx, const struct normalize_field *field) {
                   field->datasets, field->meaning);
 }
 
-/* A row for each field of ECS that a dataset fills. */
-static void on_covered(void *ctx, const struct normalize_field *field) {
-    const char *at = field->datasets;
-    while (!field->is_own && *at != '\0') {
-        size_t len = strcspn(at, " ");
-        (void)fprintf(ctx, "%.*s\t%s\t%s\n", (int)len, at, field->name, field->type);
-        at += len + (at[len] == ' ' ? 1 : 0);
+/* A row for each field of ECS that the dataset fills. */
+static void on_dataset(void *ctx, const char *dataset, const char *ecs_fields) {
+    while (*ecs_fields != '\0') {
+        size_t len = strcspn(ecs_fields, " ");
+        (void)fprintf(ctx, "%s\t%.*s\n", dataset, (int)len, ecs_fields);
+        ecs_fields += len + (ecs_fields[len] == ' ' ? 1 : 0);
     }
-}
-
-static int line_compare(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* The lines behind the first in order. */
-static void lines_sort(char *text) {
-    size_t len = 0;
-    char *body = strchr(text, '\n') + 1;
-    for (const char *c = body; *c != '\0'; c++) {
-        len += *c == '\n' ? 1 : 0;
-    }
-    char **lines = calloc(len + 1, sizeof(*lines));
-    char *copy = strdup(body);
-    MUST(lines != NULL && copy != NULL);
-    char *at = copy;
-    for (size_t i = 0; i < len; i++) {
-        lines[i] = at;
-        at += strcspn(at, "\n");
-        *at++ = '\0';
-    }
-    qsort(lines, len, sizeof(*lines), line_compare);
-    for (size_t i = 0; i < len; i++) {
-        body += sprintf(body, "%s\n", lines[i]);
-    }
-    free(lines);
-    free(copy);
 }
 
 static void table_export(struct export *export, const struct normalize_maps *maps, bool is_coverage) {
@@ -125,12 +96,14 @@ static void table_export(struct export *export, const struct normalize_maps *map
     size_t len = 0;
     FILE *out = open_memstream(&text, &len);
     MUST(out != NULL);
-    (void)fputs(is_coverage ? "dataset\tfield\ttype\n" : "field\tof\ttype\tmany\tdatasets\tmeaning\n", out);
-    normalize_fields_walk(maps, is_coverage ? on_covered : on_field, out);
-    MUST(fclose(out) == 0);
     if (is_coverage) {
-        lines_sort(text);
+        (void)fputs("dataset\tfield\n", out);
+        normalize_datasets_walk(maps, on_dataset, out);
+    } else {
+        (void)fputs("field\tof\ttype\tmany\tdatasets\tmeaning\n", out);
+        normalize_fields_walk(maps, on_field, out);
     }
+    MUST(fclose(out) == 0); /* it writes to memory */
     if (export->dir != NULL) {
         file_write(export, is_coverage ? "coverage.tsv" : "fields.tsv", (struct core_span){text, len});
     } else {

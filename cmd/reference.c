@@ -4,15 +4,14 @@
 #include "cmd/cmd.h"
 #include "cmd/config.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define REFERENCE_COLUMNS_MAX 5
 
 static const struct cmd_option options[] = {
-    {"maps", 0, "DIR", "For fields: the directory with schema.tsv."},
+    {"maps", 0, "DIR", "For fields and coverage: the directory with logs.table, schema.tsv and maps/."},
+    {"site-maps", 0, "DIR", "For fields and coverage: a directory of your own maps."},
     {0},
 };
 
@@ -142,52 +141,62 @@ static void reference_counters(void) {
     (void)fputc('\n', stdout);
 }
 
-/* One row of schema.tsv: field, type, list, meaning. */
-static void field_row(char *line) {
-    char *cells[4] = {line, line + strlen(line), line + strlen(line), line + strlen(line)};
-    for (size_t i = 1; i < 4; i++) {
-        char *tab = strchr(cells[i - 1], '\t');
-        if (tab == NULL) {
-            break;
-        }
-        *tab = '\0';
-        cells[i] = tab + 1;
+#define REFERENCE_NAMED_MAX 6 /* more datasets than these are counted, not named */
+
+static size_t words_len(const char *text) {
+    size_t len = 0;
+    while (*text != '\0') {
+        size_t word = strcspn(text, " ");
+        text += word + (text[word] == ' ' ? 1 : 0);
+        len++;
     }
-    char type[128];
-    (void)snprintf(type, sizeof(type), "%s%s", cells[1], cells[2][0] != '\0' ? ", a list" : "");
-    rst_cell(true, true, cells[0]);
-    rst_cell(false, false, type);
-    rst_cell(false, false, cells[3]);
+    return len;
 }
 
-static bool reference_fields(const char *maps) {
-    static const char *const names[] = {"Field", "Type", "Meaning"};
-    char path[PATH_MAX];
-    (void)snprintf(path, sizeof(path), "%s/schema.tsv", maps);
-    FILE *in = fopen(path, "re");
-    if (in == NULL) {
-        fprintf(stderr,
-                "tapline reference: %s: cannot open it: %s; --maps DIR or TAPLINE_MAPS says where the maps are\n", path,
-                strerror(errno));
-        return false;
+static void field_row(void *ctx, const struct normalize_field *field) {
+    char text[256];
+    (void)ctx;
+    (void)snprintf(text, sizeof(text), "%s%s%s", field->type,
+                   field->many[0] == '\0'               ? ""
+                   : strcmp(field->many, "either") == 0 ? ", or a list of them"
+                                                        : ", a ",
+                   strcmp(field->many, "either") == 0 ? "" : field->many);
+    rst_cell(true, true, field->name);
+    rst_cell(false, false, text);
+    rst_cell(false, false, field->meaning);
+    size_t len = words_len(field->datasets);
+    (void)snprintf(text, sizeof(text), "%zu datasets", len);
+    rst_cell(false, false, len > REFERENCE_NAMED_MAX ? text : field->datasets);
+}
+
+static void dataset_row(void *ctx, const char *dataset, const char *ecs_fields) {
+    char text[32];
+    (void)ctx;
+    (void)snprintf(text, sizeof(text), "%zu", words_len(ecs_fields));
+    rst_cell(true, true, dataset);
+    rst_cell(false, false, text);
+    rst_cell(false, false, ecs_fields);
+}
+
+static int reference_maps(const struct normalize_conf *conf, bool is_coverage) {
+    static const char *const fields[] = {"Field", "Type", "Meaning", "In"};
+    static const char *const datasets[] = {"Dataset", "How many", "Fields of ECS"};
+    struct core_conf_mistakes mistakes = {0};
+    struct normalize_maps *maps = NULL;
+    if (normalize_maps_open(&maps, conf, NULL, &mistakes) != CORE_OK) {
+        cmd_print_mistakes(&mistakes);
+        return CORE_EXIT_USAGE;
     }
-    rst_table("35 15 50", names, sizeof(names) / sizeof(names[0]));
-    char *line = NULL;
-    size_t cap = 0;
-    for (ssize_t len = getline(&line, &cap, in); len > 0; len = getline(&line, &cap, in)) {
-        line[strcspn(line, "\r\n")] = '\0';
-        if (line[0] != '#' && line[0] != '\0') {
-            field_row(line);
-        }
+    if (is_coverage) {
+        rst_table("20 10 70", datasets, sizeof(datasets) / sizeof(datasets[0]));
+        normalize_datasets_walk(maps, dataset_row, NULL);
+    } else {
+        rst_table("30 15 40 15", fields, sizeof(fields) / sizeof(fields[0]));
+        normalize_fields_walk(maps, field_row, NULL);
     }
     (void)fputc('\n', stdout);
-    bool is_read = ferror(in) == 0;
-    if (!is_read) {
-        fprintf(stderr, "tapline reference: %s: cannot be read to its end\n", path);
-    }
-    free(line);
-    (void)fclose(in);
-    return is_read;
+    normalize_maps_close(maps);
+    return CORE_EXIT_DONE;
 }
 
 /* ---- commands ------------------------------------------------------------------------------------------------------------ */
@@ -280,7 +289,7 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
     }
     const char *what = args.files_len > 0 ? args.files[0] : "";
     const char *name = args.files_len > 1 ? args.files[1] : NULL;
-    const char *maps = cmd_value(cmd, &args, "maps");
+    struct normalize_conf conf = cmd_maps_conf(cmd, &args);
     if (args.files_len > 2 || (name != NULL && strcmp(what, "man") != 0)) {
         fprintf(stderr, "tapline reference: one part at a time; \"%s\" is too much\n", args.files[args.files_len - 1]);
         return CORE_EXIT_USAGE;
@@ -290,13 +299,15 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
     } else if (strcmp(what, "counters") == 0) {
         reference_counters();
     } else if (strcmp(what, "fields") == 0) {
-        return reference_fields(maps == NULL ? cmd_maps_dir() : maps) ? CORE_EXIT_DONE : CORE_EXIT_SYSTEM;
+        return reference_maps(&conf, false);
+    } else if (strcmp(what, "coverage") == 0) {
+        return reference_maps(&conf, true);
     } else if (strcmp(what, "commands") == 0) {
         reference_commands();
     } else if (strcmp(what, "man") == 0) {
         return reference_man(name) ? CORE_EXIT_DONE : CORE_EXIT_USAGE;
     } else {
-        fprintf(stderr, "tapline reference: say which part: options, counters, fields, commands or man\n");
+        fprintf(stderr, "tapline reference: say which part: options, counters, fields, coverage, commands or man\n");
         return CORE_EXIT_USAGE;
     }
     return CORE_EXIT_DONE;
@@ -305,10 +316,11 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
 const struct cmd cmd_reference = {
     .name = "reference",
     .summary = "print the reference of options, counters, fields or commands",
-    .args = "options|counters|fields|commands|man [COMMAND]",
+    .args = "options|counters|fields|coverage|commands|man [COMMAND]",
     .about =
         "Prints a part of the reference as reStructuredText, made from the tables that the program works with: every "
-        "key of the configuration, every counter, every field of the schema, every command. With man, the page of one "
+        "key of the configuration, every counter, every field of the schema, the fields of each dataset, every "
+        "command. With man, the page of one "
         "command, or the list of pages.",
     .example = "tapline reference options\ntapline reference man map-explain",
     .options = options,

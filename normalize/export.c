@@ -83,49 +83,65 @@ size_t export_group(const struct output *outputs, size_t from, size_t to, size_t
 
 /* ---- all fields ---------------------------------------------------------------------------------------------------------- */
 
-struct walk {
-    const struct normalize_outputs *outputs;
-    const struct schema_field *field;
-    char datasets[8192];
-};
-
-static void datasets_of(struct walk *walk) {
-    size_t used = 0;
-    walk->datasets[0] = '\0';
-    for (size_t d = 0; d < walk->outputs->datasets_len; d++) {
-        const struct dataset *dataset = &walk->outputs->datasets[d];
+/* The datasets that have the field, between blanks. Owns: free(). */
+static char *datasets_of(const struct normalize_outputs *outputs, const struct schema_field *field) {
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    MUST(out != NULL);
+    for (size_t d = 0; d < outputs->datasets_len; d++) {
+        const struct dataset *dataset = &outputs->datasets[d];
         for (size_t o = 0; o < dataset->outputs_len; o++) {
-            if (dataset->outputs[o].schema == walk->field) {
-                size_t len = strlen(dataset->name);
-                MUST(used + len + 2 < sizeof(walk->datasets));
-                used += (size_t)sprintf(walk->datasets + used, "%s%s", used == 0 ? "" : " ", dataset->name);
+            if (dataset->outputs[o].schema == field) {
+                (void)fprintf(out, "%s%s", ftell(out) == 0 ? "" : " ", dataset->name);
                 break;
             }
         }
     }
+    MUST(fclose(out) == 0); /* it writes to memory */
+    return text;
 }
 
 void normalize_fields_walk(const struct normalize_maps *maps,
                            void (*on_field)(void *ctx, const struct normalize_field *field), void *ctx) {
     static const char *const many[SCHEMA_MANY__MAX] = {
         [SCHEMA_ONE] = "", [SCHEMA_LIST] = "list", [SCHEMA_ARRAY] = "array", [SCHEMA_EITHER] = "either"};
-    struct walk *walk = calloc(1, sizeof(*walk));
-    MUST(walk != NULL);
     struct normalize_outputs *outputs = outputs_new(maps, NULL, 0);
-    walk->outputs = outputs;
     for (size_t i = 0; i < maps->schema_len; i++) {
-        walk->field = &maps->schema[i];
-        datasets_of(walk);
-        struct normalize_field field = {.name = walk->field->name,
-                                        .type = walk->field->word,
-                                        .many = many[walk->field->many],
-                                        .meaning = walk->field->meaning,
-                                        .datasets = walk->datasets,
-                                        .is_own = schema_is_own(core_span_of(walk->field->name))};
+        const struct schema_field *row = &maps->schema[i];
+        char *datasets = datasets_of(outputs, row);
+        struct normalize_field field = {.name = row->name,
+                                        .type = row->word,
+                                        .many = many[row->many],
+                                        .meaning = row->meaning,
+                                        .datasets = datasets,
+                                        .is_own = schema_is_own(core_span_of(row->name))};
         on_field(ctx, &field);
+        free(datasets);
     }
     outputs_free(outputs);
-    free(walk);
+}
+
+void normalize_datasets_walk(const struct normalize_maps *maps,
+                             void (*on_dataset)(void *ctx, const char *dataset, const char *ecs_fields), void *ctx) {
+    struct normalize_outputs *outputs = outputs_new(maps, NULL, 0);
+    for (size_t d = 0; d < outputs->datasets_len; d++) {
+        const struct dataset *dataset = &outputs->datasets[d];
+        char *text = NULL;
+        size_t len = 0;
+        FILE *out = open_memstream(&text, &len);
+        MUST(out != NULL);
+        for (size_t o = 0; o < dataset->outputs_len; o++) {
+            const struct output *output = &dataset->outputs[o];
+            if (output->schema != NULL && !schema_is_own(core_span_of(output->name))) {
+                (void)fprintf(out, " %s", output->name);
+            }
+        }
+        MUST(fclose(out) == 0); /* it writes to memory */
+        on_dataset(ctx, dataset->name, len > 0 ? text + 1 : text);
+        free(text);
+    }
+    outputs_free(outputs);
 }
 
 void normalize_export(const struct normalize_maps *maps, const struct normalize_export_request *request) {

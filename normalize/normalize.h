@@ -69,6 +69,10 @@ struct normalize_field {
 void normalize_fields_walk(const struct normalize_maps *maps,
                            void (*on_field)(void *ctx, const struct normalize_field *field), void *ctx);
 
+/* Call on_dataset for every dataset, sorted; ecs_fields are separated by blanks. */
+void normalize_datasets_walk(const struct normalize_maps *maps,
+                             void (*on_dataset)(void *ctx, const char *dataset, const char *ecs_fields), void *ctx);
+
 enum normalize_export_kind {
     NORMALIZE_EXPORT_ELASTICSEARCH, /* component templates and an index template */
     NORMALIZE_EXPORT_OPENSEARCH,    /* the same, in its words */

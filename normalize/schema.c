@@ -153,6 +153,22 @@ static void percents_check(struct maps_loader *loader) {
     }
 }
 
+/* A value and members below it: no search engine can have both under one name. */
+static void objects_check(struct maps_loader *loader) {
+    const struct normalize_maps *maps = loader->maps;
+    for (size_t i = 0; i < maps->schema_len; i++) {
+        const struct schema_field *field = &maps->schema[i];
+        for (const char *dot = strchr(field->name, '.'); dot != NULL; dot = strchr(dot + 1, '.')) {
+            const struct schema_field *above =
+                schema_find_row(maps, (struct core_span){field->name, (size_t)(dot - field->name)});
+            if (above != NULL && above->type != SCHEMA_OBJECT) {
+                maps_mistake_at(loader, field->place, "\"%s\" is below \"%s\", which is no object but %s at %s",
+                                field->name, above->name, above->word, above->place);
+            }
+        }
+    }
+}
+
 void schema_load(struct maps_loader *loader) {
     struct maps_file file;
     if (maps_file_open(loader, &file, MAPS_OURS, "schema.tsv")) {
@@ -162,6 +178,7 @@ void schema_load(struct maps_loader *loader) {
         file_load(&file);
     }
     percents_check(loader);
+    objects_check(loader);
 }
 
 /* ---- looking up ---------------------------------------------------------------------------------------------------------- */

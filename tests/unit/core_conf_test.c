@@ -185,11 +185,11 @@ static void test_mistakes_are_bounded(void **state) {
     (void)state;
     struct core_conf_file *file = conf_good("a: 1\n");
     struct core_conf_mistakes mistakes = {0};
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 140; i++) {
         core_conf_mistake(file, core_conf_get(core_conf_root(file), "a"), &mistakes, "no %d", i);
     }
-    assert_int_equal(mistakes.len, 32);
-    assert_string_equal(mistakes.fails[31].text, "no 31");
+    assert_int_equal(mistakes.len, 128);
+    assert_string_equal(mistakes.fails[127].text, "no 127");
     assert_non_null(strstr(mistakes.fails[0].where, ":1:4"));
     core_conf_close(file);
 }

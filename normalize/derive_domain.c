@@ -39,7 +39,7 @@ void domain_cache_clear(struct domain_cache *cache) {
     memset(cache, 0, sizeof(*cache));
 }
 
-enum domain_sub { DOMAIN_REGISTERED, DOMAIN_SUBDOMAIN, DOMAIN_TOP_LEVEL };
+enum domain_sub { DOMAIN_REGISTERED, DOMAIN_SUBDOMAIN, DOMAIN_TOP_LEVEL, DOMAIN_NAME };
 
 /* Could the text be a host name? No address, no empty label. *has_upper: it has letters to be lowered. */
 static bool name_check(struct core_span name, bool *has_upper) {
@@ -104,8 +104,14 @@ static bool part_put(const struct derive_context *ctx, enum domain_sub sub, enum
     return derive_put_sub(ctx, (size_t)sub, value_of(kind, text.ptr, text.len));
 }
 
-bool derive_domain(const struct derive_context *ctx) {
+/* The name: the field's text, or, where that is not there, what the document has as name by now (of an object's member). */
+static struct value name_of(const struct derive_context *ctx) {
     struct value v = derive_arg(ctx, 0);
+    return value_is_string(v) ? v : leaf_value(ctx->plan, ctx->plan->subs[ctx->call->subs_at + DOMAIN_NAME]);
+}
+
+bool derive_domain(const struct derive_context *ctx) {
+    struct value v = name_of(ctx);
     if (!value_is_string(v) || v.len == 0 || v.len >= NAME_ROOM) {
         return true;
     }

@@ -51,6 +51,13 @@ bool derive_put_sub(const struct derive_context *ctx, size_t sub, struct value v
 bool derive_community_id(const struct derive_context *ctx);
 bool derive_direction(const struct derive_context *ctx);
 bool derive_geo(const struct derive_context *ctx);
+bool derive_members(const struct derive_context *ctx);
+bool derive_member_ips(const struct derive_context *ctx);
+bool derive_eve_answers(const struct derive_context *ctx);
+bool derive_unbracket(const struct derive_context *ctx);
+bool derive_hex(const struct derive_context *ctx);
+bool derive_item(const struct derive_context *ctx);
+bool derive_elapsed(const struct derive_context *ctx);
 bool derive_domain(const struct derive_context *ctx);
 bool derive_dns_answers(const struct derive_context *ctx);
 bool derive_dns_ips(const struct derive_context *ctx);

@@ -296,7 +296,7 @@ bool derive_host_name(const struct derive_context *ctx) {
 /* ---- TLS ------------------------------------------------------------------------------------------------------------------ */
 
 struct tls_name {
-    const char *zeek;
+    const char *sensor;
     const char *version;
     const char *protocol;
 };
@@ -305,12 +305,15 @@ static const struct tls_name tls_names[] = {
     {"SSLv2", "2.0", "ssl"},    {"SSLv3", "3.0", "ssl"},    {"TLSv10", "1.0", "tls"},
     {"TLSv11", "1.1", "tls"},   {"TLSv12", "1.2", "tls"},   {"TLSv13", "1.3", "tls"},
     {"DTLSv10", "1.0", "dtls"}, {"DTLSv12", "1.2", "dtls"}, {"DTLSv13", "1.3", "dtls"},
+    /* Suricata's names: */
+    {"TLSv1", "1.0", "tls"},    {"TLS 1.1", "1.1", "tls"},  {"TLS 1.2", "1.2", "tls"},
+    {"TLS 1.3", "1.3", "tls"},
 };
 
 bool derive_tls_version(const struct derive_context *ctx) {
     struct value version = derive_arg(ctx, 0);
     for (size_t i = 0; value_is_string(version) && i < sizeof(tls_names) / sizeof(tls_names[0]); i++) {
-        if (core_span_is(value_span(version), tls_names[i].zeek)) {
+        if (core_span_is(value_span(version), tls_names[i].sensor)) {
             struct core_span number = core_span_of(tls_names[i].version);
             struct core_span protocol = core_span_of(tls_names[i].protocol);
             return derive_put_sub(ctx, 0, value_of(VALUE_PLAIN, number.ptr, number.len)) &&

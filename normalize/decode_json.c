@@ -6,7 +6,7 @@
  * Which log it is: `_path` or `_stream`, else a wrapping key ({"conn":{…}}), else the file's name; which product: the
  * input's type, else the keys that only one product writes.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "normalize/normalize_internal.h"
+#include "normalize/snort_internal.h"
 
 #include <stdlib.h>
 
@@ -405,7 +405,9 @@ static struct core_span product_of(const struct json_decode *json, const struct 
     if (telling(json, COLUMN_EVENT_TYPE, "event_type").kind != VALUE_NONE) {
         return CORE_SPAN("suricata");
     }
+    struct value stamp = telling(json, COLUMN_TIMESTAMP, "timestamp");
     bool is_snort = telling(json, COLUMN_RULE, "rule").kind != VALUE_NONE ||
+                    (value_is_string(stamp) && snort_stamp_len(value_span(stamp)) > 0) ||
                     telling(json, COLUMN_SID, "sid").kind != VALUE_NONE ||
                     telling(json, COLUMN_PKT_NUM, "pkt_num").kind != VALUE_NONE;
     return is_snort ? CORE_SPAN("snort") : CORE_SPAN("zeek");

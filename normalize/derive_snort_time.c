@@ -165,9 +165,8 @@ static bool zone_open(struct normalize_worker *worker, struct stream_state *stat
     return true;
 }
 
-/* Times that a stamp could mean; the best so far. */
+/* Times that a stamp could mean; the best so far. All are civil: what a zone adds, half a day, decides nothing. */
 struct choice {
-    struct core_zone *zone;
     int64_t clock_ns;
     int64_t near_ns;
     int64_t latest_ns;
@@ -184,8 +183,7 @@ static void choice_offer(struct choice *choice, struct date date) {
         return;
     }
     int64_t days = core_days_from_civil(date.year, (unsigned)date.month, (unsigned)date.day);
-    int64_t local_ns = days * NS_PER_DAY + choice->clock_ns;
-    int64_t ns = choice->zone == NULL ? local_ns : core_zone_to_utc(choice->zone, local_ns);
+    int64_t ns = days * NS_PER_DAY + choice->clock_ns;
     int64_t off = ns > choice->near_ns ? ns - choice->near_ns : choice->near_ns - ns;
     int64_t best_off =
         choice->best_ns > choice->near_ns ? choice->best_ns - choice->near_ns : choice->near_ns - choice->best_ns;
@@ -237,8 +235,7 @@ static bool stamp_settle(struct normalize_worker *worker, struct stream_state *s
     if (!zone_open(worker, state)) {
         return false;
     }
-    struct choice choice = {.zone = state->zone,
-                            .clock_ns = stamp->clock_ns,
+    struct choice choice = {.clock_ns = stamp->clock_ns,
                             .near_ns = near_ns,
                             .latest_ns = (now_ns > near_ns ? now_ns : near_ns) + NS_PER_DAY};
     if (stamp->parts_len == 3) {
@@ -249,11 +246,12 @@ static bool stamp_settle(struct normalize_worker *worker, struct stream_state *s
             choice_offer(&choice, (struct date){y, stamp->parts[0], stamp->parts[1]});
         }
     }
-    *ns = choice.best_ns;
-    if (choice.is_set && *ns > state->latest_ns) {
-        state->latest_ns = *ns;
+    if (!choice.is_set) {
+        return false;
     }
-    return choice.is_set;
+    *ns = state->zone == NULL ? choice.best_ns : core_zone_to_utc(state->zone, choice.best_ns);
+    state->latest_ns = state->latest_ns > *ns ? state->latest_ns : *ns;
+    return true;
 }
 
 /* ---- the function ------------------------------------------------------------------------------------------------------------ */

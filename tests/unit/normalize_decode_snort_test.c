@@ -109,6 +109,25 @@ static void suricata_s_fast_log(void **state) {
     rig_close(&rig);
 }
 
+/* Whichever fields alert_json was told to write: its stamp gives it away. */
+static void any_fields_of_alert_json(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_open(&rig, maps, "out.json");
+    rig_text(&rig, "{ \"timestamp\" : \"11/21-02:58:39.101903\", \"msg\" : \"say \"hi\", you\", \"src_addr\" : "
+                   "\"10.0.0.1\", \"mpls\" : 7, \"sgt\" : 8, \"geneve_vni\" : 9, \"target\" : \"src\" }\n"
+                   "{ \"timestamp\" : \"26/11/21-02:58:39.101903\", \"dst_port\" : 80, \"vlan\" : 40 }\n"
+                   "{ \"timestamp\" : \"2026-11-21T02:58:39\", \"dst_port\" : 80 }\n");
+    assert_string_equal(rig.batch->events[0].dataset, "snort.log");
+    assert_string_equal(rig.batch->events[1].dataset, "snort.log");
+    assert_string_equal(rig.batch->events[2].dataset, "zeek.out");
+    rig_expect(&rig, 0, "\"name\":\"say \\\"hi\\\", you\"");
+    rig_expect(&rig, 0, "\"geneve_vni\":\"9\",\"mpls\":7,\"sgt\":8,\"target\":\"src\"");
+    rig_expect(&rig, 1, "\"@timestamp\":\"2026-11-21T02:58:39.101903Z\"");
+    rig_expect(&rig, 1, "\"vlan\":{\"id\":\"40\"}");
+    rig_close(&rig);
+}
+
 static void broken_alerts_are_dead(void **state) {
     (void)state;
     struct rig rig;
@@ -132,7 +151,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_alerts_of_every_shape),      cmocka_unit_test(pairs_and_triples),
         cmocka_unit_test(marks_interfaces_and_references), cmocka_unit_test(suricata_s_fast_log),
-        cmocka_unit_test(broken_alerts_are_dead),
+        cmocka_unit_test(any_fields_of_alert_json),        cmocka_unit_test(broken_alerts_are_dead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

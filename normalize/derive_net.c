@@ -251,16 +251,19 @@ bool derive_url_parts(const struct derive_context *ctx) {
         return true;
     }
     target_split(value_span(v), &parts);
-    bool has_scheme = parts.scheme.len > 0;
-    if (!has_scheme) {
-        char *text = scratch_alloc(ctx->worker, (size_t)v.len + 4);
+    bool has_scheme = parts.scheme.len > 0 && core_span_chr(parts.scheme, '/') == NULL;
+    if (!has_scheme) { /* any one will do to find the host */
+        size_t room = (size_t)v.len + 4;
+        char *text = scratch_alloc(ctx->worker, room);
         if (text == NULL) {
             return false;
         }
-        memcpy(text, "x://", 4);
-        memcpy(text + 4, v.ptr, v.len);
+        struct core_buf buf = {.start = text, .pos = text, .end = text + room};
+        core_buf_put(&buf, "x://", 4);
+        core_buf_put(&buf, v.ptr, v.len);
+        MUST(!buf.is_full);
         parts = (struct url_parts){0};
-        target_split((struct core_span){text, (size_t)v.len + 4}, &parts);
+        target_split(core_buf_written(&buf), &parts);
     }
     struct core_span host = parts.host;
     if (host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']') {
@@ -302,11 +305,19 @@ struct tls_name {
 };
 
 static const struct tls_name tls_names[] = {
-    {"SSLv2", "2.0", "ssl"},    {"SSLv3", "3.0", "ssl"},    {"TLSv10", "1.0", "tls"},
-    {"TLSv11", "1.1", "tls"},   {"TLSv12", "1.2", "tls"},   {"TLSv13", "1.3", "tls"},
-    {"DTLSv10", "1.0", "dtls"}, {"DTLSv12", "1.2", "dtls"}, {"DTLSv13", "1.3", "dtls"},
+    {"SSLv2", "2.0", "ssl"},
+    {"SSLv3", "3.0", "ssl"},
+    {"TLSv10", "1.0", "tls"},
+    {"TLSv11", "1.1", "tls"},
+    {"TLSv12", "1.2", "tls"},
+    {"TLSv13", "1.3", "tls"},
+    {"DTLSv10", "1.0", "dtls"},
+    {"DTLSv12", "1.2", "dtls"},
+    {"DTLSv13", "1.3", "dtls"},
     /* Suricata's names: */
-    {"TLSv1", "1.0", "tls"},    {"TLS 1.1", "1.1", "tls"},  {"TLS 1.2", "1.2", "tls"},
+    {"TLSv1", "1.0", "tls"},
+    {"TLS 1.1", "1.1", "tls"},
+    {"TLS 1.2", "1.2", "tls"},
     {"TLS 1.3", "1.3", "tls"},
 };
 

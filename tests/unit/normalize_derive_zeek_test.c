@@ -147,6 +147,7 @@ static void a_url_without_a_scheme_begins_with_its_host(void **state) {
         SEEN("URL", "https://evil.example/a?u=http://b"),
         SEEN("URL", "evil.example"),
         SEEN("DOMAIN", "evil.example"),
+        SEEN("URL", "evil.example/r/http://b"),
     };
     struct rig rig;
     OPEN_WITH(&rig, "intel", records);
@@ -160,6 +161,8 @@ static void a_url_without_a_scheme_begins_with_its_host(void **state) {
     rig_expect(&rig, 3, "\"scheme\":\"https\"");
     rig_expect(&rig, 4, "\"url\":{\"domain\":\"evil.example\",\"original\":\"evil.example\"}");
     rig_expect(&rig, 5, "\"url\":{\"domain\":\"evil.example\"}");
+    rig_expect(&rig, 6, "\"path\":\"/r/http://b\"}");
+    rig_expect(&rig, 6, "\"hosts\":[\"evil.example\"]");
     rig_close(&rig);
 }
 

@@ -383,7 +383,7 @@ const struct derive_row derive_table[] = {
      "Suricata's DNS answers as {name, type, ttl, data}",
      derive_eve_answers,
      SCHEMA_OBJECT},
-    {"unbracket", "(a)", 1, 1, false, 0, {0}, "without < and > around it", derive_unbracket, SCHEMA_KEYWORD},
+    {"unbracket", "(a)", 1, 1, false, 0, {0}, "what stands in < and > at its end, else all", derive_unbracket, SCHEMA_KEYWORD},
     {"hex", "(a)", 1, 1, false, 0, {0}, "hexadecimal in upper case, without colons", derive_hex, SCHEMA_KEYWORD},
     {"item", "(a, N)", 2, 2, false, 0, {0}, "element N of a list, as text", derive_item, SCHEMA_KEYWORD},
     {"elapsed", "(from, till)", 2, 2, false, 0, {0}, "nanoseconds between two times", derive_elapsed, SCHEMA_LONG},

@@ -217,13 +217,15 @@ bool derive_eve_answers(const struct derive_context *ctx) {
 
 /* ---- texts ---------------------------------------------------------------------------------------------------------------- */
 
-/* unbracket(f): <alice@example.org> without the brackets; of a list, each. */
+/* unbracket(f): alice@example.org of "<alice@example.org>" and of "Alice <alice@example.org>"; of a list, each. */
 bool derive_unbracket(const struct derive_context *ctx) {
     struct value list = derive_arg(ctx, 0);
     for (uint32_t i = 0; i < list_len(list); i++) {
         struct value v = list_item(list, i);
-        if (value_is_string(v) && v.len >= 2 && v.ptr[0] == '<' && v.ptr[v.len - 1] == '>') {
-            v = value_of((enum value_kind)v.kind, v.ptr + 1, v.len - 2u);
+        const char *open =
+            value_is_string(v) && v.len > 0 && v.ptr[v.len - 1] == '>' ? memrchr(v.ptr, '<', v.len) : NULL;
+        if (open != NULL) {
+            v = value_of((enum value_kind)v.kind, open + 1, (size_t)(v.ptr + v.len - 1 - (open + 1)));
         }
         if (value_is_string(v) && v.len > 0 && !derive_put(ctx, v)) {
             return false;

@@ -230,7 +230,7 @@ bool derive_url(const struct derive_context *ctx) {
     }
     /* An absolute URL has its own port or none: the connection's is a proxy's. */
     if (parts.port.len == 0 && !is_absolute && value_is_scalar(port) && (parts.host.len > 0 || uri_text.len > 0)) {
-        parts.port = value_span(port);
+        parts.port = core_span_is(value_span(port), "0") ? parts.port : value_span(port); /* 0: not known */
     }
     if (!put_text(ctx, URL_DOMAIN, parts.host) || !put_target(ctx, &parts, uri_text)) {
         return false;

@@ -314,8 +314,34 @@ static void iface_read(struct normalize_worker *worker, struct core_span *rest) 
     *rest = snort_from(*rest, end + 1);
 }
 
+/* Suricata's events of packets that it could not decode: no flow, but "[**] [Raw pkt: 45 00 ...] [pcap file packet: 7]". */
+static void raw_take(struct normalize_worker *worker, struct core_span *rest) {
+    static const struct {
+        const char *head;
+        enum snort_column column;
+    } parts[] = {{"[Raw pkt: ", SNORT_RAW_PKT}, {"[pcap file packet: ", SNORT_PCAP_CNT}};
+    const char *at = snort_find_last(*rest, " [**] [Raw pkt: ");
+    if (at == NULL) {
+        return;
+    }
+    struct core_span raw = snort_from(*rest, at);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        const char *part = snort_find(raw, parts[i].head);
+        const char *end = part == NULL ? NULL : core_span_chr(snort_from(raw, part), ']');
+        if (end != NULL) {
+            struct core_span text = {part + strlen(parts[i].head), 0};
+            text.len = (size_t)(end - text.ptr);
+            snort_put(worker, parts[i].column, snort_trim(text));
+        }
+    }
+    *rest = snort_cut(*rest, 0, (size_t)(at - rest->ptr));
+}
+
 /* [1:1000001:7] "message" [**] and whatever follows. */
 static bool fast_read(struct normalize_worker *worker, bool is_suricata, struct core_span rest) {
+    if (is_suricata) {
+        raw_take(worker, &rest);
+    }
     const char *close = core_span_chr(rest, ']');
     const char *stars = snort_find_last(rest, "[**]");
     if (close == NULL || stars == NULL || stars < close ||
@@ -325,7 +351,12 @@ static bool fast_read(struct normalize_worker *worker, bool is_suricata, struct 
     struct core_span msg = snort_cut(rest, (size_t)(close - rest.ptr) + 1, (size_t)(stars - rest.ptr));
     iface_read(worker, &msg);
     snort_put_message(worker, msg);
-    return snort_put_tail(worker, is_suricata, snort_from(rest, stars + 4));
+    rest = snort_from(rest, stars + 4);
+    if (snort_has(worker, SNORT_RAW_PKT)) {
+        snort_put_groups(worker, &rest);
+        return true;
+    }
+    return snort_put_tail(worker, is_suricata, rest);
 }
 
 bool snort_fast_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span text,

@@ -99,16 +99,30 @@ static struct snort_csv *csv_new(struct core_span text) {
     return csv;
 }
 
+/* Any of Snort 2's or Snort 3's names? Comments have commas, too. */
+static bool has_known_name(const struct snort_csv *csv) {
+    bool is_known = false;
+    for (size_t i = 0; i < csv->len && !is_known; i++) {
+        is_known = snort_json_has_field(csv->columns[i].name);
+        for (size_t j = 0; j < COUNT(snort2_columns) && !is_known; j++) {
+            is_known = core_span_eq(csv->columns[i].name, snort2_columns[j].name);
+        }
+    }
+    return is_known;
+}
+
 bool snort_csv_context(struct stream_state *state, struct core_span line) {
     const struct core_origin *origin = state->stream->origin;
-    if (origin != NULL && (origin->csv_fields != NULL || origin->type == CORE_ORIGIN_ZEEK)) {
-        return false; /* the config says it */
+    bool is_told = origin != NULL && (origin->csv_fields != NULL || origin->type == CORE_ORIGIN_ZEEK);
+    if (is_told || tsv_was_seen(state)) {
+        return false;
     }
     while (line.len > 0 && (line.ptr[0] == '#' || line.ptr[0] == ' ')) {
         line = snort_cut(line, 1, line.len);
     }
     struct snort_csv *csv = core_span_chr(line, ',') == NULL ? NULL : csv_new(line);
-    if (csv == NULL) {
+    if (csv == NULL || !has_known_name(csv)) {
+        snort_csv_free(csv);
         return false;
     }
     snort_csv_free(state->csv);
@@ -227,7 +241,8 @@ static bool message_read(struct normalize_worker *worker, const struct layout *l
     text = snort_trim(text);
     bool is_open = text.len > 0 && text.ptr[0] == '"';
     bool is_closed = text.len > 1 && text.ptr[text.len - 1] == '"';
-    bool is_bare = !is_open && !is_closed && memmem(text.ptr, text.len, ",", 1) == NULL;
+    bool is_bare =
+        !is_open && !is_closed && memmem(text.ptr, text.len, layout->separator.ptr, layout->separator.len) == NULL;
     if (!is_bare && (!is_open || !is_closed)) {
         return record_refuse(worker,
                              "a csv alert whose message does not end where the %zu columns behind it begin: see "
@@ -235,18 +250,32 @@ static bool message_read(struct normalize_worker *worker, const struct layout *l
                              layout->len - layout->msg - 1);
     }
     column_put(worker, layout->msg, text);
-    if (layout->separator.len == 1 && core_span_chr(text, '\\') != NULL) {
+    if (core_span_is(layout->separator, ",") && core_span_chr(text, '\\') != NULL) {
         worker->columns[layout->msg] = message_unescape(worker, value_span(worker->columns[layout->msg]));
     }
     return true;
 }
 
+/* alert_csv's `separator`: what stands behind a stamp in front, else behind the first comma. */
+static struct core_span separator_of(struct core_span text) {
+    static const struct core_span others[] = {{" | ", 3}, {"|", 1}, {"\t", 1}, {"; ", 2}, {";", 1}};
+    struct core_span rest = snort_cut(text, snort_stamp_len(text), text.len);
+    for (size_t i = 0; i < COUNT(others); i++) {
+        if (rest.len < text.len && core_span_starts(rest, others[i])) {
+            return others[i];
+        }
+    }
+    const char *comma = core_span_chr(text, ',');
+    bool is_roomy = comma != NULL && comma + 1 < text.ptr + text.len && comma[1] == ' ';
+    return is_roomy ? CORE_SPAN(", ") : CORE_SPAN(",");
+}
+
 static bool layout_find(struct normalize_worker *worker, struct stream_state *state, struct core_span text,
                         struct layout *out) {
     const struct core_origin *origin = state->stream->origin;
-    const char *comma = core_span_chr(text, ',');
-    bool is_roomy = comma != NULL && comma + 1 < text.ptr + text.len && comma[1] == ' ';
-    struct core_span separator = is_roomy ? CORE_SPAN(", ") : CORE_SPAN(",");
+    struct core_span separator = separator_of(text);
+    bool is_roomy = core_span_is(separator, ", ");
+    bool is_tight = core_span_is(separator, ",");
     if (state->csv == NULL && origin != NULL && origin->csv_fields != NULL) {
         state->csv = csv_new(core_span_of(origin->csv_fields));
         if (state->csv == NULL) {
@@ -260,9 +289,9 @@ static bool layout_find(struct normalize_worker *worker, struct stream_state *st
     size_t count = columns_count(text, separator);
     if (is_roomy && count == COUNT(snort3_columns)) {
         *out = layout_of(snort3_columns, COUNT(snort3_columns), separator);
-    } else if (!is_roomy && count == COUNT(snort2_columns)) {
+    } else if (is_tight && count == COUNT(snort2_columns)) {
         *out = layout_of(snort2_columns, COUNT(snort2_columns), separator);
-    } else if (!is_roomy && count >= PFSENSE_MIN && count <= COUNT(pfsense_columns)) {
+    } else if (is_tight && count >= PFSENSE_MIN && count <= COUNT(pfsense_columns)) {
         *out = layout_of(pfsense_columns, count, separator);
     } else {
         return record_refuse(worker,
@@ -286,7 +315,7 @@ bool snort_csv_decode(struct normalize_worker *worker, struct stream_state *stat
         return false;
     }
     memset(worker->columns, 0, layout.len * sizeof(*worker->columns));
-    worker->snort_year = layout.separator.len > 1 ? SNORT_YEAR_FIRST : SNORT_YEAR_LAST;
+    worker->snort_year = core_span_is(layout.separator, ",") ? SNORT_YEAR_LAST : SNORT_YEAR_FIRST;
     if (!columns_read(worker, &layout, layout.msg < layout.len ? layout.msg : layout.len, &text)) {
         return false;
     }

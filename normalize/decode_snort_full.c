@@ -202,7 +202,7 @@ static bool flow_line(struct normalize_worker *worker, struct core_span line, st
     return rest.len == 0 || ip_line(worker, rest);
 }
 
-/* "snort.raw[56]:": what follows are bytes, to the record's end. */
+/* "snort.raw[56]:": what follows are bytes. */
 static bool is_dump(struct core_span line) {
     const char *open = core_span_chr(line, '[');
     const char *dot = core_span_chr(line, '.');
@@ -225,19 +225,25 @@ static bool line_read(struct normalize_worker *worker, struct core_span line, st
            fragment_line(worker, line) || groups_line(worker, line);
 }
 
+/* A line of a dump: "DF 08 01 6B ...", "- - - ...", or a name. */
+static bool is_dumped(struct core_span line) {
+    unsigned byte;
+    return is_dump(line) || core_span_starts(line, CORE_SPAN("- - -")) ||
+           (line.len >= 2 && hex_pair(line.ptr, &byte) && (line.len == 2 || line.ptr[2] == ' '));
+}
+
 void snort_put_packet(struct normalize_worker *worker, struct core_span text) {
     struct core_span flow = {NULL, 0};
     struct core_span other = {NULL, 0}; /* from the first line nobody knew to the last */
     while (text.len > 0) {
         struct core_span at = text;
         struct core_span line = snort_trim(line_next(&text));
-        if (is_dump(line)) {
-            snort_put(worker, SNORT_DUMP, snort_trim(at));
-            break;
-        }
-        if (core_span_starts(line, CORE_SPAN("** ORIGINAL DATAGRAM DUMP"))) {
+        bool has_dump = snort_has(worker, SNORT_DUMP);
+        if (is_dump(line) && !has_dump) {
+            snort_put(worker, SNORT_DUMP, snort_trim(at)); /* with all that follows, headers too */
+        } else if (core_span_starts(line, CORE_SPAN("** ORIGINAL DATAGRAM DUMP"))) {
             original_take(worker, &text);
-        } else if (line.len > 0 && !line_read(worker, line, &flow)) {
+        } else if (line.len > 0 && !(has_dump && is_dumped(line)) && !line_read(worker, line, &flow) && !has_dump) {
             other.ptr = other.ptr == NULL ? line.ptr : other.ptr;
             other.len = (size_t)(line.ptr + line.len - other.ptr);
         }

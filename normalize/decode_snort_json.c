@@ -15,7 +15,7 @@ static const char *const json_fields[] = {
     "ttl",        "udp_len",   "vlan",
 };
 
-static bool is_json_field(struct core_span name) {
+bool snort_json_has_field(struct core_span name) {
     for (size_t i = 0; i < sizeof(json_fields) / sizeof(json_fields[0]); i++) {
         if (core_span_is(name, json_fields[i])) {
             return true;
@@ -33,7 +33,7 @@ static size_t msg_end(struct core_span text) {
         struct core_span tail = snort_cut(text, i + 1, text.len);
         if (core_span_starts(tail, CORE_SPAN(", \""))) {
             const char *quote = core_span_chr(snort_cut(tail, 3, tail.len), '"');
-            bool is_key = quote != NULL && is_json_field(snort_cut(tail, 3, (size_t)(quote - tail.ptr))) &&
+            bool is_key = quote != NULL && snort_json_has_field(snort_cut(tail, 3, (size_t)(quote - tail.ptr))) &&
                           core_span_starts(snort_cut(tail, (size_t)(quote - tail.ptr) + 1, tail.len), CORE_SPAN(" : "));
             if (is_key) {
                 return i;

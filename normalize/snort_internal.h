@@ -53,6 +53,8 @@
     X(ICMP_TEXT, icmp_text)                                                                                            \
     X(ICMP_ORIGINAL, icmp_original)                                                                                    \
     X(REFERENCES, references)                                                                                          \
+    X(RAW_PKT, raw_pkt)                                                                                                \
+    X(PCAP_CNT, pcap_cnt)                                                                                              \
     X(PACKET_TEXT, packet_text)                                                                                        \
     X(DUMP, dump)                                                                                                      \
     X(SYSLOG_PRIORITY, syslog_priority)                                                                                \
@@ -133,6 +135,7 @@ void snort_put_packet(struct normalize_worker *worker, struct core_span text);
 bool snort_csv_is_it(struct core_span text);
 bool snort_csv_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span text,
                       struct plan **plan);
+bool snort_json_has_field(struct core_span name);
 bool snort_syslog_is_it(struct core_span text);
 bool snort_syslog_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span text,
                          struct plan **plan);

@@ -105,6 +105,44 @@ static void a_header_names_columns(void **state) {
     rig_close(&rig);
 }
 
+static void other_separators(void **state) {
+    (void)state;
+    static const char *const separators[] = {"|", " | ", "\t", ";", "; ", ","};
+    for (size_t i = 0; i < sizeof(separators) / sizeof(separators[0]); i++) {
+        const char *s = separators[i];
+        struct rig rig;
+        char line[256];
+        rig_open(&rig, maps, "alert_csv.txt");
+        rig.origin = (struct core_origin){
+            .type = CORE_ORIGIN_SNORT, .format = CORE_FORMAT_SNORT_CSV, .csv_fields = "timestamp,gid,class,msg,sid"};
+        snprintf(line, sizeof(line), "11/21-02:59:48.259998%s1%s%s\"a%s \"b\", c\"%s9\n", s, s, s, s, s);
+        rig_text(&rig, line);
+        assert_false(rig.batch->events[0].is_dead);
+        rig_expect(&rig, 0, "\\\"b\\\", c\"");
+        rig_expect(&rig, 0, "\"id\":\"9\"");
+        rig_expect(&rig, 0, "\"gid\":1");
+        rig_close(&rig);
+    }
+}
+
+/* A comment with commas names no columns; neither does one in a Zeek log. */
+static void comments_are_no_headers(void **state) {
+    (void)state;
+    struct rig rig;
+    rig_open(&rig, maps, "alert_csv.txt");
+    rig_text(&rig, "#one,two,three\n"
+                   "11/21-02:58:39.101903, 111, ICMP, raw, 84, C2S, 10.20.0.2:0, 10.20.0.10:0, 1:1000001:1, allow\n");
+    rig_expect(&rig, 0, "\"id\":\"1000001\"");
+    rig_close(&rig);
+    rig_open(&rig, maps, "conn.log");
+    rig_text(&rig,
+             "#separator "
+             "\\x09\n#path\tconn\n#fields\tts\tuid\n#types\ttime\tstring\n1.0\tCx\n#close\t2026\n#sid,gid\n1,2\n");
+    assert_false(rig.batch->events[0].is_dead);
+    assert_true(rig.batch->events[1].is_dead);
+    rig_close(&rig);
+}
+
 static void unknown_columns_are_dead(void **state) {
     (void)state;
     struct rig rig;
@@ -119,6 +157,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(default_columns_are_known), cmocka_unit_test(messages_hold_anything),
         cmocka_unit_test(escaped_messages),          cmocka_unit_test(a_header_names_columns),
+        cmocka_unit_test(other_separators),          cmocka_unit_test(comments_are_no_headers),
         cmocka_unit_test(unknown_columns_are_dead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,6 +145,17 @@ static void cmg_has_headers_and_bytes(void **state) {
     rig_expect(&rig, 0, "\"dump\":\"dns.raw[5]:\\n- -");
     rig_expect(&rig, 0, "D9 A1 01 20 5B");
     rig_expect(&rig, 0, "\"community_id\":\"1:");
+    /* Snort may print an inspector's buffers before the headers: they are found behind the bytes, too */
+    rig_record(&rig,
+               "11/21-02:59:13.775555 [**] [119:31:1] \"x\" [**] [Priority: 3] {TCP} fd20::2:47900 -> fd20::10:80\n"
+               "\nhttp_inspect.http_method[3]:\n- - - - \n46 4F 4F     Type:8 \n- - - -\n\n"
+               "fd20::2:47900 -> fd20::10:80 TCP TTL:63 TOS:0x0 ID:0 IpLen:40 DgmLen:256\n"
+               "***AP*** Seq: 0x6BF6627C  Ack: 0x99287C90  Win: 0x40  TcpLen: 32\n\nsnort.raw[1]:\n- -\n46   F\n");
+    rig_expect(&rig, 0, "\"ttl\":63");
+    rig_expect(&rig, 0, "\"flags\":\"AP\"");
+    rig_expect(&rig, 0, "snort.raw[1]");
+    rig_expect_not(&rig, 0, "\"icmp\"");
+    rig_expect_not(&rig, 0, "packet_text");
     /* the line alone, without what follows: a fast alert */
     rig_record(&rig, "11/21-02:58:44.340179 [**] [112:1:1] \"(arp_spoof) x\" [**] [Priority: 3] {ARP}  -> \n\n\n");
     rig_expect(&rig, 0, "\"transport\":\"arp\"");

@@ -81,14 +81,17 @@ static void suricata_s_fast_log(void **state) {
     (void)state;
     struct rig rig;
     rig_open(&rig, maps, "fast.log");
-    rig_text(&rig,
-             "11/21/2026-02:58:40.378321  [**] [1:2000022:1] LOCAL ICMPv6 [**] [Classification: Generic ICMP event] "
-             "[Priority: 3] {IPv6-ICMP} fd20:0000:0000:0000:0000:0000:0000:0002:128 -> "
-             "fd20:0000:0000:0000:0000:0000:0000:0010:0\n"
-             "11/21/2026-02:58:40.378321  [wDrop] [**] [1:6:1] (null) [**] [Classification: (null)] [Priority: 3] {6} "
-             "82.165.177.154:80 -> 10.16.1.11:54186\n"
-             "11/21/2026-02:58:40.378321  [Drop] [**] [1:6:1] x [**] [Priority: 3] {UDP} 10.0.0.1:1 -> 10.0.0.2:2\n");
-    for (uint32_t i = 0; i < 3; i++) {
+    rig_text(
+        &rig,
+        "11/21/2026-02:58:40.378321  [**] [1:2000022:1] LOCAL ICMPv6 [**] [Classification: Generic ICMP event] "
+        "[Priority: 3] {IPv6-ICMP} fd20:0000:0000:0000:0000:0000:0000:0002:128 -> "
+        "fd20:0000:0000:0000:0000:0000:0000:0010:0\n"
+        "11/21/2026-02:58:40.378321  [wDrop] [**] [1:6:1] (null) [**] [Classification: (null)] [Priority: 3] {6} "
+        "82.165.177.154:80 -> 10.16.1.11:54186\n"
+        "11/21/2026-02:58:40.378321  [Drop] [**] [1:6:1] x [**] [Priority: 3] {UDP} 10.0.0.1:1 -> 10.0.0.2:2\n"
+        "11/21/2026-02:58:40.378321  [**] [1:2200000:2] SURICATA IPv4 [**] too small [**] [Classification: Generic "
+        "Protocol Command Decode] [Priority: 3] [**] [Raw pkt: 45 00 01] [pcap file packet: 7]\n");
+    for (uint32_t i = 0; i < 4; i++) {
         assert_string_equal(rig.batch->events[i].dataset, "suricata.eve");
         rig_expect(&rig, i, "\"module\":\"suricata\"");
     }
@@ -106,6 +109,10 @@ static void suricata_s_fast_log(void **state) {
     rig_expect(&rig, 2, "\"action\":\"blocked\"");
     rig_expect(&rig, 2, "\"denied\"");
     rig_expect_not(&rig, 2, "\"allowed\"");
+    rig_expect(&rig, 3, "\"name\":\"SURICATA IPv4 [**] too small\"");
+    rig_expect(&rig, 3, "\"category\":\"Generic Protocol Command Decode\"");
+    rig_expect(&rig, 3, "\"severity\":3");
+    rig_expect(&rig, 3, "\"pcap_cnt\":7,\"raw_pkt\":\"45 00 01\"");
     rig_close(&rig);
 }
 

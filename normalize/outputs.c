@@ -140,7 +140,7 @@ static void map_add(struct normalize_outputs *outputs, struct dataset *dataset, 
             return;
         }
     }
-    MUST(dataset->maps_len < OUTPUT_MAPS_MAX);
+    MUST(dataset->maps_len < outputs->maps->maps_len);
     dataset->maps[dataset->maps_len++] = map;
     for (size_t i = 0; i < map->rows_len; i++) {
         row_add(outputs, dataset, map, &map->rows[i]);
@@ -165,6 +165,7 @@ static struct dataset *dataset_get(struct normalize_outputs *outputs, const char
     const char *dot = strchr(name, '.');
     (void)snprintf(topic, sizeof(topic), "%s%s", strncmp(name, "tapline.", 8) == 0 ? "" : "tapline.", name);
     dataset->name = outputs_text(outputs, name);
+    dataset->maps = outputs_alloc(outputs, (outputs->maps->maps_len + 1) * sizeof(struct map *));
     dataset->topic = outputs_text(outputs, topic);
     dataset->is_pattern = strchr(name, '*') != NULL;
     dataset->own = dataset->is_pattern ? "%" : dot == NULL ? name : dot + 1;

@@ -6,8 +6,6 @@
 
 #include "normalize/normalize_internal.h"
 
-#define OUTPUT_MAPS_MAX 16
-
 /* A field of a dataset's documents. */
 struct output {
     const char *name;                  /* a `%` is left only in the fields of a pattern's datasets */
@@ -24,7 +22,7 @@ struct dataset {
     const char *topic; /* "tapline.zeek.connection" */
     const char *own;   /* what % stands for: "connection", or "%" */
     bool is_pattern;
-    const struct map *maps[OUTPUT_MAPS_MAX];
+    const struct map **maps; /* room for all there are */
     size_t maps_len;
     struct output *outputs; /* sorted so that the members of an object stand together */
     size_t outputs_len;

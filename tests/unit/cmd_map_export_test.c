@@ -12,16 +12,17 @@ static void maps_put(void) {
         "event.type\tkeyword\tlist\ttype\nlog.file.path\tkeyword\t\tpath\nlog.offset\tlong\t\toffset\n"
         "message\ttext\t\twords\nsource.ip\tip\t\taddress\nurl.original\twildcard\t\turl\nsource.geo.location\tgeo_"
         "point\t\twhere\n"
-        "tapline.extra\tflattened\t\tany\nzeek.%.icmp.type\tlong\t\ttype\nzeek.session_id\tkeyword\t\tuid\n"
+        "tapline.extra\tflattened\t\tany\nzeek.t.f\tflattened\t\tany\nzeek.%.icmp.type\tlong\t\ttype\nzeek.session_"
+        "id\tkeyword\t\tuid\n"
         "zeek.t.l\tkeyword\tarray\tl\nzeek.t.e\tkeyword\teither\te\n");
     put("base/logs.table", "zeek t zeek.t zeek.t\nzeek u* zeek.any zeek.%\nzeek * zeek.any zeek.%\n"
                            "snort * zeek.any snort.log\nsuricata * zeek.any suricata.eve\n");
     put("base/maps/zeek.any.map", "log zeek.any\nts time @timestamp\nuid string zeek.session_id\nh addr source.ip\n"
                                   "p port zeek.%.icmp.type\n- const event.kind event\n- const event.type info\n"
                                   "* keep zeek.%.*\n");
-    put("base/maps/zeek.t.map",
-        "log zeek.t\ninclude zeek.any\nl vector[string] zeek.t.l\ne string zeek.t.e split ,\n"
-        "m string message also url.original\n- derive dns.answers dns_answers(a, b)\n* keep zeek.t.*\n");
+    put("base/maps/zeek.t.map", "log zeek.t\ninclude zeek.any\nl vector[string] zeek.t.l\ne string zeek.t.e split ,\n"
+                                "m string message also url.original\n- derive dns.answers dns_answers(a, b)\n- derive "
+                                "zeek.t.f first(f)\n* keep zeek.t.*\n");
 }
 
 /* jq's answer about a file of the export. */
@@ -29,7 +30,8 @@ static void jq(const char *file, const char *filter, const char *answer) {
     char line[1024];
     (void)snprintf(line, sizeof(line), "jq -c '%s' 'to/%s'", filter, file);
     assert_int_equal(sh(line), 0);
-    out[strcspn(out, "\n")] = '\0';
+    assert_true(strlen(out) > 0);
+    out[strlen(out) - 1] = '\0';
     assert_string_equal(out, answer);
 }
 
@@ -48,7 +50,7 @@ static void test_json_schema(void **state) {
     jq(t, ".required", "[\"@timestamp\",\"event\",\"log\"]");
     jq(t, ".properties.event.required", "[\"dataset\",\"kind\",\"type\"]");
     jq(t, ".properties.event.properties.dataset.const", "\"zeek.t\"");
-    jq(t, ".additionalProperties, .properties.event.additionalProperties", "false");
+    jq(t, ".additionalProperties, .properties.event.additionalProperties", "false\nfalse");
     jq(t, ".properties.zeek.additionalProperties", "false");
     jq(t, ".properties.zeek.properties.t.additionalProperties", "{\"$ref\":\"#/$defs/kept\"}");
     jq(t, ".properties.zeek.properties.t.properties.icmp.properties.type[\"$ref\"]", "\"#/$defs/long\"");
@@ -66,24 +68,32 @@ static void test_json_schema(void **state) {
 static void test_engines(void **state) {
     (void)state;
     static const char ecs[] = "_component_template/tapline-ecs.json";
-    static const char own[] = "_component_template/tapline-own.json";
-    static const char index[] = "_index_template/tapline.json";
+    static const char t[] = "_index_template/tapline-zeek.t.json";
+    static const char any[] = "_index_template/tapline-zeek._any.json";
+    static const char dead[] = "_index_template/tapline-tapline.deadletter.json";
     maps_put();
     assert_int_equal(sh("$TAPLINE map export --maps base --to to opensearch"), 0);
-    jq(own, ".template.mappings.properties.tapline.properties.extra", "{\"type\":\"flat_object\"}");
-    assert_int_equal(sh("$TAPLINE map export --maps base --to to elasticsearch"), 0);
-    jq(own, ".template.mappings.properties.tapline.properties.extra", "{\"type\":\"flattened\"}");
-    jq(own, ".template.mappings.properties.zeek.properties|keys", "[\"session_id\",\"t\"]");
+    jq(t, ".template.mappings.properties.zeek.properties.t.properties.f", "{\"type\":\"flat_object\"}");
+    assert_int_equal(sh("rm -r to && $TAPLINE map export --maps base --to to elasticsearch && ls to/* | wc -l"), 0);
+    jq(t, ".template.mappings.properties.zeek.properties.t.properties.f", "{\"type\":\"flattened\"}");
+    jq(t, ".template.mappings.properties|keys", "[\"zeek\"]");
+    jq(t, ".template.mappings.properties.zeek.properties|keys", "[\"session_id\",\"t\"]");
+    jq(t, ".template.mappings.properties.zeek.properties.t.properties.icmp.properties.type", "{\"type\":\"long\"}");
+    jq(t, ".composed_of, .index_patterns", "[\"tapline-ecs\"]\n[\"logs-zeek.t-*\"]");
+    jq(any, ".index_patterns", "[\"logs-zeek.*-*\"]");
+    jq(any, ".template.mappings.dynamic_templates[0][\"zeek.%.icmp.type\"]|[.path_match,.mapping.type]",
+       "[\"zeek.*.icmp.type\",\"long\"]");
+    jq(any, ".template.mappings.date_detection", "false");
+    jq(dead, ".index_patterns", "[\"logs-tapline.deadletter-*\"]");
     jq(ecs, ".template.mappings.properties.message", "{\"type\":\"match_only_text\"}");
     jq(ecs, ".template.mappings.properties.url.properties.original", "{\"type\":\"wildcard\"}");
     jq(ecs, ".template.mappings.properties.source.properties.geo.properties.location", "{\"type\":\"geo_point\"}");
     jq(ecs, ".template.mappings.properties.event.properties.kind", "{\"type\":\"keyword\",\"ignore_above\":1024}");
     jq(ecs, ".template.mappings.properties|has(\"zeek\")", "false");
     jq(ecs, ".template.mappings.properties.dns.properties.answers.properties.ttl", "{\"type\":\"long\"}");
-    jq(index, ".composed_of", "[\"tapline-ecs\",\"tapline-own\"]");
-    jq(index, ".template.mappings.dynamic_templates[0][\"zeek.%.icmp.type\"]|[.path_match,.mapping.type]",
-       "[\"zeek.*.icmp.type\",\"long\"]");
-    jq(index, ".template.mappings.date_detection", "false");
+    /* Two templates of one priority must not fit the same index. */
+    assert_int_equal(
+        sh("cat to/_index_template/*any.json | jq -s '[.[].priority]|length == (unique|length)' | grep true"), 0);
 }
 
 static void test_tables(void **state) {

@@ -1,0 +1,129 @@
+"""The templates of `tapline map export opensearch` in a real engine: it takes them, and documents of the golden pairs and
+of the corpus, without a rejection; then each field has the type that the schema gives it, in all indices.
+SPDX-License-Identifier: Apache-2.0
+"""
+import collections
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import urllib.request
+
+import pytest
+
+import rig
+
+ENGINE = rig.HERE / "opensearch" / "opensearch.sh"
+DATA = pathlib.Path(os.environ.get("TAPLINE_DATA", rig.TOP.parent / "shared" / "data"))
+BULK_BYTES = 4 << 20
+DOCUMENTS_MAX = 500 * rig.STORM  # of one dataset
+# What the engine calls a type of schema.tsv when it is asked what a field is.
+TYPE_OF_CAPS = {"keyword": "keyword", "text": "match_only_text", "wildcard": "wildcard", "long": "long", "double": "double",
+                "boolean": "boolean", "date": "date", "ip": "ip", "object": "object", "flattened": "flat_object",
+                "geo_point": "geo_point"}
+# Counts of the corpus that no signed 64 bits hold; other values must all fit their fields.
+BEYOND_LONG = {"zeek.connection.orig_bytes"}
+
+
+class Engine:
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = rig.free_port_pair()
+        self._script("start", folder, self.port)
+
+    def _script(self, *args):
+        done = subprocess.run([str(ENGINE), *map(str, args)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE)
+        assert done.returncode == 0, done.stderr.decode()
+
+    def close(self):
+        self._script("kill", self.folder)
+
+    def ask(self, method, path, body=None, kind="application/json"):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=body, method=method,
+                                         headers={"Content-Type": kind})
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            pytest.fail(f"{method} {path}: {error.code}: {error.read()[:2000].decode()}")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    if shutil.which("java") is None or shutil.which("mvn") is None:
+        assert os.environ.get("CI") != "true", "no java or mvn: under CI=true the engine's test must run"
+        pytest.skip("NO JAVA: no engine has seen the templates; install default-jre-headless and maven")
+    made = Engine(tmp_path_factory.mktemp("engine"))
+    yield made
+    made.close()
+
+
+def logs():
+    folders = [rig.TOP / "tests" / "golden"] + [DATA / name for name in ("zeek", "snort", "suricata", "ours")]
+    return sorted(str(path) for folder in folders for path in folder.rglob("*")
+                  if path.is_file() and path.name not in ("out.ndjson", "case.json") and path.suffix not in (".pcap", ".md"))
+
+
+def documents(tmp_path):
+    dead = tmp_path / "dead.ndjson"
+    done = subprocess.run([rig.TAPLINE, "normalize", "--dead-letter", dead, "--", *logs()], stdout=subprocess.PIPE, check=True,
+                          stderr=subprocess.DEVNULL, env=dict(os.environ, TAPLINE_MAPS=str(rig.TOP / "configs")))
+    yield from done.stdout.splitlines()
+    yield from dead.read_bytes().splitlines()[:500]
+
+
+def bulk(engine, lines):
+    """One request: all lines. Returns the reasons of those that were refused."""
+    answer = engine.ask("POST", "/_bulk", b"".join(lines), "application/x-ndjson")
+    if not answer["errors"]:
+        return []
+    errors = [item["create"] for item in answer["items"] if "error" in item["create"]]
+    return [f"{error['_index']}: {error['error']['reason']}: {error['error'].get('caused_by', {}).get('reason')}"
+            for error in errors]
+
+
+def fields_of_schema():
+    text = subprocess.run([rig.TAPLINE, "map", "export", "--maps", rig.TOP / "configs", "fields"], check=True,
+                          stdout=subprocess.PIPE).stdout.decode()
+    return {row.split("\t")[0]: row.split("\t")[2] for row in text.splitlines()[1:]}
+
+
+def test_documents_are_taken_and_fields_have_their_types(engine, tmp_path):
+    subprocess.run([rig.TAPLINE, "map", "export", "--maps", rig.TOP / "configs", "--to", tmp_path / "t", "opensearch"],
+                   check=True, stdout=subprocess.DEVNULL)
+    for path in sorted((tmp_path / "t").rglob("*.json")):  # components come first
+        name = path.relative_to(tmp_path / "t").with_suffix("")
+        assert engine.ask("PUT", f"/{name}", path.read_bytes())["acknowledged"]
+
+    refused, count, lines, size = [], collections.Counter(), [], 0
+    for line in documents(tmp_path):
+        dataset = json.loads(line)["event"]["dataset"]
+        if count[dataset] == DOCUMENTS_MAX:
+            continue
+        count[dataset] += 1
+        lines.append(b'{"create":{"_index":"logs-%s-test"}}\n%s\n' % (dataset.encode(), line))
+        size += len(line)
+        if size > BULK_BYTES:
+            refused += bulk(engine, lines)
+            lines, size = [], 0
+    refused += bulk(engine, lines)
+    assert refused == [], f"{len(refused)} of {sum(count.values())} refused, such as: " + "\n".join(refused[:5])
+    assert len(count) > 70, sorted(count)
+
+    engine.ask("POST", "/logs-*/_refresh", b"")
+    assert engine.ask("GET", "/logs-*/_count")["count"] == sum(count.values())
+    hits = engine.ask("POST", "/logs-*/_search?_source=false&size=10000", b'{"query": {"exists": {"field": "_ignored"}}}')
+    ignored = {name for hit in hits["hits"]["hits"] for name in hit["_ignored"]}
+    words = fields_of_schema()
+    assert {name for name in ignored if words.get(name, "keyword") != "keyword"} <= BEYOND_LONG
+    caps = engine.ask("GET", "/logs-*/_field_caps?fields=*")["fields"]
+    wrong = {}
+    for name, word in words.items():
+        have = caps.get(name, {})
+        if have and list(have) not in ([TYPE_OF_CAPS[word]], ["text"] if word == "text" else None):
+            wrong[name] = (word, list(have))
+    assert wrong == {}
+    icmp = {name: list(kinds) for name, kinds in caps.items() if name.startswith("zeek.") and name.endswith(".icmp.type")}
+    assert icmp and all(kinds == ["long"] for kinds in icmp.values()), icmp

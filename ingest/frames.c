@@ -14,13 +14,11 @@
  * unified2 up to the next place where two records follow each other. None is longer than CORE_LINE_BYTES_MAX: a text is
  * cut at the last line end before that (or there, if there is none), an event's packets go on as records of their own.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/unified2.h"
 #include "ingest/ingest_internal.h"
 
-#define U2_HEADER_BYTES 8
-#define U2_RECORD_BYTES_MAX (256 * CORE_KIB) /* a longer one is no record: a packet has 64 KiB at most */
-#define U2_TYPE_MAX 1023                     /* types in use end at 114 */
-#define SNIFF_BYTES_MAX (64 * CORE_KIB)      /* two lines are not longer; if they are, it is no alert_cmg */
-#define STAMP_BYTES 48                       /* an alert's time is over by then */
+#define SNIFF_BYTES_MAX (64 * CORE_KIB) /* two lines are not longer; if they are, it is no alert_cmg */
+#define STAMP_BYTES 48                  /* an alert's time is over by then */
 
 static const struct core_span full_begin = CORE_SPAN("[**] [");
 
@@ -123,64 +121,25 @@ static bool next_blanks(const struct ingest_view *view, struct ingest_frame *fra
 
 /* ---- unified2 ---------------------------------------------------------------------------------------------------------- */
 
-/* Types of records. Source: Snort 2 Unified2_common.h, Snort 3 log/unified2.h. bytes_min: of the record behind its header;
- * id_at: where the event's number stands in it. */
-static const struct u2_type {
-    uint32_t type;
-    uint32_t bytes_min;
-    uint32_t id_at;
-    bool is_event; /* others belong to one */
-} u2_types[] = {
-    {2, 28, 4, false},  {3, 28, 4, false},  {7, 52, 4, true},   {72, 76, 4, true},    {99, 56, 4, true},
-    {100, 80, 4, true}, {104, 60, 4, true}, {105, 84, 4, true}, {110, 32, 12, false}, {114, 100, 4, true},
-};
-
-static uint32_t be32(const char *p) {
-    const unsigned char *b = (const unsigned char *)p;
-    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
-}
-
-static const struct u2_type *u2_find(uint32_t type) {
-    for (size_t i = 0; i < sizeof(u2_types) / sizeof(u2_types[0]); i++) {
-        if (u2_types[i].type == type) {
-            return &u2_types[i];
-        }
-    }
-    return NULL;
-}
-
-/* A header of a record that we know, with a length that such a record has. NULL: it is not. */
-static const struct u2_type *u2_header(const char *p, size_t *len) {
-    const struct u2_type *type = u2_find(be32(p));
-    *len = U2_HEADER_BYTES + (size_t)be32(p + 4);
-    const bool is_sane = type != NULL && be32(p + 4) >= type->bytes_min && be32(p + 4) <= U2_RECORD_BYTES_MAX;
-    return is_sane ? type : NULL;
-}
-
-/* Could it be the header of a record of a type that came after us? */
-static bool u2_is_possible(const char *p) {
-    return be32(p) > 0 && be32(p) <= U2_TYPE_MAX && be32(p + 4) <= U2_RECORD_BYTES_MAX && u2_find(be32(p)) == NULL;
-}
-
 /* Do records follow each other from `at` on? */
 static enum answer u2_is_chain(const struct ingest_view *view, size_t at) {
     size_t len = 0;
     size_t next_len = 0;
     const size_t left = view->len - at;
     const bool is_end = view->is_final || view->is_still || view->len > CORE_LINE_BYTES_MAX;
-    if (left < U2_HEADER_BYTES) {
+    if (left < CORE_U2_HEADER_BYTES) {
         return is_end ? NO : TOO_SHORT;
     }
-    if (u2_header(view->ptr + at, &len) == NULL) {
+    if (core_u2_header(view->ptr + at, &len) == NULL) {
         return NO;
     }
     if (len == left && is_end) {
         return YES;
     }
-    if (left < len + U2_HEADER_BYTES) {
+    if (left < len + CORE_U2_HEADER_BYTES) {
         return is_end ? NO : TOO_SHORT;
     }
-    return u2_header(view->ptr + at + len, &next_len) != NULL ? YES : NO;
+    return core_u2_header(view->ptr + at + len, &next_len) != NULL ? YES : NO;
 }
 
 /* Bytes that are no record: up to where the next two follow each other. */
@@ -202,22 +161,22 @@ static bool u2_resync(const struct ingest_view *view, struct ingest_frame *frame
 
 /* The end of the event of `len` bytes at the view's beginning, with what belongs to it. 0: not known yet. */
 static size_t u2_event_end(const struct ingest_view *view, size_t len) {
-    const uint32_t id = be32(view->ptr + U2_HEADER_BYTES + 4);
+    const uint32_t id = core_be32(view->ptr + CORE_U2_HEADER_BYTES + 4);
     for (;;) {
         const char *p = view->ptr + len;
         const size_t left = view->len - len;
         size_t more = 0;
-        if (left < U2_HEADER_BYTES) {
+        if (left < CORE_U2_HEADER_BYTES) {
             return view->is_final || (left == 0 && view->is_still) ? len : 0;
         }
-        const struct u2_type *type = u2_header(p, &more);
-        if (type == NULL || type->is_event || len + more > CORE_LINE_BYTES_MAX) {
+        const struct core_u2_type *type = core_u2_header(p, &more);
+        if (type == NULL || type->kind == CORE_U2_EVENT || len + more > CORE_LINE_BYTES_MAX) {
             return len;
         }
         if (left < more) {
             return view->is_final ? len : 0;
         }
-        if (be32(p + U2_HEADER_BYTES + type->id_at) != id) {
+        if (core_be32(p + CORE_U2_HEADER_BYTES + type->id_at) != id) {
             return len;
         }
         len += more;
@@ -225,18 +184,18 @@ static size_t u2_event_end(const struct ingest_view *view, size_t len) {
 }
 
 static bool next_unified2(const struct ingest_view *view, struct ingest_frame *frame) {
-    if (view->len < U2_HEADER_BYTES) {
+    if (view->len < CORE_U2_HEADER_BYTES) {
         *frame = (struct ingest_frame){.len = view->len, .text_len = view->len};
         return view->is_final;
     }
     size_t len = 0;
-    const struct u2_type *type = u2_header(view->ptr, &len);
-    if (type == NULL && !u2_is_possible(view->ptr)) {
+    const struct core_u2_type *type = core_u2_header(view->ptr, &len);
+    if (type == NULL && !core_u2_is_possible(view->ptr)) {
         return u2_resync(view, frame);
     }
     if (len > view->len) {
         len = view->is_final ? view->len : 0; /* it ends in the middle of a record */
-    } else if (type != NULL && type->is_event) {
+    } else if (type != NULL && type->kind == CORE_U2_EVENT) {
         len = u2_event_end(view, len);
     }
     *frame = (struct ingest_frame){.len = len, .text_len = len};
@@ -278,17 +237,17 @@ enum ingest_kind ingest_kind_of(const struct core_origin *origin) {
 static enum ingest_kind sniff_unified2(const struct ingest_view *view) {
     size_t len = 0;
     size_t next_len = 0;
-    if (view->len < U2_HEADER_BYTES && !view->is_final) {
+    if (view->len < CORE_U2_HEADER_BYTES && !view->is_final) {
         return INGEST_KIND_UNKNOWN;
     }
-    if (view->len < U2_HEADER_BYTES) {
-        return view->len >= 4 && u2_find(be32(view->ptr)) != NULL ? INGEST_KIND_UNIFIED2 : INGEST_KIND_LINES;
+    if (view->len < CORE_U2_HEADER_BYTES) {
+        return view->len >= 4 && core_u2_find(core_be32(view->ptr)) != NULL ? INGEST_KIND_UNIFIED2 : INGEST_KIND_LINES;
     }
-    if (u2_header(view->ptr, &len) == NULL) {
+    if (core_u2_header(view->ptr, &len) == NULL) {
         return INGEST_KIND_LINES;
     }
-    const bool is_next_there = view->len >= len + U2_HEADER_BYTES;
-    const bool is_next_good = !is_next_there || u2_header(view->ptr + len, &next_len) != NULL;
+    const bool is_next_there = view->len >= len + CORE_U2_HEADER_BYTES;
+    const bool is_next_good = !is_next_there || core_u2_header(view->ptr + len, &next_len) != NULL;
     return is_next_good ? INGEST_KIND_UNIFIED2 : INGEST_KIND_LINES;
 }
 

@@ -237,10 +237,10 @@ struct table {
 };
 
 struct row_target {
-    struct core_span name; /* document field */
+    struct core_span name;             /* document field */
     const struct schema_field *schema; /* NULL: what a function writes below hangs here, it is no field itself */
     uint32_t column;                   /* where it stands in its line */
-    struct core_span via_name; /* empty: the value itself */
+    struct core_span via_name;         /* empty: the value itself */
     const struct table *via;
 };
 
@@ -586,6 +586,8 @@ struct day {
     char text[11]; /* "2026-11-21T" */
 };
 
+struct snort_names;
+
 struct normalize_worker {
     const struct normalize_maps *maps;
     uint64_t remaps;              /* counts normalize_worker_remap() */
@@ -598,7 +600,8 @@ struct normalize_worker {
     struct domain_cache *domains;
     struct geo_cache *places;
     const struct normalize_explain *explain;
-    struct interned *datasets; /* outlive plans and maps: batches under way point to them */
+    struct interned *datasets;       /* outlive plans and maps: batches under way point to them */
+    struct snort_names *snort_names; /* what inputs' sid-msg.map and the like say */
     uint64_t id_differs;
     struct day day;         /* of the last time written */
     struct ip_addr ip[3];   /* [1] source.ip, [2] destination.ip, [0] the last other one */
@@ -673,12 +676,14 @@ struct stream_state {
     struct tsv_header *tsv;        /* the Zeek header in force; NULL: none was seen */
     struct plan *plans[PLANS_MAX]; /* [0] is the last used */
     size_t plans_len;
-    bool has_dropped;      /* records since the last event, from dropped_from on */
-    uint64_t dropped_from; /* position */
-    uint64_t plan_serial; /* counts changes of plans[0]: a decoder that saw the same number has the same plan */
+    bool has_dropped;       /* records since the last event, from dropped_from on */
+    uint64_t dropped_from;  /* position */
+    uint64_t plan_serial;   /* counts changes of plans[0]: a decoder that saw the same number has the same plan */
     struct snort_csv *csv;  /* the names of csv columns; NULL: nobody gave any */
     struct core_zone *zone; /* of the input's stamps; NULL: UTC, or no stamp came yet */
     int64_t latest_ns;      /* the latest time that a stamp without a full year was read as */
+    bool has_unified2;      /* its names were asked for */
+    const struct snort_names *names; /* of a unified2 file; NULL: its input names no files of names */
 };
 
 /* Which plan, and what it must have. columns NULL: whatever it has (a JSON log's plan grows). */
@@ -709,6 +714,9 @@ void tsv_free(struct tsv_header *header);
 bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line, struct plan **plan);
 bool json_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
                  struct plan **plan);
+bool unified2_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span bytes,
+                     struct plan **plan);
+void snort_names_free(struct snort_names *names); /* takes NULL */
 /* Snort's and Suricata's text formats but JSON: alert_fast, alert_full and cmg, alert_csv, syslog. */
 bool snort_text_is_it(const struct stream_state *state, struct core_span text);
 bool snort_text_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span text,

@@ -98,6 +98,7 @@ void normalize_worker_free(struct normalize_worker *worker) {
         free(worker->datasets);
         worker->datasets = next;
     }
+    snort_names_free(worker->snort_names);
     json_decode_free(worker->json);
     core_sha1_free(worker->sha1);
     domain_cache_free(worker->domains);
@@ -117,8 +118,12 @@ static bool is_allowed(const struct core_stream *stream, enum core_origin_type t
 
 /* Which format is it? A TSV header in force decides, unless the line has other columns and looks like JSON: a sensor
  * that was switched to JSON goes on in the same file. */
-static bool record_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span text,
+static bool record_decode(struct normalize_worker *worker, struct stream_state *state, const struct core_line *line,
                           struct plan **plan) {
+    struct core_span text = line->text;
+    if ((line->flags & CORE_LINE_UNIFIED2) != 0) {
+        return unified2_decode(worker, state, text, plan);
+    }
     bool is_object = text.ptr[0] == '{';
     if (tsv_is_active(state) && is_allowed(state->stream, CORE_ORIGIN_ZEEK)) {
         if (tsv_decode(worker, state, text, plan)) {
@@ -218,7 +223,7 @@ static bool record_run(struct normalize_worker *worker, struct core_batch *batch
         return record_refuse(worker, "the line is longer than the maximum of %zu bytes", (size_t)CORE_LINE_BYTES_MAX);
     }
     MUST(line->text.len > 0);
-    if (!record_decode(worker, state, line->text, &plan) || !plan_apply(worker, plan)) {
+    if (!record_decode(worker, state, line, &plan) || !plan_apply(worker, plan)) {
         return false;
     }
     if (worker->is_dropped) {

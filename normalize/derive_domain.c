@@ -12,13 +12,20 @@
 #define CACHED_BYTES_MAX 100 /* a longer name is looked up each time */
 #define CACHE_ENTRIES 4096   /* power of two */
 
+/* What a name is made of. */
+struct domain_parts {
+    bool has_parts;
+    bool has_upper; /* letters to be lowered */
+    uint16_t len;   /* without the root's dot */
+    uint16_t suffix_at;
+    uint16_t registered_at;
+};
+
 struct domain_entry {
     uint64_t hash;
-    uint8_t len; /* 0: empty */
-    bool has_parts;
-    uint8_t suffix_at;
-    uint8_t registered_at;
-    char name[CACHED_BYTES_MAX];
+    uint16_t len; /* 0: empty */
+    struct domain_parts parts;
+    char name[CACHED_BYTES_MAX]; /* as the sensor wrote it */
 };
 
 struct domain_cache {
@@ -58,35 +65,46 @@ static bool name_check(struct core_span name, bool *has_upper) {
     return has_letter && before != '.';
 }
 
-/* Look up without the cache. */
-static bool name_split(const struct core_psl *psl, struct core_span name, size_t *suffix_at, size_t *registered_at) {
-    char text[NAME_ROOM];
-    memcpy(text, name.ptr, name.len);
-    text[name.len] = '\0';
-    return core_psl_split(psl, text, suffix_at, registered_at);
+static char lower(char c) {
+    return (char)(c + ((unsigned char)(c - 'A') < 26 ? 'a' - 'A' : 0));
 }
 
-static bool name_find(const struct normalize_worker *worker, struct core_span name, size_t *suffix_at,
-                      size_t *registered_at) {
+static void parts_find(const struct core_psl *psl, struct core_span name, struct domain_parts *parts) {
+    char text[NAME_ROOM];
+    size_t suffix_at = 0;
+    size_t registered_at = 0;
+    *parts = (struct domain_parts){.has_parts = false};
+    name.len -= name.ptr[name.len - 1] == '.' ? 1 : 0;
+    if (!name_check(name, &parts->has_upper)) {
+        return;
+    }
+    for (size_t i = 0; i < name.len; i++) {
+        text[i] = lower(name.ptr[i]);
+    }
+    text[name.len] = '\0';
+    parts->has_parts = core_psl_split(psl, text, &suffix_at, &registered_at);
+    parts->len = (uint16_t)name.len;
+    parts->suffix_at = (uint16_t)suffix_at;
+    parts->registered_at = (uint16_t)registered_at;
+}
+
+/* The same, remembered. */
+static const struct domain_parts *parts_of(const struct normalize_worker *worker, struct core_span name,
+                                           struct domain_parts *room) {
     if (name.len > CACHED_BYTES_MAX) {
-        return name_split(worker->maps->psl, name, suffix_at, registered_at);
+        parts_find(worker->maps->psl, name, room);
+        return room;
     }
     uint64_t hash = core_hash64(name.ptr, name.len, 0);
     struct domain_entry *entry = &worker->domains->entries[hash & (CACHE_ENTRIES - 1)];
     bool is_there = entry->hash == hash && entry->len == name.len && bytes_are_same(entry->name, name.ptr, name.len);
     if (!is_there) {
-        *suffix_at = 0;
-        *registered_at = 0;
         entry->hash = hash;
-        entry->len = (uint8_t)name.len;
+        entry->len = (uint16_t)name.len;
         memcpy(entry->name, name.ptr, name.len);
-        entry->has_parts = name_split(worker->maps->psl, name, suffix_at, registered_at);
-        entry->suffix_at = (uint8_t)*suffix_at;
-        entry->registered_at = (uint8_t)*registered_at;
+        parts_find(worker->maps->psl, name, &entry->parts);
     }
-    *suffix_at = entry->suffix_at;
-    *registered_at = entry->registered_at;
-    return entry->has_parts;
+    return &entry->parts;
 }
 
 /* The name in lower case; in the scratch if it must be changed. */
@@ -94,7 +112,7 @@ static struct core_span name_lower(struct normalize_worker *worker, struct core_
     struct value copy = value_copy(worker, name);
     char *p = (char *)(uintptr_t)copy.ptr;
     for (size_t i = 0; p != NULL && i < name.len; i++) {
-        p[i] = (char)(p[i] + ((unsigned char)(p[i] - 'A') < 26 ? 'a' - 'A' : 0));
+        p[i] = lower(p[i]);
     }
     return (struct core_span){p, name.len};
 }
@@ -116,22 +134,20 @@ bool derive_domain(const struct derive_context *ctx) {
         return true;
     }
     struct core_span name = value_span(v);
-    name.len -= name.ptr[name.len - 1] == '.' ? 1 : 0;
-    bool has_upper;
-    if (!name_check(name, &has_upper)) {
+    struct domain_parts room;
+    const struct domain_parts *parts = parts_of(ctx->worker, name, &room);
+    if (!parts->has_parts) {
         return true;
     }
-    if (has_upper) {
+    name.len = parts->len;
+    if (parts->has_upper) {
         name = name_lower(ctx->worker, name);
         if (name.ptr == NULL) {
             return false;
         }
     }
-    size_t suffix;
-    size_t registered;
-    if (!name_find(ctx->worker, name, &suffix, &registered)) {
-        return true;
-    }
+    size_t suffix = parts->suffix_at;
+    size_t registered = parts->registered_at;
     enum value_kind kind = (enum value_kind)v.kind;
     return part_put(ctx, DOMAIN_REGISTERED, kind, (struct core_span){name.ptr + registered, name.len - registered}) &&
            part_put(ctx, DOMAIN_TOP_LEVEL, kind, (struct core_span){name.ptr + suffix, name.len - suffix}) &&

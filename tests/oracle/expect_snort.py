@@ -12,7 +12,13 @@ STOPPED = {"drop", "sdrop", "block", "reject", "react", "reset"}
 
 def snort(doc, written):
     record = doc.record
-    doc.put("@timestamp", snort_time(doc.take("timestamp"), doc.take("seconds"), written))
+    if doc.get("stamp"):
+        doc.put("@timestamp", syslog_time(doc.take("stamp"), written))
+        for name, target in (("syslog_pri", "log.syslog.priority"), ("host", "log.syslog.hostname"), ("program", "process.name"),
+                             ("pid", "process.pid")):
+            doc.move(name, target)
+    elif doc.get("timestamp") is not None:
+        doc.put("@timestamp", snort_time(doc.take("timestamp"), doc.take("seconds"), written))
     doc.put("ecs.version", "8.17.0")
     doc.put("event.module", "snort")
     doc.put("event.dataset", "snort.log")
@@ -24,7 +30,7 @@ def snort(doc, written):
     what(doc, "alert", "network intrusion_detection",
          "allowed" if action in PASSED else "denied" if action in STOPPED else None, "info")
     snort_endpoints(doc)
-    doc.put("network.transport", doc.take("proto").lower())
+    transport(doc)
     gid, sid, rev = record.get("rule", "::").split(":")
     for name, target, part in (("gid", "snort.gid", gid), ("sid", "rule.id", sid), ("rev", "rule.version", rev)):
         value = doc.take(name)
@@ -46,13 +52,38 @@ def snort(doc, written):
                          ("tcp_ack", "snort.tcp.ack"), ("tcp_win", "snort.tcp.window"), ("udp_len", "snort.udp.length"),
                          ("ip_id", "snort.ip.id"), ("tos", "snort.ip.tos"), ("ttl", "snort.ip.ttl")):
         doc.move(name, target)
+    # What alert_full and cmg say besides.
+    doc.put("network.bytes", doc.get("dgm"))
+    for name, ours in (("tcp_urgent", "tcp.urgent"), ("tcp_options", "tcp.options"), ("ip_options", "ip.options"),
+                       ("icmp_text", "icmp.text"), ("icmp_original", "icmp.original"), ("dgm", "dgm.length"), ("iplen", "ip.length"), ("ip_header", "ip.length"), ("flags", "ip.flags")):
+        doc.own(name, ours, value=doc.get(name).strip() if isinstance(doc.get(name), str) else None)
     started = doc.get("flowstart_time")
     doc.own("flowstart_time", value=None if started is None else iso(started))
     flow(doc)
 
 
+def transport(doc):
+    """One alert is one thing in each form: fast and json say ICMP of ICMPv6 too, and IP of what is none of the three."""
+    name = doc.take("proto")
+    if name is None:
+        return
+    name = "ICMP" if name in ("IPV6-ICMP", "ICMP6") else name
+    if (doc.get("ttl") is not None or doc.get("program") is not None) and name not in ("TCP", "UDP", "ICMP", "IP", "ARP"):
+        doc.put("snort.ip.protocol", name)
+        name = "IP"
+    doc.put("network.transport", name.lower())
+
+
+def syslog_time(stamp, written):
+    """Local time without its year: that of the moment nearest to when the file was written."""
+    near = datetime.datetime.fromtimestamp(written, UTC)
+    stamps = [datetime.datetime.strptime("%d %s" % (near.year + i, stamp), "%Y %b %d %H:%M:%S").replace(tzinfo=UTC)
+              for i in (-1, 0, 1)]
+    return min(stamps, key=lambda one: abs(one - near)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+
+
 def snort_endpoints(doc):
-    protocol = doc.get("proto").upper()
+    protocol = (doc.get("proto") or "").upper()
     for side, ours in (("src", "source"), ("dst", "destination")):
         address, port = doc.take(side + "_addr"), doc.take(side + "_port")
         both = doc.get(side + "_ap")

@@ -35,7 +35,8 @@ def zeek_common(doc, dataset, transport=None, protocol=None,
     for side, who in (("source", "orig"), ("destination", "resp")):
         doc.put(side + ".mac", mac(doc.take(who + "_l2_addr")))
     for name, target in (("id.ctx.vlan", "network.vlan.id"), ("id.ctx.inner_vlan", "network.inner.vlan.id")):
-        doc.put(target, None if doc.get(name) is None else str(doc.get(name)))
+        value = doc.take(name)
+        doc.put(target, None if value is None else str(value))
 
 
 # ---- conn -------------------------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def socks(doc):
 def sip(doc):
     status = doc.get("status_code")
     doc.put("event.outcome", None if status is None else OUTCOME[status < 400])
-    doc.add("event.type", "error" if status is not None and status >= 400 else None)
+    doc.add("event.type", "connection", "protocol", "error" if status is not None and status >= 400 else None)
     number = re.match(r"\s*(\d+)", doc.get("seq") or "")
     doc.put("zeek.sip.sequence.number", number and number[1])
 

@@ -16,16 +16,20 @@ from decimal import ROUND_FLOOR, Decimal
 
 import expect
 import sensors
+import sensors_snort
 
 
-def documents(path, shown_path, written=None):
+def documents(path, shown_path, written=None, csv_fields=None):
     """Yields a document a record, None where the record is no good. written: when the file was, in seconds. #open, else
     that, stands in for the time of records that have none."""
     written = Decimal(os.stat(path).st_mtime_ns if written is None else written * 10 ** 9) / 10 ** 9
     data = sensors.file_bytes(path)
     log = re.split(r"\.", os.path.basename(shown_path))[0]
     head = data.lstrip(b"\0 \t\r\n")[:200]
-    if head.startswith(b"{") and b'"event_type"' in head:
+    form = None if b"#fields" in data else sensors_snort.reader(data, csv_fields)
+    if form:
+        records, kind = form(data), "snort"
+    elif head.startswith(b"{") and b'"event_type"' in head:
         records, kind = sensors.suricata_eve(data), "suricata"
     elif head.startswith(b"{") and b'"timestamp"' in head:
         records, kind = sensors.snort_json(data), "snort"

@@ -418,6 +418,15 @@ static const struct format_row *format_find(const struct stream_state *state, st
     return NULL;
 }
 
+bool snort_text_is_named(const struct stream_state *state) {
+    const struct core_origin *origin = state->stream->origin;
+    bool is_named = false;
+    for (size_t i = 0; origin != NULL && i < sizeof(formats) / sizeof(formats[0]); i++) {
+        is_named = is_named || formats[i].format == origin->format;
+    }
+    return is_named;
+}
+
 bool snort_text_is_it(const struct stream_state *state, struct core_span text) {
     return format_find(state, text) != NULL;
 }

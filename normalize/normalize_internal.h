@@ -718,6 +718,7 @@ bool unified2_decode(struct normalize_worker *worker, struct stream_state *state
                      struct plan **plan);
 void snort_names_free(struct snort_names *names); /* takes NULL */
 /* Snort's and Suricata's text formats but JSON: alert_fast, alert_full and cmg, alert_csv, syslog. */
+bool snort_text_is_named(const struct stream_state *state); /* by the input: all its records are to be that */
 bool snort_text_is_it(const struct stream_state *state, struct core_span text);
 bool snort_text_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span text,
                        struct plan **plan);

@@ -124,6 +124,9 @@ static bool record_decode(struct normalize_worker *worker, struct stream_state *
     if ((line->flags & CORE_LINE_UNIFIED2) != 0) {
         return unified2_decode(worker, state, text, plan);
     }
+    if (snort_text_is_named(state)) {
+        return snort_text_decode(worker, state, text, plan);
+    }
     bool is_object = text.ptr[0] == '{';
     if (tsv_is_active(state) && is_allowed(state->stream, CORE_ORIGIN_ZEEK)) {
         if (tsv_decode(worker, state, text, plan)) {

@@ -135,6 +135,32 @@ static void any_fields_of_alert_json(void **state) {
     rig_close(&rig);
 }
 
+/* What an input says of its format holds: anything else there is a dead letter. */
+static void named_formats(void **state) {
+    (void)state;
+    static const enum core_format named[] = {CORE_FORMAT_SNORT_FAST, CORE_FORMAT_SNORT_FULL, CORE_FORMAT_SNORT_CSV,
+                                             CORE_FORMAT_SNORT_SYSLOG, CORE_FORMAT_SURICATA_FAST};
+    for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++) {
+        bool is_fast = named[i] == CORE_FORMAT_SNORT_FAST || named[i] == CORE_FORMAT_SURICATA_FAST;
+        bool is_suricata = named[i] == CORE_FORMAT_SURICATA_FAST;
+        struct rig rig;
+        rig_open(&rig, maps, "alerts");
+        rig.origin.format = named[i];
+        rig.origin.type = is_suricata ? CORE_ORIGIN_SURICATA : CORE_ORIGIN_SNORT;
+        rig_text(&rig, "{ \"timestamp\" : \"11/21-02:58:39.101903\", \"rule\" : \"1:2:3\" }\n"
+                       "11/21-02:58:39.101903 [**] [1:2:3] x [**] [Priority: 3] {TCP} 1.2.3.4:5 -> 1.2.3.4:6\n"
+                       "hello\n");
+        assert_true(rig.batch->events[0].is_dead);
+        assert_int_equal(rig.batch->events[1].is_dead, !is_fast);
+        assert_true(rig.batch->events[2].is_dead);
+        if (is_fast) {
+            assert_string_equal(rig.batch->events[1].dataset, is_suricata ? "suricata.eve" : "snort.log");
+            rig_expect(&rig, 2, "no fast alert");
+        }
+        rig_close(&rig);
+    }
+}
+
 static void broken_alerts_are_dead(void **state) {
     (void)state;
     struct rig rig;
@@ -158,7 +184,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fast_alerts_of_every_shape),      cmocka_unit_test(pairs_and_triples),
         cmocka_unit_test(marks_interfaces_and_references), cmocka_unit_test(suricata_s_fast_log),
-        cmocka_unit_test(any_fields_of_alert_json),        cmocka_unit_test(broken_alerts_are_dead),
+        cmocka_unit_test(any_fields_of_alert_json),        cmocka_unit_test(named_formats),
+        cmocka_unit_test(broken_alerts_are_dead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

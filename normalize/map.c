@@ -76,7 +76,7 @@ static bool target_set(struct reading *reading, struct map_row *row, struct core
         return false;
     }
     const struct schema_field *schema = schema_find(reading->file.loader->maps, name);
-    if (schema == NULL || (schema->type == SCHEMA_OWN && reading->file.loader->is_strict)) {
+    if (schema == NULL || schema->type == SCHEMA_OWN) {
         maps_mistake(&reading->file, name.ptr,
                      "\"%.*s\" is not in schema.tsv: only a keep row writes what that has not", (int)name.len,
                      name.ptr);
@@ -267,7 +267,7 @@ static bool row_field(struct reading *reading, struct map_row *row, struct core_
                          field_type_name(row->type.type), row->targets[i].name.ptr);
             return false;
         }
-        if (reading->file.loader->is_strict && !many_agree(row, &row->targets[i])) {
+        if (!many_agree(row, &row->targets[i])) {
             maps_mistake(
                 &reading->file, type.ptr,
                 row->targets[i].schema->many == SCHEMA_ONE
@@ -332,9 +332,6 @@ static bool derive_args(struct reading *reading, struct map_row *row, struct cor
 /* What the function writes, against the schema: its own value in the main target, and the fields below that. */
 static bool derive_fits(struct reading *reading, const struct map_row *row, struct core_span name) {
     const struct row_target *target = &row->targets[0];
-    if (!reading->file.loader->is_strict) {
-        return true;
-    }
     if (target->schema != NULL && !derive_type_fits(row->derive, target->schema->type)) {
         maps_mistake(&reading->file, name.ptr, "%s() writes no %s, which %s is in schema.tsv", row->derive->name,
                      target->schema->word, target->name.ptr);
@@ -386,6 +383,12 @@ static bool row_keep(struct reading *reading, struct map_row *row, struct core_s
     struct core_span to = maps_word(&rest);
     if (to.len < 3 || to.ptr[to.len - 1] != '*' || to.ptr[to.len - 2] != '.') {
         maps_mistake(&reading->file, to.ptr, "a keep row is: * keep PREFIX.*");
+        return false;
+    }
+    if (to.len > SCHEMA_NAME_BYTES_MAX / 2 || !schema_is_own(to)) {
+        maps_mistake(&reading->file, to.ptr,
+                     "a record's other fields go below zeek. snort. suricata. or tapline., at most %d bytes",
+                     SCHEMA_NAME_BYTES_MAX / 2);
         return false;
     }
     row->constant = core_span_of(maps_text(reading->file.loader, (struct core_span){to.ptr, to.len - 2}));

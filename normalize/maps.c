@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define MAPS_ARENA_BYTES (64 * CORE_MIB)
+#define DATASET_BYTES_MAX 100
 #define MAP_FILE_BYTES_MAX (4 * CORE_MIB)
 
 /* Said already? A map that several others include is looked at with each of them. */
@@ -213,6 +214,28 @@ char *maps_text(struct maps_loader *loader, struct core_span text) {
 
 /* ---- logs.table -------------------------------------------------------------------------------------------------------- */
 
+/* "zeek.connection", "zeek.%": it is in every document, a topic's name, an index's name, and what % stands for. */
+static bool dataset_check(struct maps_file *file, struct core_span dataset) {
+    size_t dots = 0;
+    size_t percents = 0;
+    bool is_good = dataset.len <= DATASET_BYTES_MAX && dataset.ptr[0] != '.' && dataset.ptr[dataset.len - 1] != '.';
+    for (size_t i = 0; i < dataset.len; i++) {
+        char c = dataset.ptr[i];
+        dots += c == '.' ? 1 : 0;
+        percents += c == '%' ? 1 : 0;
+        is_good = is_good && ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || strchr("_.%", c) != NULL);
+    }
+    if (!is_good || dots != 1 || percents > 1) {
+        maps_mistake(
+            file, dataset.ptr,
+            "a dataset is two words of a-z, 0-9 and _ with a dot between, at most %d bytes; one %% may stand for "
+            "the log's own name",
+            DATASET_BYTES_MAX);
+        return false;
+    }
+    return true;
+}
+
 static void log_row_load(struct maps_file *file, struct log_row *row, bool *is_good) {
     struct core_span rest = maps_line_code(file->line);
     struct core_span product = maps_word(&rest);
@@ -227,6 +250,9 @@ static void log_row_load(struct maps_file *file, struct log_row *row, bool *is_g
     if (!core_span_is(product, "zeek") && !core_span_is(product, "snort") && !core_span_is(product, "suricata")) {
         maps_mistake(file, product.ptr, "\"%.*s\" is no product; zeek, snort or suricata belongs here",
                      (int)product.len, product.ptr);
+        return;
+    }
+    if (!dataset_check(file, dataset)) {
         return;
     }
     row->product = core_span_of(maps_text(file->loader, product));
@@ -284,7 +310,7 @@ static void logs_load(struct maps_loader *loader) {
 /* ---- all of it ----------------------------------------------------------------------------------------------------------- */
 
 static enum core_err maps_open(struct normalize_maps **out, const struct normalize_conf *conf,
-                               const struct normalize_maps *before, bool is_strict,
+                               const struct normalize_maps *before, bool is_whole,
                                struct core_conf_mistakes *mistakes) {
     struct normalize_maps *maps = calloc(1, sizeof(*maps));
     MUST(maps != NULL);
@@ -298,8 +324,7 @@ static enum core_err maps_open(struct normalize_maps **out, const struct normali
         return CORE_IO;
     }
     maps->community_id_seed = (uint16_t)conf->community_id_seed;
-    struct maps_loader loader = {
-        .maps = maps, .dirs = {conf->maps, conf->site_maps}, .is_strict = is_strict, .mistakes = mistakes};
+    struct maps_loader loader = {.maps = maps, .dirs = {conf->maps, conf->site_maps}, .mistakes = mistakes};
     maps->drops = drop_books_take(before);
     maps->psl = core_psl_open();
     maps->geo = geo_open(&loader, &conf->geo_databases);
@@ -313,7 +338,7 @@ static enum core_err maps_open(struct normalize_maps **out, const struct normali
     if (mistakes->len == mistakes_before) {
         logs_load(&loader);
     }
-    if (is_strict) {
+    if (is_whole) {
         maps_check_all(&loader);
     }
     if (mistakes->len > mistakes_before) {

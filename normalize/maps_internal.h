@@ -15,7 +15,6 @@ enum maps_whose { MAPS_OURS, MAPS_SITE };
 struct maps_loader {
     struct normalize_maps *maps;
     const char *dirs[2]; /* by enum maps_whose; MAPS_SITE is NULL where there are none */
-    bool is_strict;      /* `map check`: what loads, but nobody can have meant, is a mistake too */
     struct core_conf_mistakes *mistakes;
 };
 

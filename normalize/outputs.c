@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define OUTPUTS_ARENA_BYTES (64 * CORE_MIB)
-#define DATASET_OUTPUTS_MAX 8192
+#define OUTPUTS_ARENA_BYTES (1024 * CORE_MIB) /* of address space: rows of all maps, some hundred bytes each */
 
 /* What the program writes without a row: of where a record came from, and what a site adds to it. */
 static const struct {
@@ -21,7 +20,7 @@ static const struct {
 
 static void *outputs_alloc(struct normalize_outputs *outputs, size_t len) {
     void *p = core_arena_alloc(&outputs->arena, len);
-    MUST(p != NULL); /* a few hundred datasets of at most DATASET_OUTPUTS_MAX fields, most with a hundred */
+    MUST(p != NULL); /* the maps themselves fit 64 MiB */
     memset(p, 0, len);
     return p;
 }
@@ -79,7 +78,6 @@ static void output_add(struct normalize_outputs *outputs, struct dataset *datase
             dataset->outputs = grown;
             dataset->outputs_cap = cap;
         }
-        MUST(dataset->outputs_len < DATASET_OUTPUTS_MAX);
         dataset->outputs[dataset->outputs_len++] = *output;
         return;
     }
@@ -108,9 +106,7 @@ static void name_add(struct normalize_outputs *outputs, struct dataset *dataset,
     struct output output = {
         .name = percent(outputs, name, dataset->own), .map = is_required ? map : NULL, .required_by = is_required};
     output.schema = schema_find(outputs->maps, core_span_of(output.name));
-    if (output.schema == NULL || output.schema->type == SCHEMA_OWN) {
-        return; /* a site's map that was not checked: such a field is open like those that are kept */
-    }
+    MUST(output.schema != NULL && output.schema->type != SCHEMA_OWN); /* maps that write other fields do not load */
     output_add(outputs, dataset, &output);
     if (strcmp(output.schema->word, "object") == 0) {
         members_add(outputs, dataset, &output);
@@ -211,7 +207,9 @@ static void dataset_finish(struct normalize_outputs *outputs, struct dataset *da
         dataset->outputs[i].is_required = dataset->outputs[i].required_by == writers;
     }
     for (size_t i = 0; dataset->maps_len > 0 && i < sizeof(every_document) / sizeof(every_document[0]); i++) {
-        name_add(outputs, dataset, core_span_of(every_document[i].name), NULL, false);
+        if (schema_find_row(outputs->maps, core_span_of(every_document[i].name)) != NULL) {
+            name_add(outputs, dataset, core_span_of(every_document[i].name), NULL, false);
+        }
         for (size_t o = 0; o < dataset->outputs_len; o++) {
             bool is_it = strcmp(dataset->outputs[o].name, every_document[i].name) == 0;
             dataset->outputs[o].is_required |= is_it && every_document[i].is_required;

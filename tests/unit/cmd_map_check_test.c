@@ -58,6 +58,7 @@ static void test_mistakes(void **state) {
          "zeek.t.map:3:7: \"yes\" cannot be written to tls.established"},
         {"a string zeek.t.a\ntable t\n  x y\n", "zeek.t.map:3:7: no row uses the table \"t\""},
         {"a string zeek.t.a via t\ntable t\n  x y\n  x z\n", "zeek.t.map:3:7: the table has the key \"x\" twice"},
+        {"* keep source.*\n", "zeek.t.map:2:8: a record's other fields go below zeek."},
         {"alias x y\na string zeek.t.a\n", "zeek.t.map:2:9: no row reads the field \"y\""},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -122,6 +123,20 @@ static void test_schema(void **state) {
     }
 }
 
+/* What would be a topic's and an index's name. */
+static void test_datasets(void **state) {
+    (void)state;
+    static const char *const datasets[] = {"zeek", "zeek.a.b", "Zeek.a", "zeek.%%", "zeek.a/b", ".a", "zeek."};
+    for (size_t i = 0; i < sizeof(datasets) / sizeof(datasets[0]); i++) {
+        char text[256];
+        base_put("log zeek.t\n* keep zeek.t.*\n");
+        (void)snprintf(text, sizeof(text), "zeek x zeek.t %s\n%s", datasets[i], logs);
+        put("base/logs.table", text);
+        assert_int_equal(sh("$TAPLINE map check base 2>&1"), 1);
+        says("base/logs.table:1:15: a dataset is two words");
+    }
+}
+
 /* A site's map stands for ours, its logs.table rows decide, its schema rows are there for its maps and ours. */
 static void test_site(void **state) {
     (void)state;
@@ -153,4 +168,4 @@ static void test_site(void **state) {
 }
 
 SHELL_MAIN(cmocka_unit_test(test_mistakes), cmocka_unit_test(test_good), cmocka_unit_test(test_all_at_once),
-           cmocka_unit_test(test_schema), cmocka_unit_test(test_site))
+           cmocka_unit_test(test_schema), cmocka_unit_test(test_datasets), cmocka_unit_test(test_site))

@@ -29,7 +29,8 @@ static int dir_make(void **state) {
     }
     put("schema.tsv", "@timestamp\tdate\t\t\nsource.ip\tip\t\t\nsource.port\tlong\t\t\nrelated.ip\tip\tlist\t\n"
                       "event.type\tkeyword\tlist\t\nevent.kind\tkeyword\t\t\nevent.duration\tlong\t\t\n"
-                      "network.transport\tkeyword\t\t\n");
+                      "network.transport\tkeyword\t\t\nzeek.a\tkeyword\t\t\nzeek.t.h\tkeyword\t\t\nzeek.t.d\tlong\t\t\n"
+                      "zeek.t.words\tkeyword\teither\t\nzeek.t.state\tkeyword\t\t\nzeek.t.n\tkeyword\t\t\n");
     put("logs.table",
         "zeek t zeek.t zeek.t\nzeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n");
     return 0;

@@ -209,7 +209,7 @@ static void begin(struct ingest *ingest, struct ingest_file *file, const struct 
     file->cutter.kind = kind;
     file->cutter.is_csv = file->origin->core.format == CORE_FORMAT_SNORT_CSV;
     if (file->is_from_end) {
-        file->cutter.skip_size = (uint64_t)file->size_found;
+        file->cutter.skip_size = file->source.is_gz ? 0 : (uint64_t)file->size_found;
         file->cutter.skip_until =
             file->source.is_gz ? UINT64_MAX : find_last_line_end(file->source.fd, (uint64_t)file->size_found);
     }
@@ -314,7 +314,7 @@ static void keep_progress(struct ingest *ingest, struct ingest_file *file) {
     const struct ingest_cutter *cutter = &file->cutter;
     file->is_proven = true;
     file->size_read = file->size;
-    if (file->is_from_end && cutter->skip_until == 0) {
+    if (file->is_from_end && cutter->skip_until == 0 && cutter->skip_size == 0) {
         file->is_from_end = false;
         file->memory.accepted = cutter->last; /* what was passed over is behind us for good */
         ingest->is_dirty = true;

@@ -48,7 +48,11 @@ static enum answer begins_fast(struct core_span line, bool is_whole) {
         }
     }
     const size_t head = line.len < STAMP_BYTES ? line.len : STAMP_BYTES;
-    if (memmem(line.ptr, head, full_begin.ptr, full_begin.len) != NULL) {
+    const char *stars = memmem(line.ptr, head, full_begin.ptr, full_begin.len);
+    if (memchr(line.ptr, ',', stars != NULL ? (size_t)(stars - line.ptr) : head) != NULL) {
+        return NO; /* alert_csv's begin with the same time */
+    }
+    if (stars != NULL) {
         return YES;
     }
     return head == STAMP_BYTES || is_whole ? NO : TOO_SHORT;

@@ -266,9 +266,6 @@ static size_t cut_frames(struct pass *pass) {
     struct ingest_cutter *cutter = pass->cutter;
     const uint64_t base = cutter->pos;
     const char *at = pass->begin;
-    if (cutter->skip_until > 0 && cutter->skip_until < cutter->skip_size) {
-        cutter->skip_until = cutter->skip_size;
-    }
     while (at < pass->end) {
         const struct ingest_view view = {
             .ptr = at, .len = (size_t)(pass->end - at), .is_still = pass->is_still, .is_final = pass->is_final};
@@ -545,6 +542,22 @@ static enum core_err read_chunk(struct ingest_cutter *cutter, struct ingest_sour
     return CORE_OK;
 }
 
+/* What kind of file it is, if that is not known yet. Its first record may be passed over (start: end), which is to be known
+ * to where, too: where records are lines, up to a line's end. */
+static void tell_kind(struct ingest_cutter *cutter, const struct pass *pass) {
+    if (cutter->kind == INGEST_KIND_UNKNOWN) {
+        const struct ingest_view view = {.ptr = pass->begin,
+                                         .len = (size_t)(pass->end - pass->begin),
+                                         .is_still = pass->is_still,
+                                         .is_final = pass->is_final};
+        cutter->kind = ingest_kind_sniff(&view);
+    }
+    if (cutter->kind != INGEST_KIND_UNKNOWN && cutter->skip_size > 0) {
+        cutter->skip_until = cutter->kind == INGEST_KIND_LINES ? cutter->skip_until : cutter->skip_size;
+        cutter->skip_size = 0;
+    }
+}
+
 /* Cut a chunk, move the position and the markers. Returns the bytes used. */
 static size_t cut_chunk(struct ingest_cutter *cutter, struct ingest_source *source, struct core_batch *batch,
                         const struct chunk *chunk) {
@@ -559,11 +572,7 @@ static size_t cut_chunk(struct ingest_cutter *cutter, struct ingest_source *sour
     const uint64_t pos = cutter->pos;
     const bool is_at_limit = pos + chunk->len >= chunk->limit;
     pass.is_still = (cutter->is_still && (pass.is_at_end || is_at_limit)) || source->is_quiet;
-    if (cutter->kind == INGEST_KIND_UNKNOWN) {
-        const struct ingest_view view = {
-            .ptr = chunk->data, .len = chunk->len, .is_still = pass.is_still, .is_final = pass.is_final};
-        cutter->kind = ingest_kind_sniff(&view);
-    }
+    tell_kind(cutter, &pass);
     cutter->is_pending = cutter->kind == INGEST_KIND_UNKNOWN && chunk->len > 0;
     const size_t used = cutter->kind == INGEST_KIND_LINES     ? cut_lines(&pass)
                         : cutter->kind == INGEST_KIND_UNKNOWN ? 0

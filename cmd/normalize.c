@@ -349,11 +349,11 @@ const struct cmd cmd_normalize = {
     .name = "normalize",
     .summary = "turn sensor logs into ECS documents, one JSON line a record",
     .args = "[FILE...|-]",
-    .about =
-        "A pure filter: reads Zeek TSV and JSON, the formats of Snort and Suricata, plain or gzipped, and writes one "
-        "document a record to stdout, in input order. The format is found by content; the log's name by #path, _path or _stream, a wrapping key, or the file's name. Records that cannot "
-        "be read go to the dead letter file and the rest goes on. Exit: 0; 1 with --strict if there were dead letters; "
-        "100 wrong usage; 111 a file or the output failed.",
+    .about = "A pure filter: reads Zeek TSV and JSON, the formats of Snort and Suricata, plain or gzipped, and writes "
+             "one document a record to stdout, in input order. The format is found by content; the log's name by "
+             "#path, _path or _stream, a wrapping key, or the file's name. Records that cannot be read go to the dead "
+             "letter file and the rest goes on. Exit: 0; 1 with --strict if there were dead letters; 100 wrong usage; "
+             "111 a file or the output failed.",
     .example = "tapline normalize conn.log | jq .source.ip\n"
                "zcat dns.log.gz | tapline normalize --input zeek --dead-letter dead.ndjson -",
     .options = options,

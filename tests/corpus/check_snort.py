@@ -50,11 +50,11 @@ FORMS = {
 ALL = "json-all"
 
 
-def normalize(tapline, path, args):
+def normalize(tapline, path, args, written=WRITTEN):
     """Documents as {field: value}, and what is wrong with the run itself."""
     with tempfile.TemporaryDirectory() as scratch:
         path = shutil.copyfile(path, os.path.join(scratch, os.path.basename(path)))
-        os.utime(path, (WRITTEN, WRITTEN))
+        os.utime(path, (written, written))
         run = compare.Run(tapline, list(args) + [path], dead_letter=os.path.join(scratch, "dead"))
     problems = [] if run.code == 0 and not run.dead else [
         "%s: exit code %d, dead letters: %s" % (path, run.code, run.dead[:500].decode("utf-8", "replace"))]
@@ -80,8 +80,23 @@ def check(tapline, data):
             for form, doc in docs.items():
                 problems += ["alert %s in %s: %s" % (row["line"], form, line)
                              for line in agree(form, doc, docs[ALL]) + ids(form, doc, docs[ALL], row)]
-        problems += counted(every)
+        problems += counted(every) + check_stamps(tapline, data, every["fast"])
     return (problems + check_suricata(tapline, data))[:20]
+
+
+def check_stamps(tapline, data, fast):
+    """The same stamps, read in January; and as what a clock in Chicago showed, six hours behind in November."""
+    path = os.path.join(data, "ours", "snort3", "fast", "alert_fast.txt")
+    january, problems = normalize(tapline, path, (), WRITTEN + 60 * 86400)
+    chicago, wrong = normalize(tapline, path, ("--timezone", "America/Chicago"))
+    problems += wrong
+    for number, (doc, late, west) in enumerate(zip(fast, january, chicago), 1):
+        want = "%s%02d%s" % (doc["@timestamp"][:11], int(doc["@timestamp"][11:13]) + 6, doc["@timestamp"][13:])
+        if late["@timestamp"] != doc["@timestamp"]:
+            problems.append("alert %d, read in January, is of %s" % (number, late["@timestamp"]))
+        if west["@timestamp"] != want:
+            problems.append("alert %d, in Chicago's time, is of %s, not %s" % (number, west["@timestamp"], want))
+    return problems
 
 
 def truth_of(data, name):

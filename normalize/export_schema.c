@@ -89,11 +89,18 @@ static void value_put(struct export_json *json, const char *key, const struct ou
 
 static void array_put(struct export_json *json, const struct output *leaf, struct members below) {
     export_raw(json, "type", "\"array\"");
-    value_put(json, "items", leaf, below);
     if (leaf->schema->is_list) {
+        value_put(json, "items", leaf, below);
         export_raw(json, "uniqueItems", "true");
         export_raw(json, "minItems", "1");
+        return;
     }
+    export_open(json, "items", '{'); /* an element that the sensor left unset is null: the others keep their places */
+    export_open(json, "anyOf", '[');
+    value_put(json, NULL, leaf, below);
+    export_raw(json, NULL, "{\"type\": \"null\"}");
+    export_close(json, ']');
+    export_close(json, '}');
 }
 
 static void field_put(struct export_json *json, const struct output *leaf, struct members below) {

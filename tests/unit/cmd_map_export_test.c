@@ -56,8 +56,10 @@ static void test_json_schema(void **state) {
     jq(t, ".properties.zeek.properties.t.properties.icmp.properties.type[\"$ref\"]", "\"#/$defs/long\"");
     jq(t, ".properties.zeek.properties.t.properties.l|[.type,.uniqueItems]", "[\"array\",null]");
     jq(t, ".properties.zeek.properties.t.properties.e.anyOf|length", "2");
+    jq(t, ".properties.zeek.properties.t.properties.l.items.anyOf",
+       "[{\"$ref\":\"#/$defs/keyword\"},{\"type\":\"null\"}]");
     jq(t, ".properties.event.properties.type|[.type,.uniqueItems,.minItems]", "[\"array\",true,1]");
-    jq(t, ".properties.dns.properties.answers.items.properties|keys", "[\"data\",\"ttl\"]");
+    jq(t, ".properties.dns.properties.answers.items.anyOf[0].properties|keys", "[\"data\",\"ttl\"]");
     jq(t, ".properties.source.properties.ip.description", "\"address\"");
     jq(any, ".properties.event.properties.dataset.pattern", "\"^zeek\\\\.[a-z0-9_]*$\"");
     jq(any, ".properties.zeek.properties|keys", "[\"session_id\"]");

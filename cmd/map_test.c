@@ -115,20 +115,29 @@ static bool file_text(struct one *one, const char *path, struct core_span *text)
     return is_read;
 }
 
+/* The number that two or four digits of the text are. */
+static unsigned digits(const char *text, size_t len) {
+    unsigned number = 0;
+    for (size_t i = 0; i < len; i++) {
+        number = number * 10 + (unsigned)(text[i] - '0');
+    }
+    return number;
+}
+
 /* "2026-11-21T04:00:00Z" */
 static bool stamp_parse(struct core_span text, int64_t *ns) {
-    char copy[32] = "";
-    unsigned t[6];
-    int len = 0;
-    if (text.len < sizeof(copy)) {
-        memcpy(copy, text.ptr, text.len);
+    static const char form[] = "0000-00-00T00:00:00Z";
+    bool is_stamp = text.len == sizeof(form) - 1;
+    for (size_t i = 0; is_stamp && i < text.len; i++) {
+        is_stamp = form[i] == '0' ? text.ptr[i] >= '0' && text.ptr[i] <= '9' : text.ptr[i] == form[i];
     }
-    if (sscanf(copy, "%4u-%2u-%2uT%2u:%2u:%2uZ%n", &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &len) != 6 || len != 20 ||
-        copy[20] != '\0') {
+    if (!is_stamp) {
         return false;
     }
-    int64_t day = core_days_from_civil(t[0], t[1], t[2]);
-    *ns = (((day * 24 + t[3]) * 60 + t[4]) * 60 + t[5]) * CORE_NS_PER_S;
+    const char *p = text.ptr;
+    int64_t day = core_days_from_civil(digits(p, 4), digits(p + 5, 2), digits(p + 8, 2));
+    int64_t seconds = (int64_t)digits(p + 11, 2) * 3600 + digits(p + 14, 2) * 60 + digits(p + 17, 2);
+    *ns = (day * 86400 + seconds) * CORE_NS_PER_S;
     return true;
 }
 

@@ -236,8 +236,8 @@ static struct map_row *row_new(struct reading *reading) {
     struct map_row *row = &map->rows[map->rows_len];
     memset(row, 0, sizeof(*row));
     const char *slash = strrchr(reading->file.path, '/');
-    snprintf(row->place, sizeof(row->place), "%.50s:%zu", slash == NULL ? reading->file.path : slash + 1,
-             reading->file.line_number);
+    snprintf(row->place, sizeof(row->place), "%s%.45s:%zu", reading->file.is_site ? "site/" : "",
+             slash == NULL ? reading->file.path : slash + 1, reading->file.line_number);
     row->path = reading->path;
     row->line = reading->file.line_number;
     return row;
@@ -604,30 +604,47 @@ static void includes_append(struct reading *reading) {
     }
 }
 
+/* A site's map stands for ours of the same name, but for itself: there the name is ours. */
+static enum maps_whose whose_map(const struct maps_loader *loader, const struct maps_file *by, const char *name,
+                                 const char *path) {
+    bool is_itself = by->is_site && by->map_name != NULL && strcmp(by->map_name, name) == 0;
+    return !is_itself && maps_file_exists(loader, MAPS_SITE, path) ? MAPS_SITE : MAPS_OURS;
+}
+
+static const struct map *map_find(const struct normalize_maps *maps, const char *name, enum maps_whose whose) {
+    for (size_t i = 0; i < maps->maps_len; i++) {
+        if (strcmp(maps->maps[i]->name, name) == 0 && maps->maps[i]->is_site == (whose == MAPS_SITE)) {
+            return maps->maps[i];
+        }
+    }
+    return NULL;
+}
+
 const struct map *map_load(struct maps_loader *loader, const char *name, struct maps_file *by, const char *at,
                            unsigned depth) {
     struct normalize_maps *maps = loader->maps;
-    for (size_t i = 0; i < maps->maps_len; i++) {
-        if (strcmp(maps->maps[i]->name, name) == 0) {
-            return maps->maps[i];
-        }
+    char path[256];
+    snprintf(path, sizeof(path), "maps/%.200s.map", name);
+    enum maps_whose whose = whose_map(loader, by, name, path);
+    const struct map *have = map_find(maps, name, whose);
+    if (have != NULL) {
+        return have;
     }
     if (depth > MAPS_INCLUDE_DEPTH_MAX || maps->maps_len == MAPS_FILES_MAX || strchr(name, '/') != NULL) {
         maps_mistake(by, at, "\"%s\": maps include each other at most %d deep, and their names have no /", name,
                      MAPS_INCLUDE_DEPTH_MAX);
         return NULL;
     }
-    char path[256];
-    snprintf(path, sizeof(path), "maps/%.200s.map", name);
     struct reading reading = {.depth = depth};
-    enum maps_whose whose = maps_file_exists(loader, MAPS_SITE, path) ? MAPS_SITE : MAPS_OURS;
     if (!maps_file_open(loader, &reading.file, whose, path)) {
         maps_mistake(by, at, "the map \"%s\" cannot be read", name);
         return NULL;
     }
     reading.map = maps_alloc(loader, sizeof(*reading.map));
     reading.map->name = maps_text(loader, core_span_of(name));
+    reading.map->is_site = whose == MAPS_SITE;
     reading.path = maps_text(loader, core_span_of(reading.file.path));
+    reading.file.map_name = reading.map->name;
     while (maps_file_line(&reading.file)) {
         map_line(&reading);
     }

@@ -103,24 +103,27 @@ static bool is_single(const struct row_target *target) {
     return target->schema != NULL && !target->schema->is_list;
 }
 
-/* Every two targets of the same name, of rows of this file: rows of an included map step back for those of their host. */
-static void rows_check(struct maps_loader *loader, const struct map *map) {
-    for (size_t s = 0; s < map->own_rows_len; s++) {
-        const struct map_row *second = &map->rows[s];
-        for (size_t st = 0; st < second->targets_len; st++) {
-            bool is_told = !is_single(&second->targets[st]);
-            for (size_t f = 0; f <= s && !is_told; f++) {
-                const struct map_row *first = &map->rows[f];
-                size_t end = f == s ? st : first->targets_len;
-                for (size_t ft = 0; ft < end && !is_told; ft++) {
-                    if (core_span_eq(first->targets[ft].name, second->targets[st].name)) {
-                        size_t before = loader->mistakes->len;
-                        pair_check(loader, map, (struct writer){first, &first->targets[ft]},
-                                   (struct writer){second, &second->targets[st]});
-                        is_told = loader->mistakes->len > before;
-                    }
-                }
+/* One target of a row against all targets before it; only the first mistake is told. */
+static void target_check(struct maps_loader *loader, const struct map *map, struct writer second) {
+    size_t mistakes = loader->mistakes->len;
+    if (!is_single(second.target)) {
+        return;
+    }
+    for (const struct map_row *row = map->rows; row <= second.row; row++) {
+        const struct row_target *end = row == second.row ? second.target : row->targets + row->targets_len;
+        for (const struct row_target *target = row->targets; target < end; target++) {
+            if (loader->mistakes->len == mistakes && core_span_eq(target->name, second.target->name)) {
+                pair_check(loader, map, (struct writer){row, target}, second);
             }
+        }
+    }
+}
+
+/* The rows of this file: those of an included map step back for those of their host. */
+static void rows_check(struct maps_loader *loader, const struct map *map) {
+    for (size_t r = 0; r < map->own_rows_len; r++) {
+        for (size_t t = 0; t < map->rows[r].targets_len; t++) {
+            target_check(loader, map, (struct writer){&map->rows[r], &map->rows[r].targets[t]});
         }
     }
 }

@@ -23,6 +23,7 @@ struct maps_file {
     struct maps_loader *loader;
     char path[512];
     bool is_site;
+    const char *map_name; /* NULL: it is no map */
     struct core_span rest;
     struct core_span line;
     size_t line_number;

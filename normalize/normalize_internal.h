@@ -284,6 +284,7 @@ struct map_alias {
 
 struct map {
     char *name;
+    bool is_site; /* of a site's directory; it may include our map of its name */
     struct map_row *rows;
     size_t rows_len;
     size_t own_rows_len; /* the first ones; the others are of included maps */

@@ -159,7 +159,15 @@ static void test_site(void **state) {
     says("\"kind\":\"alert\"");
     says("\"site\":{\"owner\":\"me\"}");
     assert_int_equal(sh("$TAPLINE map explain --maps base --site-maps site t.log 2>/dev/null"), 0);
-    says("zeek.t.map:3");
+    says("site/zeek.t.map:3");
+    /* Its own name is ours there: a few rows more, and the rest as it was. */
+    put("site/maps/zeek.t.map", "log zeek.t\ninclude zeek.t\nowner string site.owner\ndrop when owner = you\n");
+    put("t.log", "{\"ts\":1.5,\"owner\":\"me\",\"z\":2}\n{\"ts\":1.5,\"owner\":\"you\"}\n");
+    assert_int_equal(sh("$TAPLINE normalize --maps base --site-maps site t.log 2>&1"), 0);
+    says("\"kind\":\"event\"");
+    says("\"site\":{\"owner\":\"me\"},\"zeek\":{\"t\":{\"z\":2}}");
+    says("2 records = 1 documents + 0 dead letters + 1 dropped");
+    assert_int_equal(sh("$TAPLINE map check --site-maps site base 2>&1"), 0);
     put("site/schema.tsv", "site.owner\tkeyword\t\twho has it\nsource.ip\tkeyword\t\tours is an ip\n");
     assert_int_equal(sh("$TAPLINE map check --site-maps site base 2>&1"), 1);
     says("site/schema.tsv:2:1: \"source.ip\" is ip at base/schema.tsv:");

@@ -37,8 +37,9 @@ enum core_err core_zone_open(struct core_zone **out, const char *name, struct co
     GTimeZone *found = name_is_plain(name) ? g_time_zone_new_identifier(name) : NULL;
     if (found == NULL) {
         return core_fail_set(fail, CORE_BAD, name,
-                             "there is no time zone of this name on this system: use a name such as America/Chicago or "
-                             "UTC (timedatectl list-timezones shows them; the package is called tzdata)");
+                             "this system knows no time zone \"%.*s\": use a name such as America/Chicago or UTC "
+                             "(timedatectl list-timezones shows them; the package is called tzdata)",
+                             NAME_BYTES_MAX, name);
     }
     struct core_zone *zone = calloc(1, sizeof(*zone));
     MUST(zone != NULL);

@@ -160,7 +160,7 @@ static bool zone_open(struct normalize_worker *worker, struct stream_state *stat
         return true;
     }
     if (core_zone_open(&state->zone, origin->timezone, &fail) != CORE_OK) {
-        return record_refuse(worker, "the input's timezone %s: %s", fail.where, fail.text);
+        return record_refuse(worker, "the input's timezone: %s", fail.text);
     }
     return true;
 }

@@ -185,7 +185,7 @@ static void formats_agree_with_their_sensors(void **state) {
         {{{"format", "snort_full"}, {"csv_fields", "gid"}}, "only snort_csv has"},
         {{{"format", "snort_csv"}, {"csv_fields", " , "}}, "names no field"},
         {{{"format", "snort_fast"}, {"classification_config", "/c"}}, "are for unified2"},
-        {{{"timezone", "America/Atlantis"}}, "no time zone of this name"},
+        {{{"timezone", "America/Atlantis"}}, "knows no time zone"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct core_fail fail = {0};

@@ -133,7 +133,7 @@ static void a_zone_that_went_makes_dead_letters(void **state) {
     rig.origin.timezone = "Mars/Phobos";
     rig_text(&rig, "11/20-20:58:39.101903 [**] [1:1:1] x [**] [Priority: 1] {TCP} 1.2.3.4:1 -> 1.2.3.5:2");
     assert_true(rig.batch->events[0].is_dead);
-    rig_expect(&rig, 0, "timezone Mars/Phobos: there is no time zone of this name");
+    rig_expect(&rig, 0, "timezone: this system knows no time zone");
     rig_close(&rig);
 }
 

@@ -11,6 +11,7 @@ import zlib
 
 import compare
 import sensors
+import sensors_snort
 
 LINE_BYTES_MAX = 1 << 20
 DEAD_RAW_BYTES_MAX = 64 << 10
@@ -23,21 +24,49 @@ TYPES = {"access", "allowed", "change", "connection", "deletion", "denied", "end
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
 
 
+FOLDERS = ("zeek", "snort", "suricata", "ours/zeek", "ours/snort3", "ours/suricata")
+NO_LOGS = (".md", ".map", ".config")
+DEAD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "dead_letters.txt")
+# The list that ours/snort3/csv-all was written with.
+CSV_ALL = ("timestamp,seconds,action,class,b64_data,client_bytes,client_pkts,dir,dst_addr,dst_ap,dst_port,eth_dst,eth_len,eth_src,"
+           "eth_type,flowstart_time,geneve_vni,gid,icmp_code,icmp_id,icmp_seq,icmp_type,iface,ip_id,ip_len,msg,mpls,pkt_gen,"
+           "pkt_len,pkt_num,priority,proto,rev,rule,server_bytes,server_pkts,service,sgt,sid,src_addr,src_ap,src_port,target,"
+           "tcp_ack,tcp_flags,tcp_len,tcp_seq,tcp_win,tos,ttl,udp_len,vlan")
+
+
 def check(tapline, data):
     problems = []
     records = dead = files = 0
-    for folder in ("zeek", "snort/fast", "ours/zeek", "ours/snort3/fast", "ours/snort3/fast-year", "ours/snort3/json",
-                   "ours/snort3/json-all"):
+    listed = dead_list()
+    for folder in FOLDERS:
         for place, _, names in sorted(os.walk(os.path.join(data, folder))):
-            for name in sorted(names):
+            for name in sorted(name for name in names if not name.endswith(NO_LOGS)):
                 facts = Facts(os.path.join(place, name))
-                wrong, count = check_file(tapline, facts)
-                problems += ["%s: %s" % (os.path.relpath(facts.path, data), line) for line in wrong[:5]]
-                files, records, dead = files + 1, records + len(facts.records), dead + count
+                shown = os.path.relpath(facts.path, data)
+                wrong, letters = check_file(tapline, facts)
+                if letters != listed.pop(shown, []):
+                    wrong.append("its dead letters are %s" % letters[:5])
+                problems += ["%s: %s" % (shown, line) for line in wrong[:5]]
+                files, records, dead = files + 1, records + len(facts.records), dead + len(letters)
+    problems += ["%s: listed in dead_letters.txt, not found" % shown for shown in listed]
     print("    %d files, %d records, %d dead letters" % (files, records, dead))
-    if files < 500 or records < 40000:
+    if files < 930 or records < 94000:
         problems.append("only %d files with %d records were found" % (files, records))
     return problems
+
+
+def dead_list():
+    """dead_letters.txt: file -> [(number of the record, what is wrong with it)]."""
+    out = {}
+    with open(DEAD, encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("#"):
+                continue
+            name, numbers, reason = line.rstrip("\n").split("\t")
+            for part in numbers.split(","):
+                first, _, last = part.partition("-")
+                out.setdefault(name, []).extend((number, reason) for number in range(int(first), int(last or first) + 1))
+    return {name: sorted(entries) for name, entries in out.items()}
 
 
 # ---- what a file holds, found out without the program --------------------------------------------------------------------
@@ -54,9 +83,15 @@ class Facts:
         self.path = path
         self.damaged = False
         self.records = []
+        self.args = ["--csv-fields", CSV_ALL] if "csv-all" in path else []
+        data = self.read()
+        pieces = self.pieces(data)
+        if pieces is not None:
+            self.records = [Line(text, number, start, {"fields": None}) for number, (start, text) in enumerate(pieces, 1)]
+            return
         header = {"sep": b"\t", "fields": None}
         position = start = 0
-        for number, raw in enumerate(self.read().split(b"\n"), 1):
+        for number, raw in enumerate(data.split(b"\n"), 1):
             position += len(raw) + 1
             text = raw.lstrip(b"\0").removesuffix(b"\r")
             if text.startswith(b"#"):
@@ -64,6 +99,17 @@ class Facts:
             elif text:
                 self.records.append(Line(text, number, start, header))
                 start = position
+
+    def pieces(self, data):
+        """Of a form whose records are no lines."""
+        folder = os.path.basename(os.path.dirname(self.path))
+        if folder.startswith("unified2"):
+            return list(sensors_snort.unified2_pieces(data))
+        if folder in ("full", "cmg"):
+            begins = sensors_snort.is_full if folder == "full" else sensors_snort.is_cmg
+            return [(start, "\n".join(lines).encode("utf-8", "surrogateescape"))
+                    for start, lines in sensors_snort.pieces(data, begins)]
+        return None
 
     def read(self):
         with open(self.path, "rb") as file:
@@ -102,29 +148,32 @@ def header_after(header, text):
 
 def check_file(tapline, facts):
     with tempfile.TemporaryDirectory() as scratch:
-        run = compare.Run(tapline, [facts.path], dead_letter=os.path.join(scratch, "dead"))
+        run = compare.Run(tapline, facts.args + [facts.path], dead_letter=os.path.join(scratch, "dead"))
     if run.code != 0:
-        return ["exit code %d: %s" % (run.code, run.err.strip()[-600:])], 0
+        return ["exit code %d: %s" % (run.code, run.err.strip()[-600:])], []
     problems = []
     if facts.damaged and os.path.basename(facts.path) not in run.err:
         problems.append("damaged, and stderr does not name it: " + run.err.strip())
     documents = read_lines(run.out, "document", problems)
     letters = read_lines(run.dead, "dead letter", problems)
     if problems:
-        return problems, 0
+        return problems, []
     for doc in documents:
         problems += document_problems(doc, facts.path)
     if facts.damaged:
         letters = without_damage(letters, problems)
     problems += accounts(facts, [doc["log"]["offset"] for doc in documents], letters)
-    by_number = {line.number: line for line in facts.records}
+    by_start = {line.start: line for line in facts.records}
+    entries = [] if not facts.damaged else [(0, "damaged gzip data")]
     for letter in letters:
-        line = by_number.get(letter.get("log", {}).get("file", {}).get("line"))
+        line = by_start.get(letter.get("log", {}).get("offset"))
         if line is None:
             problems.append("a dead letter of no record line: %s" % letter)
         else:
-            problems += letter_problems(letter, line)
-    return problems, len(letters)
+            wrong, kind = letter_problems(letter, line)
+            problems += wrong
+            entries.append((line.number, kind))
+    return problems, entries
 
 
 def without_damage(letters, problems):
@@ -215,15 +264,17 @@ def letter_problems(letter, line):
     if letter["event"].get("kind") != "pipeline_error" or letter["event"].get("dataset") != "tapline.deadletter":
         problems.append("event of a dead letter: %s" % letter["event"])
     reason = letter["error"]["message"]
-    for pattern, is_true in REASONS:
+    kind = None
+    for pattern, name, is_true in REASONS:
         match = re.search(pattern, reason, re.S)
         if match:
+            kind = name
             if not is_true(line, match):
                 problems.append("its reason is not true: %s" % reason)
             break
     else:
         problems.append("a reason that this test does not know how to check: %s" % reason)
-    return ["line %d: %s: %r" % (line.number, problem, line.text[:150]) for problem in problems]
+    return ["record %d: %s: %r" % (line.number, problem, line.text[:150]) for problem in problems], kind
 
 
 def json_value(line):
@@ -291,12 +342,21 @@ def no_fast_alert(line, _match):
     return not sensors.FAST.match(line.text.decode("utf-8", "surrogateescape"))
 
 
+def cut_off(line, match):
+    """So many bytes of its last record, or of that one's header, are missing."""
+    *_, (start, kind, body) = sensors_snort.unified2_records(line.text)
+    left = len(line.text) - start
+    missing = 8 - left if left < 8 else int.from_bytes(line.text[start + 4:start + 8], "big") - len(body)
+    return kind is None and missing == int(match[1])
+
+
 REASONS = (
-    (r"^neither Zeek TSV", no_sensor),
-    (r"^no #fields header", no_header),
-    (r"^(\d+) columns, and the header above has (\d+)", other_columns),
-    (r"^no JSON", no_json),
-    (r"^field (\S+): \"(.*)\" is no (\w+)", not_of_type),
-    (r"^the line is longer than the maximum of (\d+) bytes", too_long),
-    (r"^an? (fast )?alert without ", no_fast_alert),
+    (r"^neither Zeek TSV", "no log", no_sensor),
+    (r"^no #fields header", "no log", no_header),
+    (r"^(\d+) columns, and the header above has (\d+)", "columns", other_columns),
+    (r"^no JSON", "no JSON", no_json),
+    (r"^field (\S+): \"(.*)\" is no (\w+)", "type", not_of_type),
+    (r"^the line is longer than the maximum of (\d+) bytes", "too long", too_long),
+    (r"^an alert without ", "no alert", no_fast_alert),
+    (r"^cut off: (\d+) bytes of a unified2 record", "cut off", cut_off),
 )

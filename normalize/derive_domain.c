@@ -55,7 +55,7 @@ static bool name_check(struct core_span name, bool *has_upper) {
     *has_upper = false;
     for (size_t i = 0; i < name.len; i++) {
         char c = name.ptr[i];
-        if ((c == '.' && before == '.') || c == ':' || c == '\0') {
+        if ((c == '.' && before == '.') || c == ':') {
             return false;
         }
         has_letter |= c != '.' && (unsigned char)(c - '0') > 9;
@@ -79,7 +79,7 @@ static void parts_find(const struct core_psl *psl, struct core_span name, struct
         return;
     }
     for (size_t i = 0; i < name.len; i++) {
-        text[i] = lower(name.ptr[i]);
+        text[i] = name.ptr[i] == '\0' ? '\1' : lower(name.ptr[i]); /* neither is in a rule of the list */
     }
     text[name.len] = '\0';
     parts->has_parts = core_psl_split(psl, text, &suffix_at, &registered_at);

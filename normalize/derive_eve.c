@@ -95,10 +95,18 @@ static struct value string_value(struct normalize_worker *worker, struct core_sp
     return out;
 }
 
-/* A member as a value; none if it is not there, null, or no scalar. */
+/* The same if it is a scalar: no object, no list, not null. */
+static struct core_span scalar_of(struct value object, struct core_span key) {
+    struct core_span none = {NULL, 0};
+    struct core_span json = object.kind == VALUE_RAW ? member_of(value_span(object), key) : none;
+    bool is_scalar = json.len > 0 && json.ptr[0] != '{' && json.ptr[0] != '[' && json.ptr[0] != 'n';
+    return is_scalar ? json : none;
+}
+
+/* A member as a value. */
 static struct value member_value(struct normalize_worker *worker, struct value object, struct core_span key) {
-    struct core_span json = object.kind == VALUE_RAW ? member_of(value_span(object), key) : (struct core_span){NULL, 0};
-    if (json.len == 0 || json.ptr[0] == '{' || json.ptr[0] == '[' || json.ptr[0] == 'n') {
+    struct core_span json = scalar_of(object, key);
+    if (json.len == 0) {
         return value_none();
     }
     if (json.ptr[0] == '"') {
@@ -206,7 +214,7 @@ bool derive_eve_answers(const struct derive_context *ctx) {
     for (uint32_t i = 0; i < len; i++) {
         for (size_t m = 0; m < ANSWER_MEMBERS; m++) {
             members[m] = is_single ? json_of(worker, derive_arg(ctx, m + 2))
-                                   : member_of(value_span(list_item(list, i)), core_span_of(answer_members[m].eve));
+                                   : scalar_of(list_item(list, i), core_span_of(answer_members[m].eve));
         }
         if (!answer_object(worker, members, &items[i])) {
             return false;

@@ -24,6 +24,7 @@ static const struct {
     {"x.xn--85x722f.com.cn", "xn--85x722f.com.cn", "x", "com.cn"},
     {"1.2.0.192.in-addr.arpa", "192.in-addr.arpa", "1.2.0", "in-addr.arpa"},
     {"a_b.example.org", "example.org", "a_b", "org"},
+    {"nul\\u0000byte.example.com", "example.com", "nul\\u0000byte", "com"},
     {"com", NULL, NULL, NULL},
     {"co.uk", NULL, NULL, NULL},
     {"localhost", NULL, NULL, NULL},

@@ -276,6 +276,35 @@ def test_maps_that_change_twice_while_a_file_is_idle(tmp_path, runs, conn_log):
         assert ("orig_pkts" in document["zeek"]["connection"]) == is_new, document
 
 
+def test_sighup_reads_the_sites_own_maps(tmp_path, runs, conn_log):
+    """A site's map adds to ours, a mistake in it leaves the old ones, and without it ours are as they were."""
+    log, out, site = tmp_path / "conn.log", tmp_path / "out.ndjson", tmp_path / "site"
+    (site / "maps").mkdir(parents=True)
+    mine = site / "maps" / "zeek.conn.map"
+    log.write_text(conn_log.text(0, 100))
+    run = runs(file_config(tmp_path, [log], normalize={"site_maps": str(site)}))
+    rows = "log zeek.conn\ninclude zeek.conn\n- const labels.site here\n"
+    (site / "schema.tsv").write_text("")
+    run.wait_for("the first records", lambda: lines_in(out) == 100)
+    mine.write_text(rows)
+    run.signal(signal.SIGHUP)
+    run.wait_log("the old config stays")
+    assert '"labels.site" is not in schema.tsv' in run.log().replace('\\"', '"') and "site/maps/zeek.conn.map:3:9" in run.log()
+    (site / "schema.tsv").write_text("labels.site\tkeyword\t\twhere it is\n")
+    for first, reload in ((100, 2), (200, 3)):
+        run.signal(signal.SIGHUP)
+        run.wait_log(f"reload={reload} ")
+        with open(log, "a") as more:
+            more.write(conn_log.text(first, first + 100, header=False))
+        run.wait_for("more records", lambda: lines_in(out) == first + 100)
+        mine.unlink(missing_ok=True)
+    run.stop()
+    documents = rig.Documents(out)
+    documents.assert_each_once(300)
+    named = {rig.serial_of(d) for d in documents.all if d.get("labels") == {"site": "here"}}
+    assert named == set(range(100, 200))
+
+
 def test_a_storm_of_reloads_under_load_loses_nothing(tmp_path, runs, conn_log):
     log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
     log.write_text(conn_log.header)

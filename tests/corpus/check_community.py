@@ -19,6 +19,7 @@ def check(tapline, data):
         problems += reference_problems(rows, seed) + tables(tapline, rows, seed)
     for log in ("conn", "notice"):
         problems += zeek_own(tapline, os.path.join(data, "ours", "zeek", "tsv", log + ".log"))
+    problems += one_flow(tapline, os.path.join(data, "ours", "zeek", "tsv"))
     return problems + suricata_own(tapline, os.path.join(data, "ours", "suricata", "eve.json"))
 
 
@@ -63,6 +64,26 @@ def zeek_own(tapline, path):
         problems.append("%s: %d records, %d documents" % (log, len(own), len(computed)))
     problems += ["%s: record %d: computed %s, Zeek says %s" % (log, i, a, b)
                  for i, (a, b, no_name) in enumerate(zip(computed, own, unknown), 1) if a != (None if no_name else b)]
+    return problems[:10]
+
+
+def one_flow(tapline, folder):
+    """A record of any log that names a connection (by uid) has the connection's own transport and id, or none; but for dhcp,
+    whose ends are the lease's, where the connection's may be broadcast addresses."""
+    conn, others = {}, []
+    for name in sorted(os.listdir(folder), key=lambda name: (name != "conn.log", name)):
+        for doc in compare.load_lines(compare.Run(tapline, [os.path.join(folder, name)]).out):
+            uid, network = doc["event"].get("id"), doc.get("network", {})
+            if name == "conn.log":
+                conn[uid] = (network.get("transport"), network.get("community_id"))
+            elif uid in conn and name != "dhcp.log":
+                others.append((name, uid, network))
+    problems = ["%s: %s: network.%s is %s, the connection's %s" % (name, uid, field, network[field], value)
+                for name, uid, network in others for field, value in zip(("transport", "community_id"), conn[uid])
+                if field in network and network[field] != value]
+    with_id = sum("community_id" in network for _, _, network in others)
+    if len(others) < 2300 or with_id < 1700:
+        problems.append("only %d records of connections were found, %d with an id" % (len(others), with_id))
     return problems[:10]
 
 

@@ -34,20 +34,44 @@ void core_sha256(const void *bytes, size_t len, unsigned char out[32]) {
  * points of the same library are used where they exist (docs/adr/0010). */
 #ifdef SHA1_DIRECT
 
+#define SHA1_BLOCK 64
+
 struct core_sha1 {
-    SHA_CTX context;
+    SHA_CTX fresh; /* begun, nothing added */
 };
 
 struct core_sha1 *core_sha1_new(void) {
     struct core_sha1 *sha1 = calloc(1, sizeof *sha1);
     MUST(sha1 != NULL);
+    MUST(SHA1_Init(&sha1->fresh) == 1);
     return sha1;
 }
 
+static void put_be32(unsigned char out[4], uint32_t v) {
+    for (int i = 3; i >= 0; i--, v >>= 8) {
+        out[i] = (unsigned char)(v & 0xff);
+    }
+}
+
+/* What fits one block with its end mark and length is padded here (RFC 3174 section 4) and goes straight to the function
+ * that does the work. */
 void core_sha1_of(struct core_sha1 *sha1, const void *bytes, size_t len, unsigned char out[20]) {
-    MUST(SHA1_Init(&sha1->context) == 1);
-    MUST(SHA1_Update(&sha1->context, bytes, len) == 1);
-    MUST(SHA1_Final(out, &sha1->context) == 1);
+    SHA_CTX context = sha1->fresh;
+    unsigned char block[SHA1_BLOCK] = {0};
+    if (len > SHA1_BLOCK - 9) {
+        MUST(SHA1_Update(&context, bytes, len) == 1);
+        MUST(SHA1_Final(out, &context) == 1);
+        return;
+    }
+    memcpy(block, bytes, len);
+    block[len] = 0x80;
+    core_put_be64(block + SHA1_BLOCK - 8, (uint64_t)len * 8);
+    SHA1_Transform(&context, block);
+    put_be32(out, context.h0);
+    put_be32(out + 4, context.h1);
+    put_be32(out + 8, context.h2);
+    put_be32(out + 12, context.h3);
+    put_be32(out + 16, context.h4);
 }
 
 void core_sha1_free(struct core_sha1 *sha1) {

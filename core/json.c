@@ -131,20 +131,49 @@ static const char pairs[] = "000102030405060708091011121314151617181920212223242
                             "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
                             "8081828384858687888990919293949596979899";
 
+static unsigned digits_of(uint64_t v) {
+    static const uint64_t tens[] = {UINT64_C(0),
+                                    UINT64_C(10),
+                                    UINT64_C(100),
+                                    UINT64_C(1000),
+                                    UINT64_C(10000),
+                                    UINT64_C(100000),
+                                    UINT64_C(1000000),
+                                    UINT64_C(10000000),
+                                    UINT64_C(100000000),
+                                    UINT64_C(1000000000),
+                                    UINT64_C(10000000000),
+                                    UINT64_C(100000000000),
+                                    UINT64_C(1000000000000),
+                                    UINT64_C(10000000000000),
+                                    UINT64_C(100000000000000),
+                                    UINT64_C(1000000000000000),
+                                    UINT64_C(10000000000000000),
+                                    UINT64_C(100000000000000000),
+                                    UINT64_C(1000000000000000000),
+                                    UINT64_C(10000000000000000000)};
+    unsigned bits = 64 - (unsigned)__builtin_clzll(v | 1);
+    unsigned less = bits * 1233 >> 12; /* log10(2) is 1233 / 4096: the number of digits, or one less */
+    return less + (v >= tens[less]);
+}
+
 void core_buf_u64(struct core_buf *buf, uint64_t v) {
-    char out[20];
-    size_t at = sizeof(out);
+    unsigned len = v == 0 ? 1 : digits_of(v);
+    if (buf->is_full || buf->end - buf->pos < (ptrdiff_t)len) {
+        buf->is_full = true;
+        return;
+    }
+    char *at = buf->pos + len;
     for (; v >= 100; v /= 100) {
         at -= 2;
-        memcpy(out + at, pairs + v % 100 * 2, 2);
+        memcpy(at, pairs + v % 100 * 2, 2);
     }
     if (v >= 10) {
-        at -= 2;
-        memcpy(out + at, pairs + v * 2, 2);
+        memcpy(at - 2, pairs + v * 2, 2);
     } else {
-        out[--at] = (char)('0' + v);
+        at[-1] = (char)('0' + v);
     }
-    core_buf_put(buf, out + at, sizeof(out) - at);
+    buf->pos += len;
 }
 
 void core_buf_i64(struct core_buf *buf, int64_t v) {

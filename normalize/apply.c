@@ -1,14 +1,18 @@
 /* normalize/apply.c: runs a plan over one record: columns to leaves by the ops, then the constants of leaves that are
- * still empty, then the derive functions. The hot loop of the program.
+ * still empty, then the derive functions. A record of a form seen before (form.c) runs what is left of all that.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "normalize/normalize_internal.h"
+#include "normalize/form.h"
 
 bool leaf_is_set(const struct plan *plan, uint16_t leaf) {
     return (plan->present[leaf / 64] >> (leaf % 64) & 1) != 0;
 }
 
 struct value leaf_value(const struct plan *plan, uint16_t leaf) {
-    return leaf != LEAF_NONE && leaf_is_set(plan, leaf) ? plan->values[leaf] : value_none();
+    struct value value;
+    if (leaf == LEAF_NONE || !leaf_is_set(plan, leaf)) {
+        return value_none();
+    }
+    return form_value(plan->forms, leaf, &value) ? value : plan->values[leaf];
 }
 
 static void leaf_set(struct plan *plan, uint16_t leaf, struct value value) {
@@ -84,7 +88,7 @@ static bool ip_keep(struct normalize_worker *worker, const struct op *op, struct
         }
     }
     worker->ip_text[op->ip_slot] = value.ptr;
-    return ip_parse(value_span(value), slot);
+    return value_ip(value, slot);
 }
 
 /* Leave out of a list what is no address. */
@@ -105,7 +109,7 @@ static struct value ip_filter(struct normalize_worker *worker, const struct op *
     return len == 0 ? value_none() : (struct value){.items = items, .len = len, .kind = VALUE_LIST};
 }
 
-static const struct value *table_find(const struct op *op, struct core_span key) {
+const struct value *op_table_find(const struct op *op, struct core_span key) {
     for (uint16_t i = 0; i < op->table_len; i++) {
         if (text_is_same(op->table[i].key, key)) {
             return &op->table[i].value;
@@ -126,7 +130,7 @@ static bool op_table(struct normalize_worker *worker, struct plan *plan, const s
         }
         return true;
     }
-    const struct value *value = table_find(op, value_span(in));
+    const struct value *value = op_table_find(op, value_span(in));
     return value == NULL || leaf_put(worker, plan, op->leaf, *value);
 }
 
@@ -247,18 +251,6 @@ static void moves_run(struct normalize_worker *worker, const struct plan *plan) 
     }
 }
 
-static inline bool is_decimal(struct value v) {
-    const char *p = v.ptr;
-    const char *end = p + v.len;
-    if (v.len == 0 || v.len > 19 || (*p == '0' && v.len > 1)) {
-        return false;
-    }
-    while (p < end && (unsigned char)*p - (unsigned)'0' <= 9) {
-        p++;
-    }
-    return p == end;
-}
-
 /* To the op's leaf, which nothing has won. An empty text is no element of a list. */
 static inline bool op_put(struct normalize_worker *worker, struct plan *plan, const struct op *op,
                           const struct value *value) {
@@ -313,7 +305,7 @@ static bool op_made(struct normalize_worker *worker, struct plan *plan, const st
     }
     switch ((enum op_code)op->code) {
     case OP_LOOKUP: {
-        const struct value *found = value_is_string(in) ? table_find(op, value_span(in)) : NULL;
+        const struct value *found = value_is_string(in) ? op_table_find(op, value_span(in)) : NULL;
         return found == NULL ? value_is_string(in) : leaf_put(worker, plan, op->leaf, *found);
     }
     case OP_TIME:
@@ -417,19 +409,51 @@ static void clashes_resolve(struct plan *plan) {
     }
 }
 
-bool plan_apply(struct normalize_worker *worker, struct plan *plan) {
+/* The short program of a form. False: this record needs the long way, which also says what is wrong with it. */
+static bool form_run(struct normalize_worker *worker, struct plan *plan, const struct form *form) {
+    const struct value *columns = worker->columns;
+    for (uint16_t i = 0; i < form->decimals_len; i++) {
+        if (!is_decimal(columns[form->decimals[i]])) {
+            return false;
+        }
+    }
+    for (uint16_t i = 0; i < form->addresses_len; i++) {
+        const struct form_address *address = &form->addresses[i];
+        struct value in = columns[address->column];
+        worker->ip_text[address->slot] = in.ptr;
+        if (!value_is_string(in) || !value_ip(in, &worker->ip[address->slot])) {
+            return false;
+        }
+    }
+    for (uint16_t i = 0; i < plan->present_words; i++) {
+        plan->present[i] = form->present[i];
+    }
+    for (uint16_t i = 0; i < form->ops_len; i++) {
+        const struct op *op = &plan->ops[form->ops[i]];
+        const struct value *in = &columns[op->column];
+        if (op->is_checked && op->code >= OP_STRING && op_is_held(worker, plan, op)) {
+            continue;
+        }
+        if (!op_fast(worker, plan, op, in) && !op_run(worker, plan, op)) {
+            return false;
+        }
+    }
+    for (uint16_t i = 0; i < form->consts_len; i++) {
+        const struct plan_const *constant = &plan->consts[form->consts[i]];
+        if (!leaf_put(worker, plan, constant->leaf, constant->value)) {
+            return false;
+        }
+    }
+    if (!derives_run(worker, plan)) {
+        return false;
+    }
+    clashes_resolve(plan);
+    return true;
+}
+
+/* Every row, one after the other. */
+static bool long_run(struct normalize_worker *worker, struct plan *plan) {
     memcpy(plan->present, plan->present_always, plan->present_words * sizeof(uint64_t));
-    worker->ip[1].len = 0;
-    worker->ip[2].len = 0;
-    if (++worker->record == 0) {
-        worker->record = 1;
-        memset(worker->taken, 0, COLUMNS_ROOM * sizeof(*worker->taken));
-    }
-    moves_run(worker, plan);
-    if (plan->drops_len > 0 && drop_fits(worker, plan)) {
-        worker->is_dropped = true;
-        return true;
-    }
     if (!(worker->explain == NULL ? ops_run(worker, plan) : ops_explain(worker, plan))) {
         return false;
     }
@@ -442,5 +466,46 @@ bool plan_apply(struct normalize_worker *worker, struct plan *plan) {
         return false;
     }
     clashes_resolve(plan);
+    return true;
+}
+
+static void record_begin(struct normalize_worker *worker) {
+    worker->ip[1].len = 0;
+    worker->ip[2].len = 0;
+    if (++worker->record == 0) {
+        worker->record = 1;
+        memset(worker->taken, 0, COLUMNS_ROOM * sizeof(*worker->taken));
+    }
+}
+
+bool plan_apply(struct normalize_worker *worker, struct plan *plan) {
+    struct forms *forms = plan->forms;
+    forms->current = NULL;
+    forms->columns = worker->columns;
+    forms->is_new = false;
+    record_begin(worker);
+    moves_run(worker, plan);
+    if (plan->drops_len > 0 && drop_fits(worker, plan)) {
+        worker->is_dropped = true;
+        return true;
+    }
+    struct form *form = worker->explain == NULL ? form_find(worker, plan) : NULL;
+    if (form != NULL) {
+        uint64_t id_differs = worker->id_differs;
+        forms->current = form;
+        if (form_run(worker, plan, form)) {
+            return true;
+        }
+        forms->current = NULL;
+        worker->reason[0] = '\0';
+        worker->id_differs = id_differs;
+        record_begin(worker);
+    }
+    if (!long_run(worker, plan)) {
+        return false;
+    }
+    if (forms->is_new) {
+        form_make(worker, plan);
+    }
     return true;
 }

@@ -86,22 +86,16 @@ static void flow_id(struct core_sha1 *sha1, const struct flow *flow, uint16_t se
         len += 4;
     }
     core_sha1_of(sha1, bytes, len, digest);
-    struct core_buf buf = {.start = out, .pos = out, .end = out + 30};
-    core_buf_put(&buf, "1:", 2);
+    struct core_buf buf = {.start = out, .pos = out + 2, .end = out + 30};
+    memcpy(out, "1:", 2);
     core_buf_base64(&buf, (struct core_span){(const char *)digest, sizeof(digest)});
     MUST(!buf.is_full);
 }
 
 static bool port_of(struct value v, uint16_t *out) {
-    uint32_t port = 0;
-    if (!value_is_scalar(v) || v.len == 0 || v.len > 5) {
+    uint64_t port;
+    if (v.len > 5 || !decimal_value(v, &port)) {
         return false;
-    }
-    for (uint32_t i = 0; i < v.len; i++) {
-        if (v.ptr[i] < '0' || v.ptr[i] > '9') {
-            return false;
-        }
-        port = port * 10 + (uint32_t)(v.ptr[i] - '0');
     }
     *out = (uint16_t)port;
     return port <= UINT16_MAX;

@@ -351,7 +351,7 @@ static bool read_into(struct json_decode *json, struct plan *plan, struct core_s
     size_t scratch_used = worker->scratch.used;
     json->plan = plan;
     json->line = line;
-    json->line_end = line.ptr + line.len;
+    json->line_end = line.ptr >= worker->line && line.ptr <= worker->line_end ? worker->line_end : line.ptr + line.len;
     json->is_ascii = true; /* in what the quick reader takes */
     read_begin(json);
     if (core_json_read_plain(&calls, json, line)) {

@@ -1,8 +1,8 @@
 /* normalize/decode_tsv.c: Zeek's ASCII writer. The header says everything (separator, markers, names, types) and is
  * believed: nothing here knows a log's columns. Headers may stand again in the middle of a file with other columns.
  *
- * Hot path: one pass over the line finds the separators and whether any byte of it needs care at all; most lines have
- * none, and then a field is a span and nothing is copied.
+ * Hot path: one pass over the line, in blocks of 64 bytes, finds the separators and whether any byte of it needs care at
+ * all, and writes the columns as it goes; in most lines none does, and then a field is a span and nothing is copied.
  * Source: Zeek src/threading/formatters/Ascii.cc, src/Desc.cc; FACTS measured on Zeek 8.0 (docs/reference/zeek-tsv).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
@@ -17,7 +17,8 @@
 #define MARKER_BYTES_MAX 32
 #define HEADER_LINE_BYTES_MAX (256 * CORE_KIB)
 #define FIELD_NAME_BYTES_MAX 512
-#define CUTS_MAX (COLUMNS_MAX + 16) /* a block of 16 bytes may hold as many separators */
+#define BLOCK 64
+#define CUTS_MAX (COLUMNS_MAX + BLOCK) /* a block may hold as many separators */
 
 struct marker {
     char text[MARKER_BYTES_MAX];
@@ -35,6 +36,9 @@ struct tsv_header {
     size_t types_len; /* bytes */
     struct column *columns;
     size_t columns_len;
+    uint16_t *lists; /* columns that are sets or vectors */
+    size_t lists_len;
+    bool is_usual; /* a separator of one byte, `-` or another one byte for unset, an empty marker that is longer */
     int64_t open_ns;
     bool is_closed;
     uint64_t plan_serial; /* state->plan_serial when plans[0] was this header's */
@@ -124,6 +128,7 @@ void tsv_free(struct tsv_header *header) {
         free(header->fields);
         free(header->types);
         free(header->columns);
+        free(header->lists);
         free(header);
     }
 }
@@ -181,15 +186,24 @@ static void columns_make(struct tsv_header *header) {
     struct core_span fields = core_span_of(header->fields);
     struct core_span types = header->types == NULL ? (struct core_span){NULL, 0} : core_span_of(header->types);
     free(header->columns);
+    free(header->lists);
     header->plan_serial = 0;
     header->columns_len = parts_count(fields, separator);
     header->columns = calloc(header->columns_len, sizeof(*header->columns));
+    header->lists = calloc(header->columns_len, sizeof(*header->lists));
+    header->lists_len = 0;
     MUST(header->columns != NULL);
+    MUST(header->lists != NULL);
+    header->is_usual = header->separator.len == 1 && header->unset.len == 1 && header->empty.len > 1 &&
+                       header->columns_len <= COLUMNS_MAX;
     for (size_t i = 0; i < header->columns_len; i++) {
         bool is_known;
         header->columns[i].name = part_next(&fields, separator);
         struct core_span type = types.len > 0 ? part_next(&types, separator) : CORE_SPAN("string");
         header->columns[i].declared = declared_parse(type, &is_known);
+        if (header->columns[i].declared.is_list && i < COLUMNS_MAX) {
+            header->lists[header->lists_len++] = (uint16_t)i;
+        }
     }
 }
 
@@ -234,8 +248,10 @@ static void header_line(struct tsv_header *header, struct core_span key, struct 
         marker_set(&header->set_separator, rest);
     } else if (core_span_is(key, "empty_field")) {
         marker_set(&header->empty, rest);
+        header->is_usual = false; /* until the columns come */
     } else if (core_span_is(key, "unset_field")) {
         marker_set(&header->unset, rest);
+        header->is_usual = false;
     } else if (core_span_is(key, "path")) {
         replace(&header->path, rest);
         header->plan_serial = 0;
@@ -307,37 +323,67 @@ static bool byte_needs_care(unsigned char c) {
     return c < 0x20 || c == '"' || c == '\\' || c > 0x7e;
 }
 
-/* Cut a line at a one-byte separator. cuts[i] is the end of part i. Returns the number of parts; of up to
- * cuts_max - 16, all are stored. *is_plain: no byte of the line but the separator needs care. */
-static size_t line_cut(struct core_span line, char separator, uint32_t *cuts, size_t cuts_max, bool *is_plain) {
-    size_t parts = 0;
-    size_t i = 0;
-    bool has_care = false;
 #ifdef __SSE2__
-    __m128i care16 = _mm_setzero_si128();
+/* Where in a block the separators are, and whether another byte needs care. */
+struct block {
+    uint64_t cuts;
+    __m128i care;
+};
+
+NORMALIZE_INLINE struct block block_look(const char *p, char separator) {
     const __m128i sep16 = _mm_set1_epi8(separator);
     const __m128i quote16 = _mm_set1_epi8('"');
     const __m128i slash16 = _mm_set1_epi8('\\');
     const __m128i space16 = _mm_set1_epi8(0x20);
     const __m128i del16 = _mm_set1_epi8(0x7f);
-    for (; i < line.len && line.len >= 16; i += 16) {
-        size_t at = i + 16 <= line.len ? i : line.len - 16; /* the last block overlaps the one before it */
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(line.ptr + at));
+    struct block block = {.cuts = 0, .care = _mm_setzero_si128()};
+    for (unsigned i = 0; i < BLOCK; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
         __m128i sep = _mm_cmpeq_epi8(v, sep16);
         /* signed compare: bytes from 0x80 on are negative, so they are below 0x20 too */
         __m128i care = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote16), _mm_cmpeq_epi8(v, slash16)),
                                     _mm_or_si128(_mm_cmplt_epi8(v, space16), _mm_cmpeq_epi8(v, del16)));
-        care16 = _mm_or_si128(care16, _mm_andnot_si128(sep, care));
-        unsigned mask = (unsigned)_mm_movemask_epi8(sep) & (UINT32_MAX << (i - at));
-        if (parts + 16 > cuts_max) {
-            parts += (size_t)__builtin_popcount(mask); /* too many for any header: only their number is told */
+        block.cuts |= (uint64_t)(unsigned)_mm_movemask_epi8(sep) << i;
+        block.care = _mm_or_si128(block.care, _mm_andnot_si128(sep, care));
+    }
+    return block;
+}
+
+/* The whole of a line of at least a block; the last one overlaps the one before it. */
+NORMALIZE_INLINE size_t blocks_cut(struct core_span line, char separator, uint32_t *cuts, size_t cuts_max,
+                                   bool *has_care) {
+    size_t parts = 0;
+    __m128i care = _mm_setzero_si128();
+    for (size_t i = 0; i < line.len; i += BLOCK) {
+        size_t at = i + BLOCK <= line.len ? i : line.len - BLOCK;
+        struct block block = block_look(line.ptr + at, separator);
+        uint64_t mask = block.cuts & (UINT64_MAX << (i - at));
+        care = _mm_or_si128(care, block.care);
+        if (parts + BLOCK > cuts_max) {
+            parts += (size_t)__builtin_popcountll(mask); /* too many for any header: only their number is told */
             continue;
         }
         for (; mask != 0; mask &= mask - 1) {
-            cuts[parts++] = (uint32_t)at + (uint32_t)__builtin_ctz(mask);
+            cuts[parts++] = (uint32_t)at + (uint32_t)__builtin_ctzll(mask);
         }
     }
-    has_care = _mm_movemask_epi8(care16) != 0;
+    *has_care = _mm_movemask_epi8(care) != 0;
+    return parts;
+}
+#endif
+
+/* Cut a line at a one-byte separator. cuts[i] is the end of part i. Returns the number of parts; of up to
+ * cuts_max - BLOCK, all are stored. *is_plain: no byte of the line but the separator needs care. */
+NORMALIZE_INLINE size_t line_cut(struct core_span line, char separator, uint32_t *cuts, size_t cuts_max,
+                                 bool *is_plain) {
+    size_t parts = 0;
+    size_t i = 0;
+    bool has_care = false;
+#ifdef __SSE2__
+    if (line.len >= BLOCK) {
+        parts = blocks_cut(line, separator, cuts, cuts_max, &has_care);
+        i = line.len;
+    }
 #endif
     for (; i < line.len; i++) {
         if (line.ptr[i] == separator) {
@@ -440,8 +486,7 @@ static inline bool marker_is(const struct marker *marker, struct core_span text)
 }
 
 static inline bool field_value(struct normalize_worker *worker, const struct tsv_header *header,
-                               const struct column *column, struct core_span text, const char *line_end, bool is_plain,
-                               struct value *out) {
+                               const struct column *column, struct core_span text, bool is_plain, struct value *out) {
     if (marker_is(&header->unset, text)) {
         *out = value_none();
         return true;
@@ -454,7 +499,7 @@ static inline bool field_value(struct normalize_worker *worker, const struct tsv
         return true;
     }
     if (is_plain) {
-        *out = value_roomy(value_of(VALUE_PLAIN, text.ptr, text.len), line_end);
+        *out = value_roomy(value_of(VALUE_PLAIN, text.ptr, text.len), worker->line_end);
         return true;
     }
     return string_value(worker, text, out);
@@ -482,12 +527,10 @@ static inline bool fields_fill(struct normalize_worker *worker, const struct tsv
                                const uint32_t *cuts, bool is_plain) {
     size_t step = header->separator.len;
     const char *text = line.ptr;
-    struct value *out = worker->columns;
-    const struct column *end = header->columns + header->columns_len;
-    for (const struct column *column = header->columns; column < end; column++, cuts++, out++) {
-        const char *cut = line.ptr + *cuts;
+    for (size_t i = 0; i < header->columns_len; i++) {
+        const char *cut = line.ptr + cuts[i];
         struct core_span field = {text, (size_t)(cut - text)};
-        if (!field_value(worker, header, column, field, line.ptr + line.len, is_plain, out)) {
+        if (!field_value(worker, header, &header->columns[i], field, is_plain, &worker->columns[i])) {
             return false;
         }
         text = cut + step;
@@ -495,17 +538,121 @@ static inline bool fields_fill(struct normalize_worker *worker, const struct tsv
     return true;
 }
 
+#ifdef __SSE2__
+/* What a line in which no byte needs care comes to: parts, and which of the first 64 are set. */
+struct plain_line {
+    size_t parts;
+    uint64_t set;
+    bool has_care;
+};
+
+/* Cutting and filling in one pass, for the usual markers: a separator of one byte, one of one byte for what is unset, and a
+ * longer one for what is empty. No branch depends on what a field holds, but on whether it may be empty. The last part is
+ * left out: behind every other there stands a separator, so that its first byte can be looked at. Columns are written as if
+ * no byte needed care and none were a list. */
+NORMALIZE_INLINE struct plain_line plain_cut(struct normalize_worker *worker, const struct tsv_header *header,
+                                             struct core_span line, const char **rest) {
+    struct value *columns = worker->columns;
+    const char *readable = worker->line_end;
+    const char unset = header->unset.text[0];
+    const char empty = header->empty.text[0];
+    const char separator = header->separator.text[0];
+    const char *end = line.ptr + line.len;
+    const char *p = line.ptr;
+    struct plain_line out = {.parts = 0};
+    __m128i care = _mm_setzero_si128();
+    for (size_t i = 0; i < line.len; i += BLOCK) {
+        const char *at = i + BLOCK <= line.len ? line.ptr + i : end - BLOCK;
+        struct block block = block_look(at, separator);
+        uint64_t mask = block.cuts & (UINT64_MAX << (line.ptr + i - at));
+        care = _mm_or_si128(care, block.care);
+        if (out.parts + BLOCK > COLUMNS_MAX) {
+            out.parts = SIZE_MAX; /* too many for this way */
+            break;
+        }
+        for (; mask != 0; mask &= mask - 1) {
+            const char *cut = at + __builtin_ctzll(mask);
+            size_t len = (size_t)(cut - p);
+            uint64_t is_set = (len != 1) | (*p != unset);
+            out.set |= is_set << (out.parts & 63);
+            columns[out.parts] = (struct value){.ptr = p,
+                                                .len = (uint32_t)len,
+                                                .kind = (uint8_t)(is_set * VALUE_PLAIN),
+                                                .is_roomy = readable - p >= VALUE_ROOM};
+            if (*p == empty && text_is_same((struct core_span){p, len}, marker_span(&header->empty))) {
+                columns[out.parts].len = 0;
+            }
+            out.parts++;
+            p = cut + 1;
+        }
+    }
+    out.has_care = _mm_movemask_epi8(care) != 0;
+    *rest = p;
+    return out;
+}
+
+/* The columns of a line, if it is as nearly all are. False: another way must be gone, or worker->reason says what is
+ * wrong. */
+NORMALIZE_INLINE bool plain_fill(struct normalize_worker *worker, const struct tsv_header *header,
+                                 struct core_span line) {
+    struct value *columns = worker->columns;
+    const char *rest = NULL;
+    if (line.len < BLOCK || !header->is_usual) {
+        return false;
+    }
+    struct plain_line cut = plain_cut(worker, header, line, &rest);
+    size_t last = header->columns_len - 1;
+    if (cut.has_care || cut.parts != last) {
+        return false;
+    }
+    const char *end = line.ptr + line.len;
+    struct core_span text = {rest, (size_t)(end - rest)};
+    if (!field_value(worker, header, &header->columns[last], text, true, &columns[last])) {
+        return false;
+    }
+    cut.set |= (uint64_t)(columns[last].kind != VALUE_NONE) << (last & 63);
+    for (size_t i = 0; i < header->lists_len; i++) {
+        size_t c = header->lists[i];
+        if (c == last || columns[c].kind == VALUE_NONE) {
+            continue;
+        }
+        /* an empty set has lost its text: it is the marker's */
+        struct core_span list = columns[c].len == 0 && *columns[c].ptr != header->separator.text[0]
+                                    ? marker_span(&header->empty)
+                                    : value_span(columns[c]);
+        if (!list_value(worker, header, list, true, &columns[c])) {
+            return false;
+        }
+    }
+    worker->set = cut.set;
+    worker->has_set = header->columns_len <= 64;
+    return true;
+}
+#endif
+
+/* Any other line. */
+static bool long_fill(struct normalize_worker *worker, const struct tsv_header *header, struct core_span line) {
+    uint32_t cuts[CUTS_MAX];
+    bool is_plain = false;
+    size_t parts = header->separator.len == 1 ? line_cut(line, header->separator.text[0], cuts, CUTS_MAX, &is_plain)
+                                              : line_cut_long(line, marker_span(&header->separator), cuts, CUTS_MAX);
+    if (parts != header->columns_len) {
+        return record_refuse(worker, "%zu columns, and the header above has %zu", parts, header->columns_len);
+    }
+    return is_plain ? fields_fill(worker, header, line, cuts, true) : fields_fill(worker, header, line, cuts, false);
+}
+
+NORMALIZE_CLONES
 bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, struct core_span line,
                 struct plan **plan) {
     MUST(tsv_is_active(state));
     const struct tsv_header *header = state->tsv;
-    uint32_t cuts[CUTS_MAX];
-    bool is_plain = false;
-    size_t step = header->separator.len;
-    size_t parts = step == 1 ? line_cut(line, header->separator.text[0], cuts, CUTS_MAX, &is_plain)
-                             : line_cut_long(line, marker_span(&header->separator), cuts, CUTS_MAX);
-    if (parts != header->columns_len) {
-        return record_refuse(worker, "%zu columns, and the header above has %zu", parts, header->columns_len);
+    bool is_filled = false;
+#ifdef __SSE2__
+    is_filled = plain_fill(worker, header, line);
+#endif
+    if (!is_filled && (worker->reason[0] != '\0' || !long_fill(worker, header, line))) {
+        return false;
     }
     *plan = header->plan_serial == state->plan_serial && state->plan_serial != 0 ? state->plans[0]
                                                                                  : plan_for(worker, state);
@@ -513,5 +660,5 @@ bool tsv_decode(struct normalize_worker *worker, struct stream_state *state, str
         return false;
     }
     state->tsv->plan_serial = state->plan_serial;
-    return is_plain ? fields_fill(worker, header, line, cuts, true) : fields_fill(worker, header, line, cuts, false);
+    return true;
 }

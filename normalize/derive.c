@@ -27,26 +27,11 @@ static bool is_empty(struct value v) {
     return v.kind == VALUE_NONE || v.len == 0;
 }
 
-/* Decimal digits to a number that fits 63 bits. */
-static bool count_of(struct value v, uint64_t *out) {
-    *out = 0;
-    if (!value_is_scalar(v) || v.len == 0 || v.len > 18) {
-        return false;
-    }
-    for (uint32_t i = 0; i < v.len; i++) {
-        if (v.ptr[i] < '0' || v.ptr[i] > '9') {
-            return false;
-        }
-        *out = *out * 10 + (uint64_t)(v.ptr[i] - '0');
-    }
-    return true;
-}
-
 static bool derive_sum(const struct derive_context *ctx) {
     uint64_t a;
     uint64_t b;
-    bool has_a = count_of(derive_arg(ctx, 0), &a);
-    bool has_b = count_of(derive_arg(ctx, 1), &b);
+    bool has_a = decimal_value(derive_arg(ctx, 0), &a);
+    bool has_b = decimal_value(derive_arg(ctx, 1), &b);
     if (!has_a && !has_b) {
         return true;
     }
@@ -101,7 +86,7 @@ static bool derive_below(const struct derive_context *ctx) {
     uint64_t v;
     uint64_t bound;
     struct core_span word = derive_word(ctx, 1);
-    if (!count_of(derive_arg(ctx, 0), &v) || !count_of(value_of(VALUE_PLAIN, word.ptr, word.len), &bound)) {
+    if (!decimal_value(derive_arg(ctx, 0), &v) || !decimal_value(value_of(VALUE_PLAIN, word.ptr, word.len), &bound)) {
         return true;
     }
     return derive_put(ctx, word_value(derive_word(ctx, v < bound ? 2 : 3)));
@@ -159,7 +144,7 @@ static bool derive_dec(const struct derive_context *ctx) {
         return true;
     }
     if (v.len < 3 || v.ptr[0] != '0' || (v.ptr[1] != 'x' && v.ptr[1] != 'X')) {
-        return !count_of(v, &number) || derive_put(ctx, value_u64(ctx->worker, number));
+        return !decimal_value(v, &number) || derive_put(ctx, value_u64(ctx->worker, number));
     }
     for (uint32_t i = 2; i < v.len; i++) {
         char c = v.ptr[i];

@@ -4,20 +4,24 @@
  * (the smallest `common` of all leaves passed over) and open from there, with the text the plan has ready. Which leaves a
  * record sets takes few shapes, so what stands between the values is worked out once a shape and kept.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "normalize/normalize_internal.h"
+#include "normalize/emit.h"
+#include "normalize/form.h"
 
-static inline bool is_copied(const struct value *value) {
+/* 32 bytes wherever they stand, as the machine moves them best. */
+typedef char bytes32 __attribute__((vector_size(VALUE_ROOM), aligned(1), may_alias));
+
+NORMALIZE_INLINE bool is_copied(const struct value *value) {
     return value->kind == VALUE_PLAIN || value->kind == VALUE_RAW;
 }
 
 /* A value that is_copied(), where VALUE_ROOM + len + 2 bytes are left. Both quotes are always written, and stay where they
  * are due. */
-static inline char *put_copied(char *to, const struct value *value) {
+NORMALIZE_INLINE char *put_copied(char *to, const struct value *value) {
     size_t quote = value->kind == VALUE_PLAIN;
     *to = '"';
     to += quote;
     if (value->is_roomy && value->len <= VALUE_ROOM) {
-        memcpy(to, value->ptr, VALUE_ROOM);
+        *(bytes32 *)(void *)to = *(const bytes32 *)(const void *)value->ptr;
         to += value->len;
     } else {
         to = bytes_copy(to, value->ptr, value->len);
@@ -75,14 +79,7 @@ static bool part_is_set(const struct plan *plan, const struct part *part) {
     return part->leaf == LEAF_NONE || (plan->present[part->leaf / 64] >> (part->leaf % 64) & 1) != 0;
 }
 
-/* What stands between two values: the objects that end, a comma, and the next part's text from where they differ. */
-struct walk {
-    unsigned depth;
-    unsigned common;
-    bool is_first;
-};
-
-static void walk_text(struct walk *walk, const struct part *part, struct core_buf *buf) {
+void emit_walk_text(struct emit_walk *walk, const struct part *part, struct core_buf *buf) {
     if (!walk->is_first) {
         for (; walk->depth > walk->common; walk->depth--) {
             core_buf_char(buf, '}');
@@ -96,7 +93,7 @@ static void walk_text(struct walk *walk, const struct part *part, struct core_bu
     walk->is_first = false;
 }
 
-static void walk_end(struct walk *walk, struct core_buf *buf) {
+void emit_walk_end(struct emit_walk *walk, struct core_buf *buf) {
     for (unsigned d = walk->depth + 1; d > 0; d--) {
         core_buf_char(buf, '}');
     }
@@ -104,7 +101,7 @@ static void walk_end(struct walk *walk, struct core_buf *buf) {
 
 /* The long way, for a document of a shape that has no slot. */
 static void emit_parts(const struct plan *plan, struct core_buf *buf) {
-    struct walk walk = {.is_first = true};
+    struct emit_walk walk = {.is_first = true};
     core_buf_char(buf, '{');
     for (uint16_t i = 0; i < plan->parts_len; i++) {
         const struct part *part = &plan->parts[i];
@@ -112,130 +109,117 @@ static void emit_parts(const struct plan *plan, struct core_buf *buf) {
         if (!part_is_set(plan, part)) {
             continue;
         }
-        walk_text(&walk, part, buf);
+        emit_walk_text(&walk, part, buf);
         if (part->leaf != LEAF_NONE) {
             value_emit(buf, plan->values[part->leaf]);
         }
     }
-    walk_end(&walk, buf);
+    emit_walk_end(&walk, buf);
 }
 
-/* ---- shapes ----------------------------------------------------------------------------------------------------------- */
-
-static uint64_t present_hash(const struct plan *plan) {
-    uint64_t hash = 0;
-    for (uint16_t i = 0; i < plan->present_words; i++) {
-        hash = (hash ^ plan->present[i]) * UINT64_C(0x9e3779b97f4a7c15);
-        hash ^= hash >> 29;
-    }
-    return hash;
-}
-
-/* The shape of the leaves that are set now, in its slot or in the free one it would take; NULL: no slot is left. */
-static struct shape *shape_slot(const struct plan *plan, uint64_t hash) {
-    size_t bytes = plan->present_words * sizeof(uint64_t);
-    for (size_t i = 0; i < 8; i++) {
-        struct shape *shape = &plan->shapes[(hash + i) & (SHAPES_MAX - 1)];
-        if (shape->present == NULL || (shape->hash == hash && memcmp(shape->present, plan->present, bytes) == 0)) {
-            return shape;
-        }
-    }
-    return NULL;
-}
-
-#define STRIDE VALUE_ROOM /* texts are copied in strides */
-
-/* The text written so far becomes a step's. Its memory goes on for a stride's rest. */
-static bool step_add(struct plan *plan, struct shape_step *step, struct core_buf *buf, uint16_t leaf) {
-    struct core_span text = core_buf_written(buf);
-    size_t room = (text.len + STRIDE) & ~(size_t)(STRIDE - 1);
-    char *copy = core_arena_alloc(&plan->shapes_arena, room);
-    if (copy == NULL || buf->is_full) {
-        return false;
-    }
-    memcpy(copy, text.ptr, text.len);
-    memset(copy + text.len, 0, room - text.len);
-    *step = (struct shape_step){.text = copy, .text_len = (uint32_t)text.len, .leaf = leaf};
-    buf->pos = buf->start;
-    return true;
-}
-
-static bool shape_make(struct plan *plan, struct shape *shape, uint64_t hash) {
-    char text[8192];
-    size_t bytes = plan->present_words * sizeof(uint64_t);
-    struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof(text)};
-    struct walk walk = {.is_first = true};
-    uint64_t *present = core_arena_alloc(&plan->shapes_arena, bytes);
-    struct shape_step *steps = core_arena_alloc(&plan->shapes_arena, (plan->parts_len + 1u) * sizeof(*steps));
-    uint16_t len = 0;
-    if (present == NULL || steps == NULL) {
-        return false;
-    }
-    core_buf_char(&buf, '{');
-    for (uint16_t i = 0; i < plan->parts_len; i++) {
-        const struct part *part = &plan->parts[i];
-        walk.common = part->common < walk.common ? part->common : walk.common;
-        if (!part_is_set(plan, part)) {
-            continue;
-        }
-        walk_text(&walk, part, &buf);
-        if (part->leaf != LEAF_NONE && !step_add(plan, &steps[len++], &buf, part->leaf)) {
-            return false;
-        }
-    }
-    walk_end(&walk, &buf);
-    if (!step_add(plan, &steps[len++], &buf, LEAF_NONE)) {
-        return false;
-    }
-    memcpy(present, plan->present, bytes);
-    *shape = (struct shape){.hash = hash, .present = present, .steps = steps, .steps_len = len};
-    plan->shapes_len++;
-    return true;
-}
+/* ---- forms ------------------------------------------------------------------------------------------------------------ */
 
 /* Up to a stride's rest too far at both ends: the step's text and the buffer have room. */
-static inline char *put_text(char *to, const char *from, size_t len) {
-    memcpy(to, from, STRIDE);
-    for (size_t i = STRIDE; i < len; i += STRIDE) {
-        memcpy(to + i, from + i, STRIDE);
+NORMALIZE_INLINE char *put_text(char *to, const char *from, size_t len) {
+    *(bytes32 *)(void *)to = *(const bytes32 *)(const void *)from;
+    *(bytes32 *)(void *)(to + 32) = *(const bytes32 *)(const void *)(from + 32);
+    for (size_t i = FORM_STRIDE; i < len; i += FORM_STRIDE) {
+        *(bytes32 *)(void *)(to + i) = *(const bytes32 *)(const void *)(from + i);
+        *(bytes32 *)(void *)(to + i + 32) = *(const bytes32 *)(const void *)(from + i + 32);
     }
     return to + len;
 }
 
-static void emit_shape(const struct plan *plan, const struct shape *shape, struct core_buf *buf) {
-    const struct shape_step *last = shape->steps + shape->steps_len - 1;
-    const struct value *values = plan->values;
-    char *p = buf->pos;
-    for (const struct shape_step *step = shape->steps; step < last; step++) {
-        const struct value *value = &values[step->leaf];
-        /* len: bytes, or elements of a list, each of which takes more than a byte */
-        if ((size_t)(buf->end - p) < (size_t)step->text_len + STRIDE + value->len + 2) {
-            buf->is_full = true;
-            return;
-        }
-        p = put_text(p, step->text, step->text_len);
-        if (is_copied(value)) {
-            p = put_copied(p, value);
-        } else {
-            buf->pos = p;
-            value_emit(buf, *value);
-            p = buf->pos;
-        }
-    }
-    buf->pos = p;
-    if (buf->is_full || (size_t)(buf->end - p) < (size_t)last->text_len + STRIDE) {
-        buf->is_full = true;
-        return;
-    }
-    buf->pos = put_text(p, last->text, last->text_len);
+/* A text with bytes that need care, between quotes of which the first is written. It is written with both of its own: the
+ * first over that one, and over the last comes that of the next step's text. */
+static char *put_escaped(char *to, const struct value *value, struct core_buf *buf) {
+    buf->pos = to - 1;
+    core_buf_string(buf, value_span(*value));
+    return buf->is_full ? to : buf->pos - 1;
 }
 
-void plan_emit(struct plan *plan, struct core_buf *buf) {
-    uint64_t hash = present_hash(plan);
-    struct shape *shape = shape_slot(plan, hash);
-    if (shape == NULL || (shape->present == NULL && !shape_make(plan, shape, hash))) {
-        emit_parts(plan, buf);
-        return;
+/* The distinct texts of some columns, none of which is empty. */
+static void emit_set(const struct form_leaf *leaf, const struct value *columns, struct core_buf *buf) {
+    core_buf_char(buf, '[');
+    for (unsigned i = 0; i < leaf->columns_len; i++) {
+        const struct value *value = &columns[leaf->columns[i]];
+        bool is_new = true;
+        for (unsigned before = 0; before < i && is_new; before++) {
+            is_new = !text_is_same(value_span(columns[leaf->columns[before]]), value_span(*value));
+        }
+        if (is_new) {
+            emit_item(buf, value, i == 0);
+        }
     }
-    emit_shape(plan, shape, buf);
+    core_buf_char(buf, ']');
+}
+
+/* A value that is longer than usual, or of another kind, or stands at the line's end. NULL: not to be written here. */
+static char *put_other(const struct form_step *step, const struct value *columns, struct core_buf *buf, char *p) {
+    const struct value *value = step->value;
+    bool is_column = step->leaf != NULL; /* then the form has seen to its kind */
+    bool is_copy = is_copied(value) && step->how <= HOW_RAW;
+    bool is_kind = is_column || (step->how == HOW_TEXT  ? value_is_string(*value)
+                                 : step->how == HOW_RAW ? value->kind == VALUE_RAW
+                                                        : !value_is_scalar(*value));
+    buf->pos = p;
+    if (!is_kind) {
+        return NULL; /* a function wrote another kind of value than in the records before */
+    }
+    if (is_copy) {
+        core_buf_put(buf, value->ptr, value->len);
+        return buf->pos;
+    }
+    if (step->how == HOW_TEXT) {
+        return put_escaped(p, value, buf);
+    }
+    if (step->how == HOW_SET) {
+        emit_set(step->leaf, columns, buf);
+    } else if (step->how == HOW_RAW) {
+        core_buf_put(buf, value->ptr, value->len); /* digits in a line that is not plain */
+    } else {
+        value_emit(buf, *value);
+    }
+    return buf->pos;
+}
+
+/* False: it cannot be written this way, or there may be too little room. */
+NORMALIZE_CLONES
+static bool emit_steps(const struct form_shape *shape, const struct value *columns, struct core_buf *buf) {
+    const struct form_step *last = shape->steps + shape->steps_len - 1;
+    char *p = buf->pos;
+    if ((size_t)(buf->end - p) < shape->room) {
+        return false;
+    }
+    const char *limit = buf->end - shape->room; /* from there on, there may not be room for the rest */
+    for (const struct form_step *step = shape->steps; step < last; step++) {
+        const struct value *value = step->value;
+        uint64_t len = value_meta(value) ^ step->usual;
+        p = put_text(p, step->text, step->text_len);
+        if (len <= VALUE_ROOM) {
+            *(bytes32 *)(void *)p = *(const bytes32 *)(const void *)value->ptr;
+            p += len;
+            continue;
+        }
+        p = put_other(step, columns, buf, p);
+        if (p == NULL || buf->is_full || p > limit) {
+            return false;
+        }
+    }
+    buf->pos = put_text(p, last->text, last->text_len);
+    return true;
+}
+
+void plan_emit(struct normalize_worker *worker, struct plan *plan, struct core_buf *buf) {
+    struct form *form = plan->forms->current;
+    if (form != NULL) {
+        const struct form_shape *shape = form_shape(worker, plan, form);
+        if (shape != NULL && emit_steps(shape, worker->columns, buf)) {
+            return;
+        }
+        form_unfold(worker, plan, form);
+        buf->pos = buf->start;
+        buf->is_full = false;
+    }
+    emit_parts(plan, buf);
 }

@@ -13,6 +13,18 @@
 #include "core/json.h"
 #include "normalize/normalize.h"
 
+/* A function of the hot path that is compiled twice, for any x86-64 and for those with AVX2 (of 2013 and later);
+ * the loader takes the one for the machine it is on. Sanitizers cannot look into how it chooses. */
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) &&                \
+    !defined(__SANITIZE_THREAD__)
+#define NORMALIZE_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define NORMALIZE_CLONES
+#endif
+
+/* Part of such a function: compiled with it, or it would be called as it is for any machine. */
+#define NORMALIZE_INLINE static inline __attribute__((always_inline))
+
 #define COLUMNS_MAX 2048                   /* distinct fields of one record; more is a dead letter */
 #define COLUMNS_ROOM (2 * COLUMNS_MAX + 1) /* and as many real names of aliases */
 #define LEAVES_MAX 4096
@@ -23,12 +35,12 @@
 /* ---- values ---------------------------------------------------------------------------------------------------------- */
 
 enum value_kind {
-    VALUE_NONE = 0, /* absent */
-    VALUE_PLAIN,    /* a string that needs no escaping in JSON */
-    VALUE_TEXT,     /* a string of any bytes */
-    VALUE_RAW,      /* JSON text to be copied: a number, true, an object */
-    VALUE_LIST,     /* items[len] */
-    VALUE_CHAIN     /* a list leaf under construction: chain */
+    VALUE_NONE = 0,  /* absent */
+    VALUE_PLAIN = 2, /* a string that needs no escaping in JSON */
+    VALUE_TEXT = 3,  /* a string of any bytes; a kind of string, too: both are one in a form's key (form.c) */
+    VALUE_RAW = 4,   /* JSON text to be copied: a number, true, an object */
+    VALUE_LIST = 6,  /* items[len] */
+    VALUE_CHAIN = 8  /* a list leaf under construction: chain */
 };
 
 /* 16 bytes. Owns nothing: points into the line, the scratch, or the plan. */
@@ -42,9 +54,19 @@ struct value {
     uint8_t kind;
     uint8_t is_number; /* VALUE_RAW: JSON number (as opposed to true, null, an object) */
     uint8_t is_roomy;  /* VALUE_ROOM bytes may be read from ptr on, however short it is: it is copied without a look */
+    uint8_t always_0;  /* so that what is not ptr is a number that can be compared: value_meta() */
 };
+_Static_assert(sizeof(struct value) == 16, "two words");
+
+/* Everything but ptr; on little-endian machines len is its lower half. */
+static inline uint64_t value_meta(const struct value *v) {
+    uint64_t meta;
+    memcpy(&meta, (const char *)v + offsetof(struct value, len), sizeof(meta));
+    return meta;
+}
 
 #define VALUE_ROOM 32
+#define IS_LITTLE_ENDIAN (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
 
 struct chain_node {
     struct value value;
@@ -56,11 +78,11 @@ struct chain {
     struct chain_node **last;
 };
 
-static inline struct value value_none(void) {
+NORMALIZE_INLINE struct value value_none(void) {
     return (struct value){.ptr = NULL, .len = 0, .kind = VALUE_NONE};
 }
 
-static inline struct value value_of(enum value_kind kind, const char *ptr, size_t len) {
+NORMALIZE_INLINE struct value value_of(enum value_kind kind, const char *ptr, size_t len) {
     return (struct value){.ptr = ptr, .len = (uint32_t)len, .kind = (uint8_t)kind};
 }
 
@@ -68,27 +90,27 @@ static inline struct value value_number(const char *ptr, size_t len) {
     return (struct value){.ptr = ptr, .len = (uint32_t)len, .kind = VALUE_RAW, .is_number = 1};
 }
 
-static inline bool value_is_string(struct value v) {
+NORMALIZE_INLINE bool value_is_string(struct value v) {
     return v.kind == VALUE_PLAIN || v.kind == VALUE_TEXT;
 }
 
 /* The same value, where VALUE_ROOM bytes may be read from its ptr on if that lies before `end`. */
-static inline struct value value_roomy(struct value v, const char *end) {
+NORMALIZE_INLINE struct value value_roomy(struct value v, const char *end) {
     v.is_roomy = (size_t)(end - v.ptr) >= VALUE_ROOM;
     return v;
 }
 
 /* The bytes of a scalar, as text. */
-static inline struct core_span value_span(struct value v) {
+NORMALIZE_INLINE struct core_span value_span(struct value v) {
     return (struct core_span){v.ptr, v.len};
 }
 
-static inline bool value_is_scalar(struct value v) {
+NORMALIZE_INLINE bool value_is_scalar(struct value v) {
     return v.kind == VALUE_PLAIN || v.kind == VALUE_TEXT || v.kind == VALUE_RAW;
 }
 
 /* memcmp for names and short values: a few loads instead of a call. */
-static inline bool bytes_are_same(const char *a, const char *b, size_t len) {
+NORMALIZE_INLINE bool bytes_are_same(const char *a, const char *b, size_t len) {
     uint64_t x[2];
     uint64_t y[2];
     uint32_t v[2];
@@ -114,7 +136,7 @@ static inline bool bytes_are_same(const char *a, const char *b, size_t len) {
 }
 
 /* memcpy for short values: two overlapping moves instead of a call. Returns where the copy ends. */
-static inline char *bytes_copy(char *to, const char *from, size_t len) {
+NORMALIZE_INLINE char *bytes_copy(char *to, const char *from, size_t len) {
     if (len >= 16) {
         if (len > 32) {
             memcpy(to, from, len);
@@ -149,6 +171,65 @@ static inline bool value_is_text(struct value v, struct core_span text) {
         return v.len > 0 && v.ptr[0] == (text.ptr[0] == 'T' ? 't' : text.ptr[0] == 'F' ? 'f' : text.ptr[0]);
     }
     return value_is_scalar(v) && core_span_eq(value_span(v), text);
+}
+
+/* Up to eight bytes from p on, of which VALUE_ROOM may be read, as a word with the last in its highest byte and '0' before
+ * the first. Little-endian only. */
+NORMALIZE_INLINE uint64_t digits_load(const char *p, size_t len) {
+    uint64_t word;
+    memcpy(&word, p, 8);
+    uint64_t zeros = len == 8 ? 0 : UINT64_C(0x3030303030303030) >> (8 * len);
+    return len == 0 ? zeros : word << (64 - 8 * len) | zeros;
+}
+
+/* Each byte's high half is 3, and with 6 added as well. */
+NORMALIZE_INLINE bool digits_are_all(uint64_t word) {
+    uint64_t both = (word + UINT64_C(0x0606060606060606)) & word;
+    return (both & UINT64_C(0xf0f0f0f0f0f0f0f0)) == UINT64_C(0x3030303030303030);
+}
+
+/* The number they make: neighbours are put together, then pairs of them, then those. */
+NORMALIZE_INLINE uint64_t digits_sum(uint64_t word) {
+    word = (word & UINT64_C(0x0f0f0f0f0f0f0f0f)) * 2561 >> 8;
+    word = (word & UINT64_C(0x00ff00ff00ff00ff)) * 6553601 >> 16;
+    return (word & UINT64_C(0x0000ffff0000ffff)) * UINT64_C(42949672960001) >> 32;
+}
+
+/* Decimal digits without a leading zero. */
+NORMALIZE_INLINE bool is_decimal(struct value v) {
+    const char *p = v.ptr;
+    const char *end = p + v.len;
+    if (v.len == 0 || v.len > 19 || (*p == '0' && v.len > 1)) {
+        return false;
+    }
+    if (v.len <= 8 && v.is_roomy && IS_LITTLE_ENDIAN) {
+        return digits_are_all(digits_load(p, v.len));
+    }
+    while (p < end && (unsigned char)*p - (unsigned)'0' <= 9) {
+        p++;
+    }
+    return p == end;
+}
+
+/* Up to eighteen decimal digits to a number. */
+static inline bool decimal_value(struct value v, uint64_t *out) {
+    *out = 0;
+    if (!value_is_scalar(v) || v.len == 0 || v.len > 18) {
+        return false;
+    }
+    if (v.len <= 8 && v.is_roomy && IS_LITTLE_ENDIAN) {
+        uint64_t word = digits_load(v.ptr, v.len);
+        *out = digits_sum(word);
+        return digits_are_all(word);
+    }
+    for (uint32_t i = 0; i < v.len; i++) {
+        unsigned digit = (unsigned char)v.ptr[i] - (unsigned)'0';
+        if (digit > 9) {
+            return false;
+        }
+        *out = *out * 10 + digit;
+    }
+    return true;
 }
 
 /* ---- types ------------------------------------------------------------------------------------------------------------- */
@@ -406,24 +487,6 @@ struct part {
     uint8_t common; /* objects shared with the part before it */
 };
 
-/* How a document is written whose leaves are just these. Records of a log have few such shapes, and in a shape nothing is
- * left to decide: a text, a value, a text, a value … */
-struct shape_step {
-    const char *text; /* readable for 32 bytes and to the next multiple of that */
-    uint32_t text_len;
-    uint16_t leaf; /* LEAF_NONE: nothing but text */
-};
-
-struct shape {
-    uint64_t hash;
-    const uint64_t *present; /* NULL: an empty slot */
-    const struct shape_step *steps;
-    uint16_t steps_len;
-};
-
-#define SHAPES_MAX 128 /* power of two; a shape that has no slot is written part by part */
-#define SHAPES_BYTES (8 * CORE_MIB)
-
 /* A field under another name: read as the real one where the record does not have that itself. */
 struct alias_move {
     uint16_t from;
@@ -512,9 +575,7 @@ struct plan {
     uint16_t present_words;
     struct part *parts; /* how the document is written */
     uint16_t parts_len;
-    struct shape *shapes; /* open addressing by hash of `present` */
-    size_t shapes_len;
-    struct core_arena shapes_arena;
+    struct forms *forms; /* form.h */
     struct leaf_clash *clashes;
     uint16_t clashes_len;
     struct alias_move *moves;
@@ -579,12 +640,19 @@ struct ip_addr {
 };
 /* Dotted quad or RFC 4291 text, nothing else. */
 bool ip_parse(struct core_span text, struct ip_addr *out);
+bool value_ip(struct value v, struct ip_addr *out); /* the same */
 
-/* The date of a day in UTC, as a time begins: records of a log are of few days. */
+#define SECOND_DIGITS 10 /* of a time from 2001 to 2286 */
+
+/* The date of a day in UTC, as a time begins, and of its last second: records of a log are of few days, and neighbours
+ * often of one second. */
 struct day {
     int64_t number; /* since 1970-01-01 */
     bool is_known;
-    char text[11]; /* "2026-11-21T" */
+    bool has_second;
+    char text[11];              /* "2026-11-21T" */
+    char second[SECOND_DIGITS]; /* "1795229910", as the record had it, and */
+    char second_text[20];       /* "2026-11-21T02:58:30." */
 };
 
 struct snort_names;
@@ -596,6 +664,10 @@ struct normalize_worker {
     struct core_counters *counters;
     struct core_arena scratch; /* dies with the record */
     struct value *columns;     /* COLUMNS_ROOM; the current record's, by the plan's columns */
+    const char *line;          /* the current one, as it came */
+    const char *line_end;      /* the current line may be read up to here: its end, or that of the memory it stands in */
+    uint64_t set;              /* bit per column that is there, when has_set: then strings are all it holds beside lists */
+    bool has_set;
     struct json_decode *json;
     struct core_sha1 *sha1;
     struct domain_cache *domains;
@@ -656,9 +728,11 @@ bool leaf_is_set(const struct plan *plan, uint16_t leaf);
 /* Write a leaf if it is not there yet (a list leaf: add each distinct value). */
 bool leaf_put(struct normalize_worker *worker, struct plan *plan, uint16_t leaf, struct value value);
 struct value leaf_value(const struct plan *plan, uint16_t leaf);
+/* The table's value for a word; NULL: none. */
+const struct value *op_table_find(const struct op *op, struct core_span key);
 
 /* Write the document of the leaves that are set. */
-void plan_emit(struct plan *plan, struct core_buf *buf);
+void plan_emit(struct normalize_worker *worker, struct plan *plan, struct core_buf *buf);
 void value_emit(struct core_buf *buf, struct value value);
 
 /* ---- decoders ----------------------------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
  * with more of them (rarely: a log has a few dozen). Leaves are sorted so that the members of an object stand together:
  * then a document is written in one pass, opening and closing objects between neighbours. A plan belongs to one stream.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "normalize/form.h"
 #include "normalize/plan_internal.h"
 
 #include <ctype.h>
@@ -603,10 +604,6 @@ enum core_err plan_make(struct plan **out, const struct plan_request *request, s
     *out = NULL;
     enum core_err err = core_arena_init(&plan->arena, PLAN_ARENA_BYTES, fail);
     if (err == CORE_OK) {
-        err = core_arena_init(&plan->shapes_arena, SHAPES_BYTES, fail);
-    }
-    if (err == CORE_OK) {
-        plan->shapes = plan_alloc(plan, SHAPES_MAX * sizeof(*plan->shapes));
         plan->maps = request->maps;
         plan->stream = request->stream;
         plan->may_grow = request->may_grow;
@@ -624,6 +621,7 @@ enum core_err plan_make(struct plan **out, const struct plan_request *request, s
                                 LEAVES_MAX);
         }
     }
+    err = err == CORE_OK ? forms_open(plan, fail) : err;
     free(making.drafts);
     free(making.draft_index);
     if (err != CORE_OK) {
@@ -637,7 +635,7 @@ enum core_err plan_make(struct plan **out, const struct plan_request *request, s
 void plan_free(struct plan *plan) {
     if (plan != NULL) {
         core_arena_destroy(&plan->arena);
-        core_arena_destroy(&plan->shapes_arena);
+        forms_close(plan->forms);
         free(plan);
     }
 }

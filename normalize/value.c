@@ -6,6 +6,10 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 struct type_word {
     const char *word;
     enum field_type type;
@@ -205,7 +209,7 @@ static bool decimal_parse(struct core_span text, struct decimal *out) {
 }
 
 /* Up to 16 digits as a number. False: another byte is among them. */
-static inline bool digits_sum(const char *text, size_t len, uint64_t *out) {
+static inline bool digits_read16(const char *text, size_t len, uint64_t *out) {
     uint64_t sum = 0;
     for (size_t i = 0; i < len; i++) {
         unsigned digit = (unsigned char)text[i] - (unsigned)'0';
@@ -234,7 +238,7 @@ static bool decimal_fast(struct core_span text, int64_t *ns) {
     }
     const char *point = text.ptr + whole;
     size_t part = text.len - whole - 1;
-    if (part < 6 || part > 16 || !digits_sum(point + 1, 6, &micros) || !digits_sum(point + 7, part - 6, &rest) ||
+    if (part < 6 || part > 16 || !digits_read16(point + 1, 6, &micros) || !digits_read16(point + 7, part - 6, &rest) ||
         seconds > (uint64_t)(INT64_MAX / CORE_NS_PER_S - 1)) {
         return false;
     }
@@ -428,6 +432,47 @@ static bool ipv4_parse(struct core_span text, uint8_t out[4]) {
     return p == end;
 }
 
+#ifdef __SSE2__
+/* The same where 16 bytes and 4 more may be read: where the dots are is one comparison, and no branch depends on how long a
+ * part is. */
+static bool ipv4_parse_roomy(struct value v, uint8_t out[4]) {
+    __m128i text = _mm_loadu_si128((const __m128i *)(const void *)v.ptr);
+    __m128i digits = _mm_cmplt_epi8(_mm_add_epi8(text, _mm_set1_epi8((char)(128 - '0'))), _mm_set1_epi8(-128 + 10));
+    unsigned all = (1u << v.len) - 1;
+    unsigned is_digit = (unsigned)_mm_movemask_epi8(digits) & all;
+    unsigned is_dot = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8('.'))) & all;
+    if ((is_digit | is_dot) != all || __builtin_popcount(is_dot) != 3) {
+        return false;
+    }
+    unsigned ends = is_dot | 1u << v.len;
+    unsigned at = 0;
+    unsigned bad = 0;
+    for (int i = 0; i < 4; i++, ends &= ends - 1) {
+        unsigned end = (unsigned)__builtin_ctz(ends);
+        unsigned len = end - at;
+        uint32_t word;
+        bad |= len - 1 > 2;
+        memcpy(&word, v.ptr + at, 4);
+        word = (word & 0x0f0f0f0f) << (32 - 8 * (len & 3)) % 32;
+        unsigned part = (word >> 8 & 15) * 100 + (word >> 16 & 15) * 10 + (word >> 24);
+        bad |= part > 255;
+        out[i] = (uint8_t)part;
+        at = end + 1;
+    }
+    return bad == 0;
+}
+#endif
+
+bool value_ip(struct value v, struct ip_addr *out) {
+#ifdef __SSE2__
+    if (v.is_roomy && v.len >= 7 && v.len <= 15 && ipv4_parse_roomy(v, out->bytes)) {
+        out->len = 4;
+        return true;
+    }
+#endif
+    return ip_parse(value_span(v), out);
+}
+
 bool ip_parse(struct core_span text, struct ip_addr *out) {
     out->len = 0;
     if (text.len >= 7 && text.len <= 15 && ipv4_parse(text, out->bytes)) {
@@ -501,19 +546,44 @@ static bool convert_double(struct value in, struct value *out) {
     return false;
 }
 
+/* "4.006831" where eight bytes of each part may be read at once: nanoseconds are its digits and three more, without the
+ * zeros in front. Returns their length; 0: it is not of this shape. */
+static inline size_t interval_ns_fast(struct value in, char *out) {
+    size_t whole = in.len - 7;
+    if (in.len < 8 || in.len > 15 || !in.is_roomy || !IS_LITTLE_ENDIAN || in.ptr[whole] != '.' ||
+        !digits_are_all(digits_load(in.ptr, whole)) || !digits_are_all(digits_load(in.ptr + whole + 1, 6))) {
+        return 0;
+    }
+    char digits[24];
+    memcpy(digits, in.ptr, 8);
+    memcpy(digits + whole, in.ptr + whole + 1, 6);
+    memcpy(digits + whole + 6, "000", 4);
+    size_t zeros = 0;
+    while (zeros < whole + 8 && digits[zeros] == '0') {
+        zeros++;
+    }
+    bool is_zero = zeros >= whole + 6;
+    size_t len = is_zero ? 1 : whole + 9 - zeros;
+    memcpy(out, digits + (is_zero ? 0 : zeros), len);
+    out[0] = is_zero ? '0' : out[0];
+    return len;
+}
+
 bool value_interval(struct normalize_worker *worker, bool is_ns, struct value in, struct value *out) {
     int64_t ns;
-    if (!decimal_to_ns(value_span(in), &ns)) {
-        return false;
-    }
     char *text = scratch_alloc(worker, VALUE_ROOM);
     if (text == NULL) {
         *out = value_none();
         return true; /* the reason is set */
     }
-    size_t len;
-    if (is_ns) {
-        struct core_buf buf = {.start = text, .pos = text, .end = text + 24};
+    size_t len = is_ns ? interval_ns_fast(in, text) : 0;
+    if (len == 0 && !decimal_to_ns(value_span(in), &ns)) {
+        return false;
+    }
+    if (len > 0) {
+        /* done */
+    } else if (is_ns) {
+        struct core_buf buf = {.start = text, .pos = text, .end = text + VALUE_ROOM};
         core_buf_i64(&buf, ns);
         len = core_buf_written(&buf).len;
     } else {
@@ -523,12 +593,42 @@ bool value_interval(struct normalize_worker *worker, bool is_ns, struct value in
     return true;
 }
 
+/* A time of the second written last, "1795229910.536622": the second's digits are the same, and the six behind the point
+ * stand in the result as they are. */
+static bool second_same(const struct day *day, struct value in, char *out) {
+    if (in.len != SECOND_DIGITS + 7 || !in.is_roomy || !IS_LITTLE_ENDIAN || !day->has_second ||
+        in.ptr[SECOND_DIGITS] != '.' || !bytes_are_same(in.ptr, day->second, SECOND_DIGITS) ||
+        !digits_are_all(digits_load(in.ptr + SECOND_DIGITS + 1, 6))) {
+        return false;
+    }
+    memcpy(out, day->second_text, 20);
+    memcpy(out + 20, in.ptr + SECOND_DIGITS + 1, 6);
+    out[26] = 'Z';
+    return true;
+}
+
 bool value_time(struct normalize_worker *worker, struct value in, struct value *out) {
+    struct day *day = &worker->day;
     int64_t ns;
+    char *text = scratch_alloc(worker, VALUE_ROOM);
+    if (text == NULL) {
+        *out = value_none();
+        return true; /* the reason is set */
+    }
+    if (second_same(day, in, text)) {
+        *out = value_roomy(value_of(VALUE_PLAIN, text, 27), text + VALUE_ROOM);
+        return true;
+    }
     if (!time_to_ns(value_span(in), in.kind == VALUE_RAW, &ns)) {
         return false;
     }
     *out = value_iso(worker, ns);
+    day->has_second = out->kind == VALUE_PLAIN && in.len == SECOND_DIGITS + 7 && in.is_roomy && ns >= 0 &&
+                      in.ptr[SECOND_DIGITS] == '.' && digits_are_all(digits_load(in.ptr + SECOND_DIGITS + 1, 6));
+    if (day->has_second) {
+        memcpy(day->second, in.ptr, SECOND_DIGITS);
+        memcpy(day->second_text, out->ptr, 20);
+    }
     return true;
 }
 

@@ -183,7 +183,7 @@ static bool document_write(struct normalize_worker *worker, struct core_batch *b
     room = room < CORE_DOC_BYTES_MAX ? room : CORE_DOC_BYTES_MAX;
     char *start = arena->base + arena->used;
     struct core_buf buf = {.start = start, .pos = start, .end = start + room};
-    plan_emit(plan, &buf);
+    plan_emit(worker, plan, &buf);
     event->doc = core_buf_written(&buf);
     struct value key = leaf_value(plan, plan->known[KNOWN_COMMUNITY_ID]);
     key = value_is_scalar(key) ? key : leaf_value(plan, plan->known[KNOWN_SESSION_ID]);
@@ -288,6 +288,10 @@ static void line_run(struct normalize_worker *worker, struct core_batch *batch, 
     struct core_event *event = &batch->events[batch->events_len++];
     *event = (struct core_event){.start = line->start, .end = line->end};
     worker->reason[0] = '\0';
+    worker->has_set = false;
+    bool is_in_segment = line->text.ptr >= batch->segment && line->text.ptr < batch->segment + batch->segment_len;
+    worker->line = line->text.ptr;
+    worker->line_end = is_in_segment ? batch->segment + CORE_SEGMENT_BYTES : line->text.ptr + line->text.len;
     worker->is_dropped = false;
     worker->scratch.used = 0;
     if (!record_run(worker, batch, line, event)) {

@@ -12,9 +12,13 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 
-import jsonschema
+try:
+    import jsonschema
+except ImportError:
+    sys.exit("FAILED: the schema check needs jsonschema: run it with .venv/bin/python (.ci/deps test makes that)")
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden")
 CONFIGS = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "configs"))

@@ -37,7 +37,11 @@ static void batch_explain(struct normalize_worker *worker, struct core_batch *ba
         normalize_explain(worker, batch, &explain);
         if (is_record) {
             const struct core_event *event = &batch->events[0];
-            printf("  => %s: %.*s\n", event->dataset, (int)event->doc.len, event->doc.ptr);
+            if (batch->events_len == 0) {
+                printf("  => no document: dropped by that rule\n");
+            } else {
+                printf("  => %s: %.*s\n", event->dataset, (int)event->doc.len, event->doc.ptr);
+            }
             --*left;
         }
     }

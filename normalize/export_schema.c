@@ -2,7 +2,7 @@
  *
  * It says which fields there may be, of which type, and which are always there. Only below the objects where a record's
  * other fields are kept may there be more, and where a site's config adds some. Times and addresses are checked by
- * patterns and formats; `format` alone is only a remark to many validators.
+ * patterns and formats; `format` alone is only a remark to many validators. What JSON has no number for is text.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/export_internal.h"
 
@@ -17,7 +17,7 @@ static const struct {
     {"boolean", "{\"type\": \"boolean\"}"},
     {"date", "{\"type\": \"string\", \"format\": \"date-time\", \"pattern\": "
              "\"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\\\.[0-9]{6}Z$\"}"},
-    {"double", "{\"type\": \"number\"}"},
+    {"double", "{\"anyOf\": [{\"type\": \"number\"}, {\"enum\": [\"inf\", \"-inf\", \"nan\", \"-nan\"]}]}"},
     {"flattened", "{\"type\": \"object\"}"},
     {"geo_point", "{\"type\": \"object\", \"properties\": {\"lat\": {\"type\": \"number\"}, \"lon\": {\"type\": "
                   "\"number\"}}, \"required\": [\"lat\", \"lon\"], \"additionalProperties\": false}"},

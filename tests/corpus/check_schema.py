@@ -23,7 +23,7 @@ except ImportError:
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden")
 CONFIGS = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "configs"))
 KEYWORDS = {"$schema", "$defs", "$ref", "title", "description", "type", "properties", "patternProperties", "required",
-            "additionalProperties", "items", "uniqueItems", "minItems", "anyOf", "const", "pattern", "format"}
+            "additionalProperties", "items", "uniqueItems", "minItems", "anyOf", "const", "enum", "pattern", "format"}
 FILES_AT_ONCE = 100
 SHOWN_MAX = 10
 
@@ -96,6 +96,8 @@ class Schemas:
                 self.formats.add(value)
             elif key == "const":
                 self.constants.add(value)
+            elif key == "enum":
+                self.constants.update(value)
 
     @staticmethod
     def format_test(name):

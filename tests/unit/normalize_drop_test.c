@@ -27,8 +27,8 @@ static int dir_make(void **state) {
     if (mkdir(maps, 0700) != 0) {
         return -1;
     }
-    put("schema.tsv",
-        "@timestamp\tdate\t\ta time\nsource.ip\tip\t\tan address\nnetwork.transport\tkeyword\t\ta name\nzeek.t.n\tlong\t\ta number\n");
+    put("schema.tsv", "@timestamp\tdate\t\ta time\nsource.ip\tip\t\tan address\nnetwork.transport\tkeyword\t\ta "
+                      "name\nzeek.t.n\tlong\t\ta number\n");
     put("logs.table",
         "zeek t zeek.t zeek.t\nzeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n");
     put("maps/zeek.c.map", "log zeek.c\ndrop when uid = Cnone\nts time @timestamp\n");

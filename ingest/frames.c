@@ -237,22 +237,17 @@ enum ingest_kind ingest_kind_of(const struct core_origin *origin) {
     return may_be ? INGEST_KIND_UNKNOWN : INGEST_KIND_LINES;
 }
 
-/* unified2 has no magic: its first record must be one we know, and the next, as far as it is there. */
+/* unified2 has no magic: its first eight bytes must be the header of a record that we know, with a length that it can
+ * have. No text begins so, not even one behind NULs. What stands behind is not asked, for it may not be there yet. */
 static enum ingest_kind sniff_unified2(const struct ingest_view *view) {
     size_t len = 0;
-    size_t next_len = 0;
-    if (view->len < CORE_U2_HEADER_BYTES && !view->is_final) {
+    if (view->len >= CORE_U2_HEADER_BYTES) {
+        return core_u2_header(view->ptr, &len) != NULL ? INGEST_KIND_UNIFIED2 : INGEST_KIND_LINES;
+    }
+    if (!view->is_final) {
         return INGEST_KIND_UNKNOWN;
     }
-    if (view->len < CORE_U2_HEADER_BYTES) {
-        return view->len >= 4 && core_u2_find(core_be32(view->ptr)) != NULL ? INGEST_KIND_UNIFIED2 : INGEST_KIND_LINES;
-    }
-    if (core_u2_header(view->ptr, &len) == NULL) {
-        return INGEST_KIND_LINES;
-    }
-    const bool is_next_there = view->len >= len + CORE_U2_HEADER_BYTES;
-    const bool is_next_good = !is_next_there || core_u2_header(view->ptr + len, &next_len) != NULL;
-    return is_next_good ? INGEST_KIND_UNIFIED2 : INGEST_KIND_LINES;
+    return view->len >= 4 && core_u2_find(core_be32(view->ptr)) != NULL ? INGEST_KIND_UNIFIED2 : INGEST_KIND_LINES;
 }
 
 /* A line of alert_fast is followed by another, or by what only alert_cmg writes: addresses, "name.buffer[bytes]:". */

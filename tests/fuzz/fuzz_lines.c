@@ -14,10 +14,10 @@ static void check_lines(const struct core_batch *batch, uint64_t *end) {
     for (uint32_t i = 0; i < batch->lines_len; i++) {
         const struct core_line *line = &batch->lines[i];
         MUST(line->text.len > 0);
-        MUST(core_span_chr(line->text, '\n') == NULL);
         MUST(line->text.len <= CORE_LINE_BYTES_MAX);
+        MUST(core_span_chr(line->text, '\n') == NULL);
         bool is_context = (line->flags & CORE_LINE_CONTEXT) != 0;
-        MUST(is_context == (line->text.ptr[0] == '#'));
+        MUST(is_context || line->text.ptr[0] != '#');
         if (is_context) {
             continue;
         }
@@ -30,6 +30,7 @@ static void check_lines(const struct core_batch *batch, uint64_t *end) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct core_pool pool;
     static struct core_counters counters;
+    static const struct core_origin origin = {.type = CORE_ORIGIN_ZEEK}; /* records of several lines: fuzz_frames.c */
     struct core_fail fail = {0};
     struct ingest_reader *reader = NULL;
     char path[64];
@@ -40,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     MUST(fd >= 0);
     MUST(write(fd, data, size) == (ssize_t)size);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    MUST(ingest_reader_open(&reader, path, "node", NULL, &counters, &fail) == CORE_OK);
+    MUST(ingest_reader_open(&reader, path, "node", &origin, &counters, &fail) == CORE_OK);
     uint64_t end = 0;
     for (enum core_err err = CORE_OK; err == CORE_OK;) {
         struct core_batch *batch = core_pool_take(&pool);

@@ -105,13 +105,14 @@ static inline void fuzz_check(struct fuzz_rig *rig, const struct core_batch *bat
 }
 
 /* All bytes as one record, as ingest frames what has several lines. */
-static inline uint32_t fuzz_one(struct core_batch *batch, const uint8_t *data, size_t size) {
+static inline uint32_t fuzz_one(struct core_batch *batch, const uint8_t *data, size_t size, unsigned flags) {
     if (size == 0) {
         return 0;
     }
     memcpy(batch->segment, data, size);
     batch->segment_len = size;
-    batch->lines[batch->lines_len++] = (struct core_line){.text = {batch->segment, size}, .end = size, .number = 1};
+    batch->lines[batch->lines_len++] =
+        (struct core_line){.text = {batch->segment, size}, .end = size, .number = 1, .flags = flags};
     return 1;
 }
 
@@ -127,8 +128,10 @@ static inline int fuzz_run_origin(struct fuzz_rig *rig, const struct core_origin
     MUST(batch != NULL);
     batch->stream = &stream;
     batch->is_last = true;
-    bool is_one = origin->format == CORE_FORMAT_SNORT_FULL || origin->format == CORE_FORMAT_SNORT_CMG;
-    uint32_t records = is_one ? fuzz_one(batch, data, size) : fuzz_lines(batch, data, size);
+    bool is_binary = origin->format == CORE_FORMAT_UNIFIED2;
+    bool is_one = origin->format == CORE_FORMAT_SNORT_FULL || origin->format == CORE_FORMAT_SNORT_CMG || is_binary;
+    uint32_t records = is_one ? fuzz_one(batch, data, size, is_binary ? CORE_LINE_UNIFIED2 : CORE_LINE_RECORD)
+                              : fuzz_lines(batch, data, size);
     normalize_batch(rig->worker, batch);
     fuzz_check(rig, batch, records);
     MUST(stream.decode == NULL);

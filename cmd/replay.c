@@ -400,9 +400,9 @@ const struct cmd cmd_replay = {
     .name = "replay",
     .summary = "write recorded logs out again, as a sensor would",
     .args = "FILE…",
-    .about = "Writes each FILE (Zeek, Snort, Suricata; .gz too) line by line into a file of its name in DIR, at a "
-             "steady rate, "
-             "several files side by side in proportion to their sizes. Zeek logs get a fresh #open and #close, and are "
+    .about = "Writes each FILE (Zeek, Snort, Suricata; .gz too) record by record into a file of its name in DIR, at a "
+             "steady rate, several files side by side in proportion to their sizes. Zeek logs get a fresh #open and "
+             "#close, and are "
              "rotated to name.YYYY-mm-dd-HH-MM-SS.log; others are appended to. The records themselves are not changed: "
              "their "
              "times stay those of the recording. SIGTERM ends it cleanly.",

@@ -91,10 +91,11 @@ enum core_err replay_file_flush(struct replay_file *file, struct core_fail *fail
     return CORE_OK;
 }
 
+/* A line, more of it, and its end; more NULL: the bytes as they are, with the line ends that they have. */
 static enum core_err replay_put(struct replay_file *file, struct core_span line, const char *more,
                                 struct core_fail *fail) {
-    size_t more_len = strlen(more);
-    size_t len = line.len + more_len + 1;
+    size_t more_len = more == NULL ? 0 : strlen(more);
+    size_t len = line.len + more_len + (more == NULL ? 0 : 1);
     MUST(len <= REPLAY_OUT_BYTES);
     if (len > REPLAY_OUT_BYTES - file->out_len) {
         enum core_err err = replay_file_flush(file, fail);
@@ -105,9 +106,11 @@ static enum core_err replay_put(struct replay_file *file, struct core_span line,
     if (line.len > 0) {
         memcpy(file->out + file->out_len, line.ptr, line.len);
     }
-    memcpy(file->out + file->out_len + line.len, more, more_len);
     file->out_len += len;
-    file->out[file->out_len - 1] = '\n';
+    if (more != NULL) {
+        memcpy(file->out + file->out_len - more_len - 1, more, more_len);
+        file->out[file->out_len - 1] = '\n';
+    }
     return CORE_OK;
 }
 
@@ -299,8 +302,25 @@ static enum core_err replay_use_header(struct replay_file *file, struct core_fai
     return err;
 }
 
-static enum core_err replay_record(struct replay_file *file, struct core_span line, uint64_t rotate_lines,
+/* What is written of a record: of several lines with the blank ones that end it, a binary one as it stands. A single line
+ * (*is_line) still needs its end. */
+static struct core_span replay_bytes(const struct core_batch *batch, const struct core_line *line, bool *is_line) {
+    struct core_span bytes = line->text;
+    const char *end = batch->segment + batch->segment_len;
+    *is_line = (line->flags & CORE_LINE_UNIFIED2) == 0 && core_span_chr(bytes, '\n') == NULL;
+    if (*is_line || (line->flags & CORE_LINE_UNIFIED2) != 0) {
+        return bytes;
+    }
+    while (bytes.ptr + bytes.len < end && (bytes.ptr[bytes.len] == '\n' || bytes.ptr[bytes.len] == '\r')) {
+        bytes.len++;
+    }
+    return bytes;
+}
+
+static enum core_err replay_record(struct replay_file *file, const struct core_line *line, uint64_t rotate_lines,
                                    struct core_fail *fail) {
+    bool is_line = false;
+    const struct core_span bytes = replay_bytes(file->batch, line, &is_line);
     enum core_err err = CORE_OK;
     if (file->next.len > 0) {
         err = replay_use_header(file, fail);
@@ -311,7 +331,7 @@ static enum core_err replay_record(struct replay_file *file, struct core_span li
     if (err == CORE_OK && file->fd < 0) {
         err = replay_open(file, fail);
     }
-    return err != CORE_OK ? err : replay_put(file, line, "", fail);
+    return err != CORE_OK ? err : replay_put(file, bytes, is_line ? "" : NULL, fail);
 }
 
 enum core_err replay_file_write(struct replay_file *file, uint64_t n, uint64_t rotate_lines, uint64_t *written,
@@ -333,7 +353,7 @@ enum core_err replay_file_write(struct replay_file *file, uint64_t n, uint64_t r
         } else if ((line->flags & CORE_LINE_CUT) != 0) {
             file->skipped++;
         } else {
-            err = replay_record(file, line->text, rotate_lines, fail);
+            err = replay_record(file, line, rotate_lines, fail);
             if (err == CORE_OK) {
                 ++*written;
                 file->opened_lines++;

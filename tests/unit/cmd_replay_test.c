@@ -145,6 +145,33 @@ static void test_plain_files_are_appended_to(void **state) {
     assert_string_equal(get(in_dir("out2/alert_fast.txt")), "one\ntwo\n");
 }
 
+/* Records of several lines and binary ones come out as they went in. */
+static void test_records_of_many_lines(void **state) {
+    (void)state;
+    static const char full[] = "[**] [1:1:1] \"a\" [**]\n[Priority: 3] \n11/21-02:58:39.1 10.0.0.1 -> 10.0.0.2\n\n"
+                               "[**] [1:2:1] \"rebuilt\" [**]\n11/21-02:58:39.2 \n"
+                               "[**] [1:3:1] \"c\" [**]\n11/21-02:58:39.3 10.0.0.1 -> 10.0.0.2\n\n";
+    char binary[2 * (8 + 60)] = {0};
+    for (size_t i = 0; i < sizeof(binary); i += 8 + 60) {
+        binary[i + 3] = 104;
+        binary[i + 7] = 60;
+        binary[i + 8 + 7] = (char)(1 + i / 68); /* the event's number */
+        binary[i + 30] = '\n';
+    }
+    put("in/alert_full.txt", full);
+    FILE *file = fopen(in_dir("in/unified2.log"), "we");
+    assert_non_null(file);
+    assert_int_equal(fwrite(binary, 1, sizeof(binary), file), sizeof(binary));
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(replay((const char *const[]){"--rate", "max", "--to", in_dir("out"), in_dir("in/alert_full.txt"),
+                                                  in_dir("in/unified2.log"), NULL}),
+                     0);
+    assert_string_equal(get(in_dir("out/alert_full.txt")), full);
+    (void)get(in_dir("out/unified2.log"));
+    assert_memory_equal(text, binary, sizeof(binary));
+    assert_int_equal(text[sizeof(binary)], '\0');
+}
+
 static void test_gz_and_loop(void **state) {
     (void)state;
     char line[600];
@@ -253,6 +280,7 @@ int main(void) {
         cmocka_unit_test_setup(test_rotate_lines, setup),
         cmocka_unit_test_setup(test_header_in_the_middle, setup),
         cmocka_unit_test_setup(test_plain_files_are_appended_to, setup),
+        cmocka_unit_test_setup(test_records_of_many_lines, setup),
         cmocka_unit_test_setup(test_gz_and_loop, setup),
         cmocka_unit_test_setup(test_damaged_gz, setup),
         cmocka_unit_test_setup(test_rate_is_kept, setup),

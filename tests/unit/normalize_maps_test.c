@@ -30,7 +30,8 @@ static int dir_make(void **state) {
     put("schema.tsv", "@timestamp\tdate\t\t\nsource.ip\tip\t\t\nsource.port\tlong\t\t\nrelated.ip\tip\tlist\t\n"
                       "event.type\tkeyword\tlist\t\nevent.kind\tkeyword\t\t\nevent.duration\tlong\t\t\n"
                       "network.transport\tkeyword\t\t\nzeek.a\tkeyword\t\t\nzeek.t.h\tkeyword\t\t\nzeek.t.d\tlong\t\t\n"
-                      "zeek.t.words\tkeyword\teither\t\nzeek.t.state\tkeyword\t\t\nzeek.t.n\tkeyword\t\t\n");
+                      "zeek.t.l\tkeyword\tarray\t\nzeek.t.words\tkeyword\teither\t\nzeek.t.state\tkeyword\t\t\nzeek.t."
+                      "n\tkeyword\t\t\n");
     put("logs.table",
         "zeek t zeek.t zeek.t\nzeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n");
     return 0;
@@ -129,6 +130,21 @@ static void rows_do_what_they_say(void **state) {
     rig_close(&rig);
 }
 
+/* A list collects each value once, an array is what the sensor has. */
+static void arrays_stay_as_they_are(void **state) {
+    (void)state;
+    struct rig rig;
+    put("maps/zeek.t.map", "log zeek.t\nts time @timestamp\nl vector[string] zeek.t.l also event.type\n"
+                           "- const event.kind event\n");
+    rig_open(&rig, dir, "t.log");
+    rig_text(&rig, "{\"ts\":1.5,\"l\":[\"b\",\"a\",\"b\"]}\n{\"ts\":1.5,\"l\":[]}\n");
+    rig_expect(&rig, 0, "\"l\":[\"b\",\"a\",\"b\"]");
+    rig_expect(&rig, 0, "\"type\":[\"b\",\"a\"]");
+    rig_expect(&rig, 1, "\"l\":[]");
+    rig_expect_not(&rig, 1, "\"type\"");
+    rig_close(&rig);
+}
+
 static void input_fields_win(void **state) {
     (void)state;
     struct rig rig;
@@ -148,7 +164,7 @@ static void shipped_maps_are_good(void **state) {
     (void)state;
     struct normalize_maps *maps = NULL;
     struct core_conf_mistakes mistakes = {0};
-    if (normalize_maps_open(&maps, &(struct normalize_conf){.maps = (char[]){"configs"}}, NULL, &mistakes) != CORE_OK) {
+    if (normalize_maps_check(&maps, &(struct normalize_conf){.maps = (char[]){"configs"}}, &mistakes) != CORE_OK) {
         fail_msg("%s: %s", mistakes.fails[0].where, mistakes.fails[0].text);
     }
     normalize_maps_close(maps);
@@ -156,9 +172,8 @@ static void shipped_maps_are_good(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_mistake_has_its_place),
-        cmocka_unit_test(rows_do_what_they_say),
-        cmocka_unit_test(input_fields_win),
+        cmocka_unit_test(each_mistake_has_its_place), cmocka_unit_test(rows_do_what_they_say),
+        cmocka_unit_test(arrays_stay_as_they_are),    cmocka_unit_test(input_fields_win),
         cmocka_unit_test(shipped_maps_are_good),
     };
     return cmocka_run_group_tests(tests, dir_make, dir_remove);

@@ -143,11 +143,11 @@ def http(doc):
     # Bro 2.0 had no files.log: the body's type and hash stood here.
     doc.put("http.response.mime_type", doc.get("mime_type"))
     doc.add("related.hash", doc.get("md5"))
-    url(doc, doc.take("host"), doc.take("uri"))
+    url(doc, doc.take("host"), doc.take("uri"), doc.fields.get("destination.port"))
     flow(doc)
 
 
-def url(doc, host, uri):
+def url(doc, host, uri, default_port=None):
     """origin-form (/path?query), absolute-form (a proxy's), or what else stands in a request line: RFC 9112, 3.2."""
     if not host and not uri:
         return
@@ -160,7 +160,7 @@ def url(doc, host, uri):
         doc.put("url.full", uri)
     name, port = split_port(authority)
     doc.put("url.domain", name)
-    doc.put("url.port", port if port is not None else None if absolute else doc.fields.get("destination.port"))
+    doc.put("url.port", port if port is not None else None if absolute else default_port)
     if not absolute:
         if not target.startswith("/"):
             return

@@ -92,7 +92,7 @@ def sip(doc):
 
 
 def websocket(doc):
-    url(doc, doc.take("host"), doc.take("uri"))
+    url(doc, doc.take("host"), doc.take("uri"), doc.fields.get("destination.port"))
     name = split_port(doc.get("host"))[0]
     doc.add("related.hosts", None if is_ip((name or "").strip("[]")) else name)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the forms of Snort's alerts that are no single line of text, or a list of values: alert_full, cmg, alert_csv, pfSense's
 csv, syslog, unified2. Field names are alert_json's where it has the field."""
+import base64
 import csv
 import ipaddress
 import re
@@ -167,6 +168,10 @@ def snort_csv(data, names):
         if names == SNORT2:     # its year stands last
             line = re.sub(rb"^(\d\d)/(\d\d)/(\d\d)-", rb"\3/\1/\2-", line)
         cells = [cell.strip() for cell in next(csv.reader([line.decode("utf-8", "surrogateescape")], skipinitialspace=True))]
+        if len(cells) > len(names) and "msg" in names:     # Snort does not escape the quotes in a message
+            cells, at = line.decode("utf-8", "surrogateescape").split(", "), names.index("msg")
+            stop = at + 1 + len(cells) - len(names)
+            cells = [re.sub(r'^"(.*)"$', r"\1", cell) for cell in cells[:at] + [", ".join(cells[at:stop])] + cells[stop:]]
         if len(cells) != len(names):
             yield Bad("%d cells for %d names" % (len(cells), len(names)))
             continue
@@ -226,6 +231,39 @@ def unified2(data):
             event["joined"].append((kind, body))
     if event:
         yield event
+
+
+PACKET = struct.Struct("!7I")
+TRANSPORTS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp"}
+
+
+def unified2_facts(event):
+    """Of a document, what the event's own record and its packets say: name -> value."""
+    facts = {"rule.id": str(event["sid"]), "rule.version": str(event["rev"]), "snort.gid": event["gid"],
+             "event.severity": event["priority"], "snort.event_id": event["event_id"],
+             "snort.classification_id": event["classification"] or None, "event.kind": "alert", "event.module": "snort"}
+    transport = TRANSPORTS.get(event["protocol"])
+    if transport:
+        facts["network.transport"] = transport
+        for side, end in (("source", "src"), ("destination", "dst")):
+            facts[side + ".ip"] = event[end + "_addr"]
+            facts[side + ".port"] = event[end + "_port"] if transport in ("tcp", "udp") else None
+    if transport == "icmp" and event["protocol"] == 1:
+        facts.update({"snort.icmp.type": event["src_port"], "snort.icmp.code": event["dst_port"]})
+    packets = [PACKET.unpack_from(body) + (body[28:],) for kind, body in event["joined"] if kind == 2]
+    # Snort 3 puts some IPv6 packets' events into records with room for IPv4's addresses: then the packet says them.
+    if packets and packets[0][5] == 1 and packets[0][7][12:14] == b"\x86\xdd" and "source.ip" in facts:
+        facts["source.ip"] = str(ipaddress.ip_address(packets[0][7][22:38]))
+        facts["destination.ip"] = str(ipaddress.ip_address(packets[0][7][38:54]))
+    # Extra data 27 and 28: the IPv6 addresses of an event that has room for IPv4's alone.
+    for kind, body in event["joined"]:
+        number = int.from_bytes(body[20:24], "big") if kind == 110 else None
+        if number in (27, 28) and "source.ip" in facts:
+            facts[("source.ip", "destination.ip")[number - 27]] = str(ipaddress.ip_address(body[32:48]))
+    if packets:
+        facts["snort.packet.data"] = [base64.b64encode(data).decode() for *_, data in packets]
+        facts["snort.packet.linktype"] = [packet[5] for packet in packets]
+    return facts
 
 
 def reader(data, csv_fields=None):

@@ -8,6 +8,9 @@ import re
 LIST = os.environ.get("PUBLIC_SUFFIX_LIST", "/usr/share/publicsuffix/public_suffix_list.dat")
 
 
+NAME_BYTES_MAX = 253    # RFC 1035: longer is no name of the DNS
+
+
 @functools.lru_cache(None)
 def rules():
     with open(LIST, encoding="utf-8") as file:
@@ -35,7 +38,7 @@ def parts(name):
     """registered_domain, subdomain, top_level_domain of a DNS name, where it has them. An address has none."""
     name = (name or "").removesuffix(".").lower()
     labels = name.split(".")
-    if "" in labels or ":" in name or re.fullmatch(r"[\d.]+", name):
+    if len(name.encode("utf-8", "surrogateescape")) > NAME_BYTES_MAX or "" in labels or ":" in name or re.fullmatch(r"[\d.]+", name):
         return {}
     count = suffix_labels(labels)
     if count >= len(labels):

@@ -364,6 +364,10 @@ static bool row_derive(struct reading *reading, struct map_row *row, struct core
         maps_mistake(&reading->file, name.ptr, "there is no function \"%.*s\"", (int)name.len, name.ptr);
         return false;
     }
+    if (to.len > SCHEMA_NAME_BYTES_MAX / 2) {
+        maps_mistake(&reading->file, to.ptr, "a function's target has at most %d bytes", SCHEMA_NAME_BYTES_MAX / 2);
+        return false;
+    }
     struct core_span inside = {open + 1, (size_t)(call.ptr + call.len - 1 - (open + 1))};
     const struct schema_field *schema = schema_find(reading->file.loader->maps, to);
     /* A function with several targets may hang below an object that is no field itself. */

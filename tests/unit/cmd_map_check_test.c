@@ -71,6 +71,27 @@ static void test_mistakes(void **state) {
     }
 }
 
+/* Names longer than any field's are told, not fallen over. */
+static void test_long_names(void **state) {
+    (void)state;
+    static const char *const rows[] = {"- derive zeek.%s dn(a)\n",   "* keep zeek.%s.*\n", "a string zeek.%s\n",
+                                       "a string zeek.t.a via %s\n", "alias %s b\n",       "include %s\n"};
+    char name[600];
+    memset(name, 'x', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char row[700];
+        char text[800];
+        const char *at = strstr(rows[i], "%s");
+        (void)snprintf(row, sizeof(row), "%.*s%s%s", (int)(at - rows[i]), rows[i], name, at + 2);
+        (void)snprintf(text, sizeof(text), "log zeek.t\n%s", row);
+        base_put(text);
+        assert_int_equal(sh("$TAPLINE map check base 2>&1"), 1);
+        says("base/maps/zeek.t.map:");
+        assert_int_equal(sh("$TAPLINE normalize --maps base </dev/null 2>&1"), strstr(row, "alias") == NULL ? 100 : 0);
+    }
+}
+
 static void test_good(void **state) {
     (void)state;
     base_put("log zeek.t\nalias old a\n"
@@ -175,5 +196,6 @@ static void test_site(void **state) {
     says("nowhere: there is no such directory");
 }
 
-SHELL_MAIN(cmocka_unit_test(test_mistakes), cmocka_unit_test(test_good), cmocka_unit_test(test_all_at_once),
-           cmocka_unit_test(test_schema), cmocka_unit_test(test_datasets), cmocka_unit_test(test_site))
+SHELL_MAIN(cmocka_unit_test(test_mistakes), cmocka_unit_test(test_long_names), cmocka_unit_test(test_good),
+           cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_schema), cmocka_unit_test(test_datasets),
+           cmocka_unit_test(test_site))

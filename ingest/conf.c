@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "core/json.h"
 #include "core/zone.h"
@@ -55,8 +56,9 @@ const struct core_opt ingest_input_opts[] = {
      .offset = INPUT(format),
      .def = "auto",
      .choices = format_choices,
-     .help = "How the sensor writes them; auto tells it by content. Only alert_csv with fields of its own choice, and "
-             "alert_cmg in a file that grows from nothing, need to be named."},
+     .help = "How the sensor writes them; auto tells it by content. What is given holds for all of their records: "
+             "others are "
+             "dead letters."},
     {.key = "exclude",
      .type = CORE_OPT_STRINGS,
      .offset = INPUT(exclude),
@@ -336,6 +338,12 @@ static enum core_err check_format(const struct ingest_input *input, struct core_
                              "sid_msg_map, gen_msg_map and classification_config are for unified2; %s has the names "
                              "in its records",
                              format_choices[input->format]);
+    }
+    const char *const files[] = {input->sid_msg_map, input->gen_msg_map, input->classification_config};
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        if (none_if_empty(files[i]) != NULL && access(files[i], R_OK) != 0) {
+            return core_fail_errno(fail, files[i], "%s: a file of names that cannot be read", files[i]);
+        }
     }
     if (none_if_empty(input->timezone) != NULL) {
         struct core_zone *zone = NULL;

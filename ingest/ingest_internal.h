@@ -93,7 +93,7 @@ struct ingest_frame {
 /* What the config says. UNKNOWN: the bytes must tell. origin may be NULL. */
 enum ingest_kind ingest_kind_of(const struct core_origin *origin);
 /* What a file is that begins like this. UNKNOWN: more bytes are needed. */
-enum ingest_kind ingest_kind_sniff(const struct ingest_view *view);
+enum ingest_kind ingest_kind_sniff(const struct ingest_view *bytes);
 /* The first record of a view that is not empty. false: it is not known yet where it ends. */
 bool ingest_frame_next(enum ingest_kind kind, const struct ingest_view *view, struct ingest_frame *frame);
 

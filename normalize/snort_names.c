@@ -135,7 +135,7 @@ static bool class_line(struct snort_names *names, struct core_span line) {
 /* ---- files ----------------------------------------------------------------------------------------------------------------- */
 
 static enum core_err file_read(struct loaded *file, struct core_fail *fail) {
-    struct stat st;
+    struct stat st = {0};
     FILE *in = fopen(file->path, "re");
     enum core_err err = CORE_OK;
     if (in == NULL || fstat(fileno(in), &st) != 0) {

@@ -255,11 +255,11 @@ def unified2_facts(event):
     if packets and packets[0][5] == 1 and packets[0][7][12:14] == b"\x86\xdd" and "source.ip" in facts:
         facts["source.ip"] = str(ipaddress.ip_address(packets[0][7][22:38]))
         facts["destination.ip"] = str(ipaddress.ip_address(packets[0][7][38:54]))
-    # Extra data 27 and 28: the IPv6 addresses of an event that has room for IPv4's alone.
+    # Extra data 11 and 12: the IPv6 addresses of an event that has room for IPv4's alone.
     for kind, body in event["joined"]:
         number = int.from_bytes(body[20:24], "big") if kind == 110 else None
-        if number in (27, 28) and "source.ip" in facts:
-            facts[("source.ip", "destination.ip")[number - 27]] = str(ipaddress.ip_address(body[32:48]))
+        if number in (11, 12) and "source.ip" in facts:
+            facts[("source.ip", "destination.ip")[number - 11]] = str(ipaddress.ip_address(body[32:48]))
     if packets:
         facts["snort.packet.data"] = [base64.b64encode(data).decode() for *_, data in packets]
         facts["snort.packet.linktype"] = [packet[5] for packet in packets]

@@ -324,15 +324,15 @@ static enum core_err maps_open(struct normalize_maps **out, const struct normali
         return CORE_IO;
     }
     maps->community_id_seed = (uint16_t)conf->community_id_seed;
-    struct maps_loader loader = {.maps = maps, .dirs = {conf->maps, conf->site_maps}, .mistakes = mistakes};
+    const char *site = conf->site_maps != NULL && conf->site_maps[0] != '\0' ? conf->site_maps : NULL;
+    struct maps_loader loader = {.maps = maps, .dirs = {conf->maps, site}, .mistakes = mistakes};
     maps->drops = drop_books_take(before);
     maps->psl = core_psl_open();
     maps->geo = geo_open(&loader, &conf->geo_databases);
     maps->networks = networks_open(&loader, conf);
     maps->maps = maps_alloc(&loader, MAPS_FILES_MAX * sizeof(struct map *));
-    if (conf->site_maps != NULL && !maps_file_exists(&loader, MAPS_SITE, ".")) {
-        maps_mistake_at(&loader, conf->site_maps,
-                        "there is no such directory; normalize.site_maps names a site's own maps");
+    if (site != NULL && !maps_file_exists(&loader, MAPS_SITE, ".")) {
+        maps_mistake_at(&loader, site, "there is no such directory; normalize.site_maps names a site's own maps");
     }
     schema_load(&loader);
     if (mistakes->len == mistakes_before) {

@@ -1,5 +1,5 @@
-/* tests/fuzz/fuzz_map.c: any bytes as a map file: compiled, or refused with the place and the reason of each mistake; and
- * what was compiled maps a record.
+/* tests/fuzz/fuzz_map.c: any bytes as a map file: compiled, or refused with the place and the reason of each mistake; what
+ * was compiled maps a record and is exported, and `map check` has its say.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/fuzz/fuzz_rig.h"
 
@@ -61,6 +61,39 @@ static void record_map(struct fuzz_rig *rig) {
     normalize_worker_free(rig->worker);
 }
 
+static void on_file(void *ctx, const char *name, struct core_span text) {
+    *(size_t *)ctx += text.len;
+    MUST(name[0] != '\0');
+}
+
+static void maps_export(const struct normalize_maps *maps) {
+    static const enum normalize_export_kind kinds[] = {NORMALIZE_EXPORT_JSON_SCHEMA, NORMALIZE_EXPORT_ELASTICSEARCH};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        size_t len = 0;
+        struct normalize_export_request request = {.kind = kinds[i], .file = on_file, .ctx = &len};
+        normalize_export(maps, &request);
+        MUST(len > 0);
+    }
+}
+
+static void mistakes_look(const struct core_conf_mistakes *mistakes) {
+    for (size_t i = 0; i < mistakes->len; i++) {
+        MUST(mistakes->fails[i].where[0] != '\0');
+        MUST(mistakes->fails[i].text[0] != '\0');
+    }
+}
+
+/* What does not load has mistakes for `map check`, too. */
+static void maps_check(bool is_loaded) {
+    struct core_conf_mistakes mistakes = {0};
+    struct normalize_maps *maps = NULL;
+    enum core_err err = normalize_maps_check(&maps, &(struct normalize_conf){.maps = dir}, &mistakes);
+    MUST((err == CORE_OK) == (mistakes.len == 0));
+    MUST(is_loaded || mistakes.len > 0);
+    mistakes_look(&mistakes);
+    normalize_maps_close(maps);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct fuzz_rig rig;
     struct core_conf_mistakes mistakes = {0};
@@ -74,13 +107,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     rig.maps = NULL;
     if (normalize_maps_open(&rig.maps, &(struct normalize_conf){.maps = dir}, NULL, &mistakes) == CORE_OK) {
         record_map(&rig);
+        maps_export(rig.maps);
         normalize_maps_close(rig.maps);
+        maps_check(true);
         return 0;
     }
     MUST(mistakes.len > 0);
-    for (size_t i = 0; i < mistakes.len; i++) {
-        MUST(mistakes.fails[i].where[0] != '\0');
-        MUST(mistakes.fails[i].text[0] != '\0');
-    }
+    mistakes_look(&mistakes);
+    maps_check(false);
     return 0;
 }

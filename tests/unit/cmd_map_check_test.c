@@ -194,6 +194,10 @@ static void test_site(void **state) {
     says("site/schema.tsv:2:1: \"source.ip\" is ip at base/schema.tsv:");
     assert_int_equal(sh("$TAPLINE map check --site-maps nowhere base 2>&1"), 1);
     says("nowhere: there is no such directory");
+    put("file", "");
+    assert_int_equal(sh("$TAPLINE map check --site-maps file base 2>&1"), 1);
+    says("file/schema.tsv: cannot read this part of the maps: Not a directory");
+    assert_int_equal(sh("$TAPLINE normalize --maps base --site-maps \"\" t.log 2>/dev/null"), 0);
 }
 
 SHELL_MAIN(cmocka_unit_test(test_mistakes), cmocka_unit_test(test_long_names), cmocka_unit_test(test_good),

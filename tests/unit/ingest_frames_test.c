@@ -593,6 +593,54 @@ static void once_takes_the_last_record_and_leaves_half_ones(void **state) {
     rig_teardown(&rig);
 }
 
+static void a_reload_names_the_format(void **state) {
+    (void)state;
+    struct rig rig;
+    struct core_fail fail = {0};
+    rig_setup(&rig, 4);
+    rig.input.origin = (struct core_origin){.type = CORE_ORIGIN_SNORT, .format = CORE_FORMAT_SNORT_FAST};
+    rig_append(&rig, "f.log", FULL_2);
+    rig_open(&rig);
+    rig_settle(&rig);
+    assert_int_equal(rig_records(&rig), 2); /* lines, as it was told */
+    rig.input.origin.format = CORE_FORMAT_SNORT_FULL;
+    const struct ingest_env env = rig_env(&rig);
+    assert_int_equal(ingest_reload(rig.ingest, &env, &fail), CORE_OK);
+    rig_settle(&rig);
+    rig_append(&rig, "f.log", FULL_1 "\n" FULL_2);
+    rig_still(&rig, 4);
+    assert_int_equal(rig.seen[2].start, strlen(FULL_2));
+    assert_int_equal(rig.seen[2].end, strlen(FULL_2 FULL_1 "\n"));
+    rig_teardown(&rig);
+}
+
+/* A pipe that stays open gives what it has had for a second. */
+static void a_quiet_pipe_ends_its_last_record(void **state) {
+    (void)state;
+    static const struct core_origin origin = {.type = CORE_ORIGIN_SNORT};
+    struct core_fail fail = {0};
+    struct ingest_reader *reader = NULL;
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    const int saved = dup(STDIN_FILENO);
+    assert_int_equal(dup2(fds[0], STDIN_FILENO), STDIN_FILENO);
+    close(fds[0]);
+    assert_int_equal(write(fds[1], FULL_2, strlen(FULL_2)), strlen(FULL_2));
+    assert_int_equal(ingest_reader_open(&reader, "-", "node", &origin, &counters, &fail), CORE_OK);
+    struct core_batch *batch = core_pool_take(&pool);
+    assert_int_equal(ingest_reader_next(reader, batch, &fail), CORE_OK);
+    assert_int_equal(batch->lines_len, 1);
+    assert_int_equal(batch->lines[0].end, strlen(FULL_2));
+    core_pool_give(&pool, batch);
+    close(fds[1]);
+    batch = core_pool_take(&pool);
+    assert_int_equal(ingest_reader_next(reader, batch, &fail), CORE_GONE);
+    core_pool_give(&pool, batch);
+    ingest_reader_close(reader);
+    assert_int_equal(dup2(saved, STDIN_FILENO), STDIN_FILENO);
+    close(saved);
+}
+
 /* Names above a CSV are context, and are shown again after a restart. */
 static void the_names_of_a_csv(void **state) {
     (void)state;
@@ -628,6 +676,8 @@ int main(void) {
         cmocka_unit_test(a_deleted_file_gives_its_broken_end),
         cmocka_unit_test(from_the_end_means_behind_the_last_whole_record),
         cmocka_unit_test(once_takes_the_last_record_and_leaves_half_ones),
+        cmocka_unit_test(a_reload_names_the_format),
+        cmocka_unit_test(a_quiet_pipe_ends_its_last_record),
         cmocka_unit_test(the_names_of_a_csv),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,44 +1,14 @@
 /* cmd/normalize.c: `tapline normalize`, the pure filter: sensor logs in, one document a record out, in the order of the
- * input. One thread; memory does not depend on the size of the input.
+ * input. One thread, or with --jobs more (normalize_jobs.c); memory does not depend on the size of the input.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "cmd/cmd.h"
+#include "cmd/normalize_internal.h"
 #include "core/deadletter.h"
-#include "ingest/ingest.h"
-#include "normalize/normalize.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/uio.h>
 #include <unistd.h>
-
-#define OUT_PIECES 1024 /* IOV_MAX on Linux */
-
-/* A file descriptor, and what is to be written to it: documents where they lie in the batch's arena. */
-struct out {
-    int fd;
-    const char *path;
-    struct iovec pieces[OUT_PIECES];
-    int pieces_len;
-    bool is_broken;
-};
-
-struct filter {
-    struct core_pool pool;
-    struct core_counters counters;
-    struct normalize_maps *maps;
-    struct normalize_worker *worker;
-    struct ingest_input input;
-    struct out out;
-    struct out dead;
-    uint64_t records;
-    uint64_t dead_letters;
-    uint64_t dropped;
-    uint64_t files;
-    uint64_t files_failed;
-    uint64_t damaged;
-};
 
 /* ---- output -------------------------------------------------------------------------------------------------------------- */
 
@@ -99,7 +69,7 @@ static enum core_err out_open(struct out *out, const char *path, int fd, struct 
 
 /* ---- input ---------------------------------------------------------------------------------------------------------------- */
 
-static void batch_write(struct filter *filter, const struct core_batch *batch) {
+void normalize_write(struct filter *filter, const struct core_batch *batch) {
     for (uint32_t i = 0; i < batch->events_len; i++) {
         const struct core_event *event = &batch->events[i];
         out_line(event->is_dead ? &filter->dead : &filter->out, event->doc);
@@ -112,13 +82,13 @@ static void batch_write(struct filter *filter, const struct core_batch *batch) {
 }
 
 /* What stands behind the damage of a .gz cannot be read: that is said where other unreadable records are. */
-static void damage_write(struct filter *filter, const struct core_batch *batch, const struct core_fail *fail) {
+static void damage_write(struct filter *filter, const struct core_fail *fail) {
     char text[2048];
     char reason[1024];
     struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof(text)};
     snprintf(reason, sizeof(reason), "%s; what follows cannot be read", fail->text);
     struct core_dead dead = {.reason = reason, .raw = {"", 0}};
-    core_dead_write(&buf, batch->stream, &dead, core_now_ns());
+    core_dead_write(&buf, &filter->stream, &dead, core_now_ns());
     if (!buf.is_full) {
         out_line(&filter->dead, core_buf_written(&buf));
         out_flush(&filter->dead);
@@ -136,20 +106,22 @@ static void file_run(struct filter *filter, const char *path) {
         return;
     }
     filter->files++;
-    for (;;) {
+    enum core_err err = CORE_OK;
+    if (filter->jobs != NULL) {
+        err = normalize_jobs_file(filter->jobs, reader, &fail);
+    }
+    while (filter->jobs == NULL && err == CORE_OK && !normalize_is_broken(filter)) {
         struct core_batch *batch = core_pool_take(&filter->pool);
         MUST(batch != NULL);
-        enum core_err err = ingest_reader_next(reader, batch, &fail);
+        err = ingest_reader_next(reader, batch, &fail);
+        filter->stream = *batch->stream;
         batch->is_last = err != CORE_OK;
         normalize_batch(filter->worker, batch);
-        batch_write(filter, batch);
-        if (err == CORE_IO) {
-            damage_write(filter, batch, &fail);
-        }
+        normalize_write(filter, batch);
         core_pool_give(&filter->pool, batch);
-        if (err != CORE_OK || filter->out.is_broken || filter->dead.is_broken) {
-            break;
-        }
+    }
+    if (err == CORE_IO) {
+        damage_write(filter, &fail);
     }
     ingest_reader_close(reader);
 }
@@ -174,6 +146,9 @@ static const struct cmd_option options[] = {
     {"networks", 0, "A,B,...", "The site's own networks, as 10.0.0.0/8: they tell network.direction."},
     {"networks-file", 0, "FILE", "More of them, one a line: zeekctl's networks.cfg."},
     {"geo-databases", 0, "A,B,...", "MaxMind DB files that tell where addresses are and whose."},
+    {"jobs", 'j', "N",
+     "Threads that map records, 1 to 64 (default: 1). The documents and their order are the same; a file of fewer than "
+     "2,048 lines is not shared."},
     {"maps", 0, "DIR", "Directory with logs.table, schema.tsv and maps/."},
     {"site-maps", 0, "DIR", "Directory of your own maps, which come before those."},
     {0},
@@ -246,6 +221,15 @@ static bool list_parse(const char *option, const char *text, struct option_list 
     return true;
 }
 
+/* 0: it is no such number. */
+static unsigned jobs_parse(const char *text) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long v = strtoul(text, &end, 10);
+    bool is_number = errno == 0 && end != text && *end == '\0' && text[0] != '-';
+    return is_number && v <= JOBS_MAX ? (unsigned)v : 0;
+}
+
 static int options_apply(const struct cmd *cmd, const struct cmd_args *args, struct filter *filter) {
     const char *seed_text = cmd_value(cmd, args, "community-id-seed");
     struct normalize_conf conf = cmd_maps_conf(cmd, args);
@@ -273,21 +257,32 @@ static int options_apply(const struct cmd *cmd, const struct cmd_args *args, str
 
 static int filter_open(const struct cmd *cmd, const struct cmd_args *args, struct filter *filter) {
     struct core_fail fail = {0};
+    const char *jobs_text = cmd_value(cmd, args, "jobs");
+    unsigned jobs = jobs_text == NULL ? 1 : jobs_parse(jobs_text);
+    if (jobs == 0) {
+        fprintf(stderr, "tapline normalize: --jobs is a number from 1 to %d, not \"%s\"\n", JOBS_MAX, jobs_text);
+        return CORE_EXIT_USAGE;
+    }
     int code = options_apply(cmd, args, filter);
     if (code != CORE_EXIT_DONE) {
         return code;
     }
-    if (core_pool_init(&filter->pool, 1, &fail) != CORE_OK ||
+    if (core_pool_init(&filter->pool, jobs == 1 ? 1 : normalize_jobs_batches(jobs), &fail) != CORE_OK ||
         out_open(&filter->out, "stdout", STDOUT_FILENO, &fail) != CORE_OK ||
         out_open(&filter->dead, cmd_value(cmd, args, "dead-letter"), -1, &fail) != CORE_OK) {
         fprintf(stderr, "tapline normalize: %s: %s\n", fail.where, fail.text);
         return CORE_EXIT_SYSTEM;
     }
     filter->worker = normalize_worker_new(filter->maps, &filter->counters);
+    if (jobs > 1 && normalize_jobs_open(&filter->jobs, filter, jobs, &fail) != CORE_OK) {
+        fprintf(stderr, "tapline normalize: %s: %s\n", fail.where, fail.text);
+        return CORE_EXIT_SYSTEM;
+    }
     return CORE_EXIT_DONE;
 }
 
 static void filter_close(struct filter *filter) {
+    normalize_jobs_close(filter->jobs);
     normalize_worker_free(filter->worker);
     normalize_maps_close(filter->maps);
     core_pool_destroy(&filter->pool);
@@ -332,7 +327,7 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
         char *only_stdin[] = {"-"};
         char **files = args.files_len == 0 ? only_stdin : args.files;
         int files_len = args.files_len == 0 ? 1 : args.files_len;
-        for (int i = 0; i < files_len && !filter.out.is_broken && !filter.dead.is_broken; i++) {
+        for (int i = 0; i < files_len && !normalize_is_broken(&filter); i++) {
             file_run(&filter, files[i]);
         }
         core_log_flush();

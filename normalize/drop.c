@@ -80,7 +80,7 @@ bool drop_fits(struct normalize_worker *worker, const struct plan *plan) {
         const struct map_row *row = drop->row;
         struct value value = drop->column == COLUMN_NONE ? value_none() : worker->columns[drop->column];
         if (value_is_text(value, row->unless_text) != row->unless_not) {
-            atomic_fetch_add_explicit(&row->drop->dropped, 1, memory_order_relaxed);
+            atomic_fetch_add_explicit(&row->drop->dropped, worker->is_again ? 0 : 1, memory_order_relaxed);
             if (worker->explain != NULL) {
                 worker->explain->row(worker->explain->ctx, row->unless_field, row->place, "(dropped)",
                                      value_is_scalar(value) ? value_span(value) : CORE_SPAN("(absent)"));

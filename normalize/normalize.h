@@ -53,6 +53,12 @@ void normalize_worker_free(struct normalize_worker *worker); /* takes NULL */
 /* Make batch->events from batch->lines: one event per record line, in order; a line that cannot be read becomes a dead
  * letter; a record that a `drop when` row fits makes none and is counted in batch->dropped. Never fails. Frees stream->decode when batch->is_last. Thread: the worker's. */
 void normalize_batch(struct normalize_worker *worker, struct core_batch *batch);
+/* For a stream whose batches go to several workers, each with a struct core_stream of its own (the same but for decode):
+ * only the lines of batch that say how those after them are to be read. Thread: the worker's. */
+void normalize_contexts(struct normalize_worker *worker, struct core_batch *batch);
+/* Like normalize_batch, of a batch that another worker mapped out of order (batch->is_order_bound): counts nothing again.
+ * Shape: batch->arena is empty. Thread: the worker's. */
+void normalize_batch_again(struct normalize_worker *worker, struct core_batch *batch);
 
 /* ---- what the maps say about the documents they make ---- */
 

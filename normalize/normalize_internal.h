@@ -408,6 +408,8 @@ struct plan {
     uint16_t clashes_len;
     struct alias_move *moves;
     uint16_t moves_len;
+    uint16_t *addresses; /* columns with an address that the sensor may have written in full */
+    uint16_t addresses_len;
     uint16_t decoded_len;      /* columns that decoders fill; those behind are only moved to */
     struct plan_const *consts; /* constants of leaves that something else may fill too: run last */
     uint16_t consts_len;
@@ -469,6 +471,9 @@ struct ip_addr {
 /* Dotted quad or RFC 4291 text, nothing else. */
 bool ip_parse(struct core_span text, struct ip_addr *out);
 bool value_ip(struct value v, struct ip_addr *out); /* the same */
+/* fd20:0000:0000:0000:0000:0000:0000:0010, as Suricata and Snort 2 write it, is fd20::10, as Zeek and Snort 3 do (RFC 5952): what
+ * one sensor calls a host finds what another saw of it. Anything else as it stands. */
+struct value value_ip_short(struct normalize_worker *worker, struct value v);
 
 #define SECOND_DIGITS 10 /* of a time from 2001 to 2286 */
 
@@ -509,6 +514,8 @@ struct normalize_worker {
     const char *ip_text[3]; /* the text each was parsed from: the same pointer is the same address */
     uint32_t *taken;        /* per column: the record in which a conditional row took it */
     uint32_t record;        /* number of the current record, never 0 */
+    bool is_order_bound;    /* the current batch has a record that depends on those before it */
+    bool is_again;          /* the current batch was counted before */
     bool is_dropped;        /* the current record: a `drop when` row fits it */
     uint8_t snort_year;     /* enum snort_year: where the current record's format puts a year of two digits */
     char reason[512];       /* why the current record is a dead letter; "" : it is none */

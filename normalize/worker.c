@@ -277,12 +277,16 @@ static struct stream_state *state_get(struct normalize_worker *worker, struct co
     return state;
 }
 
+static void context_run(struct stream_state *state, const struct core_line *line) {
+    if (!tsv_context(state, line->text)) {
+        (void)snort_csv_context(state, line->text);
+    }
+}
+
 static void line_run(struct normalize_worker *worker, struct core_batch *batch, const struct core_line *line) {
     struct stream_state *state = batch->stream->decode;
     if ((line->flags & CORE_LINE_CONTEXT) != 0) {
-        if (!tsv_context(state, line->text)) {
-            (void)snort_csv_context(state, line->text);
-        }
+        context_run(state, line);
         return;
     }
     struct core_event *event = &batch->events[batch->events_len++];
@@ -316,20 +320,41 @@ void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) 
     (void)state_get(worker, batch);
     batch->events_len = 0;
     batch->dropped = 0;
+    worker->is_order_bound = false;
     for (uint32_t i = 0; i < batch->lines_len; i++) {
         line_run(worker, batch, &batch->lines[i]);
     }
+    batch->is_order_bound = worker->is_order_bound;
     for (uint32_t i = 0; i < batch->events_len; i++) {
         dead += batch->events[i].is_dead;
     }
-    core_count(worker->counters, CORE_COUNT_NORMALIZE_EVENTS, batch->events_len - dead);
-    core_count(worker->counters, CORE_COUNT_NORMALIZE_DEAD, dead);
-    core_count(worker->counters, CORE_COUNT_NORMALIZE_DROPPED, batch->dropped);
-    core_count(worker->counters, CORE_COUNT_NORMALIZE_COMMUNITY_ID_DIFFERS, worker->id_differs);
+    if (!worker->is_again) {
+        core_count(worker->counters, CORE_COUNT_NORMALIZE_EVENTS, batch->events_len - dead);
+        core_count(worker->counters, CORE_COUNT_NORMALIZE_DEAD, dead);
+        core_count(worker->counters, CORE_COUNT_NORMALIZE_DROPPED, batch->dropped);
+        core_count(worker->counters, CORE_COUNT_NORMALIZE_COMMUNITY_ID_DIFFERS, worker->id_differs);
+    }
     core_arena_reset(&worker->scratch, SCRATCH_KEEP_BYTES);
     if (batch->is_last) {
         state_drop(batch->stream->decode);
         batch->stream->decode = NULL;
+    }
+}
+
+void normalize_batch_again(struct normalize_worker *worker, struct core_batch *batch) {
+    MUST(batch->arena.used == 0);
+    worker->is_again = true;
+    normalize_batch(worker, batch);
+    worker->is_again = false;
+}
+
+void normalize_contexts(struct normalize_worker *worker, struct core_batch *batch) {
+    MUST(batch->magic == CORE_BATCH_MAGIC);
+    struct stream_state *state = state_get(worker, batch);
+    for (uint32_t i = 0; i < batch->lines_len; i++) {
+        if ((batch->lines[i].flags & CORE_LINE_CONTEXT) != 0) {
+            context_run(state, &batch->lines[i]);
+        }
     }
 }
 

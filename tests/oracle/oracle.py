@@ -19,26 +19,29 @@ import sensors
 import sensors_snort
 
 
-def documents(path, shown_path, written=None, csv_fields=None):
-    """Yields a document a record, None where the record is no good. written: when the file was, in seconds. #open, else
-    that, stands in for the time of records that have none."""
-    written = Decimal(os.stat(path).st_mtime_ns if written is None else written * 10 ** 9) / 10 ** 9
-    data = sensors.file_bytes(path)
+def records_of(data, shown_path, csv_fields=None):
+    """The records in a file's bytes, each a Record or Bad, and whose they are."""
     log = re.split(r"\.", os.path.basename(shown_path))[0]
     head = data.lstrip(b"\0 \t\r\n")[:200]
     form = None if b"#fields" in data else sensors_snort.reader(data, csv_fields)
     if form:
-        records, kind = form(data), "snort"
-    elif head.startswith(b"{") and b'"event_type"' in head:
-        records, kind = sensors.suricata_eve(data), "suricata"
-    elif head.startswith(b"{") and b'"timestamp"' in head:
-        records, kind = sensors.snort_json(data), "snort"
-    elif head.startswith(b"{"):
-        records, kind = sensors.zeek_json(data, log, expect.zeek_types), "zeek"
-    elif b"#fields" in data:
-        records, kind = sensors.zeek_tsv(data), "zeek"
-    else:
-        records, kind = sensors.snort_fast(data), "snort"
+        return form(data), "snort"
+    if head.startswith(b"{") and b'"event_type"' in head:
+        return sensors.suricata_eve(data), "suricata"
+    if head.startswith(b"{") and b'"timestamp"' in head:
+        return sensors.snort_json(data), "snort"
+    if head.startswith(b"{"):
+        return sensors.zeek_json(data, log, expect.zeek_types), "zeek"
+    if b"#fields" in data:
+        return sensors.zeek_tsv(data), "zeek"
+    return sensors.snort_fast(data), "snort"
+
+
+def documents(path, shown_path, written=None, csv_fields=None):
+    """Yields a document a record, None where the record is no good. written: when the file was, in seconds. #open, else
+    that, stands in for the time of records that have none."""
+    written = Decimal(os.stat(path).st_mtime_ns if written is None else written * 10 ** 9) / 10 ** 9
+    records, kind = records_of(sensors.file_bytes(path), shown_path, csv_fields)
     for record in records:
         if isinstance(record, sensors.Bad):
             yield None

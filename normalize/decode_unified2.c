@@ -410,6 +410,10 @@ static void extra_put(struct normalize_worker *worker, const char *p, size_t len
     }
 }
 
+struct value unified2_original(struct normalize_worker *worker, struct core_span bytes) {
+    return base64(worker, bytes);
+}
+
 /* ---- records --------------------------------------------------------------------------------------------------------------------- */
 
 /* Why these bytes are no whole record. Always false. */

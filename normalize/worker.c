@@ -166,9 +166,13 @@ static bool time_fill(struct normalize_worker *worker, const struct stream_state
 static bool document_finish(struct normalize_worker *worker, const struct stream_state *state, struct plan *plan,
                             const struct core_line *line) {
     const struct core_origin *origin = state->stream->origin;
-    if (origin != NULL && origin->keep_original &&
-        !leaf_put(worker, plan, plan->known[KNOWN_ORIGINAL], value_of(VALUE_TEXT, line->text.ptr, line->text.len))) {
-        return false;
+    if (origin != NULL && origin->keep_original) {
+        const bool is_binary = (line->flags & CORE_LINE_UNIFIED2) != 0;
+        const struct value text =
+            is_binary ? unified2_original(worker, line->text) : value_of(VALUE_TEXT, line->text.ptr, line->text.len);
+        if (!leaf_put(worker, plan, plan->known[KNOWN_ORIGINAL], text)) {
+            return false;
+        }
     }
     return time_fill(worker, state, plan) &&
            leaf_put(worker, plan, plan->known[KNOWN_LOG_OFFSET], value_u64(worker, line->start));

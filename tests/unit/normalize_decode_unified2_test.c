@@ -373,6 +373,14 @@ static void what_is_refused(void **state) {
     assert_true(is_dead());
 }
 
+static void the_original_is_base64(void **state) {
+    (void)state;
+    rig.origin.keep_original = true;
+    event(7, 6, 0);
+    says(run(), "\"original\":\"AAAABwAAADQAAAADAAAATWsBCN8AAY4P");
+    rig.origin.keep_original = false;
+}
+
 /* ---- names ------------------------------------------------------------------------------------------------------------------ */
 
 static void write_file(const char *name, const char *text, char path[128]) {
@@ -448,7 +456,7 @@ int main(void) {
         cmocka_unit_test(an_event_without_ip),        cmocka_unit_test(what_a_packet_says),
         cmocka_unit_test(a_packet_cut_anywhere),      cmocka_unit_test(a_rebuilt_ipv6_packet),
         cmocka_unit_test(extra_data_joins_its_event), cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(names_of_rules_and_classes),
+        cmocka_unit_test(the_original_is_base64),     cmocka_unit_test(names_of_rules_and_classes),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

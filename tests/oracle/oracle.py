@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints the documents that we expect `tapline normalize FILE…` to print, derived without it.
 
-  oracle.py [--written SECONDS] FILE…
+  oracle.py [--written SECONDS] [--csv-fields A,B,…] FILE…
 
-Reads Zeek TSV and JSON logs, Snort alert_fast and alert_json, Suricata's eve.json. --written: when the files were, if not as the file system
-says: it tells the year of Snort stamps that have none, and the time of records without one.
+Reads Zeek's TSV and JSON, Snort's alert_fast, alert_full, cmg, alert_csv, alert_json and syslog, Suricata's eve.json. --written:
+when the files were, if not as the file system says: it tells the year of stamps that have none, and the time of records
+without one. --csv-fields: the list that an alert_csv was written with.
 """
 import argparse
 import json
@@ -83,10 +84,11 @@ def json_line(doc):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--written", type=int)
+    parser.add_argument("--csv-fields")
     parser.add_argument("files", nargs="+", metavar="FILE")
     args = parser.parse_args()
     for path in args.files:
-        for doc in documents(path, path, args.written):
+        for doc in documents(path, path, args.written, args.csv_fields):
             if doc is not None:
                 sys.stdout.buffer.write(json_line(doc))
 

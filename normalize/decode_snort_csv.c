@@ -151,30 +151,42 @@ static struct layout layout_of(const struct column *columns, size_t len, struct 
     return layout;
 }
 
+/* What is left of a line whose columns are read from its beginning. */
+struct cursor {
+    struct core_span rest;
+    struct core_span separator;
+    bool is_unclosed; /* no quote that closes a column is left: looked for once, not once a column */
+};
+
 /* Behind the quote that closes a column: one that the separator or the end follows. 0: there is none. */
-static size_t quoted_end(struct core_span text, struct core_span separator) {
-    for (size_t at = 1; at < text.len; at++) {
+static size_t quoted_end(struct cursor *cursor) {
+    struct core_span text = cursor->rest;
+    for (size_t at = 1; at < text.len && !cursor->is_unclosed; at++) {
         struct core_span rest = snort_cut(text, at + 1, text.len);
-        if (text.ptr[at] == '"' && text.ptr[at - 1] != '\\' && (rest.len == 0 || core_span_starts(rest, separator))) {
+        if (text.ptr[at] == '"' && text.ptr[at - 1] != '\\' &&
+            (rest.len == 0 || core_span_starts(rest, cursor->separator))) {
             return at + 1;
         }
     }
+    cursor->is_unclosed = true;
     return 0;
 }
 
-/* Where the next column ends: at the separator, or behind the closing quote. False: nothing follows it. */
-static bool column_end(struct core_span text, struct core_span separator, size_t *len) {
-    size_t at = text.len > 0 && text.ptr[0] == '"' ? quoted_end(text, separator) : 0;
-    const char *found = at >= text.len ? NULL : memmem(text.ptr + at, text.len - at, separator.ptr, separator.len);
-    *len = found == NULL ? text.len : (size_t)(found - text.ptr);
+/* The next column: up to the separator, or up to it behind the closing quote. False: nothing follows it. */
+static bool column_next(struct cursor *cursor, struct core_span *column) {
+    struct core_span text = cursor->rest;
+    size_t at = text.len > 0 && text.ptr[0] == '"' ? quoted_end(cursor) : 0;
+    const char *found =
+        at >= text.len ? NULL : memmem(text.ptr + at, text.len - at, cursor->separator.ptr, cursor->separator.len);
+    *column = snort_cut(text, 0, found == NULL ? text.len : (size_t)(found - text.ptr));
+    cursor->rest = snort_cut(text, found == NULL ? text.len : column->len + cursor->separator.len, text.len);
     return found != NULL;
 }
 
-static size_t columns_count(struct core_span text, struct core_span separator) {
+static size_t columns_count(struct cursor cursor) {
     size_t count = 1;
-    size_t len;
-    while (column_end(text, separator, &len)) {
-        text = snort_cut(text, len + separator.len, text.len);
+    struct core_span column;
+    while (column_next(&cursor, &column)) {
         count++;
     }
     return count;
@@ -191,17 +203,17 @@ static void column_put(struct normalize_worker *worker, size_t at, struct core_s
 /* Columns [0, len) from the text's beginning; *text is what follows. */
 static bool columns_read(struct normalize_worker *worker, const struct layout *layout, size_t len,
                          struct core_span *text) {
+    struct cursor cursor = {.rest = *text, .separator = layout->separator};
     for (size_t i = 0; i < len; i++) {
-        size_t end;
-        bool is_more = column_end(*text, layout->separator, &end);
+        struct core_span column;
+        bool is_more = column_next(&cursor, &column);
         if (is_more != (i + 1 < layout->len)) {
             return record_refuse(worker, "a csv alert of %zu columns, where %zu are named: see the input's csv_fields",
-                                 is_more ? layout->len + columns_count(*text, layout->separator) - 1 : i + 1,
-                                 layout->len);
+                                 is_more ? layout->len + columns_count(cursor) : i + 1, layout->len);
         }
-        column_put(worker, i, snort_cut(*text, 0, end));
-        *text = snort_cut(*text, is_more ? end + layout->separator.len : end, text->len);
+        column_put(worker, i, column);
     }
+    *text = cursor.rest;
     return true;
 }
 
@@ -286,7 +298,7 @@ static bool layout_find(struct normalize_worker *worker, struct stream_state *st
         *out = layout_of(state->csv->columns, state->csv->len, separator);
         return true;
     }
-    size_t count = columns_count(text, separator);
+    size_t count = columns_count((struct cursor){.rest = text, .separator = separator});
     if (is_roomy && count == COUNT(snort3_columns)) {
         *out = layout_of(snort3_columns, COUNT(snort3_columns), separator);
     } else if (is_tight && count == COUNT(snort2_columns)) {

@@ -153,12 +153,36 @@ static void unknown_columns_are_dead(void **state) {
     rig_close(&rig);
 }
 
+/* Of a million quotes that open a column none closes one: that is found once (it took minutes). */
+static void open_quotes_take_no_time(void **state) {
+    (void)state;
+    static const char head[] = "11/21-02:59:48.259998 ";
+    const size_t columns = 300000;
+    const size_t len = strlen(head) + 4 * columns;
+    const int64_t began = core_tick_ns();
+    char *line = malloc(len + 2);
+    struct rig rig;
+    assert_non_null(line);
+    memcpy(line, head, sizeof(head));
+    for (size_t i = 0; i < columns; i++) {
+        memcpy(line + strlen(head) + 4 * i, ",\"ab", 5);
+    }
+    memcpy(line + len, "\n", 2);
+    rig_open(&rig, maps, "alert_csv.txt");
+    rig_text(&rig, line);
+    assert_true(rig.batch->events[0].is_dead);
+    rig_expect(&rig, 0, "a csv alert of 300001 columns that nobody named");
+    assert_true(core_tick_ns() - began < 20 * CORE_NS_PER_S);
+    rig_close(&rig);
+    free(line);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(default_columns_are_known), cmocka_unit_test(messages_hold_anything),
         cmocka_unit_test(escaped_messages),          cmocka_unit_test(a_header_names_columns),
         cmocka_unit_test(other_separators),          cmocka_unit_test(comments_are_no_headers),
-        cmocka_unit_test(unknown_columns_are_dead),
+        cmocka_unit_test(unknown_columns_are_dead),  cmocka_unit_test(open_quotes_take_no_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -251,6 +251,14 @@ static void moves_run(struct normalize_worker *worker, const struct plan *plan) 
     }
 }
 
+/* Addresses as every sensor's documents have them. */
+static void addresses_shorten(struct normalize_worker *worker, const struct plan *plan) {
+    for (uint16_t i = 0; i < plan->addresses_len; i++) {
+        struct value *column = &worker->columns[plan->addresses[i]];
+        *column = value_ip_short(worker, *column);
+    }
+}
+
 /* To the op's leaf, which nothing has won. An empty text is no element of a list. */
 static inline bool op_put(struct normalize_worker *worker, struct plan *plan, const struct op *op,
                           const struct value *value) {
@@ -485,6 +493,7 @@ bool plan_apply(struct normalize_worker *worker, struct plan *plan) {
     forms->is_new = false;
     record_begin(worker);
     moves_run(worker, plan);
+    addresses_shorten(worker, plan);
     if (plan->drops_len > 0 && drop_fits(worker, plan)) {
         worker->is_dropped = true;
         return true;

@@ -142,7 +142,8 @@ bool derive_member_ips(const struct derive_context *ctx) {
     for (uint32_t i = 0; i < list_len(list); i++) {
         struct value value = member_value(ctx->worker, list_item(list, i), derive_word(ctx, 1));
         struct ip_addr ip;
-        if (value_is_string(value) && ip_parse(value_span(value), &ip) && !derive_put(ctx, value)) {
+        if (value_is_string(value) && ip_parse(value_span(value), &ip) &&
+            !derive_put(ctx, value_ip_short(ctx->worker, value))) {
             return false;
         }
     }
@@ -151,7 +152,7 @@ bool derive_member_ips(const struct derive_context *ctx) {
 
 /* ---- DNS answers ---------------------------------------------------------------------------------------------------------- */
 
-enum { ANSWER_MEMBERS = 4 };
+enum { ANSWER_DATA = 3, ANSWER_MEMBERS };
 
 static const struct {
     const char *eve;
@@ -197,6 +198,16 @@ static struct core_span json_of(struct normalize_worker *worker, struct value v)
     return core_buf_written(&buf);
 }
 
+/* An address in JSON text, as every sensor's documents have it. */
+static struct core_span address_json(struct normalize_worker *worker, struct core_span json) {
+    if (json.len < 2 || json.ptr[0] != '"') {
+        return json;
+    }
+    struct value text = value_of(VALUE_TEXT, json.ptr + 1, json.len - 2);
+    struct value out = value_ip_short(worker, text);
+    return out.ptr == text.ptr ? json : json_of(worker, out);
+}
+
 /* eve_answers(answers, type, rrname, rrtype, ttl, rdata): of the list; of version 1, where an answer is an event, of the
  * other five. */
 bool derive_eve_answers(const struct derive_context *ctx) {
@@ -216,6 +227,7 @@ bool derive_eve_answers(const struct derive_context *ctx) {
             members[m] = is_single ? json_of(worker, derive_arg(ctx, m + 2))
                                    : scalar_of(list_item(list, i), core_span_of(answer_members[m].eve));
         }
+        members[ANSWER_DATA] = address_json(worker, members[ANSWER_DATA]);
         if (!answer_object(worker, members, &items[i])) {
             return false;
         }
@@ -242,8 +254,7 @@ bool derive_unbracket(const struct derive_context *ctx) {
     return true;
 }
 
-/* hex(f): upper case, without the colons between the bytes. */
-bool derive_hex(const struct derive_context *ctx) {
+static bool put_hex(const struct derive_context *ctx, char first, int change) {
     struct value v = derive_arg(ctx, 0);
     if (!value_is_string(v) || v.len == 0) {
         return true;
@@ -253,11 +264,34 @@ bool derive_hex(const struct derive_context *ctx) {
     uint32_t len = 0;
     for (uint32_t i = 0; p != NULL && i < v.len; i++) {
         char c = v.ptr[i];
-        p[len] = (char)(c - (c >= 'a' && c <= 'f' ? 'a' - 'A' : 0));
+        p[len] = (char)(c + (c >= first && c <= first + 5 ? change : 0));
         len += c != ':';
     }
     out.len = len;
     return p != NULL && (len == 0 || derive_put(ctx, out));
+}
+
+/* hex(f): upper case, without the colons between the bytes. */
+bool derive_hex(const struct derive_context *ctx) {
+    return put_hex(ctx, 'a', 'A' - 'a');
+}
+
+/* hex_low(f): the same in lower case, as other sensors have their hashes. */
+bool derive_hex_low(const struct derive_context *ctx) {
+    return put_hex(ctx, 'A', 'a' - 'A');
+}
+
+/* base_name(f): what stands behind the last / or \ of a path; all, if there is none. */
+bool derive_base_name(const struct derive_context *ctx) {
+    struct value v = derive_arg(ctx, 0);
+    if (!value_is_string(v)) {
+        return true;
+    }
+    size_t from = v.len;
+    while (from > 0 && v.ptr[from - 1] != '/' && v.ptr[from - 1] != '\\') {
+        from--;
+    }
+    return from == v.len || derive_put(ctx, value_of((enum value_kind)v.kind, v.ptr + from, v.len - from));
 }
 
 /* item(f, N): element N of a list, from 0, as text. */

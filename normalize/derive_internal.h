@@ -56,6 +56,8 @@ bool derive_member_ips(const struct derive_context *ctx);
 bool derive_eve_answers(const struct derive_context *ctx);
 bool derive_unbracket(const struct derive_context *ctx);
 bool derive_hex(const struct derive_context *ctx);
+bool derive_hex_low(const struct derive_context *ctx);
+bool derive_base_name(const struct derive_context *ctx);
 bool derive_item(const struct derive_context *ctx);
 bool derive_elapsed(const struct derive_context *ctx);
 bool derive_domain(const struct derive_context *ctx);

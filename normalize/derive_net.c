@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
 
+#include <ctype.h>
+
 /* ---- DNS ---------------------------------------------------------------------------------------------------------------- */
 
 static uint32_t list_len(struct value v) {
@@ -57,7 +59,8 @@ bool derive_dns_ips(const struct derive_context *ctx) {
     for (uint32_t i = 0; i < list_len(answers); i++) {
         struct value data = list_item(answers, i);
         struct ip_addr ip;
-        if (value_is_string(data) && ip_parse(value_span(data), &ip) && !derive_put(ctx, data)) {
+        if (value_is_string(data) && ip_parse(value_span(data), &ip) &&
+            !derive_put(ctx, value_ip_short(ctx->worker, data))) {
             return false;
         }
     }
@@ -386,6 +389,18 @@ struct dn_values {
     uint32_t len;
 };
 
+/* Does another KEY= begin here? Suricata escapes nothing: the comma in `O=Corp, Example "GmbH", C=DE` separates no parts. */
+static bool dn_begins(struct core_span text, size_t at) {
+    while (at < text.len && text.ptr[at] == ' ') {
+        at++;
+    }
+    size_t start = at;
+    while (at < text.len && (isalnum((unsigned char)text.ptr[at]) || text.ptr[at] == '.' || text.ptr[at] == '-')) {
+        at++;
+    }
+    return at == text.len ? at == start : at > start && text.ptr[at] == '=';
+}
+
 /* Cut at unescaped separators; each KEY=VALUE. */
 static bool dn_walk(struct normalize_worker *worker, struct core_span text, char separator,
                     struct dn_values parts[DN__MAX]) {
@@ -395,7 +410,9 @@ static bool dn_walk(struct normalize_worker *worker, struct core_span text, char
             i++;
             continue;
         }
-        if (i < text.len && text.ptr[i] != separator && text.ptr[i] != '+') { /* `+` joins the parts of one RDN */
+        bool is_separator =
+            i == text.len || text.ptr[i] == separator || text.ptr[i] == '+'; /* `+` joins parts of one RDN */
+        if (!is_separator || (i < text.len && !dn_begins(text, i + 1))) {
             continue;
         }
         struct core_span pair = span_cut(text, start, i < text.len ? i : text.len);

@@ -35,7 +35,7 @@ bool derive_hostport_ip(const struct derive_context *ctx) {
     if (slot > 0 && !leaf_is_set(plan, ctx->call->leaf)) {
         ctx->worker->ip[slot] = ip;
     }
-    return derive_put(ctx, value_of(VALUE_TEXT, host.ptr, host.len));
+    return derive_put(ctx, value_ip_short(ctx->worker, value_of(VALUE_TEXT, host.ptr, host.len)));
 }
 
 static bool proto_is(struct value proto, const char *upper) {

@@ -565,6 +565,20 @@ static void settled_constants(struct making *making) {
     dataset->constant = value_rendered(making, value_of(VALUE_TEXT, plan->dataset, strlen(plan->dataset)));
 }
 
+/* The columns of addresses. Zeek writes them short itself. */
+static void addresses_find(struct plan *plan) {
+    plan->addresses = plan_alloc(plan, plan->ops_len * sizeof(*plan->addresses));
+    for (uint16_t i = 0; i < plan->ops_len && !core_span_is(plan->product, "zeek"); i++) {
+        bool is_new = plan->ops[i].type == TYPE_ADDR;
+        for (uint16_t a = 0; a < plan->addresses_len && is_new; a++) {
+            is_new = plan->addresses[a] != plan->ops[i].column;
+        }
+        if (is_new) {
+            plan->addresses[plan->addresses_len++] = plan->ops[i].column;
+        }
+    }
+}
+
 static bool plan_fill(struct making *making) {
     struct plan *plan = making->plan;
     const struct map *map = making->log->map;
@@ -585,6 +599,7 @@ static bool plan_fill(struct making *making) {
     }
     drops_draft(plan, plan_alloc);
     known_columns(plan);
+    addresses_find(plan);
     return true;
 }
 

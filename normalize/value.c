@@ -493,6 +493,18 @@ bool ip_parse(struct core_span text, struct ip_addr *out) {
     return true;
 }
 
+struct value value_ip_short(struct normalize_worker *worker, struct value v) {
+    enum { FULL_LEN = 39 }; /* eight groups of four digits */
+    char text[INET6_ADDRSTRLEN];
+    struct ip_addr ip;
+    if (!value_is_string(v) || v.len != FULL_LEN || !ip_parse(value_span(v), &ip) || ip.len != 16 ||
+        inet_ntop(AF_INET6, ip.bytes, text, sizeof(text)) == NULL) {
+        return v;
+    }
+    struct value out = value_copy(worker, core_span_of(text));
+    return out.kind == VALUE_NONE ? out : value_of(VALUE_PLAIN, out.ptr, out.len);
+}
+
 /* ---- conversion ------------------------------------------------------------------------------------------------------------------- */
 
 static bool refuse_type(struct normalize_worker *worker, struct core_span name, struct value in, enum field_type type) {

@@ -90,7 +90,7 @@ def stands(item, values):
     if re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d{4})?$", item):
         return item in values or utc(item) in values
     return (any(form in values for form in (item, item.lower(), item.upper().replace(":", "-"), item.strip(),
-                                            item.replace("*", "") or "*", item.replace(":", "").upper()))
+                                            item.replace("*", "") or "*", item.replace(":", "").upper(), document.short(item)))
             or all(part in values for part in item.split(","))
             or parts is not None and parts[1] in values and int(parts[2]) in values)
 

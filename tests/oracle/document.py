@@ -28,6 +28,11 @@ def is_ip(text):
     return "%" not in text
 
 
+def short(text):
+    """An IPv6 address written in full, as Suricata does, the way all others write it (RFC 5952)."""
+    return str(ipaddress.ip_address(text)) if text and len(text) == 39 and is_ip(text) else text
+
+
 class Document:
     """A document under construction, by dotted names, and which of the record's fields have found a place."""
 
@@ -95,6 +100,7 @@ class Document:
 
 
 def endpoint(doc, side, address):
+    address = short(address)
     doc.put(side + ".address", address)
     if is_ip(address):
         doc.put(side + ".ip", address)

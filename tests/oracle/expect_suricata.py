@@ -4,7 +4,7 @@ import datetime
 import re
 
 import suffix
-from document import UTC, endpoint, flow, is_ip, mac, what
+from document import UTC, endpoint, flow, is_ip, mac, short, what
 from expect_zeek import name_parts, split_port, url
 
 WHAT = {
@@ -13,9 +13,9 @@ WHAT = {
     "fileinfo": ("event", "network file", ["info"]),
     "flow": ("event", "network", ["connection", "end"]),
     "netflow": ("event", "network", ["connection", "end"]),
-    "http": ("event", "network web", ["connection", "protocol"]),
-    "smtp": ("event", "network email", ["connection", "protocol"]),
-    "krb5": ("event", "network authentication", ["connection", "protocol"]),
+    "http": ("event", "network web", ["connection", "protocol", "access"]),
+    "smtp": ("event", "network email", ["connection", "protocol", "info"]),
+    "krb5": ("event", "network authentication", ["connection", "protocol", "info"]),
 }
 PROTOCOLS = {"ftp_data": "ftp", "krb5": "kerberos", "http2": "http"}
 PROTOCOLS.update({name: name for name in ("http dns tls ssh smtp ftp smb tftp snmp dhcp sip mqtt rfb rdp nfs ike quic modbus "
@@ -24,8 +24,7 @@ PROTOCOLS.update({name: name for name in ("http dns tls ssh smtp ftp smb tftp sn
 # Fields that get another name, and those that get one more (names.tsv renames the first, keeps the second).
 MOVED = {
     "src_port": "source.port", "dest_port": "destination.port", "in_iface": "observer.ingress.interface.name",
-    "alert.severity": "event.severity", "flow.pkts_toserver": "source.packets", "flow.pkts_toclient": "destination.packets",
-    "flow.bytes_toserver": "source.bytes", "flow.bytes_toclient": "destination.bytes",
+    "alert.severity": "event.severity",
     "http.http_refer": "http.request.referrer", "http.status": "http.response.status_code",
     "http.length": "http.response.body.bytes", "fileinfo.filename": "file.path",
     "fileinfo.size": "file.size", "tls.session_resumed": "tls.resumed"}
@@ -45,6 +44,8 @@ COPIED = {
 TIMES = {"timestamp": "@timestamp", "flow.start": "event.start", "flow.end": "event.end",
          "tls.notbefore": "tls.server.not_before", "tls.notafter": "tls.server.not_after",
          "tls.client.notbefore": "tls.client.not_before", "tls.client.notafter": "tls.client.not_after"}
+ADDRESSES = ["%s.%s" % (where, name) for where, names in (("tunnel", "src_ip dest_ip"), ("flow", "src_ip dest_ip"), ("dhcp", (
+    "assigned_ip client_ip relay_ip next_server_ip requested_ip subnet_mask")), ("snmp", "trap_address")) for name in names.split()]
 METADATA = ("protocols attack_target capec_id cwe_id malware cve cvss_v2_base cvss_v2_temporal cvss_v3_base cvss_v3_temporal "
             "priority hostile infected classtype rule_source sid").split()
 # The field that is event.action, of the events of that type.
@@ -60,6 +61,9 @@ def suricata(doc):
     event_kind, category, types = WHAT.get(kind, ("event", "network", ["connection", "protocol"]))
     action = {"allowed": "allowed", "blocked": "denied"}.get(doc.get("alert.action"))
     what(doc, event_kind, category, *types + [action])
+    for name in ADDRESSES:
+        if name in doc.record:
+            doc.record[name] = short(doc.record[name])
     endpoint(doc, "source", doc.take("src_ip"))
     endpoint(doc, "destination", doc.take("dest_ip"))
     proto, app = doc.take("proto"), doc.take("app_proto")
@@ -70,6 +74,13 @@ def suricata(doc):
         doc.put(target, utc(doc.take(name)))
     for name, target in MOVED.items():
         doc.move(name, target)
+    # The server's packets are the source's where the packet that a rule fitted, whose source the alert has, went to the client.
+    sides = ("destination", "source") if doc.get("direction") == "to_client" else ("source", "destination")
+    for side, way in zip(sides, ("toserver", "toclient")):
+        doc.move("flow.pkts_" + way, side + ".packets")
+        doc.move("flow.bytes_" + way, side + ".bytes")
+    if kind == "fileinfo" and doc.get("fileinfo.filename"):
+        doc.put("file.name", re.split(r"[/\\]", doc.get("fileinfo.filename"))[-1] or None)
     for name, targets in COPIED.items():
         for target in targets:
             if target.startswith("related."):
@@ -161,13 +172,13 @@ def dns(doc):
         answers = [{key: doc.get("dns." + key) for key in ("rrname", "rrtype", "ttl", "rdata")}]
     if answers:
         doc.put("dns.answers", [answer(row) for row in answers])
-        doc.add("dns.resolved_ip", *[row.get("rdata") for row in answers if is_ip(row.get("rdata"))])
+        doc.add("dns.resolved_ip", *[short(row.get("rdata")) for row in answers if is_ip(row.get("rdata"))])
         doc.add("related.ip", doc.fields.get("dns.resolved_ip"))
 
 
 def answer(row):
     names = {"rrname": "name", "rrtype": "type", "ttl": "ttl", "rdata": "data"}
-    return {ours: row[name] for name, ours in names.items() if row.get(name) is not None}
+    return {ours: short(row[name]) if name == "rdata" else row[name] for name, ours in names.items() if row.get(name) is not None}
 
 
 # ---- http, tls, mail --------------------------------------------------------------------------------------------------------
@@ -191,9 +202,8 @@ def tls(doc):
         if finger:
             finger = finger.replace(":", "").upper()
             doc.put("tls.%s.hash.sha1" % side, finger)
-            doc.add("related.hash", finger)
-        if side == "server":
-            doc.put("tls.server.x509.serial_number", serial.replace(":", "") if serial else None)
+            doc.add("related.hash", finger, finger.lower())      # as Elastic has it, and as all other hashes are written
+        doc.put("tls.%s.x509.serial_number" % side, serial.replace(":", "") if serial else None)
         for role, name in (("subject", "subject"), ("issuer", "issuerdn")):
             # OpenSSL's way of old, `C=DE, O=Corp Example, CN=x`: blanks after the commas are no part.
             for attribute, value in name_parts(doc.get(where + name) or ""):

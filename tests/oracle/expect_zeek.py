@@ -193,8 +193,9 @@ ATTRIBUTES = {"CN": "common_name", "C": "country", "O": "organization", "OU": "o
 
 
 def name_parts(text):
-    """RFC 4514: attribute=value, cut at commas (and pluses) that no backslash quotes. OpenSSL's old form: /C=US/CN=x."""
-    pattern = r"/((?:[^/]|/(?![A-Za-z.0-9]+=))+)" if text.startswith("/") else r"((?:\\.|[^,+\\])+)(?:[,+]|$)"
+    """RFC 4514: attribute=value, cut at commas (and pluses) that no backslash quotes. OpenSSL's old form: /C=US/CN=x. Suricata
+    quotes none: a comma that no attribute follows is one of the value's own."""
+    pattern = r"/((?:[^/]|/(?![A-Za-z.0-9]+=))+)" if text.startswith("/") else r"((?:\\.|[^,+\\]|[,+](?! *[-A-Za-z.0-9]+=| *$))+)(?:[,+]|$)"
     for part in re.findall(pattern, text, re.S):
         key, equals, value = part.partition("=")
         if equals and key.strip() in ATTRIBUTES:
@@ -289,6 +290,8 @@ def x509(doc):
     doc.put("file.x509.public_key_exponent", int(exponent) if exponent and exponent.isdigit() else None)
     for name in ("san.dns", "san.uri", "san.email", "san.ip"):
         doc.add("file.x509.alternative_names", doc.get(name))
+    doc.add("related.hosts", doc.get("san.dns"))
+    doc.add("related.ip", doc.get("san.ip"))
     doc.own("basic_constraints.ca", "basic_constraints.certificate_authority")
     doc.own("basic_constraints.path_len", "basic_constraints.path_length")
     flow(doc)
@@ -378,9 +381,12 @@ def smtp(doc):
     zeek_common(doc, "zeek.smtp", transport="tcp", protocol="smtp")
     what(doc, "event", "network email", "connection", "protocol", "info")
     doc.own("trans_depth", "transaction_depth")
-    doc.add("email.sender.address", doc.get("mailfrom"))
+    for name, target in (("mailfrom", "sender"), ("rcptto", "to"), ("from", "from"), ("cc", "cc"), ("reply_to", "reply_to")):
+        values = doc.get(name)
+        for value in values if isinstance(values, list) else [values] if values else []:
+            inner = re.search(r"<([^<>]*)>$", value or "")
+            doc.add("email.%s.address" % target, inner[1] if inner else value)
     doc.own("mailfrom", "mail_from")
-    doc.add("email.to.address", doc.get("rcptto"))
     doc.own("rcptto", "rcpt_to")
     doc.put("email.subject", doc.get("subject"))
     doc.put("email.message_id", doc.get("msg_id"))

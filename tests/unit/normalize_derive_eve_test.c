@@ -62,7 +62,38 @@ static const struct {
     {"\"tls\",\"tls\":{\"version\":\"TLS "
      "1.3\",\"fingerprint\":\"9e:e9:0a\",\"serial\":\"0A:1b\",\"ja3\":{\"hash\":\"j\"},\"sni\":\"s.example\"}}",
      {"\"sha1\":\"9EE90A\"", "\"serial_number\":\"0A1B\"", "\"version\":\"1.3\"", "\"version_protocol\":\"tls\"",
-      "\"related\":{\"hash\":[\"j\",\"9EE90A\"],\"hosts\":[\"s.example\"]", "\"protocol\":\"tls\""},
+      "\"related\":{\"hash\":[\"j\",\"9EE90A\",\"9ee90a\"],\"hosts\":[\"s.example\"]", "\"protocol\":\"tls\""},
+     {NULL}},
+    /* addresses written in full are the same hosts as every other sensor's */
+    {"\"dns\",\"dns\":{\"version\":2,\"type\":\"answer\",\"rcode\":\"NOERROR\",\"rrname\":\"a.example.org\","
+     "\"answers\":"
+     "[{\"rrname\":\"a.example.org\",\"rrtype\":\"AAAA\",\"ttl\":6,"
+     "\"rdata\":\"2001:0db8:0000:0000:0000:0000:0000:0001\"},"
+     "{\"rrname\":\"a.example.org\",\"rrtype\":\"TXT\",\"ttl\":6,\"rdata\":\"zzzz:0db8:0000:0000:0000:0000:0000:0001\"}"
+     "]}}",
+     {"\"data\":\"2001:db8::1\"", "\"data\":\"zzzz:0db8:0000:0000:0000:0000:0000:0001\"",
+      "\"resolved_ip\":[\"2001:db8::1\"]", "\"ip\":[\"192.0.2.1\",\"192.0.2.53\",\"2001:db8::1\"]"},
+     {NULL}},
+    /* an alert of a packet to the client: its source is the server */
+    {"\"alert\",\"direction\":\"to_client\",\"alert\":{\"action\":\"allowed\",\"signature_id\":1},\"flow\":{\"pkts_"
+     "toserver\":1,"
+     "\"pkts_toclient\":2,\"bytes_toserver\":30,\"bytes_toclient\":40,"
+     "\"src_ip\":\"2001:0db8:0000:0000:0000:0000:0000:0001\"}}",
+     {"\"source\":{\"address\":\"192.0.2.1\",\"bytes\":40,\"ip\":\"192.0.2.1\",\"packets\":2",
+      "\"destination\":{\"address\":\"192.0.2.53\",\"bytes\":30,\"ip\":\"192.0.2.53\",\"packets\":1", "\"bytes\":70",
+      "\"src_ip\":\"2001:db8::1\""},
+     {"pkts_to"}},
+    {"\"alert\",\"direction\":\"to_server\",\"alert\":{\"action\":\"allowed\"},\"flow\":{\"pkts_toserver\":1,\"bytes_"
+     "toserver\":"
+     "30}}",
+     {"\"source\":{\"address\":\"192.0.2.1\",\"bytes\":30,\"ip\":\"192.0.2.1\",\"packets\":1"},
+     {"pkts_to"}},
+    {"\"fileinfo\",\"fileinfo\":{\"filename\":\"/a/b.exe\"}}", {"\"name\":\"b.exe\"", "\"path\":\"/a/b.exe\""}, {NULL}},
+    {"\"fileinfo\",\"fileinfo\":{\"filename\":\"a\\\\c.txt\"}}", {"\"name\":\"c.txt\""}, {NULL}},
+    {"\"fileinfo\",\"fileinfo\":{\"filename\":\"/\"}}", {"\"path\":\"/\""}, {"\"name\""}},
+    /* Suricata quotes no comma */
+    {"\"tls\",\"tls\":{\"subject\":\"CN=a+b, O=Corp, GmbH, X, C=DE,\"}}",
+     {"\"common_name\":[\"a+b\"]", "\"organization\":[\"Corp, GmbH, X\"]", "\"country\":[\"DE\"]"},
      {NULL}},
     {"\"smtp\",\"smtp\":{\"mail_from\":\"<a@example.org>\",\"rcpt_to\":[\"<b@example.org>\",\"c@example.org\"]},"
      "\"email\":{\"from\":"

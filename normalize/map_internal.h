@@ -167,7 +167,8 @@ struct interned {
 };
 
 struct normalize_maps {
-    struct core_arena arena; /* every text of the files, NUL-terminated */
+    struct core_arena arena;    /* every text of the files, NUL-terminated */
+    struct maps_excess *excess; /* maps.c; NULL: all fits */
     struct map **maps;
     size_t maps_len;
     struct schema_field *schema; /* sorted by name */

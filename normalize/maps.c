@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -69,18 +70,39 @@ void maps_mistake_at(struct maps_loader *loader, const char *place, const char *
     va_end(args);
 }
 
+/* What did not fit into the arena: the maps are refused, but until then it is used. */
+struct maps_excess {
+    struct maps_excess *next;
+    max_align_t bytes[];
+};
+
 void *maps_alloc(struct maps_loader *loader, size_t len) {
-    void *p = core_arena_alloc(&loader->maps->arena, len);
-    MUST(p != NULL); /* 64 MiB of map text: bounded by MAP_FILE_BYTES_MAX and the number of logs */
-    memset(p, 0, len);
-    return p;
+    struct normalize_maps *maps = loader->maps;
+    void *p = core_arena_alloc(&maps->arena, len);
+    if (p != NULL) {
+        memset(p, 0, len);
+        return p;
+    }
+    struct maps_excess *excess = calloc(1, sizeof(*excess) + len);
+    MUST(excess != NULL);
+    excess->next = maps->excess;
+    maps->excess = excess;
+    maps_mistake_at(loader, loader->dirs[loader->dirs[MAPS_SITE] != NULL ? MAPS_SITE : MAPS_OURS],
+                    "the maps of this directory are too large: all that is loaded must fit into %zu MiB; take lines or "
+                    "includes out",
+                    MAPS_ARENA_BYTES / CORE_MIB);
+    return excess->bytes;
 }
 
 /* The file's whole text in the arena. */
 static bool file_read(struct maps_loader *loader, struct maps_file *file, struct core_fail *fail) {
-    int fd = open(file->path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     bool is_read = false;
+    if (loader->maps->excess != NULL) {
+        (void)core_fail_set(fail, CORE_LIMIT, file->path, "not read: the maps before it are too large already");
+        return false;
+    }
+    int fd = open(file->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
         (void)core_fail_errno(fail, file->path, "cannot read this part of the maps");
         goto out;
@@ -207,8 +229,10 @@ size_t maps_lines_in(struct core_span text) {
 }
 
 char *maps_text(struct maps_loader *loader, struct core_span text) {
-    char *copy = core_arena_copy(&loader->maps->arena, text);
-    MUST(copy != NULL);
+    char *copy = maps_alloc(loader, text.len + 1);
+    if (text.len > 0) {
+        memcpy(copy, text.ptr, text.len);
+    }
     return copy;
 }
 
@@ -372,6 +396,11 @@ void normalize_maps_close(struct normalize_maps *maps) {
         geo_close(maps->geo);
         networks_close(maps->networks);
         core_arena_destroy(&maps->arena);
+        while (maps->excess != NULL) {
+            struct maps_excess *next = maps->excess->next;
+            free(maps->excess);
+            maps->excess = next;
+        }
         free(maps);
     }
 }

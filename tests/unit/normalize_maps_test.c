@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 static char dir[64];
+static const char logs_table[] =
+    "zeek t zeek.t zeek.t\nzeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n";
 
 static void put(const char *name, const char *text) {
     char path[160];
@@ -32,8 +34,7 @@ static int dir_make(void **state) {
                       "network.transport\tkeyword\t\t\nzeek.a\tkeyword\t\t\nzeek.t.h\tkeyword\t\t\nzeek.t.d\tlong\t\t\n"
                       "zeek.t.l\tkeyword\tarray\t\nzeek.t.words\tkeyword\teither\t\nzeek.t.state\tkeyword\t\t\nzeek.t."
                       "n\tkeyword\t\t\n");
-    put("logs.table",
-        "zeek t zeek.t zeek.t\nzeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n");
+    put("logs.table", logs_table);
     return 0;
 }
 
@@ -92,6 +93,30 @@ static void each_mistake_has_its_place(void **state) {
             fail_msg("%s: %s: %s", cases[i].row, mistakes.fails[0].where, mistakes.fails[0].text);
         }
     }
+}
+
+/* A file that the size of files allows, whose lines do not fit into memory as rows: a mistake of its writer's, not a bug. */
+static void too_many_rows_are_refused(void **state) {
+    (void)state;
+    const size_t lines = 3 * CORE_MIB;
+    char *text = malloc(lines + 1);
+    struct normalize_maps *maps = NULL;
+    struct core_conf_mistakes mistakes = {0};
+    assert_non_null(text);
+    memset(text, '\n', lines);
+    text[lines] = '\0';
+    put("maps/zeek.t.map", "log zeek.t\n");
+    put("maps/zeek.c.map", text);
+    put("logs.table", text);
+    assert_int_equal(normalize_maps_open(&maps, &(struct normalize_conf){.maps = dir}, NULL, &mistakes), CORE_BAD);
+    assert_null(maps);
+    assert_string_equal(mistakes.fails[0].where, dir);
+    assert_non_null(strstr(mistakes.fails[0].text, "too large"));
+    free(text);
+    put("logs.table", logs_table);
+    put("maps/zeek.c.map", "log zeek.c\n");
+    assert_int_equal(normalize_maps_open(&maps, &(struct normalize_conf){.maps = dir}, NULL, &mistakes), CORE_OK);
+    normalize_maps_close(maps);
 }
 
 static void rows_do_what_they_say(void **state) {
@@ -174,7 +199,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_mistake_has_its_place), cmocka_unit_test(rows_do_what_they_say),
         cmocka_unit_test(arrays_stay_as_they_are),    cmocka_unit_test(input_fields_win),
-        cmocka_unit_test(shipped_maps_are_good),
+        cmocka_unit_test(shipped_maps_are_good),      cmocka_unit_test(too_many_rows_are_refused),
     };
     return cmocka_run_group_tests(tests, dir_make, dir_remove);
 }

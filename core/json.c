@@ -11,6 +11,9 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 #include <yajl/yajl_parse.h>
 
 #define JSON_DEPTH_MAX 64
@@ -97,6 +100,31 @@ static void put_escape(struct core_buf *buf, unsigned char c) {
     }
 }
 
+/* How many bytes at the beginning stand for themselves in a JSON string. */
+static inline size_t plain_run(const unsigned char *p, size_t len) {
+    size_t i = 0;
+#ifdef __SSE2__
+    const __m128i quote = _mm_set1_epi8('"');
+    const __m128i slash = _mm_set1_epi8('\\');
+    const __m128i space = _mm_set1_epi8(0x20);
+    const __m128i del = _mm_set1_epi8(0x7f);
+    for (; i + 16 <= len; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
+        /* signed compare: bytes from 0x80 on are negative, so they are below 0x20 too */
+        __m128i stop = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)),
+                                    _mm_or_si128(_mm_cmplt_epi8(v, space), _mm_cmpeq_epi8(v, del)));
+        unsigned mask = (unsigned)_mm_movemask_epi8(stop);
+        if (mask != 0) {
+            return i + (size_t)__builtin_ctz(mask);
+        }
+    }
+#endif
+    while (i < len && byte_class(p[i]) == PLAIN) {
+        i++;
+    }
+    return i;
+}
+
 void core_buf_string(struct core_buf *buf, struct core_span text) {
     static const char hex[] = "0123456789abcdef";
     const unsigned char *p = (const unsigned char *)text.ptr;
@@ -106,7 +134,7 @@ void core_buf_string(struct core_buf *buf, struct core_span text) {
     while (i < text.len) {
         uint8_t class = byte_class(p[i]);
         if (class == PLAIN) {
-            i++;
+            i += 1 + plain_run(p + i + 1, text.len - i - 1);
             continue;
         }
         size_t len = class == HIGH ? utf8_len(p + i, text.len - i) : 0;

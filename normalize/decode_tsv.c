@@ -470,7 +470,7 @@ static bool list_value(struct normalize_worker *worker, const struct tsv_header 
         } else if (core_span_eq(part, marker_span(&header->empty))) {
             items[i] = value_of(VALUE_PLAIN, "", 0);
         } else if (is_plain) {
-            items[i] = value_of(VALUE_PLAIN, part.ptr, part.len);
+            items[i] = value_roomy(value_of(VALUE_PLAIN, part.ptr, part.len), worker->line_end);
         } else if (!string_value(worker, part, &items[i])) {
             return false;
         }

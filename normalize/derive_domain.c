@@ -10,7 +10,7 @@
 
 #define NAME_ROOM 1024       /* a longer name has no parts; DNS ends at 253, escapes make it longer */
 #define CACHED_BYTES_MAX 100 /* a longer name is looked up each time */
-#define CACHE_ENTRIES 4096   /* power of two */
+#define CACHE_ENTRIES 16384  /* power of two */
 
 /* What a name is made of. */
 struct domain_parts {

@@ -5,7 +5,7 @@
  * in every record of that form: which rows apply, which row wins a field, what a table says, where an object opens and
  * closes. So the first record of a form goes the long way (apply.c, emit.c), and from what that found a short program is
  * kept: the few rows and functions that still have to look at values, and a list of texts with a value between each two,
- * most of them copied straight from the line. The others of its form run that. (docs/adr/0012)
+ * most of them copied straight from the line. The others of its form run that. (docs/adr/0018)
  *
  * Nothing here decides anything on its own: a record whose numbers are none, whose words are too long, or whose form there
  * is no room for, goes the long way as before. Thread: the worker's.

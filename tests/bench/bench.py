@@ -2,13 +2,17 @@
 """bench.py: how fast is tapline, in whole-process CPU seconds and peak memory; `make bench` runs it.
 
 Measured, each RUNS times, medians in the table:
-  normalize   a conn log of EVENTS lines to /dev/null, pinned to one core, TSV and JSON; and a TSV log four times as long
-  run         the same logs through `tapline run --once` into a real Kafka broker on this machine
+  normalize   conn, dns and http logs of EVENTS lines to /dev/null, pinned to one core, TSV and JSON; the JSON log also with
+              yajl alone; a TSV log four times as long; and --jobs 2 on two cores
+  beside it   on the same files: a bare memchr split, yajl alone, jq doing ten renames, rsyslog and syslog-ng doing parse and
+              ten renames into a file (the last three: fewer events, figures per million)
+  run         the conn logs through `tapline run --once` into a real Kafka broker on this machine
   bare        a bare librdkafka producer with exactly the records that `run` produced (key, header, document)
-  peers       rsyslog and syslog-ng: JSON parse, ten renames, the same broker; fewer events, figures per million
+  peers       rsyslog and syslog-ng: JSON parse, ten renames, the same broker
 
-The runs of one round follow each other (run TSV, bare, run JSON, bare, …), so that a machine whose speed drifts
-drifts for all. Writes build/bench/bench.json and prints a table; ends with 1 if a target is missed.
+The runs of one round follow each other (TSV, JSON, …, run TSV, bare, …), so that a machine whose speed drifts drifts for
+all. Writes build/bench/bench.json and prints a table; ends with 1 if a target is missed. --docs FILE writes the table for
+the documentation, too.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -30,6 +34,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 MILLION = 1_000_000
 RSS_MIB_MAX = 64
+LOGS = ("conn", "dns", "http")
+HERE_PROGRAMS = {"split_memchr": [], "parse_yajl": ["yajl"], "bare_producer": ["rdkafka"]}
 # The same for tapline's sink and the bare producer; what makes delivery safe is fixed in both.
 RDKAFKA = {"compression.codec": "lz4", "partitioner": "murmur2"}
 
@@ -45,8 +51,10 @@ class Bench:
         self.work.mkdir(parents=True, exist_ok=True)
         self.rows = {}
         self.skipped = {}
-        self.logs = {kind: self.work / f"conn.{args.events}.{kind}.log" for kind in ("tsv", "json")}
-        self.logs["tsv x4"] = self.work / f"conn.{args.events}.tsv4.log"
+        self.logs = {
+            f"{log} {kind}": self.work / f"{log}.{args.events}.{kind}.log" for log in LOGS for kind in ("tsv", "json")
+        }
+        self.tsv4 = self.work / f"conn.{args.events}.tsv4.log"
         self.peer_log = self.work / f"conn.{args.peer_events}.json.log"
 
     def note(self, name, process, events):
@@ -60,49 +68,91 @@ class Bench:
     # ---- what is needed ----
 
     def make_logs(self):
-        if not all(p.exists() for p in self.logs.values()):
-            say(f"writing a conn log of {self.args.events} lines as TSV and as JSON")
-            self._generate(self.args.events, self.logs["tsv"], self.logs["json"])
-            tsv4 = self.logs["tsv x4"].with_suffix(".part")
-            with open(tsv4, "wb") as out:
+        for log in LOGS:
+            if not (self.logs[f"{log} tsv"].exists() and self.logs[f"{log} json"].exists()):
+                say(f"writing a {log} log of {self.args.events} lines as TSV and as JSON")
+                self._generate(log, self.args.events, self.logs[f"{log} tsv"], self.logs[f"{log} json"])
+        if not self.tsv4.exists():
+            part = self.tsv4.with_suffix(".part")
+            with open(part, "wb") as out:
                 for _ in range(4):
-                    with open(self.logs["tsv"], "rb") as log:
+                    with open(self.logs["conn tsv"], "rb") as log:
                         shutil.copyfileobj(log, out, 1 << 20)
-            tsv4.rename(self.logs["tsv x4"])
+            part.rename(self.tsv4)
         if not self.peer_log.exists():
-            self._generate(self.args.peer_events, self.work / "peer.tsv.log", self.peer_log)
+            self._generate("conn", self.args.peer_events, self.work / "peer.tsv.log", self.peer_log)
 
-    def _generate(self, count, tsv, as_json):
-        subprocess.run([sys.executable, HERE / "conn_log.py", str(count), f"{tsv}.part", f"{as_json}.part"], check=True)
+    def _generate(self, log, count, tsv, as_json):
+        argv = [sys.executable, HERE / "zeek_log.py", log, str(count), f"{tsv}.part", f"{as_json}.part"]
+        subprocess.run(argv, check=True)
         os.rename(f"{tsv}.part", tsv)
         os.rename(f"{as_json}.part", as_json)
 
-    def compile_bare(self):
-        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "rdkafka"], check=True, capture_output=True, text=True)
+    def compile_programs(self):
+        for name, libraries in HERE_PROGRAMS.items():
+            flags = ["pkg-config", "--cflags", "--libs", *libraries]
+            flags = subprocess.run(flags, check=True, capture_output=True, text=True).stdout if libraries else ""
+            argv = ["cc", "-std=c17", "-D_GNU_SOURCE", "-O2", HERE / f"{name}.c", "-o", self.work / name, *shlex.split(flags)]
+            subprocess.run(argv, check=True)
         self.bare = self.work / "bare_producer"
-        subprocess.run(
-            ["cc", "-std=c17", "-D_GNU_SOURCE", "-O2", HERE / "bare_producer.c", "-o", self.bare, *shlex.split(flags.stdout)],
-            check=True,
-        )
 
     # ---- what is measured ----
 
-    def normalize(self, kind, events):
+    def normalize(self, name, log, events, *options, cpu=None, env=None):
         with open(os.devnull, "wb") as null:
-            argv = [self.args.tapline, "normalize", self.logs[kind]]
-            process = Process(argv, self.work / "normalize.log", stdout=null, cpu=self.args.cpu)
+            argv = [self.args.tapline, "normalize", "--maps", TOP / "configs", *options, log]
+            env = {**os.environ, **env} if env else None
+            process = Process(argv, self.work / "normalize.log", stdout=null, cpu=cpu, env=env)
             process.wait().must_be_done()
-        self.note(f"normalize {kind}", process, events)
+        self.note(f"normalize {name}", process, events)
+
+    def measure_normalize(self):
+        events, cpu = self.args.events, self.args.cpu
+        for log in LOGS:
+            for kind in ("tsv", "json"):
+                self.normalize(f"{log} {kind}", self.logs[f"{log} {kind}"], events, cpu=cpu)
+        for log in LOGS:
+            self.normalize(f"{log} json, yajl alone", self.logs[f"{log} json"], events, cpu=cpu, env={"TAPLINE_JSON": "yajl"})
+        self.normalize("conn tsv x4", self.tsv4, 4 * events, cpu=cpu)
+        if os.cpu_count() >= 2:
+            self.normalize("conn tsv x4, --jobs 1", self.tsv4, 4 * events, "--jobs", "1")
+            self.normalize("conn tsv x4, --jobs 2", self.tsv4, 4 * events, "--jobs", "2")
+
+    def other(self, name, argv, events):
+        """Something else that reads the same file, to /dev/null."""
+        with open(os.devnull, "wb") as null:
+            Process(argv, self.work / "other.log", stdout=null, cpu=self.args.cpu).wait().must_be_done()
+            process = Process(argv, self.work / "other.log", stdout=null, cpu=self.args.cpu).wait().must_be_done()
+        self.note(name, process, events)
+
+    def measure_others(self):
+        events, few = self.args.events, self.args.peer_events
+        self.other("memchr split, conn tsv", [self.work / "split_memchr", self.logs["conn tsv"]], events)
+        self.other("yajl parse, conn json", [self.work / "parse_yajl", self.logs["conn json"]], events)
+        if shutil.which("jq"):
+            self.other("jq, ten renames, conn json", ["jq", "-c", "-f", HERE / "renames.jq", self.peer_log], few)
+        else:
+            self.skipped["jq"] = "it is not installed"
+        for peer in PEERS:
+            name = f"{peer.name}, ten renames into a file"
+            if name in self.skipped:
+                continue
+            try:
+                self.note(name, peer.run_to_file(self.work, self.peer_log, few), few)
+            except Failed as failed:
+                self.skipped[name] = str(failed)
+                say(f"SKIPPED {name}: {failed}")
 
     def run_config(self, kind, topic):
         state = self.work / "state"
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir()
         config = self.work / "tapline.yml"
+        log = str(self.logs[f"conn {kind}"])
         properties = "".join(f"      {key}: {json.dumps(value)}\n" for key, value in self.rdkafka().items())
         config.write_text(
             f"node: {{name: bench, state: {json.dumps(str(state))}}}\n"
-            f"inputs:\n  - {{type: zeek, paths: [{json.dumps(str(self.logs[kind]))}]}}\n"
+            f"inputs:\n  - {{type: zeek, paths: [{json.dumps(log)}]}}\n"
             f"normalize: {{maps: {json.dumps(str(TOP / 'configs'))}}}\n"
             f"sinks:\n  kafka:\n    topic: {topic}\n    create_topics: no\n    rdkafka:\n{properties}"
         )
@@ -154,9 +204,9 @@ class Bench:
     def measure(self):
         for round_no in range(self.args.runs):
             if "normalize" in self.args.parts:
-                self.normalize("tsv", self.args.events)
-                self.normalize("json", self.args.events)
-                self.normalize("tsv x4", 4 * self.args.events)
+                self.measure_normalize()
+            if "others" in self.args.parts:
+                self.measure_others()
         if {"run", "peers"} & set(self.args.parts):
             self.measure_broker()
 
@@ -202,11 +252,19 @@ def targets_of(table):
     def want(text, figure, wanted, is_met):
         found.append({"what": text, "figure": figure, "wanted": wanted, "met": is_met})
 
-    for kind, least in (("tsv", 1_500_000), ("json", 600_000)):
-        if f"normalize {kind}" in table:
-            figure = table[f"normalize {kind}"]["events_per_cpu_s"]
-            want(f"normalize {kind}: events per CPU second", figure, f">= {least}", figure >= least)
-    for name in [n for n in table if n.startswith("normalize")]:
+    def rate(name):
+        return table[f"normalize {name}"]["events_per_cpu_s"]
+
+    if "normalize conn tsv" in table:
+        for log, least in (("conn", 2_000_000), ("dns", 1_200_000), ("http", 800_000)):
+            want(f"normalize {log} tsv: events per CPU second", rate(f"{log} tsv"), f">= {least}", rate(f"{log} tsv") >= least)
+            for how, part in (("", 0.6), (", yajl alone", 0.4)):
+                share = round(rate(f"{log} json{how}") / rate(f"{log} tsv"), 2)
+                want(f"normalize {log} json{how}: of TSV's", share, f">= {part}", share >= part)
+    if "normalize conn tsv x4, --jobs 2" in table:
+        one, two = (table[f"normalize conn tsv x4, --jobs {n}"]["events_per_s"] for n in (1, 2))
+        want("normalize --jobs 2: throughput, of one job's", round(two / one, 2), ">= 1.7", two / one >= 1.7)
+    for name in [n for n in table if n.startswith("normalize") and "--jobs" not in n]:
         figure = table[name]["rss_mib"]
         want(f"{name}: peak memory, MiB", figure, f"< {RSS_MIB_MAX}", figure < RSS_MIB_MAX)
     for kind, least in (("tsv", 0.7), ("json", 0.5)):
@@ -219,22 +277,39 @@ def targets_of(table):
 
 
 def show(table, targets, skipped):
-    print(f"\n{'':34}{'events':>10}{'runs':>6}{'CPU s/million':>15}{'events/CPU s':>14}{'events/s':>12}{'peak MiB':>10}")
+    print(f"\n{'':40}{'events':>10}{'runs':>6}{'CPU s/million':>15}{'events/CPU s':>14}{'events/s':>12}{'peak MiB':>10}")
     for name, row in table.items():
         print(
-            f"{name:34}{row['events']:>10}{row['runs']:>6}{row['cpu_s_per_million']:>15}{row['events_per_cpu_s']:>14}"
+            f"{name:40}{row['events']:>10}{row['runs']:>6}{row['cpu_s_per_million']:>15}{row['events_per_cpu_s']:>14}"
             f"{row['events_per_s']:>12}{row['rss_mib']:>10}"
         )
     for name, why in skipped.items():
-        print(f"{name:34}SKIPPED: {why.splitlines()[0]}")
+        print(f"{name:40}SKIPPED: {why.splitlines()[0]}")
     print()
     for target in targets:
         print(f"{'met   ' if target['met'] else 'MISSED'}  {target['what']}: {target['figure']} (wanted {target['wanted']})")
 
 
+def write_docs(path, table, skipped):
+    """Neutral words for the machine: what matters is how many cores and of which family."""
+    about = machine()
+    lines = [
+        f"Measured on {about['cores']} cores of a {about['family']}, Linux {about['kernel'].split('-')[0]}; medians of "
+        f"{max(row['runs'] for row in table.values())} runs.", "",
+        ".. list-table::", "   :header-rows: 1", "   :widths: 46 14 14 14 12", "",
+        "   * - What", "     - CPU s per million", "     - Events per CPU s", "     - Events per s", "     - Peak MiB",
+    ]
+    for name, row in table.items():
+        cells = [name, row["cpu_s_per_million"], f"{row['events_per_cpu_s']:,}", f"{row['events_per_s']:,}", row["rss_mib"]]
+        lines += [("   * - " if i == 0 else "     - ") + str(cell) for i, cell in enumerate(cells)]
+    lines += [f"\n{name}: not measured here ({why.splitlines()[0]})." for name, why in skipped.items()]
+    path.write_text("\n".join(lines) + "\n")
+
+
 def machine():
     model = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown")
-    return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release()}
+    family = " ".join(model.split()[:2])
+    return {"cpu": model, "family": family, "cores": os.cpu_count(), "kernel": platform.release()}
 
 
 def arguments():
@@ -243,10 +318,11 @@ def arguments():
     parser.add_argument("--kafka", type=pathlib.Path, default=TOP / "tests/integration/kafka", help="kafka.sh and its jars")
     parser.add_argument("--work", type=pathlib.Path, default=TOP / "build/bench")
     parser.add_argument("--events", type=int, default=MILLION)
-    parser.add_argument("--peer-events", type=int, default=300_000)
+    parser.add_argument("--peer-events", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the core `normalize` is pinned to")
-    parser.add_argument("--parts", type=lambda text: text.split(","), default=["normalize", "run", "peers"])
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=["normalize", "others", "run", "peers"])
+    parser.add_argument("--docs", type=pathlib.Path, help="write the table there, as docs/bench.rst includes it")
     return parser.parse_args()
 
 
@@ -254,11 +330,13 @@ def main():
     args = arguments()
     bench = Bench(args)
     bench.make_logs()
-    bench.compile_bare()
+    bench.compile_programs()
     bench.measure()
     table = bench.summary()
     targets = targets_of(table)
     show(table, targets, bench.skipped)
+    if args.docs:
+        write_docs(args.docs, table, bench.skipped)
     result = {"machine": machine(), "table": table, "targets": targets, "skipped": bench.skipped, "runs": bench.rows}
     (args.work / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
     print(f"\nevery run: {args.work / 'bench.json'}")

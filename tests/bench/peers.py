@@ -42,30 +42,48 @@ class Peer:
         self.name, self.packages, self.config, self.argv = name, packages, config, argv
 
     def run(self, base, log, topic, broker, count):
+        return self._run(base, log, self.config, {"TOPIC": topic, "BROKERS": broker.address},
+                         lambda work: broker.records(topic), count)
+
+    def run_to_file(self, base, log, count):
+        """The same without a broker: the configuration beside it ends in a file."""
+        def lines(work, seen={}):
+            out = work / "out"
+            at, have = seen.get(work, (0, 0))
+            if out.exists():
+                with open(out, "rb") as file:
+                    file.seek(at)
+                    data = file.read()
+                seen[work] = at, have = at + len(data), have + data.count(b"\n")
+            return have
+        config = self.config.replace(".conf.in", ".file.conf.in")
+        return self._run(base, log, config, {}, lines, count)
+
+    def _run(self, base, log, config, words, arrived, count):
         root = base / self.name
         unpack(root, self.packages)
         work = base / f"{self.name}.work"
         subprocess.run(["rm", "-rf", work], check=True)
         work.mkdir()
-        text = (HERE / self.config).read_text()
-        for key, value in {"DIR": work, "LOG": log, "TOPIC": topic, "BROKERS": broker.address}.items():
+        text = (HERE / config).read_text()
+        for key, value in {"DIR": work, "LOG": log, **words}.items():
             text = text.replace(f"@{key}@", str(value))
         (work / "config").write_text(text)
         libs = [p for p in root.glob("**/*.so*") if p.is_file()]
         path = ":".join(sorted({str(p.parent) for p in libs}))
         process = Process(self.argv(root, work), work / "log", env={**os.environ, "LD_LIBRARY_PATH": path})
         try:
-            return self._until_all_arrived(process, topic, broker, count)
+            return self._until_all_arrived(process, lambda: arrived(work), count)
         finally:
             if process.popen.returncode is None:
                 process.popen.kill()
                 process.wait()
 
     @staticmethod
-    def _until_all_arrived(process, topic, broker, count):
+    def _until_all_arrived(process, arrived, count):
         seen, seen_at = 0, time.monotonic()
         while process.look():
-            now = broker.records(topic)
+            now = arrived()
             if now >= count:
                 wall = time.monotonic() - process.started
                 process.stop()

@@ -19,6 +19,7 @@ struct reading {
     const struct map *includes[8];
     size_t includes_len;
     unsigned depth;
+    bool has_log; /* its row `log` was read */
 };
 
 /* Room for one more element of an arena array, doubling: the old one is left behind, maps are small. */
@@ -523,6 +524,7 @@ static void map_line(struct reading *reading) {
     struct core_span word = maps_word(&rest);
     if (core_span_is(word, "log")) {
         struct core_span name = maps_word(&rest);
+        reading->has_log = true;
         if (!core_span_is(name, reading->map->name)) {
             maps_mistake(&reading->file, name.ptr, "this file is the map \"%s\", and says it is \"%.*s\"",
                          reading->map->name, (int)name.len, name.ptr);
@@ -651,6 +653,12 @@ const struct map *map_load(struct maps_loader *loader, const char *name, struct 
     reading.file.map_name = reading.map->name;
     while (maps_file_line(&reading.file)) {
         map_line(&reading);
+    }
+    if (!reading.has_log) {
+        maps_mistake(&reading.file, NULL,
+                     "no row `log %s` in this map: it is empty, or being written; write it under another name and "
+                     "rename it",
+                     name);
     }
     tables_resolve(&reading);
     reading.map->own_rows_len = reading.map->rows_len;

@@ -119,6 +119,21 @@ static void too_many_rows_are_refused(void **state) {
     normalize_maps_close(maps);
 }
 
+/* An editor that truncates and writes, and a SIGHUP between: records would lose all their fields. */
+static void an_empty_map_is_refused(void **state) {
+    (void)state;
+    static const char *const texts[] = {"", "# zeek.t\n", "* keep zeek.%.*\n"};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct normalize_maps *maps = NULL;
+        struct core_conf_mistakes mistakes = {0};
+        put("maps/zeek.t.map", texts[i]);
+        assert_int_equal(normalize_maps_open(&maps, &(struct normalize_conf){.maps = dir}, NULL, &mistakes), CORE_BAD);
+        assert_null(maps);
+        assert_int_equal(mistakes.len, 1);
+        assert_non_null(strstr(mistakes.fails[0].text, "no row `log zeek.t`"));
+    }
+}
+
 static void rows_do_what_they_say(void **state) {
     (void)state;
     struct rig rig;
@@ -200,6 +215,7 @@ int main(void) {
         cmocka_unit_test(each_mistake_has_its_place), cmocka_unit_test(rows_do_what_they_say),
         cmocka_unit_test(arrays_stay_as_they_are),    cmocka_unit_test(input_fields_win),
         cmocka_unit_test(shipped_maps_are_good),      cmocka_unit_test(too_many_rows_are_refused),
+        cmocka_unit_test(an_empty_map_is_refused),
     };
     return cmocka_run_group_tests(tests, dir_make, dir_remove);
 }

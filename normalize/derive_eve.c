@@ -4,6 +4,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
 
+#include <ctype.h>
+
 /* ---- objects ------------------------------------------------------------------------------------------------------------ */
 
 /* Behind the value that begins at `at`. */
@@ -264,6 +266,9 @@ static bool put_hex(const struct derive_context *ctx, char first, int change) {
     uint32_t len = 0;
     for (uint32_t i = 0; p != NULL && i < v.len; i++) {
         char c = v.ptr[i];
+        if (c != ':' && !isxdigit((unsigned char)c)) {
+            return true; /* not what it should be */
+        }
         p[len] = (char)(c + (c >= first && c <= first + 5 ? change : 0));
         len += c != ':';
     }

@@ -65,6 +65,8 @@ bool derive_dns_answers(const struct derive_context *ctx);
 bool derive_dns_ips(const struct derive_context *ctx);
 bool derive_dns_flags(const struct derive_context *ctx);
 bool derive_host_name(const struct derive_context *ctx);
+bool derive_host_ip(const struct derive_context *ctx);
+bool derive_entity_ips(const struct derive_context *ctx);
 bool derive_url(const struct derive_context *ctx);
 bool derive_url_parts(const struct derive_context *ctx);
 bool derive_tls_version(const struct derive_context *ctx);

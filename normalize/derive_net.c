@@ -282,8 +282,8 @@ bool derive_url_parts(const struct derive_context *ctx) {
            put_text(ctx, is_ip ? URL_RELATED_IP : URL_RELATED_HOST, host);
 }
 
-/* The host of a Host header, without its port; an address is no host name. */
-bool derive_host_name(const struct derive_context *ctx) {
+/* The host of a Host header, without its port, if it is an address or if it is none. */
+static bool put_host(const struct derive_context *ctx, bool is_ip_wanted) {
     struct value v = derive_arg(ctx, 0);
     struct core_span host;
     struct core_span port;
@@ -292,11 +292,22 @@ bool derive_host_name(const struct derive_context *ctx) {
         return true;
     }
     host_split(value_span(v), &host, &port);
-    bool is_bracketed = host.len > 0 && host.ptr[0] == '[';
-    if (host.len == 0 || is_bracketed || ip_parse(host, &ip)) {
-        return true;
+    bool is_bracketed = host.len > 1 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']';
+    struct core_span inner = is_bracketed ? span_cut(host, 1, host.len - 1) : host;
+    bool is_ip = ip_parse(inner, &ip);
+    if (is_ip_wanted) {
+        return !is_ip || derive_put(ctx, value_ip_short(ctx->worker, value_of(VALUE_TEXT, inner.ptr, inner.len)));
     }
-    return derive_put(ctx, value_of(VALUE_TEXT, host.ptr, host.len));
+    bool is_name = host.len > 0 && host.ptr[0] != '[' && !is_ip;
+    return !is_name || derive_put(ctx, value_of(VALUE_TEXT, host.ptr, host.len));
+}
+
+bool derive_host_name(const struct derive_context *ctx) {
+    return put_host(ctx, false);
+}
+
+bool derive_host_ip(const struct derive_context *ctx) {
+    return put_host(ctx, true);
 }
 
 /* ---- TLS ------------------------------------------------------------------------------------------------------------------ */

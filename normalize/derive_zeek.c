@@ -82,6 +82,42 @@ bool derive_ip_kind(const struct derive_context *ctx) {
     return put_span(ctx, derive_word(ctx, ip.len == 4 ? 1 : 2));
 }
 
+/* One side of an entity: address/prefix[/port], or address/port of a connection. A network is no host. */
+static bool put_entity_side(const struct derive_context *ctx, struct core_span side, bool is_connection) {
+    const char *slash = core_span_chr(side, '/');
+    struct core_span host = {side.ptr, slash == NULL ? side.len : (size_t)(slash - side.ptr)};
+    struct core_span prefix = {side.ptr + host.len, side.len - host.len};
+    struct ip_addr ip;
+    if (!ip_parse(host, &ip)) {
+        return true;
+    }
+    if (prefix.len > 0) {
+        prefix = (struct core_span){prefix.ptr + 1, prefix.len - 1};
+        const char *end = core_span_chr(prefix, '/');
+        prefix.len = end == NULL ? prefix.len : (size_t)(end - prefix.ptr);
+    }
+    bool is_host = is_connection || prefix.len == 0 || core_span_is(prefix, ip.len == 4 ? "32" : "128");
+    return !is_host || put_span(ctx, host);
+}
+
+/* entity_ips(f): the hosts that a rule is about: of 192.0.2.66/32, 192.0.2.1/32/80->198.51.100.2/32/443 (NetControl's flow) and
+ * 192.0.2.1/80<->198.51.100.2/443 (its connection). */
+bool derive_entity_ips(const struct derive_context *ctx) {
+    struct value v = derive_arg(ctx, 0);
+    if (!value_is_string(v)) {
+        return true;
+    }
+    struct core_span text = value_span(v);
+    const char *arrow = memmem(text.ptr, text.len, "->", 2);
+    if (arrow == NULL) {
+        return put_entity_side(ctx, text, false);
+    }
+    bool is_connection = arrow > text.ptr && arrow[-1] == '<';
+    size_t at = (size_t)(arrow - text.ptr);
+    return put_entity_side(ctx, (struct core_span){text.ptr, at - (is_connection ? 1 : 0)}, is_connection) &&
+           put_entity_side(ctx, (struct core_span){arrow + 2, text.len - at - 2}, is_connection);
+}
+
 /* \\server\share, \, dir\file -> \\server\share\dir\file. Both are needed, one separator stands between them. */
 bool derive_path_join(const struct derive_context *ctx) {
     struct value dir = derive_arg(ctx, 0);

@@ -185,7 +185,7 @@ def answer(row):
 
 def http(doc):
     name = split_port(doc.get("http.hostname"))[0]
-    doc.add("related.hosts", None if is_ip((name or "").strip("[]")) else name)
+    doc.add("related.ip" if is_ip((name or "").strip("[]")) else "related.hosts", short((name or "").strip("[]")))
     url(doc, doc.get("http.hostname"), doc.take("http.url"), doc.get("http.http_port") or None)
     version = (doc.get("http.protocol") or "").partition("/")[2]
     doc.put("http.version", version or None)

@@ -136,7 +136,7 @@ def http(doc):
     status = doc.fields.get("http.response.status_code")
     doc.put("event.outcome", None if status is None else "success" if status < 400 else "failure")
     name = split_port(doc.get("host"))[0]
-    doc.add("related.hosts", None if is_ip((name or "").strip("[]")) else name)
+    doc.add("related.ip" if is_ip((name or "").strip("[]")) else "related.hosts", (name or "").strip("[]"))
     for side, names in (("request", "orig_mime_types"), ("response", "resp_mime_types")):
         found = doc.get(names)
         doc.put("http.%s.mime_type" % side, found[0] if found else None)
@@ -368,6 +368,9 @@ def ssh(doc):
     # What Bro 2 guessed.
     doc.put("event.outcome", {"success": "success", "failure": "failure"}.get(doc.get("status")))
     doc.add("related.hash", *[doc.get(name) for name in ("host_key", "host_key_fingerprint", "hassh", "hasshServer")])
+    for name in ("host_key", "host_key_fingerprint"):                 # as other logs have it, where it is hexadecimal
+        if re.fullmatch(r"[0-9A-Fa-f:]+", doc.get(name) or ""):
+            doc.add("related.hash", doc.get(name).replace(":", "").lower())
     for name, ours in (("auth_success", "auth.success"), ("auth_attempts", "auth.attempts"),
                        ("cipher_alg", "algorithm.cipher"), ("mac_alg", "algorithm.mac"),
                        ("compression_alg", "algorithm.compression"), ("kex_alg", "algorithm.key_exchange"),

@@ -94,7 +94,7 @@ def sip(doc):
 def websocket(doc):
     url(doc, doc.take("host"), doc.take("uri"), doc.fields.get("destination.port"))
     name = split_port(doc.get("host"))[0]
-    doc.add("related.hosts", None if is_ip((name or "").strip("[]")) else name)
+    doc.add("related.ip" if is_ip((name or "").strip("[]")) else "related.hosts", (name or "").strip("[]"))
 
 
 FACILITIES = ("KERN USER MAIL DAEMON AUTH SYSLOG LPR NEWS UUCP CRON AUTHPRIV FTP NTP AUDIT ALERT CLOCK "
@@ -291,6 +291,17 @@ def netcontrol(doc):
     doc.put("event.action", lower(last_part(doc.get("action"))))
     doc.put("event.outcome", {"SUCCEEDED": "success", "FAILED": "failure", "TIMEOUT": "failure"}.get(state))
     doc.add("event.type", "change" if last_part(doc.get("cmd")) in ("ADD", "REMOVE") else "info")
+    entity = doc.get("entity") or ""
+    if "<->" in entity:                                              # a connection: address/port<->address/port
+        doc.add("related.ip", *[side.split("/")[0] for side in entity.split("<->") if is_ip(side.split("/")[0])])
+    else:                                                            # subnet, or subnet/port->subnet/port
+        doc.add("related.ip", *[single_host("/".join(side.split("/")[:2])) for side in entity.split("->")])
+
+
+def single_host(subnet):
+    """The only host of a subnet, if it is one of a single host."""
+    host, _, bits = (subnet or "").partition("/")
+    return host if is_ip(host) and bits in ("", "128" if ":" in host else "32") else None
 
 
 def catch_release(doc):
@@ -301,3 +312,4 @@ def catch_release(doc):
 def openflow(doc):
     command = last_part(doc.get("flow_mod.command"))
     doc.put("event.action", lower(command and command.removeprefix("OFPFC_")))
+    doc.add("related.ip", single_host(doc.get("match.nw_src")), single_host(doc.get("match.nw_dst")))

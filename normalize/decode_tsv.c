@@ -457,14 +457,15 @@ static bool list_value(struct normalize_worker *worker, const struct tsv_header 
         *out = (struct value){.items = NULL, .len = 0, .kind = VALUE_LIST};
         return true;
     }
-    size_t len = parts_count(text, separator);
+    bool is_one = separator.len == 1 && core_span_chr(text, separator.ptr[0]) == NULL;
+    size_t len = is_one ? 1 : parts_count(text, separator);
     struct value *items = scratch_items(worker, len);
     if (items == NULL) {
         return false;
     }
     struct core_span rest = text;
     for (size_t i = 0; i < len; i++) {
-        struct core_span part = part_next(&rest, separator);
+        struct core_span part = is_one ? text : part_next(&rest, separator);
         if (core_span_eq(part, marker_span(&header->unset))) {
             items[i] = value_none();
         } else if (core_span_eq(part, marker_span(&header->empty))) {

@@ -59,8 +59,7 @@ bool derive_dns_ips(const struct derive_context *ctx) {
     for (uint32_t i = 0; i < list_len(answers); i++) {
         struct value data = list_item(answers, i);
         struct ip_addr ip;
-        if (value_is_string(data) && ip_parse(value_span(data), &ip) &&
-            !derive_put(ctx, value_ip_short(ctx->worker, data))) {
+        if (value_is_string(data) && value_ip(data, &ip) && !derive_put(ctx, value_ip_short(ctx->worker, data))) {
             return false;
         }
     }

@@ -138,7 +138,56 @@ static char *put_escaped(char *to, const struct value *value, struct core_buf *b
     return buf->is_full ? to : buf->pos - 1;
 }
 
-/* The distinct texts of some columns, none of which is empty. */
+/* An element of a list, and what stands before it. NULL: there may be no room, or it is no run of bytes. */
+NORMALIZE_INLINE char *put_item(char *to, const char *end, char before, const struct value *value) {
+    if (!is_copied(value) || end - to < VALUE_ROOM + 3 + (ptrdiff_t)value->len) {
+        return NULL;
+    }
+    *to = before;
+    return put_copied(to + 1, value);
+}
+
+/* The distinct texts of some columns, none of which is empty. NULL: as put_item(). */
+static char *put_set(char *to, const char *end, const struct form_leaf *leaf, const struct value *columns) {
+    char before = '[';
+    for (unsigned i = 0; i < leaf->columns_len; i++) {
+        const struct value *value = &columns[leaf->columns[i]];
+        bool is_new = true;
+        for (unsigned k = 0; k < i && is_new; k++) {
+            is_new = !text_is_same(value_span(columns[leaf->columns[k]]), value_span(*value));
+        }
+        to = is_new ? put_item(to, end, before, value) : to;
+        if (to == NULL) {
+            return NULL;
+        }
+        before = ',';
+    }
+    *to = ']';
+    return to + 1;
+}
+
+/* A list that a leaf holds. NULL: as put_item(), or an empty one. */
+static char *put_list(char *to, const char *end, const struct value *list) {
+    char before = '[';
+    if (list->kind == VALUE_CHAIN) {
+        for (const struct chain_node *node = list->chain->first; node != NULL && to != NULL; node = node->next) {
+            to = put_item(to, end, before, &node->value);
+            before = ',';
+        }
+    } else {
+        for (uint32_t i = 0; i < list->len && to != NULL; i++) {
+            to = put_item(to, end, before, &list->items[i]);
+            before = ',';
+        }
+    }
+    if (to == NULL || before == '[') {
+        return NULL;
+    }
+    *to = ']';
+    return to + 1;
+}
+
+/* The same, whatever it holds. */
 static void emit_set(const struct form_leaf *leaf, const struct value *columns, struct core_buf *buf) {
     core_buf_char(buf, '[');
     for (unsigned i = 0; i < leaf->columns_len; i++) {
@@ -157,6 +206,13 @@ static void emit_set(const struct form_leaf *leaf, const struct value *columns, 
 /* A value that is longer than usual, or of another kind, or stands at the line's end. NULL: not to be written here. */
 static char *put_other(const struct form_step *step, const struct value *columns, struct core_buf *buf, char *p) {
     const struct value *value = step->value;
+    bool is_list = step->how == HOW_LIST && (value->kind == VALUE_CHAIN || value->kind == VALUE_LIST);
+    if (step->how == HOW_SET || is_list) {
+        char *end = is_list ? put_list(p, buf->end, value) : put_set(p, buf->end, step->leaf, columns);
+        if (end != NULL) {
+            return end;
+        }
+    }
     bool is_column = step->leaf != NULL; /* then the form has seen to its kind */
     bool is_copy = is_copied(value) && step->how <= HOW_RAW;
     bool is_kind = is_column || (step->how == HOW_TEXT  ? value_is_string(*value)

@@ -80,8 +80,7 @@ void *maps_alloc(struct maps_loader *loader, size_t len) {
     struct normalize_maps *maps = loader->maps;
     void *p = core_arena_alloc(&maps->arena, len);
     if (p != NULL) {
-        memset(p, 0, len);
-        return p;
+        return p; /* the arena is never reset: its memory comes from the system, all zero */
     }
     struct maps_excess *excess = calloc(1, sizeof(*excess) + len);
     MUST(excess != NULL);

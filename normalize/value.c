@@ -441,7 +441,9 @@ static bool ipv4_parse_roomy(struct value v, uint8_t out[4]) {
     unsigned all = (1u << v.len) - 1;
     unsigned is_digit = (unsigned)_mm_movemask_epi8(digits) & all;
     unsigned is_dot = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8('.'))) & all;
-    if ((is_digit | is_dot) != all || __builtin_popcount(is_dot) != 3) {
+    unsigned third = is_dot & (is_dot - 1); /* without the first dot, and without the second */
+    third &= third - 1;
+    if ((is_digit | is_dot) != all || third == 0 || (third & (third - 1)) != 0) {
         return false;
     }
     unsigned ends = is_dot | 1u << v.len;

@@ -106,7 +106,7 @@ struct core_batch {
     struct core_event *events; /* CORE_BATCH_LINES_MAX; in the order of the lines */
     uint32_t events_len;
     uint32_t dropped;        /* record lines that a map's drop row left out: lines without an event */
-    bool is_order_bound;       /* what its documents say depends on records before it (stamps without a year) */
+    bool is_order_bound;     /* what its documents say depends on records before it (stamps without a year) */
     uint64_t accepted_end;   /* the stream's position once this batch is accepted */
     struct core_arena arena; /* documents and keys */
     int64_t read_ns;         /* core_tick_ns() when ingest closed it */

@@ -235,7 +235,8 @@ static bool stamp_settle(struct normalize_worker *worker, struct stream_state *s
     if (!zone_open(worker, state)) {
         return false;
     }
-    worker->is_order_bound = true; /* near_ns is of the records before it, and those after it come to know of this one */
+    worker->is_order_bound =
+        true; /* near_ns is of the records before it, and those after it come to know of this one */
     struct choice choice = {.clock_ns = stamp->clock_ns,
                             .near_ns = near_ns,
                             .latest_ns = (now_ns > near_ns ? now_ns : near_ns) + NS_PER_DAY};

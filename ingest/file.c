@@ -207,7 +207,7 @@ static void begin(struct ingest *ingest, struct ingest_file *file, const struct 
                        is_known ? &file->memory.accepted : NULL, is_known ? &file->memory.first : NULL);
     file->cutter.gen = file->memory.gen;
     file->cutter.kind = kind;
-    file->cutter.is_csv = file->origin->core.format == CORE_FORMAT_SNORT_CSV;
+    ingest_cutter_tell(&file->cutter, &file->origin->core);
     if (file->is_from_end) {
         file->cutter.skip_size = file->source.is_gz ? 0 : (uint64_t)file->size_found;
         file->cutter.skip_until =

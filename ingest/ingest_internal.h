@@ -133,8 +133,9 @@ struct ingest_cutter {
     bool is_end_final; /* the end of the bytes ends the last record: they cannot grow */
     bool is_still;     /* they have not grown for a while: what is whole is complete; the owner's to say */
     enum ingest_kind kind;
-    bool is_csv;        /* the first line may be a header of names, whatever they are */
-    uint64_t skip_size; /* what skip_until would be if records could end anywhere, for kinds other than LINES */
+    bool is_csv;            /* the first line may be a header of names, whatever they are */
+    const char *csv_fields; /* the origin's, which outlives the cutter or is told anew; NULL: none */
+    uint64_t skip_size;     /* what skip_until would be if records could end anywhere, for kinds other than LINES */
     /* Position: */
     uint64_t pos;         /* the next byte to cut; behind last.pos there are only lines that are no records */
     uint64_t number;      /* lines before pos */
@@ -158,6 +159,9 @@ struct ingest_cutter {
     bool is_pending; /* it left bytes that may be a record once the file has stood still */
 };
 
+/* What the config says of the stream, now or from now on; auto leaves the kind as it is. Call it behind
+ * ingest_cutter_init(); the origin's texts live as long as the cutter, or until it is told of another. */
+void ingest_cutter_tell(struct ingest_cutter *cutter, const struct core_origin *origin);
 /* path and node live as long as the cutter. mark NULL: from the beginning. */
 void ingest_cutter_init(struct ingest_cutter *cutter, const char *node, const char *path,
                         struct core_counters *counters, const struct ingest_mark *mark,

@@ -56,6 +56,13 @@ void ingest_cutter_init(struct ingest_cutter *cutter, const char *node, const ch
     }
 }
 
+void ingest_cutter_tell(struct ingest_cutter *cutter, const struct core_origin *origin) {
+    const enum ingest_kind kind = ingest_kind_of(origin);
+    cutter->kind = kind == INGEST_KIND_UNKNOWN ? cutter->kind : kind;
+    cutter->is_csv = origin != NULL && origin->format == CORE_FORMAT_SNORT_CSV;
+    cutter->csv_fields = origin == NULL ? NULL : origin->csv_fields;
+}
+
 void ingest_cutter_release(struct ingest_cutter *cutter) {
     free(cutter->long_head);
     cutter->long_head = NULL;
@@ -86,24 +93,54 @@ static void note_first(struct ingest_cutter *cutter, struct core_span line, uint
     cutter->gen = generation(cutter, (struct core_span){.ptr = line.ptr, .len = len});
 }
 
-/* Is the first line of a stream the names of alert_csv's columns? Snort does not write them; people put them there. Where
- * the input is said to be CSV any word will do, else it must be Snort's first one. */
+/* What stands before the next comma, without blanks and quotes. *rest is what follows the comma. */
+static struct core_span csv_column(struct core_span *rest) {
+    const char *comma = core_span_chr(*rest, ',');
+    struct core_span word = {.ptr = rest->ptr, .len = comma == NULL ? rest->len : (size_t)(comma - rest->ptr)};
+    const size_t used = comma == NULL ? rest->len : word.len + 1;
+    *rest = (struct core_span){.ptr = rest->ptr + used, .len = rest->len - used};
+    for (; word.len > 0 && word.ptr[0] == ' '; word.len--) {
+        word.ptr++;
+    }
+    while (word.len > 0 && word.ptr[word.len - 1] == ' ') {
+        word.len--;
+    }
+    const bool is_quoted = word.len >= 2 && word.ptr[0] == '"' && word.ptr[word.len - 1] == '"';
+    return is_quoted ? (struct core_span){.ptr = word.ptr + 1, .len = word.len - 2} : word;
+}
+
+/* Could these be the names of columns: two at least, and each a word as Snort has them? */
+static bool are_names(struct core_span line) {
+    struct core_span rest = line;
+    bool is_last = false;
+    while (!is_last) {
+        is_last = core_span_chr(rest, ',') == NULL;
+        const struct core_span word = csv_column(&rest);
+        for (size_t i = 0; i < word.len; i++) {
+            const char c = word.ptr[i];
+            if (!((c >= 'a' && c <= 'z') || c == '_' || (i > 0 && c >= '0' && c <= '9'))) {
+                return false;
+            }
+        }
+        if (word.len == 0) {
+            return false;
+        }
+    }
+    return core_span_chr(line, ',') != NULL;
+}
+
+/* Is the first line of a stream the names of alert_csv's columns? Snort does not write them; people put them there. They
+ * begin with the first of the input's csv_fields; where it has none and is said to be CSV, with any word; else with Snort's
+ * own first one. A record that begins with such a word, as with its action, is no such line. */
 static bool is_csv_names(const struct ingest_cutter *cutter, struct core_span line) {
-    static const struct core_span stamp = CORE_SPAN("timestamp");
-    const size_t quote = line.ptr[0] == '"';
-    size_t len = 0;
-    while (quote + len < line.len &&
-           ((line.ptr[quote + len] >= 'a' && line.ptr[quote + len] <= 'z') || line.ptr[quote + len] == '_')) {
-        len++;
+    struct core_span rest = line;
+    struct core_span first = CORE_SPAN("timestamp");
+    if (cutter->csv_fields != NULL) {
+        struct core_span fields = core_span_of(cutter->csv_fields);
+        first = csv_column(&fields);
     }
-    const struct core_span word = {.ptr = line.ptr + quote, .len = len};
-    size_t at = quote + len;
-    at += at < line.len && quote > 0 && line.ptr[at] == '"';
-    while (at < line.len && line.ptr[at] == ' ') {
-        at++;
-    }
-    const bool is_word = len > 0 && at < line.len && line.ptr[at] == ',';
-    return is_word && (cutter->is_csv || core_span_eq(word, stamp));
+    const bool may_be_any = cutter->is_csv && cutter->csv_fields == NULL;
+    return (may_be_any || core_span_eq(csv_column(&rest), first)) && are_names(line);
 }
 
 static void note_context(struct ingest_cutter *cutter, struct core_span line, uint64_t at, uint64_t next) {
@@ -360,7 +397,7 @@ static enum core_err show_header(struct ingest_cutter *cutter, struct ingest_sou
             at++;
         }
         const struct core_span line = {.ptr = at, .len = (size_t)(text_end - at)};
-        if (line.len > 0 && *at != '#' && !is_csv_names(cutter, line)) {
+        if (line.len > 0 && *at != '#' && !are_names(line)) {
             return CORE_BAD; /* these bytes were all `#` lines, or a CSV's names, once */
         }
         if (at < text_end && batch->lines_len < INGEST_HEADER_LINES_MAX) {

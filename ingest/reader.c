@@ -68,8 +68,7 @@ enum core_err ingest_reader_open(struct ingest_reader **out, const char *path, c
     fd = -1;
     ingest_cutter_init(&reader->cutter, reader->node, reader->path, counters, NULL, NULL);
     reader->cutter.is_end_final = true;
-    reader->cutter.kind = ingest_kind_of(origin);
-    reader->cutter.is_csv = origin != NULL && origin->format == CORE_FORMAT_SNORT_CSV;
+    ingest_cutter_tell(&reader->cutter, origin);
     if (err == CORE_OK) {
         core_count(counters, CORE_COUNT_INGEST_FILES_OPENED, 1);
     }

@@ -93,9 +93,7 @@ static void set_origin(struct ingest_file *file, struct ingest_origin *origin) {
         ingest_origin_drop(file->origin);
         file->origin = ingest_origin_hold(origin);
         /* A format that a reload names holds from the next record on; auto leaves what was found. */
-        const enum ingest_kind kind = ingest_kind_of(&origin->core);
-        file->cutter.kind = kind == INGEST_KIND_UNKNOWN ? file->cutter.kind : kind;
-        file->cutter.is_csv = origin->core.format == CORE_FORMAT_SNORT_CSV;
+        ingest_cutter_tell(&file->cutter, &origin->core);
     }
 }
 

@@ -663,6 +663,49 @@ static void the_names_of_a_csv(void **state) {
     rig_teardown(&rig);
 }
 
+/* A CSV whose first column is a word of the sensor's, as its action: what looks like a name is a record all the same. */
+static void a_record_is_no_name(void **state) {
+    (void)state;
+    static const struct {
+        const char *csv_fields;
+        const char *first;
+        bool is_context;
+    } cases[] = {
+        {NULL, "allow, TCP, 10.20.0.2\n", false},
+        {NULL, "allow,tcp,3\n", false},
+        {NULL, "allow,tcp,\n", false},
+        {NULL, "timestamp,the sid\n", false},
+        {NULL, "action,proto\n", true},
+        {NULL, "\"action\", \"src_addr\", gid2\n", true},
+        {"action,proto,msg", "allow,tcp,raw\n", false},
+        {"action,proto,msg", "timestamp,tcp,raw\n", false},
+        {"action,proto,msg", "action,proto,msg\n", true},
+        {"action,proto,msg", "\"action\" , proto, msg\r\n", true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char name[PATH_MAX];
+        const struct core_origin origin = {
+            .type = CORE_ORIGIN_SNORT, .format = CORE_FORMAT_SNORT_CSV, .csv_fields = cases[i].csv_fields};
+        struct rig rig;
+        struct core_fail fail = {0};
+        struct ingest_reader *reader = NULL;
+        rig_setup(&rig, 1);
+        rig_append(&rig, "a.csv", cases[i].first);
+        rig_append(&rig, "a.csv", "drop,udp,1\n");
+        snprintf(name, sizeof(name), "%s/a.csv", rig.dir);
+        assert_int_equal(ingest_reader_open(&reader, name, "n", &origin, &rig.counters, &fail), CORE_OK);
+        struct core_batch *batch = core_pool_take(&pool);
+        assert_int_equal(ingest_reader_next(reader, batch, &fail), CORE_OK);
+        assert_int_equal(batch->lines_len, 2);
+        if ((batch->lines[0].flags == CORE_LINE_CONTEXT) != cases[i].is_context) {
+            fail_msg("taken for the wrong thing: %s", cases[i].first);
+        }
+        core_pool_give(&pool, batch);
+        ingest_reader_close(reader);
+        rig_teardown(&rig);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_split_gives_the_same_records),
@@ -679,6 +722,7 @@ int main(void) {
         cmocka_unit_test(a_reload_names_the_format),
         cmocka_unit_test(a_quiet_pipe_ends_its_last_record),
         cmocka_unit_test(the_names_of_a_csv),
+        cmocka_unit_test(a_record_is_no_name),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -87,7 +87,8 @@ static void flow_id(struct core_sha1 *sha1, const struct flow *flow, uint16_t se
     }
     core_sha1_of(sha1, bytes, len, digest);
     struct core_buf buf = {.start = out, .pos = out + 2, .end = out + 30};
-    memcpy(out, "1:", 2);
+    out[0] = '1';
+    out[1] = ':';
     core_buf_base64(&buf, (struct core_span){(const char *)digest, sizeof(digest)});
     MUST(!buf.is_full);
 }

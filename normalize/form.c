@@ -447,12 +447,11 @@ static bool addresses_find(const struct forming *forming, struct form *form) {
         while (at < len && out[at].column != op->column) {
             at++;
         }
-        if (at == len) {
+        const bool is_other = at < len && op->ip_slot > 0 && out[at].slot > 0 && out[at].slot != op->ip_slot;
+        if (at == len || is_other) {
             out[len++] = (struct form_address){.column = op->column, .slot = op->ip_slot};
-        } else if (op->ip_slot > 0 && out[at].slot == 0) {
+        } else if (op->ip_slot > 0) {
             out[at].slot = op->ip_slot;
-        } else if (op->ip_slot > 0 && out[at].slot != op->ip_slot) {
-            out[len++] = (struct form_address){.column = op->column, .slot = op->ip_slot};
         }
     }
     form->addresses = out;

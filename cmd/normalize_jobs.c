@@ -19,8 +19,9 @@
 #include <stdlib.h>
 
 #define JOBS_MAGIC 0x6a6f6273u
-#define BATCHES_PER_THREAD 2 /* one mapped, one waiting */
-#define FLIGHT_MAX (BATCHES_PER_THREAD * JOBS_MAX)
+#define BATCHES_PER_THREAD 2                                       /* one mapped, one waiting */
+#define POOL_BATCHES(threads) (BATCHES_PER_THREAD * (threads) + 1) /* and one that main reads into */
+#define FLIGHT_MAX POOL_BATCHES(JOBS_MAX)
 
 struct job_thread {
     uint32_t magic;
@@ -97,7 +98,8 @@ static enum core_err thread_start(struct normalize_jobs *jobs, struct job_thread
 }
 
 uint32_t normalize_jobs_batches(unsigned len) {
-    return BATCHES_PER_THREAD * len + 1;
+    MUST(len > 0 && len <= JOBS_MAX);
+    return POOL_BATCHES(len);
 }
 
 enum core_err normalize_jobs_open(struct normalize_jobs **out, struct filter *filter, unsigned len,

@@ -81,4 +81,15 @@ check json "$work/conn.log"
 check late "$work/late.log"
 check alerts "$work/alert_fast.txt"
 check drops --site-maps "$work/site" "$work/mixed.log"
+# The most threads there may be, and more batches than these can have under way: 2 * 64 + 1 of 2,048 lines.
+{
+    printf '#separator \\x09\n#path\tconn\n#fields\tts\tuid\n#types\ttime\tstring\n'
+    seq -f '1795229910.5	C%.0f' 280000
+} >"$work/long.log"
+for jobs in 1 64; do
+    "$tapline" normalize --jobs "$jobs" --maps "$top/configs" "$work/long.log" 2>"$work/said" |
+        sha256sum >"$work/long.$jobs" || { cat "$work/said"; exit 1; }
+done
+cmp "$work/long.1" "$work/long.64" || { echo "FAILED: long: --jobs 64 writes something else"; exit 1; }
+
 grep -q 'dropped by site/zeek.conn.map' "$work/drops.5" || { echo "FAILED: nothing was dropped"; exit 1; }

@@ -240,6 +240,9 @@ enum core_err normalize_jobs_file(struct normalize_jobs *jobs, struct ingest_rea
     bool is_begun = false;
     jobs->is_bound = false;
     while (err == CORE_OK && !normalize_is_broken(filter)) {
+        if (ingest_reader_would_wait(reader)) {
+            drain(jobs); /* a live pipe's documents are not held until it writes again */
+        }
         struct core_batch *batch = core_pool_take(&filter->pool);
         if (batch == NULL) {
             oldest_write(jobs);

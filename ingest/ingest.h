@@ -117,6 +117,8 @@ CORE_CHECKED enum core_err ingest_reader_open(struct ingest_reader **out, const 
  * frees its decoder. */
 CORE_CHECKED enum core_err ingest_reader_next(struct ingest_reader *reader, struct core_batch *batch,
                                               struct core_fail *fail);
+/* Would ingest_reader_next() wait for a pipe's other end? Then what was read before should be written first. */
+bool ingest_reader_would_wait(const struct ingest_reader *reader);
 void ingest_reader_close(struct ingest_reader *reader);
 
 #endif

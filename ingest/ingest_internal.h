@@ -36,6 +36,7 @@ struct ingest_source {
     bool is_ended;    /* the last read reached the end of what is there */
     int quiet_ms;     /* a pipe: how long a read waits for its first byte; 0: as long as it takes */
     bool is_quiet;    /* the last read waited in vain */
+    bool has_enough;  /* a pipe: the next read does not wait, for what was given back holds records */
     struct core_gunzip *gunzip;
     uint64_t next; /* one way: offset of the next byte to give, given-back ones included */
     char *back;    /* one way: what was given back, at [back_from, back_from + back_len) */
@@ -56,6 +57,8 @@ void ingest_source_close(struct ingest_source *source); /* takes a zeroed one wi
  * Errors:  CORE_IO, CORE_BAD (a damaged .gz); *len bytes from before the trouble are good, and it will be told again. */
 CORE_CHECKED enum core_err ingest_source_read(struct ingest_source *source, uint64_t offset, char *buf, size_t cap,
                                               size_t *len, struct core_fail *fail);
+/* A pipe that is open and has nothing just now. */
+bool ingest_source_would_wait(const struct ingest_source *source);
 /* The last len bytes that read() gave are not used yet: the next read begins with them. */
 void ingest_source_unread(struct ingest_source *source, const char *bytes, size_t len);
 

@@ -706,6 +706,7 @@ enum core_err ingest_cutter_fill(struct ingest_cutter *cutter, struct ingest_sou
     MUST(batch->magic == CORE_BATCH_MAGIC);
     MUST(batch->lines_len == 0);
     enum core_err err = CORE_OK;
+    source->has_enough = cutter->is_more && !cutter->is_long;
     cutter->is_more = cutter->is_pending = false;
     const bool is_headless = cutter->first.len > 0 && cutter->first.at == 0 && cutter->last.header_len == 0;
     const bool is_lines = cutter->kind == INGEST_KIND_LINES;

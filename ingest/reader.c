@@ -108,6 +108,11 @@ enum core_err ingest_reader_next(struct ingest_reader *reader, struct core_batch
     return err;
 }
 
+bool ingest_reader_would_wait(const struct ingest_reader *reader) {
+    MUST(reader->magic == READER_MAGIC);
+    return !reader->cutter.is_more && ingest_source_would_wait(&reader->source);
+}
+
 void ingest_reader_close(struct ingest_reader *reader) {
     if (reader == NULL) {
         return;

@@ -135,7 +135,8 @@ static bool has_bytes(int fd, int timeout_ms) {
 /* New bytes from a pipe or a .gz into buf[*len, cap). */
 static enum core_err read_one_way(struct ingest_source *source, char *buf, size_t cap, size_t *len,
                                   struct core_fail *fail) {
-    bool had_any = false;
+    bool had_any = source->has_enough && *len > 0;
+    source->has_enough = false;
     while (*len < cap) {
         const bool may_block = !source->is_gz && source->sniffed_len == 0;
         if (may_block && (had_any || source->quiet_ms > 0) && !has_bytes(source->fd, had_any ? 0 : source->quiet_ms)) {
@@ -220,6 +221,10 @@ enum core_err ingest_source_read(struct ingest_source *source, uint64_t offset, 
     const enum core_err err = read_one_way(source, buf, cap, len, fail);
     source->next += *len;
     return err;
+}
+
+bool ingest_source_would_wait(const struct ingest_source *source) {
+    return !source->is_seekable && !source->is_ended && source->sniffed_len == 0 && !has_bytes(source->fd, 0);
 }
 
 void ingest_source_unread(struct ingest_source *source, const char *bytes, size_t len) {

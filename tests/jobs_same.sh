@@ -1,7 +1,8 @@
 #!/bin/bash
 # tests/jobs_same.sh TAPLINE: `normalize --jobs N` writes what one thread writes, byte for byte, dead letters too: headers
 # that change in the middle of a file, lines that cannot be read, stamps without a year behind thousands of other records,
-# gzipped and small files, records dropped by rule. Under the thread sanitizer it is also the test of those threads.
+# gzipped and small files, records dropped by rule; and a pipe that stays open gives all it has had. Under the thread
+# sanitizer it is also the test of those threads.
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 tapline=$1
@@ -91,5 +92,22 @@ for jobs in 1 64; do
         sha256sum >"$work/long.$jobs" || { cat "$work/said"; exit 1; }
 done
 cmp "$work/long.1" "$work/long.64" || { echo "FAILED: long: --jobs 64 writes something else"; exit 1; }
+
+# A pipe that stays open: what it has had comes out, not only what fills batches, or all threads' hands.
+mkfifo "$work/pipe"
+for jobs in 1 3; do
+    "$tapline" normalize --jobs "$jobs" --maps "$top/configs" <"$work/pipe" >"$work/live" 2>"$work/said" &
+    reader=$!
+    exec 9>"$work/pipe"
+    head -n 6004 "$work/long.log" >&9
+    for ((i = 0; i < 600; i++)); do
+        [ "$(wc -l <"$work/live")" -lt 6000 ] || break
+        sleep 0.1
+    done
+    lines=$(wc -l <"$work/live")
+    exec 9>&-
+    wait "$reader"
+    [ "$lines" -eq 6000 ] || { echo "FAILED: live: $lines of 6000 documents with $jobs jobs"; exit 1; }
+done
 
 grep -q 'dropped by site/zeek.conn.map' "$work/drops.5" || { echo "FAILED: nothing was dropped"; exit 1; }

@@ -272,8 +272,8 @@ bool derive_snort_time(const struct derive_context *ctx) {
     int64_t ns = 0;
     MUST(state != NULL);
     bool has_stamp = span.len > 0 && stamp_parse(span, &stamp);
-    if (is_number(seconds) && decimal_to_ns(value_span(seconds), &ns)) {
-        ns += has_stamp ? stamp.clock_ns % CORE_NS_PER_S : 0;
+    if (is_number(seconds) && decimal_to_ns(value_span(seconds), &ns) &&
+        !__builtin_add_overflow(ns, has_stamp ? stamp.clock_ns % CORE_NS_PER_S : 0, &ns)) {
         return derive_put(ctx, value_iso(worker, ns));
     }
     if (text.kind == VALUE_NONE) {

@@ -118,11 +118,13 @@ static void seconds_win(void **state) {
     rig.origin.timezone = "America/Chicago";
     rig_text(&rig, "{ \"timestamp\" : \"01/16-19:03:23.476194\", \"seconds\" : 1263690203, \"rule\" : \"116:408:1\" }\n"
                    "{ \"seconds\" : 1263690203, \"rule\" : \"116:408:1\" }\n"
-                   "{ \"timestamp\" : \"10/01/16-19:03:23.476194\", \"rule\" : \"116:408:1\" }\n");
+                   "{ \"timestamp\" : \"10/01/16-19:03:23.476194\", \"rule\" : \"116:408:1\" }\n"
+                   "{ \"timestamp\" : \"10/01/16-19:03:23.999999\", \"seconds\" : 9223372036 }\n");
     rig_expect(&rig, 0, "\"@timestamp\":\"2010-01-17T01:03:23.476194Z\"");
     rig_expect(&rig, 1, "\"@timestamp\":\"2010-01-17T01:03:23.000000Z\"");
     rig_expect(&rig, 2,
                "\"@timestamp\":\"2010-01-17T01:03:23.476194Z\""); /* json is Snort 3's: the year stands first */
+    rig_expect(&rig, 3, "\"@timestamp\":\"2010-01-17T01:03:23.999999Z\""); /* with these seconds there is no time */
     rig_close(&rig);
 }
 

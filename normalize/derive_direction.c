@@ -127,7 +127,13 @@ static void networks_file_read(struct maps_loader *loader, struct networks *netw
         return;
     }
     for (unsigned number = 1; fgets(line, sizeof(line), file) != NULL; number++) {
-        line[strcspn(line, "\n")] = '\0';
+        const size_t len = strcspn(line, "\n");
+        bool is_whole = line[len] == '\n';
+        line[len] = '\0';
+        while (!is_whole) { /* the network is at the beginning; the rest are words */
+            const int c = getc(file);
+            is_whole = c == '\n' || c == EOF;
+        }
         struct core_span rest = maps_line_code(core_span_of(line));
         struct core_span word = maps_word(&rest);
         if (word.len > 0) {
@@ -140,6 +146,14 @@ static void networks_file_read(struct maps_loader *loader, struct networks *netw
                         strerror(errno));
     }
     (void)fclose(file);
+}
+
+void networks_close(struct networks *networks) {
+    if (networks != NULL) {
+        free(networks->four.items);
+        free(networks->six.items);
+        free(networks);
+    }
 }
 
 struct networks *networks_open(struct maps_loader *loader, const struct normalize_conf *conf) {
@@ -156,17 +170,13 @@ struct networks *networks_open(struct maps_loader *loader, const struct normaliz
     if (conf->networks_file != NULL) {
         networks_file_read(loader, networks, conf->networks_file);
     }
+    if (networks->four.len + networks->six.len == 0) {
+        networks_close(networks); /* a file of comments: nobody said what is local */
+        return NULL;
+    }
     ranges_settle(&networks->four);
     ranges_settle(&networks->six);
     return networks;
-}
-
-void networks_close(struct networks *networks) {
-    if (networks != NULL) {
-        free(networks->four.items);
-        free(networks->six.items);
-        free(networks);
-    }
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------------- */

@@ -106,6 +106,40 @@ static void a_file_of_networks(void **state) {
     (void)close(fd);
 }
 
+static void file_write(char *path, const char *text) {
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    assert_int_equal(close(fd), 0);
+}
+
+/* A list without a network says no more than none; a line may have a long comment. */
+static void a_file_of_comments(void **state) {
+    (void)state;
+    static const char record[] =
+        "{\"_path\":\"ntp\",\"ts\":1.5,\"id.orig_h\":\"10.0.0.1\",\"id.resp_h\":\"10.0.0.2\"}\n";
+    char none[] = "/tmp/tapline-networks-XXXXXX";
+    char wordy[] = "/tmp/tapline-networks-XXXXXX";
+    char text[4096];
+    struct rig rig;
+    struct normalize_conf conf = {.maps = (char[]){"configs"}, .networks_file = none};
+    file_write(none, "# 10.0.0.0/8\n\n");
+    rig_open_conf(&rig, &conf, "/ntp.log");
+    rig_text(&rig, record);
+    rig_expect_not(&rig, 0, "\"direction\"");
+    rig_close(&rig);
+
+    snprintf(text, sizeof(text), "10.0.0.0/8 %02000d %02000d", 1, 2);
+    file_write(wordy, text);
+    conf.networks_file = wordy;
+    rig_open_conf(&rig, &conf, "/ntp.log");
+    rig_text(&rig, record);
+    rig_expect(&rig, 0, "\"direction\":\"internal\"");
+    rig_close(&rig);
+    (void)unlink(none);
+    (void)unlink(wordy);
+}
+
 /* As many as a big site has: each address is told from its neighbours. */
 static void thousands_of_networks(void **state) {
     (void)state;
@@ -133,9 +167,8 @@ static void thousands_of_networks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(networks_tell_the_direction),
-        cmocka_unit_test(nothing_is_guessed),
-        cmocka_unit_test(a_file_of_networks),
+        cmocka_unit_test(networks_tell_the_direction), cmocka_unit_test(nothing_is_guessed),
+        cmocka_unit_test(a_file_of_networks),          cmocka_unit_test(a_file_of_comments),
         cmocka_unit_test(thousands_of_networks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

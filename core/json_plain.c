@@ -68,8 +68,23 @@ static inline bool string_read(struct plain *plain, struct core_span *out) {
     return true;
 }
 
+/* Eight bytes at once where they are there: how many digits a number has, no branch can foretell. */
 static inline bool digits_skip(struct plain *plain) {
     const char *start = plain->pos;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    while (plain->end - plain->pos >= 8) {
+        uint64_t word;
+        memcpy(&word, plain->pos, sizeof(word));
+        word ^= UINT64_C(0x3030303030303030); /* digits are 0 … 9 now; others set their byte's highest bit below */
+        uint64_t others = (((word & UINT64_C(0x7f7f7f7f7f7f7f7f)) + UINT64_C(0x7676767676767676)) | word) &
+                          UINT64_C(0x8080808080808080);
+        if (others != 0) {
+            plain->pos += (unsigned)__builtin_ctzll(others) / 8;
+            return plain->pos > start;
+        }
+        plain->pos += 8;
+    }
+#endif
     while (plain->pos < plain->end && (unsigned char)*plain->pos - (unsigned)'0' <= 9) {
         plain->pos++;
     }

@@ -392,6 +392,9 @@ static bool millis_to_ns(struct core_span text, int64_t *ns) {
         }
         v = v * 10 + digit;
     }
+    if (at == 1 && v > INT64_MAX) {
+        return false;
+    }
     int64_t millis = at == 1 ? -(int64_t)v : (int64_t)v; /* beyond 2^63: the wrap of a negative one */
     if (millis > INT64_MAX / CORE_NS_PER_MS || millis < INT64_MIN / CORE_NS_PER_MS) {
         return false;

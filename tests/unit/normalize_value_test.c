@@ -59,6 +59,8 @@ static void times_in_every_form(void **state) {
         {"1795229910536", true, true, INT64_C(1795229910536000000)}, /* JSON::TS_MILLIS */
         {"-315619200000", true, true, INT64_C(-315619200000000000)},
         {"18446743758090351616", true, true, INT64_C(-315619200000000000)}, /* the same, unsigned */
+        {"-9223372036854775808", true, false, 0},
+        {"-18446744073709551615", true, false, 0}, /* no wrap of one millisecond */
         {"2026-11-21T02:58:30.536622Z", false, true, INT64_C(1795229910536622000)},
         {"2026-11-21T02:58:30Z", false, true, INT64_C(1795229910000000000)},
         {"2026-11-21T03:58:30.536622+01:00", false, true, INT64_C(1795229910536622000)},

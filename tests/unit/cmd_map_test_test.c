@@ -107,5 +107,16 @@ static void test_settings(void **state) {
     assert_int_equal(sh("$TAPLINE map test --maps base nowhere 2>&1"), 100);
 }
 
+/* A case that is a link to a folder elsewhere: those behind it are run all the same. */
+static void test_linked_cases(void **state) {
+    (void)state;
+    assert_int_equal(test_run(record, good), 0);
+    assert_int_equal(sh("mkdir -p elsewhere && rm -rf elsewhere/one && mv cases/one elsewhere/one && "
+                        "ln -s ../elsewhere/one cases/one && $TAPLINE map test --maps base cases 2>&1"),
+                     0);
+    says("ok   one\nok   two\n2 cases, 0 failed\n");
+}
+
 SHELL_MAIN(cmocka_unit_test(test_same), cmocka_unit_test(test_differences),
-           cmocka_unit_test(test_documents_and_letters), cmocka_unit_test(test_settings))
+           cmocka_unit_test(test_documents_and_letters), cmocka_unit_test(test_settings),
+           cmocka_unit_test(test_linked_cases))

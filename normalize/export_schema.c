@@ -138,7 +138,7 @@ static void field_put(struct export_json *json, const struct output *leaf, struc
 
 /* event.dataset says which schema is the document's. */
 static void dataset_put(struct export_json *json, const struct dataset *dataset) {
-    char pattern[SCHEMA_NAME_BYTES_MAX * 2] = "^";
+    char pattern[SCHEMA_NAME_BYTES_MAX * 4] = "^"; /* a `*` of a log's glob becomes ten bytes */
     size_t used = 1;
     if (!dataset->is_pattern) {
         export_string(json, "const", dataset->name);

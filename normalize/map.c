@@ -655,10 +655,12 @@ const struct map *map_load(struct maps_loader *loader, const char *name, struct 
         map_line(&reading);
     }
     if (!reading.has_log) {
-        maps_mistake(&reading.file, NULL,
-                     "no row `log %s` in this map: it is empty, or being written; write it under another name and "
-                     "rename it",
-                     name);
+        char place[sizeof(reading.file.path) + 8];
+        snprintf(place, sizeof(place), "%s:1:1", reading.file.path);
+        maps_mistake_at(loader, place,
+                        "no row `log %s` in this map: it is empty, or being written; write it under another name and "
+                        "rename it",
+                        name);
     }
     tables_resolve(&reading);
     reading.map->own_rows_len = reading.map->rows_len;

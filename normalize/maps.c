@@ -19,6 +19,7 @@
 
 #define MAPS_ARENA_BYTES (64 * CORE_MIB)
 #define DATASET_BYTES_MAX 100
+#define LOG_BYTES_MAX 64 /* exports write a name or a pattern of it */
 #define MAP_FILE_BYTES_MAX (4 * CORE_MIB)
 
 /* Said already? A map that several others include is looked at with each of them. */
@@ -273,6 +274,10 @@ static void log_row_load(struct maps_file *file, struct log_row *row, bool *is_g
     if (!core_span_is(product, "zeek") && !core_span_is(product, "snort") && !core_span_is(product, "suricata")) {
         maps_mistake(file, product.ptr, "\"%.*s\" is no product; zeek, snort or suricata belongs here",
                      (int)product.len, product.ptr);
+        return;
+    }
+    if (log.len > LOG_BYTES_MAX) {
+        maps_mistake(file, log.ptr, "a log's name, or a glob of names, has at most %d bytes", LOG_BYTES_MAX);
         return;
     }
     if (!dataset_check(file, dataset)) {

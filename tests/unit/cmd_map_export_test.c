@@ -140,5 +140,22 @@ static void test_config(void **state) {
     assert_int_equal(sh("$TAPLINE map export -c nothing.yml json-schema 2>&1"), 100);
 }
 
+/* The longest glob of a log that logs.table may have is exported, too; a longer one does not load. */
+static void test_long_globs(void **state) {
+    (void)state;
+    static const char stars[] = "a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*";
+    static const char rest[] = "zeek * zeek.any zeek.%\nsnort * zeek.any snort.log\nsuricata * zeek.any suricata.eve\n";
+    char table[512];
+    maps_put();
+    (void)snprintf(table, sizeof(table), "zeek %s zeek.any zeek.%%\n%s", stars, rest);
+    put("base/logs.table", table);
+    assert_int_equal(sh("$TAPLINE map export --maps base --to to json-schema"), 0);
+    jq("index.json", "length", "5");
+    (void)snprintf(table, sizeof(table), "zeek %sb zeek.any zeek.%%\n%s", stars, rest);
+    put("base/logs.table", table);
+    assert_int_equal(sh("$TAPLINE map export --maps base --to to json-schema 2>&1"), 100);
+    says("base/logs.table:1:6: a log's name, or a glob of names, has at most 64 bytes");
+}
+
 SHELL_MAIN(cmocka_unit_test(test_json_schema), cmocka_unit_test(test_engines), cmocka_unit_test(test_tables),
-           cmocka_unit_test(test_same_and_wrong), cmocka_unit_test(test_config))
+           cmocka_unit_test(test_same_and_wrong), cmocka_unit_test(test_config), cmocka_unit_test(test_long_globs))

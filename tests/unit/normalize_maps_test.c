@@ -130,6 +130,7 @@ static void an_empty_map_is_refused(void **state) {
         assert_int_equal(normalize_maps_open(&maps, &(struct normalize_conf){.maps = dir}, NULL, &mistakes), CORE_BAD);
         assert_null(maps);
         assert_int_equal(mistakes.len, 1);
+        assert_non_null(strstr(mistakes.fails[0].where, "zeek.t.map:1:1"));
         assert_non_null(strstr(mistakes.fails[0].text, "no row `log zeek.t`"));
     }
 }

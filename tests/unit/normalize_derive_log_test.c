@@ -1,35 +1,13 @@
 /* Stands for normalize/derive_log.c: verbs, outcomes, joined texts and numbers, of scalars and of lists, in both formats.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit/normalize_rig.h"
-
-#include <sys/stat.h>
-#include <unistd.h>
-
-static char dir[64];
-
-static void put(const char *name, const char *text) {
-    char path[160];
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-    assert_int_equal(fclose(f), 0);
-}
+#include "tests/unit/maps_dir.h"
 
 static int dir_make(void **state) {
     (void)state;
-    char maps[80];
-    strcpy(dir, "/tmp/tapline-derive-XXXXXX");
-    if (mkdtemp(dir) == NULL) {
+    if (dir_make_with("event.action\tkeyword\t\tdone\nevent.outcome\tkeyword\t\tworked\nmessage\tkeyword\t\twords\n"
+                      "zeek.t.lost\tdouble\t\tpercent\nzeek.t.edges\tkeyword\tarray\tbounds\n") != 0) {
         return -1;
     }
-    snprintf(maps, sizeof(maps), "%s/maps", dir);
-    if (mkdir(maps, 0700) != 0) {
-        return -1;
-    }
-    put("schema.tsv", "event.action\tkeyword\t\tdone\nevent.outcome\tkeyword\t\tworked\nmessage\tkeyword\t\twords\n"
-                      "zeek.t.lost\tdouble\t\tpercent\nzeek.t.edges\tkeyword\tarray\tbounds\n");
-    put("logs.table", "zeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n");
     put("maps/zeek.t.map", "log zeek.t\n"
                            "- derive event.action verb(action, ::)\n"
                            "- derive event.action verb(command, OFPFC_)\n"
@@ -39,17 +17,6 @@ static int dir_make(void **state) {
                            "- derive zeek.t.lost number(lost)\n"
                            "- derive zeek.t.edges bounds(edges)\n"
                            "* keep zeek.t.*\n");
-    return 0;
-}
-
-static int dir_remove(void **state) {
-    (void)state;
-    static const char *const names[] = {"schema.tsv", "logs.table", "maps/zeek.t.map", "maps", ""};
-    char path[160];
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-        (void)remove(path);
-    }
     return 0;
 }
 

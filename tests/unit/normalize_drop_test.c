@@ -1,48 +1,14 @@
 /* Stands for normalize/drop.c: which records a `drop when` row leaves out, and that the books close.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit/normalize_rig.h"
-
-#include <sys/stat.h>
-#include <unistd.h>
-
-static char dir[64];
-
-static void put(const char *name, const char *text) {
-    char path[160];
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-    assert_int_equal(fclose(f), 0);
-}
+#include "tests/unit/maps_dir.h"
 
 static int dir_make(void **state) {
     (void)state;
-    char maps[80];
-    strcpy(dir, "/tmp/tapline-drop-XXXXXX");
-    if (mkdtemp(dir) == NULL) {
+    if (dir_make_with("@timestamp\tdate\t\ta time\nsource.ip\tip\t\tan address\nnetwork.transport\tkeyword\t\ta "
+                      "name\nzeek.t.n\tlong\t\ta number\n") != 0) {
         return -1;
     }
-    snprintf(maps, sizeof(maps), "%s/maps", dir);
-    if (mkdir(maps, 0700) != 0) {
-        return -1;
-    }
-    put("schema.tsv", "@timestamp\tdate\t\ta time\nsource.ip\tip\t\tan address\nnetwork.transport\tkeyword\t\ta "
-                      "name\nzeek.t.n\tlong\t\ta number\n");
-    put("logs.table",
-        "zeek t zeek.t zeek.t\nzeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n");
     put("maps/zeek.c.map", "log zeek.c\ndrop when uid = Cnone\nts time @timestamp\n");
-    return 0;
-}
-
-static int dir_remove(void **state) {
-    (void)state;
-    static const char *const names[] = {"schema.tsv", "logs.table", "maps/zeek.t.map", "maps/zeek.c.map", "maps", ""};
-    char path[160];
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-        (void)remove(path);
-    }
     return 0;
 }
 

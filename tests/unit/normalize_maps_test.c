@@ -1,52 +1,15 @@
 /* Stands for normalize/maps.c, map.c and plan.c: every mistake has its place, and rows do what FORMAT.md says.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit/normalize_rig.h"
-
-#include <sys/stat.h>
-#include <unistd.h>
-
-static char dir[64];
-static const char logs_table[] =
-    "zeek t zeek.t zeek.t\nzeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n";
-
-static void put(const char *name, const char *text) {
-    char path[160];
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-    assert_int_equal(fclose(f), 0);
-}
+#include "tests/unit/maps_dir.h"
 
 static int dir_make(void **state) {
     (void)state;
-    char maps[80];
-    strcpy(dir, "/tmp/tapline-maps-XXXXXX");
-    if (mkdtemp(dir) == NULL) {
-        return -1;
-    }
-    snprintf(maps, sizeof(maps), "%s/maps", dir);
-    if (mkdir(maps, 0700) != 0) {
-        return -1;
-    }
-    put("schema.tsv", "@timestamp\tdate\t\t\nsource.ip\tip\t\t\nsource.port\tlong\t\t\nrelated.ip\tip\tlist\t\n"
-                      "event.type\tkeyword\tlist\t\nevent.kind\tkeyword\t\t\nevent.duration\tlong\t\t\n"
-                      "network.transport\tkeyword\t\t\nzeek.a\tkeyword\t\t\nzeek.t.h\tkeyword\t\t\nzeek.t.d\tlong\t\t\n"
-                      "zeek.t.l\tkeyword\tarray\t\nzeek.t.words\tkeyword\teither\t\nzeek.t.state\tkeyword\t\t\nzeek.t."
-                      "n\tkeyword\t\t\n");
-    put("logs.table", logs_table);
-    return 0;
-}
-
-static int dir_remove(void **state) {
-    (void)state;
-    static const char *const names[] = {"schema.tsv", "logs.table", "maps/zeek.t.map", "maps/zeek.c.map", "maps", ""};
-    char path[160];
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-        (void)remove(path);
-    }
-    return 0;
+    return dir_make_with(
+        "@timestamp\tdate\t\t\nsource.ip\tip\t\t\nsource.port\tlong\t\t\nrelated.ip\tip\tlist\t\n"
+        "event.type\tkeyword\tlist\t\nevent.kind\tkeyword\t\t\nevent.duration\tlong\t\t\n"
+        "network.transport\tkeyword\t\t\nzeek.a\tkeyword\t\t\nzeek.t.h\tkeyword\t\t\nzeek.t.d\tlong\t\t\n"
+        "zeek.t.l\tkeyword\tarray\t\nzeek.t.words\tkeyword\teither\t\nzeek.t.state\tkeyword\t\t\nzeek.t."
+        "n\tkeyword\t\t\n");
 }
 
 struct mistake {

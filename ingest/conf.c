@@ -285,6 +285,27 @@ static enum core_err make_fields(const struct core_conf_list *fields, char **out
 
 #define CSV_FIELDS_BYTES_MAX (4 * CORE_KIB)
 
+/* Is it a name as Snort's fields have, and none of those in `names` (commas between)? */
+static enum core_err check_csv_field(struct core_span names, struct core_span name, struct core_fail *fail) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_";
+    static const char others[] = "abcdefghijklmnopqrstuvwxyz_0123456789";
+    if (memchr(letters, name.ptr[0], sizeof(letters) - 1) == NULL || strspn(name.ptr, others) < name.len) {
+        return core_fail_set(fail, CORE_BAD, "inputs[].csv_fields",
+                             "'%.*s' is no field: their names are small letters, digits and _", (int)name.len,
+                             name.ptr);
+    }
+    while (names.len > 0) {
+        const char *comma = core_span_chr(names, ',');
+        const size_t len = comma == NULL ? names.len : (size_t)(comma - names.ptr);
+        if (core_span_eq((struct core_span){names.ptr, len}, name)) {
+            return core_fail_set(fail, CORE_BAD, "inputs[].csv_fields", "'%.*s' stands twice", (int)name.len, name.ptr);
+        }
+        const size_t cut = comma == NULL ? names.len : len + 1;
+        names = (struct core_span){names.ptr + cut, names.len - cut};
+    }
+    return CORE_OK;
+}
+
 /* "timestamp,gid,sid" of a list whose items may themselves be lists with blanks or commas, as Snort's `fields` is. */
 static enum core_err make_csv_fields(const struct core_conf_list *list, char **out, struct core_fail *fail) {
     char *text = malloc(CSV_FIELDS_BYTES_MAX);
@@ -296,6 +317,11 @@ static enum core_err make_csv_fields(const struct core_conf_list *list, char **o
         const char *at = list->items[i].value;
         while (*(at += strspn(at, ", \t")) != '\0') {
             const size_t len = strcspn(at, ", \t");
+            enum core_err err = check_csv_field(core_buf_written(&buf), (struct core_span){at, len}, fail);
+            if (err != CORE_OK) {
+                free(text);
+                return err;
+            }
             if (buf.pos > buf.start) {
                 core_buf_char(&buf, ',');
             }

@@ -184,6 +184,8 @@ static void formats_agree_with_their_sensors(void **state) {
         {{{"type", "zeek"}, {"format", "unified2"}}, "unified2 is no format of zeek's"},
         {{{"format", "snort_full"}, {"csv_fields", "gid"}}, "only snort_csv has"},
         {{{"format", "snort_csv"}, {"csv_fields", " , "}}, "names no field"},
+        {{{"format", "snort_csv"}, {"csv_fields", "gid,Sid"}}, "'Sid' is no field"},
+        {{{"format", "snort_csv"}, {"csv_fields", "gid sid"}, {"csv_fields", "gid"}}, "'gid' stands twice"},
         {{{"format", "snort_fast"}, {"classification_config", "/c"}}, "are for unified2"},
         {{{"timezone", "America/Atlantis"}}, "knows no time zone"},
     };

@@ -93,7 +93,7 @@ def test_killed_in_the_middle_of_records(tmp_path, runs, name):
     # A busy machine may stop the sensor in the middle of a record for longer than the second that is the default.
     config = rig.config_write(tmp_path / "tapline.yml", [{"type": "snort", "paths": [str(tmp_path / file)]}],
                               {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "20ms"}},
-                              ingest={"checkpoint_interval": "30ms", "record_wait": "3s"})
+                              ingest={"checkpoint_interval": "30ms", "record_wait": "10s"})
     sensor = Sensor(tmp_path / file, record, seed)
     sensor.start()
     for _ in range(12 * rig.STORM):
@@ -130,7 +130,7 @@ def test_killed_in_the_middle_of_records(tmp_path, runs, name):
 def test_each_comes_once_across_clean_stops(tmp_path, runs, name):
     file, record, check = FORMATS[name]
     config = rig.config_write(tmp_path / "tapline.yml", [{"type": "snort", "paths": [str(tmp_path / file)]}],
-                              {"file": {"path": str(tmp_path / "out.ndjson")}}, ingest={"record_wait": "3s"})
+                              {"file": {"path": str(tmp_path / "out.ndjson")}}, ingest={"record_wait": "10s"})
     sensor = Sensor(tmp_path / file, record, 7)
     sensor.start()
     for _ in range(6):

@@ -25,16 +25,12 @@ void core_psl_close(struct core_psl *psl) {
     }
 }
 
-bool core_psl_split(const struct core_psl *psl, const char *name, size_t *suffix_at, size_t *registered_at) {
+bool core_psl_is_suffix(const struct core_psl *psl, const char *name) {
+    return psl->list != NULL && psl_is_public_suffix(psl->list, name) != 0;
+}
+
+bool core_psl_suffix(const struct core_psl *psl, const char *name, size_t *suffix_at) {
     const char *suffix = psl->list == NULL ? NULL : psl_unregistrable_domain(psl->list, name);
-    if (suffix == NULL || suffix <= name + 1) {
-        return false;
-    }
-    const char *registered = suffix - 1; /* its dot */
-    while (registered > name && registered[-1] != '.') {
-        registered--;
-    }
-    *suffix_at = (size_t)(suffix - name);
-    *registered_at = (size_t)(registered - name);
-    return true;
+    *suffix_at = suffix == NULL ? 0 : (size_t)(suffix - name);
+    return suffix != NULL;
 }

@@ -13,12 +13,13 @@ struct core_psl;
 struct core_psl *core_psl_open(void);
 void core_psl_close(struct core_psl *psl); /* takes NULL */
 
-/* Where the parts of a name begin: "a.b.example.co.uk" has its suffix at "co.uk" and its registered name at
- * "example.co.uk". All rules of the list count, those of companies too ("github.io"); a name that none fits has its last
- * label as its suffix.
- * Shape: name is NUL-terminated, in lower case, without a dot at either end. Positions are bytes from its start.
- * Errors: false: it is a public suffix itself, or nobody could register below it. */
-CORE_CHECKED bool core_psl_split(const struct core_psl *psl, const char *name, size_t *suffix_at,
-                                 size_t *registered_at);
+/* Is the name a public suffix itself? All rules of the list count, those of companies too ("github.io"); a name that none
+ * fits has its last label as its suffix.
+ * Shape: name is NUL-terminated, in lower case, without a dot at either end. */
+CORE_CHECKED bool core_psl_is_suffix(const struct core_psl *psl, const char *name);
+/* Where the name's suffix begins: that of "a.b.example.co.uk" is "co.uk", and the name registered below it "example.co.uk".
+ * The suffix of a name that is none itself is that of what stands behind its first dot.
+ * Shape: as above; *suffix_at is bytes from the name's start. Errors: false: it has none. */
+CORE_CHECKED bool core_psl_suffix(const struct core_psl *psl, const char *name, size_t *suffix_at);
 
 #endif

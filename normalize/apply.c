@@ -452,8 +452,11 @@ static bool form_run(struct normalize_worker *worker, struct plan *plan, const s
             return false;
         }
     }
-    if (!derives_run(worker, plan)) {
-        return false;
+    for (uint16_t i = 0; i < form->derives_len; i++) {
+        struct derive_context ctx = {.worker = worker, .plan = plan, .call = &plan->derives[form->derives[i]]};
+        if (!ctx.call->fn->run(&ctx) || worker->reason[0] != '\0') {
+            return false;
+        }
     }
     clashes_resolve(plan);
     return true;
@@ -490,6 +493,7 @@ bool plan_apply(struct normalize_worker *worker, struct plan *plan) {
     struct forms *forms = plan->forms;
     forms->current = NULL;
     forms->columns = worker->columns;
+    forms->ips_of = NULL;
     forms->is_new = false;
     record_begin(worker);
     moves_run(worker, plan);

@@ -43,7 +43,9 @@ static bool derive_network_type(const struct derive_context *ctx) {
     if (len == 0) {
         return true;
     }
-    return derive_put(ctx, value_of(VALUE_PLAIN, len == 4 ? "ipv4" : "ipv6", 4));
+    static const char names[2][VALUE_ROOM] = {"ipv4", "ipv6"};
+    const char *name = names[len == 4 ? 0 : 1];
+    return derive_put(ctx, value_roomy(value_of(VALUE_PLAIN, name, 4), name + VALUE_ROOM));
 }
 
 static bool derive_first(const struct derive_context *ctx) {
@@ -551,6 +553,26 @@ const struct derive_row *derive_find(struct core_span name) {
         }
     }
     return NULL;
+}
+
+/* Functions that are not here run for each record. */
+enum derive_settles derive_settles(const struct derive_row *row) {
+    static const struct {
+        bool (*run)(const struct derive_context *ctx);
+        enum derive_settles how;
+    } known[] = {
+        {derive_present, DERIVE_BY_EMPTY},     {derive_is_text, DERIVE_BY_TEXT},    {derive_when_true, DERIVE_BY_BOOLS},
+        {derive_dns_flags, DERIVE_BY_BOOLS},   {derive_direction, DERIVE_BY_BOOLS}, {derive_mac, DERIVE_BY_FIRST},
+        {derive_dns_answers, DERIVE_BY_FIRST}, {derive_dns_ips, DERIVE_BY_FIRST},   {derive_first, DERIVE_BY_FIRST},
+        {derive_below, DERIVE_BY_FIRST},       {derive_host_ip, DERIVE_BY_FIRST},   {derive_host_name, DERIVE_BY_FIRST},
+        {derive_tls_version, DERIVE_BY_FIRST}, {derive_dn, DERIVE_BY_FIRST},
+    };
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (known[i].run == row->run) {
+            return known[i].how;
+        }
+    }
+    return DERIVE_BY_VALUE;
 }
 
 bool derive_type_fits(const struct derive_row *row, enum schema_type type) {

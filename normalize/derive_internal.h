@@ -20,6 +20,15 @@ enum derive_always {
     DERIVE_WITH_GEO       /* yes, where the config names databases of addresses */
 };
 
+/* What a function's result depends on, for the records of a form (form.h). */
+enum derive_settles {
+    DERIVE_BY_VALUE, /* on what its arguments say: it runs for each record */
+    DERIVE_BY_FIRST, /* the same, but it writes nothing where its first argument is absent */
+    DERIVE_BY_TEXT,  /* on whether the first argument is the text of the second */
+    DERIVE_BY_EMPTY, /* on whether the first argument is there and not empty */
+    DERIVE_BY_BOOLS  /* on its arguments, if all are bools */
+};
+
 struct derive_row {
     const char *name;
     const char *args; /* for the reference: "(orig, resp)" */
@@ -36,6 +45,7 @@ struct derive_row {
 extern const struct derive_row derive_table[];
 extern const size_t derive_table_len;
 const struct derive_row *derive_find(struct core_span name);
+enum derive_settles derive_settles(const struct derive_row *row);
 /* Can what the function writes stand in a field of this type? */
 bool derive_type_fits(const struct derive_row *row, enum schema_type type);
 /* The name of the function's further target s in this row. Shape: out has SCHEMA_NAME_BYTES_MAX. */

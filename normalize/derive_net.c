@@ -1,6 +1,6 @@
 /* normalize/derive_net.c: derive functions that know a protocol: DNS, URLs, TLS, distinguished names.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "normalize/normalize_internal.h"
+#include "normalize/form.h"
 
 #include <ctype.h>
 
@@ -14,24 +14,52 @@ static struct value list_item(struct value v, uint32_t i) {
     return v.kind == VALUE_LIST ? v.items[i] : v;
 }
 
+/* The digits before the point of a time to live as Zeek writes it, 300.000000. 0: written otherwise. */
+static uint32_t ttl_whole(struct value ttl) {
+    enum { WHOLE_MAX = 9, FRACTION_MAX = 6 }; /* so many of each are exact */
+    uint32_t at = 0;
+    while (at < ttl.len && (unsigned char)ttl.ptr[at] - (unsigned)'0' <= 9) {
+        at++;
+    }
+    uint32_t whole = at;
+    bool is_plain = whole > 0 && whole <= WHOLE_MAX && (ttl.ptr[0] != '0' || whole == 1);
+    if (at < ttl.len && ttl.ptr[at] == '.') {
+        at++;
+    }
+    while (at < ttl.len && (unsigned char)ttl.ptr[at] - (unsigned)'0' <= 9) {
+        at++;
+    }
+    return is_plain && at == ttl.len && at - whole <= FRACTION_MAX + 1 && ttl.ptr[at - 1] != '.' ? whole : 0;
+}
+
 /* {"data":"192.0.2.1","ttl":300}: whole seconds, as ECS's long has it; the exact ones stay in zeek.dns.TTLs. */
 static bool answer_object(struct normalize_worker *worker, struct value data, struct value ttl, struct value *out) {
     size_t room = (size_t)data.len * 6 + 64;
-    char *text = scratch_alloc(worker, room);
+    char *text = scratch_alloc(worker, room + VALUE_ROOM);
     int64_t ns;
     if (text == NULL) {
         return false;
     }
     struct core_buf buf = {.start = text, .pos = text, .end = text + room};
-    core_buf_put(&buf, "{\"data\":", 8);
-    core_buf_string(&buf, value_span(data));
-    if (value_is_scalar(ttl) && decimal_to_ns(value_span(ttl), &ns)) {
+    if (data.kind == VALUE_PLAIN) {
+        memcpy(text, "{\"data\":\"", 9);
+        buf.pos = bytes_copy(text + 9, data.ptr, data.len);
+        *buf.pos++ = '"';
+    } else {
+        core_buf_put(&buf, "{\"data\":", 8);
+        core_buf_string(&buf, value_span(data));
+    }
+    uint32_t whole = value_is_scalar(ttl) ? ttl_whole(ttl) : 0;
+    if (whole > 0) {
+        memcpy(buf.pos, ",\"ttl\":", 7);
+        buf.pos = bytes_copy(buf.pos + 7, ttl.ptr, whole);
+    } else if (value_is_scalar(ttl) && decimal_to_ns(value_span(ttl), &ns)) {
         core_buf_put(&buf, ",\"ttl\":", 7);
         core_buf_i64(&buf, ns / CORE_NS_PER_S);
     }
-    core_buf_char(&buf, '}');
-    MUST(!buf.is_full);
-    *out = value_of(VALUE_RAW, text, core_buf_written(&buf).len);
+    *buf.pos++ = '}';
+    MUST(!buf.is_full && buf.pos <= buf.end);
+    *out = value_roomy(value_of(VALUE_RAW, text, core_buf_written(&buf).len), buf.end + VALUE_ROOM);
     return true;
 }
 
@@ -54,12 +82,36 @@ bool derive_dns_answers(const struct derive_context *ctx) {
     return made == 0 || derive_put(ctx, (struct value){.items = items, .len = made, .kind = VALUE_LIST});
 }
 
-bool derive_dns_ips(const struct derive_context *ctx) {
-    struct value answers = derive_arg(ctx, 0);
-    for (uint32_t i = 0; i < list_len(answers); i++) {
+/* A list of the answers that are addresses. False: refused. */
+static bool answers_ips(struct normalize_worker *worker, struct value answers, struct value *out) {
+    struct value *items = scratch_items(worker, list_len(answers));
+    uint32_t len = 0;
+    for (uint32_t i = 0; items != NULL && i < list_len(answers); i++) {
         struct value data = list_item(answers, i);
         struct ip_addr ip;
-        if (value_is_string(data) && value_ip(data, &ip) && !derive_put(ctx, value_ip_short(ctx->worker, data))) {
+        if (value_is_string(data) && value_ip(data, &ip)) {
+            items[len++] = value_ip_short(worker, data);
+        }
+    }
+    *out = (struct value){.items = items, .len = len, .kind = VALUE_LIST};
+    return items != NULL;
+}
+
+/* Maps write them to two fields: they are looked for once a record. */
+bool derive_dns_ips(const struct derive_context *ctx) {
+    struct value answers = derive_arg(ctx, 0);
+    struct forms *forms = ctx->plan->forms;
+    if (list_len(answers) == 0) {
+        return true;
+    }
+    if (forms->ips_of != answers.ptr) {
+        if (!answers_ips(ctx->worker, answers, &forms->ips)) {
+            return false;
+        }
+        forms->ips_of = answers.ptr;
+    }
+    for (uint32_t i = 0; i < forms->ips.len; i++) {
+        if (!derive_put(ctx, forms->ips.items[i])) {
             return false;
         }
     }

@@ -12,10 +12,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/form.h"
 
-#include "normalize/emit.h"
-
 #define PROBES 8
-#define STRIDE FORM_STRIDE
 
 enum settled {
     SETTLED_NOT,   /* nothing has written it */
@@ -23,14 +20,6 @@ enum settled {
     SETTLED_COPY,  /* a column as it stands; a list: some columns */
     SETTLED_TEXT   /* the same in each record of the form */
 };
-
-static void bit_set(uint64_t *bits, uint16_t i) {
-    bits[i / 64] |= UINT64_C(1) << (i % 64);
-}
-
-static bool bit_is_set(const uint64_t *bits, uint16_t i) {
-    return (bits[i / 64] >> (i % 64) & 1) != 0;
-}
 
 /* ---- the key --------------------------------------------------------------------------------------------------------- */
 
@@ -43,20 +32,30 @@ static bool has_column(const uint16_t *columns, uint16_t len, uint16_t column) {
     return false;
 }
 
-static void cond_add(struct forms *forms, const struct op *op) {
-    if ((op->flags & OP_COND) == 0 || op->cond_column == COLUMN_NONE) {
-        return;
-    }
+static bool has_cond(const struct forms *forms, uint16_t column, struct core_span text) {
     for (uint16_t i = 0; i < forms->conds_len; i++) {
-        if (forms->conds[i].column == op->cond_column && core_span_eq(forms->conds[i].text, op->cond_text)) {
-            return;
+        if (forms->conds[i].column == column && core_span_eq(forms->conds[i].text, text)) {
+            return true;
         }
     }
-    if (forms->conds_len == FORM_CONDS_MAX - 1) {
-        forms->is_off = true;
-        return;
+    return false;
+}
+
+/* False: no room. */
+static bool cond_add(struct forms *forms, uint16_t column, struct core_span text) {
+    if (column == COLUMN_NONE || has_cond(forms, column, text)) {
+        return true;
     }
-    forms->conds[forms->conds_len++] = (struct form_cond){.column = op->cond_column, .text = op->cond_text};
+    if (forms->conds_len == FORM_CONDS_MAX - 1) {
+        return false;
+    }
+    forms->conds[forms->conds_len++] = (struct form_cond){.column = column, .text = text};
+    return true;
+}
+
+/* The text that a function compares its first argument with. */
+static struct core_span derive_text(const struct derive_call *call) {
+    return derive_settles(call->fn) == DERIVE_BY_TEXT ? call->row->args[1] : (struct core_span){"", 0};
 }
 
 /* Does the op's result depend on nothing but one of a few words? */
@@ -68,10 +67,19 @@ static bool is_of_words(const struct op *op) {
 static void columns_sort_out(struct forms *forms, const struct plan *plan) {
     for (uint16_t i = 0; i < plan->ops_len; i++) {
         const struct op *op = &plan->ops[i];
-        cond_add(forms, op);
+        if ((op->flags & OP_COND) != 0 && !cond_add(forms, op->cond_column, op->cond_text)) {
+            forms->is_off = true;
+        }
         bool is_new = op->code == OP_BOOL && !has_column(forms->bools, forms->bools_len, op->column);
         if (is_new && forms->bools_len < FORM_CONDS_MAX) {
             forms->bools[forms->bools_len++] = op->column;
+        }
+    }
+    for (uint16_t i = 0; i < plan->derives_len; i++) {
+        const struct derive_call *call = &plan->derives[i];
+        enum derive_settles how = derive_settles(call->fn);
+        if (how == DERIVE_BY_TEXT || how == DERIVE_BY_EMPTY) {
+            (void)cond_add(forms, call->args[0], derive_text(call)); /* or it runs for each record */
         }
     }
     while (forms->bools_len + forms->conds_len >= FORM_CONDS_MAX) /* and one for how the kinds are told */ {
@@ -87,24 +95,17 @@ static void columns_sort_out(struct forms *forms, const struct plan *plan) {
     }
 }
 
-static void keep(struct forms *forms, uint16_t leaf) {
+static void keep(uint64_t *kept, uint16_t leaf) {
     if (leaf != LEAF_NONE) {
-        bit_set(forms->kept, leaf);
+        bit_set(kept, leaf);
     }
 }
 
-/* Lists that functions add to, and what moves when a name is an object's as well. */
+/* What moves when a name is an object's as well. */
 static void kept_mark(struct forms *forms, const struct plan *plan) {
     for (uint16_t i = 0; i < plan->clashes_len; i++) {
-        keep(forms, plan->clashes[i].leaf);
-        keep(forms, plan->clashes[i].other);
-    }
-    for (uint16_t i = 0; i < plan->derives_len; i++) {
-        const struct derive_call *call = &plan->derives[i];
-        keep(forms, call->leaf);
-        for (size_t s = 0; s < DERIVE_SUBS_MAX && call->fn->subs[s] != NULL; s++) {
-            keep(forms, plan->subs[call->subs_at + s]);
-        }
+        keep(forms->kept, plan->clashes[i].leaf);
+        keep(forms->kept, plan->clashes[i].other);
     }
 }
 
@@ -236,14 +237,6 @@ NORMALIZE_INLINE uint64_t key_hash(const uint64_t *key, size_t len) {
     return sum ^ sum >> 29;
 }
 
-NORMALIZE_INLINE bool words_are_same(const uint64_t *a, const uint64_t *b, size_t len) {
-    uint64_t differs = 0;
-    for (size_t i = 0; i < len; i++) {
-        differs |= a[i] ^ b[i];
-    }
-    return differs == 0;
-}
-
 NORMALIZE_CLONES
 struct form *form_find(struct normalize_worker *worker, struct plan *plan) {
     struct forms *forms = plan->forms;
@@ -278,6 +271,14 @@ struct forming {
     uint8_t *taken;     /* per column: a conditional row takes it */
     uint16_t *winner;   /* per op: COLUMN_NONE, or the column that it copies to its leaf */
     uint16_t *left;     /* a list of numbers under construction */
+    uint64_t *kept;     /* bit per leaf: functions write it for each record, or it may move */
+    uint8_t *derived;   /* enum derived, per function */
+};
+
+enum derived {
+    DERIVED_NEVER, /* runs for each record */
+    DERIVED_NONE,  /* writes nothing in any record of the form */
+    DERIVED_SAME   /* writes the same in each */
 };
 
 static bool is_list(const struct forming *forming, uint16_t leaf) {
@@ -289,7 +290,7 @@ static enum settled op_settles(const struct forming *forming, const struct op *o
     const struct forms *forms = forming->forms;
     const struct value *in = &forming->worker->columns[op->column];
     *kind = VALUE_PLAIN;
-    if (bit_is_set(forms->kept, op->leaf) || !value_is_scalar(*in)) {
+    if (bit_is_set(forming->kept, op->leaf) || !value_is_scalar(*in)) {
         return SETTLED_NEVER;
     }
     if ((op->flags & OP_IP) != 0) {
@@ -397,11 +398,84 @@ static uint16_t consts_settle(struct forming *forming, uint16_t *left) {
     for (uint16_t i = 0; i < plan->consts_len; i++) {
         uint16_t leaf = plan->consts[i].leaf;
         uint8_t *settled = &forming->settled[leaf];
-        if (*settled == SETTLED_NEVER || bit_is_set(forming->forms->kept, leaf)) {
+        if (*settled == SETTLED_NEVER || bit_is_set(forming->kept, leaf)) {
             *settled = SETTLED_NEVER;
             left[len++] = i;
         } else if (is_list(forming, leaf) || *settled == SETTLED_NOT) {
             *settled = SETTLED_TEXT;
+        }
+    }
+    return len;
+}
+
+/* What a function makes of a record of this form. */
+static enum derived derive_looks(const struct forming *forming, const struct derive_call *call) {
+    const struct forms *forms = forming->forms;
+    const struct value none = value_none();
+    const uint16_t column = call->args[0];
+    const struct value *first = column == COLUMN_NONE ? &none : &forming->worker->columns[column];
+    bool is_asked = column == COLUMN_NONE || has_cond(forms, column, derive_text(call));
+    switch (derive_settles(call->fn)) {
+    case DERIVE_BY_FIRST:
+        return first->kind == VALUE_NONE ? DERIVED_NONE : DERIVED_NEVER;
+    case DERIVE_BY_TEXT:
+        return is_asked && (first->kind == VALUE_NONE || value_is_string(*first)) ? DERIVED_SAME : DERIVED_NEVER;
+    case DERIVE_BY_EMPTY:
+        return is_asked && (first->kind == VALUE_NONE || value_is_scalar(*first)) ? DERIVED_SAME : DERIVED_NEVER;
+    case DERIVE_BY_BOOLS:
+        for (size_t i = 0; i < call->row->args_len; i++) {
+            if (call->args[i] != COLUMN_NONE && !has_column(forms->bools, forms->bools_len, call->args[i])) {
+                return DERIVED_NEVER;
+            }
+        }
+        return call->fn->is_always == DERIVE_WITH_NETWORKS && forming->plan->maps->networks != NULL ? DERIVED_NEVER
+                                                                                                    : DERIVED_SAME;
+    case DERIVE_BY_VALUE:
+    default:
+        return DERIVED_NEVER;
+    }
+}
+
+/* Does nothing write the leaf but functions that write the same in each record? */
+static bool leaf_is_same(const struct forming *forming, uint16_t leaf) {
+    const struct plan *plan = forming->plan;
+    bool is_same = leaf != LEAF_NONE && !bit_is_set(forming->forms->kept, leaf);
+    for (uint16_t i = 0; i < plan->ops_len && is_same; i++) {
+        is_same = plan->ops[i].leaf != leaf;
+    }
+    for (uint16_t i = 0; i < plan->consts_len && is_same; i++) {
+        is_same = plan->consts[i].leaf != leaf;
+    }
+    for (uint16_t i = 0; i < plan->derives_len && is_same; i++) {
+        const struct derive_call *call = &plan->derives[i];
+        is_same = call->leaf != leaf || forming->derived[i] != DERIVED_NEVER;
+        for (size_t s = 0; s < DERIVE_SUBS_MAX && call->fn->subs[s] != NULL && is_same; s++) {
+            is_same = plan->subs[call->subs_at + s] != leaf;
+        }
+    }
+    return is_same;
+}
+
+/* Which functions are left to be run, and what they may write. */
+static uint16_t derives_settle(struct forming *forming, uint16_t *left) {
+    const struct plan *plan = forming->plan;
+    uint16_t len = 0;
+    for (uint16_t i = 0; i < plan->derives_len; i++) {
+        forming->derived[i] = (uint8_t)derive_looks(forming, &plan->derives[i]);
+    }
+    for (uint16_t i = 0; i < plan->derives_len; i++) {
+        const struct derive_call *call = &plan->derives[i];
+        if (forming->derived[i] == DERIVED_NONE) {
+            continue;
+        }
+        if (forming->derived[i] == DERIVED_SAME && leaf_is_same(forming, call->leaf)) {
+            forming->settled[call->leaf] = bit_is_set(plan->present, call->leaf) ? SETTLED_TEXT : SETTLED_NOT;
+            continue;
+        }
+        left[len++] = i;
+        keep(forming->kept, call->leaf);
+        for (size_t s = 0; s < DERIVE_SUBS_MAX && call->fn->subs[s] != NULL; s++) {
+            keep(forming->kept, plan->subs[call->subs_at + s]);
         }
     }
     return len;
@@ -419,10 +493,6 @@ static uint16_t decimals_find(const struct forming *forming, uint16_t *out) {
         }
     }
     return len;
-}
-
-static void *form_alloc(struct forms *forms, size_t len) {
-    return core_arena_alloc(&forms->arena, len);
 }
 
 static const uint16_t *numbers_copy(struct forms *forms, const uint16_t *numbers, uint16_t len) {
@@ -549,6 +619,8 @@ static bool form_fill(struct forming *forming, struct form *form) {
     const struct plan *plan = forming->plan;
     uint16_t *left = forming->left;
     uint16_t len;
+    form->derives_len = len = derives_settle(forming, left);
+    form->derives = numbers_copy(forms, left, len);
     lists_settle(forming);
     form->ops_len = len = ops_settle(forming, left);
     form->ops = numbers_copy(forms, left, len);
@@ -558,7 +630,7 @@ static bool form_fill(struct forming *forming, struct form *form) {
     form->decimals = numbers_copy(forms, left, len);
     uint64_t *key = form_alloc(forms, forms->key_len * sizeof(*key));
     uint64_t *present = form_alloc(forms, plan->present_words * sizeof(*present));
-    bool has_room = form->ops != NULL && form->consts != NULL && form->decimals != NULL;
+    bool has_room = form->derives != NULL && form->ops != NULL && form->consts != NULL && form->decimals != NULL;
     if (!has_room || key == NULL || present == NULL) {
         return false;
     }
@@ -572,13 +644,16 @@ static bool form_fill(struct forming *forming, struct form *form) {
 void form_make(struct normalize_worker *worker, struct plan *plan) {
     struct forms *forms = plan->forms;
     MUST(forms->is_new);
-    size_t numbers = (size_t)plan->ops_len + plan->columns_len + plan->consts_len;
+    size_t numbers = (size_t)plan->ops_len + plan->columns_len + plan->consts_len + plan->derives_len;
+    size_t kept_bytes = plan->present_words * sizeof(uint64_t);
     struct forming forming = {.worker = worker, .plan = plan, .forms = forms};
     forming.settled = scratch_alloc(worker, plan->leaves_len);
     forming.copy_kind = scratch_alloc(worker, plan->leaves_len);
     forming.taken = scratch_alloc(worker, plan->columns_len);
     forming.winner = scratch_alloc(worker, plan->ops_len * sizeof(uint16_t));
     forming.left = scratch_alloc(worker, numbers * sizeof(uint16_t));
+    forming.kept = scratch_alloc(worker, kept_bytes);
+    forming.derived = scratch_alloc(worker, plan->derives_len);
     if (worker->reason[0] != '\0') {
         worker->reason[0] = '\0'; /* no room to work in; the record itself is done */
         return;
@@ -586,6 +661,7 @@ void form_make(struct normalize_worker *worker, struct plan *plan) {
     memset(forming.settled, 0, plan->leaves_len);
     memset(forming.taken, 0, plan->columns_len);
     memset(forming.copy_kind, 0, plan->leaves_len);
+    memcpy(forming.kept, forms->kept, kept_bytes);
     size_t used = forms->arena.used;
     struct form *form = form_alloc(forms, sizeof(*form));
     if (form != NULL) {
@@ -601,141 +677,4 @@ void form_make(struct normalize_worker *worker, struct plan *plan) {
         slot++; /* form_find() has seen a free one */
     }
     forms->slots[slot & (FORMS_MAX - 1)] = form;
-}
-
-static struct value column_value(const struct forms *forms, const struct form_leaf *leaf, uint8_t i) {
-    struct value value = forms->columns[leaf->columns[i]];
-    bool is_text = leaf->kind == VALUE_PLAIN && value.kind == VALUE_TEXT;
-    value.kind = is_text ? VALUE_TEXT : leaf->kind;
-    value.is_number = value.kind == VALUE_RAW && value.ptr[0] != 't' && value.ptr[0] != 'f';
-    return value;
-}
-
-bool form_value(const struct forms *forms, uint16_t leaf, struct value *out) {
-    uint16_t at = forms->current == NULL ? LEAF_NONE : forms->current->leaf_at[leaf];
-    if (at == LEAF_NONE) {
-        return false;
-    }
-    const struct form_leaf *settled = &forms->current->leaves[at];
-    MUST(!settled->is_list); /* nobody reads a list from its leaf */
-    *out = settled->columns_len == 0 ? settled->value : column_value(forms, settled, 0);
-    return true;
-}
-
-void form_unfold(struct normalize_worker *worker, struct plan *plan, const struct form *form) {
-    for (uint16_t i = 0; i < form->leaves_len; i++) {
-        const struct form_leaf *leaf = &form->leaves[i];
-        plan->present[leaf->leaf / 64] &= ~(UINT64_C(1) << (leaf->leaf % 64));
-        if (leaf->columns_len == 0) {
-            plan->values[leaf->leaf] = value_of(VALUE_RAW, leaf->rendered.ptr, leaf->rendered.len);
-            bit_set(plan->present, leaf->leaf);
-        }
-        for (uint8_t c = 0; c < leaf->columns_len; c++) {
-            (void)leaf_put(worker, plan, leaf->leaf, column_value(plan->forms, leaf, c));
-        }
-    }
-}
-
-/* ---- how its documents are written ------------------------------------------------------------------------------------- */
-
-/* The text written so far becomes a step's. Its memory goes on for a stride's rest. */
-static bool step_add(struct forms *forms, struct form_step *step, struct core_buf *buf) {
-    struct core_span text = core_buf_written(buf);
-    size_t room = (text.len + STRIDE) & ~(size_t)(STRIDE - 1);
-    char *copy = form_alloc(forms, room);
-    if (copy == NULL || buf->is_full) {
-        return false;
-    }
-    memcpy(copy, text.ptr, text.len);
-    memset(copy + text.len, 0, room - text.len);
-    step->text = copy;
-    step->text_len = (uint32_t)text.len;
-    buf->pos = buf->start;
-    return true;
-}
-
-/* The value of a part: folded into the text, or a step. */
-static bool part_add(struct normalize_worker *worker, struct plan *plan, const struct form_leaf *leaf,
-                     struct form_step **step, struct core_buf *buf, uint16_t at) {
-    if (leaf != NULL && leaf->columns_len == 0) {
-        core_buf_span(buf, leaf->rendered);
-        return true;
-    }
-    const struct value *value = leaf == NULL ? &plan->values[at] : &worker->columns[leaf->columns[0]];
-    uint8_t kind = leaf == NULL ? value->kind : leaf->kind;
-    **step = (struct form_step){.value = value, .leaf = leaf, .how = HOW_LIST};
-    if (leaf != NULL && leaf->is_list) {
-        (*step)->how = HOW_SET;
-    } else if (kind == VALUE_PLAIN || kind == VALUE_TEXT) {
-        (*step)->how = HOW_TEXT;
-        core_buf_char(buf, '"');
-    } else if (kind == VALUE_RAW) {
-        (*step)->how = HOW_RAW;
-    }
-    struct value usual = {.kind = value->kind, .is_number = value->is_number, .is_roomy = true};
-    bool is_usual = IS_LITTLE_ENDIAN && (*step)->how <= HOW_RAW && value->kind != VALUE_TEXT;
-    (*step)->usual = is_usual ? value_meta(&usual) : UINT64_MAX;
-    if (!step_add(plan->forms, *step, buf)) {
-        return false;
-    }
-    if ((*step)->how == HOW_TEXT) {
-        core_buf_char(buf, '"');
-    }
-    (*step)++;
-    return true;
-}
-
-static bool steps_make(struct normalize_worker *worker, struct plan *plan, const struct form *form,
-                       struct form_shape *shape, struct form_step *step) {
-    char text[16384];
-    struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof(text)};
-    struct emit_walk walk = {.is_first = true};
-    core_buf_char(&buf, '{');
-    for (uint16_t i = 0; i < plan->parts_len; i++) {
-        const struct part *part = &plan->parts[i];
-        walk.common = part->common < walk.common ? part->common : walk.common;
-        if (part->leaf != LEAF_NONE && !bit_is_set(plan->present, part->leaf)) {
-            continue;
-        }
-        emit_walk_text(&walk, part, &buf);
-        if (part->leaf == LEAF_NONE) {
-            continue;
-        }
-        uint16_t settled = form->leaf_at[part->leaf];
-        const struct form_leaf *leaf = settled == LEAF_NONE ? NULL : &form->leaves[settled];
-        if (!part_add(worker, plan, leaf, &step, &buf, part->leaf)) {
-            return false;
-        }
-    }
-    emit_walk_end(&walk, &buf);
-    *step = (struct form_step){.value = NULL};
-    shape->steps_len = (size_t)(step - shape->steps) + 1;
-    return step_add(plan->forms, step, &buf);
-}
-
-const struct form_shape *form_shape(struct normalize_worker *worker, struct plan *plan, struct form *form) {
-    size_t bytes = plan->present_words * sizeof(uint64_t);
-    for (uint16_t i = 0; i < form->shapes_len; i++) {
-        if (words_are_same(form->shapes[i].present, plan->present, plan->present_words)) {
-            return &form->shapes[i];
-        }
-    }
-    if (form->shapes_len == FORM_SHAPES_MAX) {
-        return NULL;
-    }
-    size_t used = plan->forms->arena.used;
-    uint64_t *present = form_alloc(plan->forms, bytes);
-    struct form_step *steps = form_alloc(plan->forms, (plan->parts_len + 1u) * sizeof(*steps));
-    struct form_shape *shape = &form->shapes[form->shapes_len];
-    *shape = (struct form_shape){.present = present, .steps = steps};
-    if (present == NULL || steps == NULL || !steps_make(worker, plan, form, shape, steps)) {
-        plan->forms->arena.used = used;
-        return NULL;
-    }
-    memcpy(present, plan->present, bytes);
-    for (size_t i = 0; i < shape->steps_len; i++) {
-        shape->room += steps[i].text_len + STRIDE + VALUE_ROOM;
-    }
-    form->shapes_len++;
-    return shape;
 }

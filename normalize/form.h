@@ -65,9 +65,9 @@ struct form {
     const uint64_t *present;  /* leaves that are settled */
     const uint16_t *decimals; /* columns that must be decimal numbers, or the record goes the long way */
     const struct form_address *addresses;
-    const uint16_t
-        *ops; /* what is left to be done: of plan->ops and consts, in their order; functions run in each record */
+    const uint16_t *ops; /* what is left to be done: of plan->ops, consts and derives, in their order */
     const uint16_t *consts;
+    const uint16_t *derives;
     const struct form_leaf *leaves;
     const uint16_t *leaf_at; /* per leaf: its place in leaves; LEAF_NONE: it is not settled */
     uint16_t key_len;
@@ -75,6 +75,7 @@ struct form {
     uint16_t addresses_len;
     uint16_t ops_len;
     uint16_t consts_len;
+    uint16_t derives_len;
     uint16_t leaves_len;
     uint16_t shapes_len;
     struct form_shape shapes[FORM_SHAPES_MAX];
@@ -95,15 +96,37 @@ struct forms {
     struct form_cond conds[FORM_CONDS_MAX];
     uint16_t conds_len;
     size_t key_len;       /* of the current one, in words: kinds of columns, a bit a condition and bool, the texts */
-    uint64_t *kept;       /* bit per leaf: others write or move it, so its value stands in plan->values */
+    uint64_t *kept;       /* bit per leaf: it may move, so its value stands in plan->values */
     bool is_off;          /* too many columns or conditions */
     bool is_full;         /* no further ones are made */
     struct form *current; /* the record's; NULL: it went the long way */
     const struct value *columns; /* the record's */
+    const char *ips_of;          /* derive_dns_ips(): the answers, for the record's other rows of it; NULL: none yet */
+    struct value ips;            /* a list: which of them are addresses */
     uint64_t hash;
     bool is_new; /* of a form that there is none of yet, and room for it */
     uint64_t key[FORM_KEY_WORDS_MAX];
 };
+
+static inline void bit_set(uint64_t *bits, uint16_t i) {
+    bits[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+static inline bool bit_is_set(const uint64_t *bits, uint16_t i) {
+    return (bits[i / 64] >> (i % 64) & 1) != 0;
+}
+
+NORMALIZE_INLINE bool words_are_same(const uint64_t *a, const uint64_t *b, size_t len) {
+    uint64_t differs = 0;
+    for (size_t i = 0; i < len; i++) {
+        differs |= a[i] ^ b[i];
+    }
+    return differs == 0;
+}
+
+static inline void *form_alloc(struct forms *forms, size_t len) {
+    return core_arena_alloc(&forms->arena, len);
+}
 
 /* plan->forms: none yet, and which columns tell them apart. Errors: as core_arena_init(). */
 CORE_CHECKED enum core_err forms_open(struct plan *plan, struct core_fail *fail);

@@ -3,7 +3,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 
 #ifdef __SSE2__
@@ -208,10 +207,10 @@ static bool decimal_parse(struct core_span text, struct decimal *out) {
     return has_digit;
 }
 
-/* Up to 16 digits as a number. False: another byte is among them. */
-static inline bool digits_read16(const char *text, size_t len, uint64_t *out) {
+/* Six digits as a number. False: another byte is among them. */
+static inline bool digits_read6(const char *text, uint64_t *out) {
     uint64_t sum = 0;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < 6; i++) {
         unsigned digit = (unsigned char)text[i] - (unsigned)'0';
         if (digit > 9) {
             return false;
@@ -222,13 +221,29 @@ static inline bool digits_read16(const char *text, size_t len, uint64_t *out) {
     return true;
 }
 
-/* The usual shape, "1795229910.536622": all digits, one point, and behind it six (TSV) or up to sixteen (JSON). */
+/* Eight to 24 digits behind a point: the first six as a number, and whether the others round it up (half to even). */
+static bool fraction_read(const char *text, size_t len, uint64_t *micros) {
+    uint64_t word;
+    uint64_t tail = 0;
+    bool is_all = true;
+    for (size_t i = 8; i < len; i += 8) {
+        unsigned unused = len - i < 8 ? 8 * (unsigned)(8 - (len - i)) : 0; /* bits of what was looked at already */
+        memcpy(&word, text + (len - i < 8 ? len - 8 : i), sizeof(word));
+        word = word >> unused ^ UINT64_C(0x3030303030303030) >> unused;
+        tail |= word;
+        is_all = is_all && digits_are_all(word ^ UINT64_C(0x3030303030303030));
+    }
+    memcpy(&word, text, sizeof(word));
+    uint64_t first = digits_sum(word);
+    uint64_t rest = first % 100;
+    *micros = first / 100 + (rest > 50 || (rest == 50 && (tail != 0 || first / 100 % 2 != 0)));
+    return is_all && digits_are_all(word);
+}
+
+/* The usual shape, "1795229910.536622": all digits, one point, and behind it six (TSV) or eight to 24 (JSON). */
 static bool decimal_fast(struct core_span text, int64_t *ns) {
-    static const uint64_t tens[] = {1,       10,       100,       1000,       10000,      100000,
-                                    1000000, 10000000, 100000000, 1000000000, 10000000000};
     uint64_t seconds = 0;
     uint64_t micros;
-    uint64_t rest = 0;
     size_t whole = 0;
     for (unsigned digit; whole < text.len && (digit = (unsigned char)text.ptr[whole] - (unsigned)'0') <= 9; whole++) {
         seconds = seconds * 10 + digit;
@@ -238,13 +253,18 @@ static bool decimal_fast(struct core_span text, int64_t *ns) {
     }
     const char *point = text.ptr + whole;
     size_t part = text.len - whole - 1;
-    if (part < 6 || part > 16 || !digits_read16(point + 1, 6, &micros) || !digits_read16(point + 7, part - 6, &rest) ||
-        seconds > (uint64_t)(INT64_MAX / CORE_NS_PER_S - 1)) {
+    if (seconds > (uint64_t)(INT64_MAX / CORE_NS_PER_S - 1)) {
         return false;
     }
-    uint64_t half = tens[part - 6] / 2;                                            /* 0: nothing is cut off */
-    bool is_up = half > 0 && (rest > half || (rest == half && (micros & 1) != 0)); /* half to even */
-    *ns = (int64_t)seconds * CORE_NS_PER_S + (int64_t)(micros + is_up) * CORE_NS_PER_US;
+    if (part >= 8 && part <= 24 && IS_LITTLE_ENDIAN) {
+        bool is_it = fraction_read(point + 1, part, &micros);
+        *ns = (int64_t)seconds * CORE_NS_PER_S + (int64_t)micros * CORE_NS_PER_US;
+        return is_it;
+    }
+    if (part != 6 || !digits_read6(point + 1, &micros)) {
+        return false;
+    }
+    *ns = (int64_t)seconds * CORE_NS_PER_S + (int64_t)micros * CORE_NS_PER_US;
     return true;
 }
 
@@ -411,103 +431,6 @@ bool time_to_ns(struct core_span text, bool is_number, int64_t *ns) {
         return true;
     }
     return iso_to_ns(text, ns);
-}
-
-/* ---- addresses ------------------------------------------------------------------------------------------------------------------ */
-
-static bool ipv4_parse(struct core_span text, uint8_t out[4]) {
-    const char *p = text.ptr;
-    const char *end = p + text.len;
-    for (int at = 0; at < 4; at++) {
-        unsigned part = 0;
-        const char *start = p;
-        for (unsigned digit; p < end && (digit = (unsigned char)*p - (unsigned)'0') <= 9; p++) {
-            part = part * 10 + digit;
-        }
-        if (p == start || p - start > 3 || part > 255) {
-            return false;
-        }
-        out[at] = (uint8_t)part;
-        if (at < 3 && (p == end || *p++ != '.')) {
-            return false;
-        }
-    }
-    return p == end;
-}
-
-#ifdef __SSE2__
-/* The same where 16 bytes and 4 more may be read: where the dots are is one comparison, and no branch depends on how long a
- * part is. */
-static bool ipv4_parse_roomy(struct value v, uint8_t out[4]) {
-    __m128i text = _mm_loadu_si128((const __m128i *)(const void *)v.ptr);
-    __m128i digits = _mm_cmplt_epi8(_mm_add_epi8(text, _mm_set1_epi8((char)(128 - '0'))), _mm_set1_epi8(-128 + 10));
-    unsigned all = (1u << v.len) - 1;
-    unsigned is_digit = (unsigned)_mm_movemask_epi8(digits) & all;
-    unsigned is_dot = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8('.'))) & all;
-    unsigned third = is_dot & (is_dot - 1); /* without the first dot, and without the second */
-    third &= third - 1;
-    if ((is_digit | is_dot) != all || third == 0 || (third & (third - 1)) != 0) {
-        return false;
-    }
-    unsigned ends = is_dot | 1u << v.len;
-    unsigned at = 0;
-    unsigned bad = 0;
-    for (int i = 0; i < 4; i++, ends &= ends - 1) {
-        unsigned end = (unsigned)__builtin_ctz(ends);
-        unsigned len = end - at;
-        uint32_t word;
-        bad |= len - 1 > 2;
-        memcpy(&word, v.ptr + at, 4);
-        word = (word & 0x0f0f0f0f) << (32 - 8 * (len & 3)) % 32;
-        unsigned part = (word >> 8 & 15) * 100 + (word >> 16 & 15) * 10 + (word >> 24);
-        bad |= part > 255;
-        out[i] = (uint8_t)part;
-        at = end + 1;
-    }
-    return bad == 0;
-}
-#endif
-
-bool value_ip(struct value v, struct ip_addr *out) {
-#ifdef __SSE2__
-    if (v.is_roomy && v.len >= 7 && v.len <= 15 && ipv4_parse_roomy(v, out->bytes)) {
-        out->len = 4;
-        return true;
-    }
-#endif
-    return ip_parse(value_span(v), out);
-}
-
-bool ip_parse(struct core_span text, struct ip_addr *out) {
-    out->len = 0;
-    if (text.len >= 7 && text.len <= 15 && ipv4_parse(text, out->bytes)) {
-        out->len = 4;
-        return true;
-    }
-    char copy[INET6_ADDRSTRLEN];
-    if (text.len < 2 || text.len >= sizeof(copy)) {
-        return false;
-    }
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = '\0';
-    if (memchr(copy, ':', text.len) == NULL || memchr(copy, '\0', text.len) != NULL ||
-        inet_pton(AF_INET6, copy, out->bytes) != 1) {
-        return false;
-    }
-    out->len = 16;
-    return true;
-}
-
-struct value value_ip_short(struct normalize_worker *worker, struct value v) {
-    enum { FULL_LEN = 39 }; /* eight groups of four digits */
-    char text[INET6_ADDRSTRLEN];
-    struct ip_addr ip;
-    if (!value_is_string(v) || v.len != FULL_LEN || !ip_parse(value_span(v), &ip) || ip.len != 16 ||
-        inet_ntop(AF_INET6, ip.bytes, text, sizeof(text)) == NULL) {
-        return v;
-    }
-    struct value out = value_copy(worker, core_span_of(text));
-    return out.kind == VALUE_NONE ? out : value_of(VALUE_PLAIN, out.ptr, out.len);
 }
 
 /* ---- conversion ------------------------------------------------------------------------------------------------------------------- */

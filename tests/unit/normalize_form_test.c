@@ -108,6 +108,24 @@ static void test_other_formats(void **state) {
     samples_compare("configs/samples/zeek-json/*.log", 100);
 }
 
+/* Rows below a header, each between others and after itself. */
+static void rows_compare(const char *path, const char *header, const char *const rows[], size_t rows_len) {
+    struct rig fresh;
+    struct rig seen;
+    char text[64 * 1024];
+    size_t len = (size_t)snprintf(text, sizeof(text), "%s", header);
+    for (size_t i = 0; i < 3 * rows_len; i++) {
+        size_t row = i * 7 % rows_len;
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\n%s\n", rows[row], rows[0]);
+    }
+    rig_open(&fresh, "configs", path);
+    rig_open(&seen, "configs", path);
+    (void)records_compare(&fresh, &seen, text, 0);
+    assert_int_equal(records_compare(&fresh, &seen, text, 1), 2 * 3 * rows_len);
+    rig_close(&fresh);
+    rig_close(&seen);
+}
+
 /* Records that leave a form: a number that is none, an address that is none, a word that is too long, a text that needs
  * care, a text that is longer than usual. */
 static void test_odd_ones(void **state) {
@@ -130,24 +148,36 @@ static void test_odd_ones(void **state) {
         "6.000001\tCg\t10.0.0.1\t8\t10.0.0.2\t0\ticmp\t-\t-\t-\t-\tOTH\tmaybe\tF\t-",
         "never\tCh\t10.0.0.1\t1\t10.0.0.2\t53\ttcp\tdns\t0.000100\t1\t2\tSF\tT\tF\tShADadFf",
         "7.000001\tCi\t1.2.3\t1\t10.0.0.256\t53\ttcp\tdns\t0.000100\t1\t*\tSF\tT\tF\tShADadFf"};
-    struct rig fresh;
-    struct rig seen;
-    char text[64 * 1024];
-    size_t len = (size_t)snprintf(text, sizeof(text), "%s", header);
-    for (size_t i = 0; i < 3 * sizeof(rows) / sizeof(rows[0]); i++) { /* each between others, and after itself */
-        size_t row = i * 7 % (sizeof(rows) / sizeof(rows[0]));
-        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\n%s\n", rows[row], rows[0]);
-    }
-    rig_open(&fresh, "configs", "conn.log");
-    rig_open(&seen, "configs", "conn.log");
-    (void)records_compare(&fresh, &seen, text, 0);
-    assert_int_equal(records_compare(&fresh, &seen, text, 1), 2 * 3 * sizeof(rows) / sizeof(rows[0]));
-    rig_close(&fresh);
-    rig_close(&seen);
+    rows_compare("conn.log", header, rows, sizeof(rows) / sizeof(rows[0]));
+}
+
+/* Of functions that a form settles: flags, an outcome, what an answer makes of a question; and answers that are written
+ * another way than most. */
+static void test_odd_answers(void **state) {
+    (void)state;
+    static const char header[] =
+        "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tdns\n"
+        "#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tquery\t"
+        "rcode_name\tAA\tTC\tRD\tRA\tanswers\tTTLs\n"
+        "#types\ttime\tstring\taddr\tport\taddr\tport\tenum\tstring\tstring\t"
+        "bool\tbool\tbool\tbool\tvector[string]\tvector[interval]\n";
+#define ENDS "\t10.0.0.1\t1\tfd00::2\t53\tudp\t"
+    static const char *const rows[] = {
+        "1.000001\tCa" ENDS
+        "www.example.com\tNOERROR\tT\tF\tT\tF\t192.0.2.1,fd00::9,c.example.com\t5.000000,0.000000,1.5",
+        "1.000002\tCb" ENDS "www.example.com\tNXDOMAIN\tF\tF\tF\tF\t-\t-",
+        "1.000003\tCc" ENDS "WWW.Example.com\t(empty)\tT\tT\tT\tT\t10.0.0.1,10.0.0.1\t300.0000009,1.9999999",
+        "1.000004\tCd" ENDS "-\t-\t-\t-\t-\t-\t(empty)\t(empty)",
+        "1.000005\tCe" ENDS "caf\xc3\xa9.example.com\tNOERROR\tT\tF\tT\tF\t\"q\",::ffff:192.0.2.1\t007.5,-1.000000",
+        "1.000006\tCf" ENDS "b.c.kobe.jp\tNOERROR\tT\tF\tmaybe\tF\t-\t-",
+        "1.000007\tCg" ENDS "com\tNOERROR\tT\tF\tT\tF\tfd20:0000:0000:0000:0000:0000:0000:0010,-\t12,-",
+        "1.000008\tCh" ENDS "b.example.com\tnoerror\tT\tF\tT\tF\t1:2:3:4:5:6:7:8,1::2::3,fd00::\t1.,0.5,9999999999.0"};
+#undef ENDS
+    rows_compare("dns.log", header, rows, sizeof(rows) / sizeof(rows[0]));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_tsv), cmocka_unit_test(test_other_formats),
-                                       cmocka_unit_test(test_odd_ones)};
+                                       cmocka_unit_test(test_odd_ones), cmocka_unit_test(test_odd_answers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

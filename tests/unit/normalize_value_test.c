@@ -1,5 +1,6 @@
-/* Stands for normalize/value.c: exact decimals, times in every form sensors write, addresses, types.
+/* Stands for normalize/value.c and normalize/address.c: exact decimals, times in every form sensors write, addresses, types.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -121,6 +122,37 @@ static void addresses(void **state) {
     assert_false(ip_parse((struct core_span){"::1\0x", 5}, &ip)); /* a NUL inside is no end */
 }
 
+/* Texts of which about half are addresses, against what the C library says of them. */
+static void addresses_as_the_library(void **state) {
+    (void)state;
+    static const char *const parts[] = {":", "::", "0", "f", "aB", "1f9", "fd20", "12345", "g", ".", "192.0.2.1", "%"};
+    uint32_t random = 1;
+    unsigned good = 0;
+    for (int i = 0; i < 200000; i++) {
+        char text[128] = "";
+        struct ip_addr ip;
+        uint8_t bytes[16];
+        random = random * 1664525 + 1013904223;
+        size_t len = (random >> 16) % 9 + 1;
+        for (size_t part = 0; part < len; part++) {
+            random = random * 1664525 + 1013904223;
+            size_t pick = (random >> 16) % 64; /* mostly of the first seven */
+            strcat(text, parts[pick < 12 ? pick : pick % 7]);
+            strcat(text, pick % 7 > 1 && part + 1 < len ? ":" : "");
+        }
+        if (strchr(text, ':') == NULL) {
+            continue;
+        }
+        bool is_good = strlen(text) < 46 && inet_pton(AF_INET6, text, bytes) == 1;
+        good += is_good;
+        bool is_same = ip_parse(core_span_of(text), &ip) == is_good;
+        if (!is_same || (is_good && (ip.len != 16 || memcmp(ip.bytes, bytes, 16) != 0))) {
+            fail_msg("%s: %d", text, is_good);
+        }
+    }
+    assert_true(good > 10000);
+}
+
 static void type_words(void **state) {
     (void)state;
     bool is_known;
@@ -136,11 +168,9 @@ static void type_words(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decimals_are_exact),
-        cmocka_unit_test(times_in_every_form),
-        cmocka_unit_test(intervals_have_six_digits),
-        cmocka_unit_test(addresses),
-        cmocka_unit_test(type_words),
+        cmocka_unit_test(decimals_are_exact),        cmocka_unit_test(times_in_every_form),
+        cmocka_unit_test(intervals_have_six_digits), cmocka_unit_test(addresses),
+        cmocka_unit_test(addresses_as_the_library),  cmocka_unit_test(type_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,12 +3,14 @@ SPDX-License-Identifier: Apache-2.0
 """
 import gzip
 import json
+import pathlib
 import re
 import shutil
 import signal
 import time
 
 import pytest
+from mmdb_writer import MMDBWriter
 
 import rig
 
@@ -379,11 +381,21 @@ def test_check_finds_mistakes_in_maps(tmp_path):
 
 def test_the_example_that_ships_has_no_mistakes_even_with_all_of_it_switched_on(tmp_path):
     example = (rig.TOP / "configs/tapline.yml.example").read_text()
-    secret = tmp_path / "kafka.password"
-    secret.write_text("secret\n")
-    whole = re.sub(r"(?m)^( +)# (?=  |name:|maps:|- type: snort|kafka:)", r"\1", example)
-    whole = whole.replace("/etc/tapline/kafka.password", str(secret)).replace("/usr/local/share/tapline", str(rig.TOP / "configs"))
-    assert "\n  kafka:\n" in whole and "\n  - type: snort\n" in whole
+    whole = re.sub(r"(?m)^( +)# (?=  |- |(name|maps|networks|networks_file|geo_databases|site_maps|kafka):)", r"\1", example)
+    assert not re.search(r"(?m)^ *# *\w+: ", whole), "a key is still switched off"
+    contents = {"/etc/tapline/kafka.password": "secret\n", "/opt/zeek/etc/networks.cfg": "10.0.0.0/8  private\n",
+                "/etc/snort/sid-msg.map": "1000001 || LOCAL ping\n", "/etc/snort/gen-msg.map": "116 || 1 || decoder\n",
+                "/etc/snort/classification.config": "config classification: misc-activity,Misc activity,3\n"}
+    for path, content in contents.items():
+        (tmp_path / pathlib.Path(path).name).write_text(content)
+    for name in ("GeoLite2-City", "GeoLite2-ASN"):
+        MMDBWriter(ip_version=4, database_type=name).to_db_file(tmp_path / f"{name}.mmdb")
+        contents[f"/var/lib/GeoIP/{name}.mmdb"] = None
+    (tmp_path / "site").mkdir()
+    for path in [*contents, "/etc/tapline/site"]:
+        assert path in whole
+        whole = whole.replace(path, str(tmp_path / pathlib.Path(path).name))
+    whole = whole.replace("/usr/local/share/tapline", str(rig.TOP / "configs"))
     for name, text in (("example.yml", example), ("whole.yml", whole)):
         (tmp_path / name).write_text(text)
         done = rig.tapline("check", "-c", tmp_path / name)

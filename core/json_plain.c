@@ -4,62 +4,26 @@
  * must tell the same story of every text that both read (tests/fuzz/fuzz_json.c holds them to it), and only the general
  * one says what is wrong with a text.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/json.h"
-
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
+#include "core/json_plain.h"
 
 #define DEPTH_MAX 64 /* brackets fit a word of bits; core_json_read()'s maximum */
 
-struct plain {
-    const char *pos;
-    const char *end;
-    const struct core_json_calls *calls;
-    void *ctx;
-    uint64_t objects; /* bit 0: the innermost bracket is an object's */
-    unsigned depth;
-};
-
-static inline void blanks_skip(struct plain *plain) {
+static inline void blanks_skip(struct core_json_plain *plain) {
     while (plain->pos < plain->end && *plain->pos == ' ') {
         plain->pos++;
     }
 }
 
 /* The next byte that is no blank, or NUL at the end (which no plain text holds). */
-static inline char byte_next(struct plain *plain) {
+static inline char byte_next(struct core_json_plain *plain) {
     blanks_skip(plain);
     return plain->pos < plain->end ? *plain->pos : '\0';
 }
 
-/* Where the run of bytes ends that may stand in a plain string: at a quote, a backslash, a control or a high byte. */
-static inline const char *run_end(const char *pos, const char *end) {
-#ifdef __SSE2__
-    const __m128i quote = _mm_set1_epi8('"');
-    const __m128i slash = _mm_set1_epi8('\\');
-    const __m128i space = _mm_set1_epi8(0x20);
-    for (; end - pos >= 16; pos += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)pos);
-        /* signed compare: bytes from 0x80 on are negative, so they are below 0x20 too */
-        __m128i stop =
-            _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)), _mm_cmplt_epi8(v, space));
-        unsigned mask = (unsigned)_mm_movemask_epi8(stop);
-        if (mask != 0) {
-            return pos + __builtin_ctz(mask);
-        }
-    }
-#endif
-    while (pos < end && *pos != '"' && *pos != '\\' && *pos >= 0x20 && (unsigned char)*pos < 0x80) {
-        pos++;
-    }
-    return pos;
-}
-
 /* Behind the opening quote; ends behind the closing one. */
-static inline bool string_read(struct plain *plain, struct core_span *out) {
+static inline bool string_read(struct core_json_plain *plain, struct core_span *out) {
     const char *start = plain->pos;
-    const char *end = run_end(start, plain->end);
+    const char *end = core_json_run_end(start, plain->end);
     if (end == plain->end || *end != '"') {
         return false;
     }
@@ -69,7 +33,7 @@ static inline bool string_read(struct plain *plain, struct core_span *out) {
 }
 
 /* Eight bytes at once where they are there: how many digits a number has, no branch can foretell. */
-static inline bool digits_skip(struct plain *plain) {
+static inline bool digits_skip(struct core_json_plain *plain) {
     const char *start = plain->pos;
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     while (plain->end - plain->pos >= 8) {
@@ -91,7 +55,7 @@ static inline bool digits_skip(struct plain *plain) {
     return plain->pos > start;
 }
 
-static bool exponent_skip(struct plain *plain) {
+static bool exponent_skip(struct core_json_plain *plain) {
     plain->pos++;
     if (plain->pos < plain->end && (*plain->pos == '+' || *plain->pos == '-')) {
         plain->pos++;
@@ -100,8 +64,14 @@ static bool exponent_skip(struct plain *plain) {
 }
 
 /* RFC 8259's number. What may follow it is checked by whoever reads on. */
-static inline bool number_read(struct plain *plain, struct core_span *out) {
+static inline bool number_read(struct core_json_plain *plain, struct core_span *out) {
     const char *start = plain->pos;
+    const char *end = plain->end - start >= CORE_JSON_STRIDE ? core_json_number_end(start) : NULL;
+    if (end != NULL) {
+        plain->pos = end;
+        *out = (struct core_span){start, (size_t)(end - start)};
+        return true;
+    }
     plain->pos += *start == '-';
     const char *whole = plain->pos;
     if (!digits_skip(plain) || (*whole == '0' && plain->pos > whole + 1)) {
@@ -120,7 +90,7 @@ static inline bool number_read(struct plain *plain, struct core_span *out) {
     return true;
 }
 
-static bool word_read(struct plain *plain, struct core_span word) {
+static bool word_read(struct core_json_plain *plain, struct core_span word) {
     struct core_span rest = {plain->pos, (size_t)(plain->end - plain->pos)};
     if (!core_span_starts(rest, word)) {
         return false;
@@ -129,7 +99,7 @@ static bool word_read(struct plain *plain, struct core_span word) {
     return true;
 }
 
-static bool bracket_opens(struct plain *plain, bool is_object) {
+static bool bracket_opens(struct core_json_plain *plain, bool is_object) {
     if (plain->depth == DEPTH_MAX) {
         return false;
     }
@@ -139,7 +109,7 @@ static bool bracket_opens(struct plain *plain, bool is_object) {
     return is_object ? plain->calls->on_map(plain->ctx, true) : plain->calls->on_array(plain->ctx, true);
 }
 
-static bool bracket_closes(struct plain *plain, char bracket) {
+static bool bracket_closes(struct core_json_plain *plain, char bracket) {
     bool is_object = (plain->objects & 1) != 0;
     if (bracket != (is_object ? '}' : ']')) {
         return false;
@@ -151,7 +121,7 @@ static bool bracket_closes(struct plain *plain, char bracket) {
 }
 
 /* A whole scalar. */
-static inline bool scalar_read(struct plain *plain, char first) {
+static inline bool scalar_read(struct core_json_plain *plain, char first) {
     struct core_span text;
     switch (first) {
     case '"':
@@ -171,7 +141,7 @@ static inline bool scalar_read(struct plain *plain, char first) {
 }
 
 /* `"key" :` */
-static inline bool key_read(struct plain *plain) {
+static inline bool key_read(struct core_json_plain *plain) {
     struct core_span key;
     if (byte_next(plain) != '"') {
         return false;
@@ -186,7 +156,7 @@ static inline bool key_read(struct plain *plain) {
 
 /* One member of an object or element of an array; if it is a bracket, what it opens is empty or begins. *is_open: the next
  * thing is the first inside a new bracket. */
-static inline bool member_read(struct plain *plain, bool *is_open) {
+static inline bool member_read(struct core_json_plain *plain, bool *is_open) {
     if ((plain->objects & 1) != 0 && !key_read(plain)) {
         return false;
     }
@@ -207,7 +177,7 @@ static inline bool member_read(struct plain *plain, bool *is_open) {
 }
 
 /* Behind a value: the brackets that close, then a comma, or the end of all. */
-static inline bool value_ends(struct plain *plain) {
+static inline bool value_ends(struct core_json_plain *plain) {
     char c = byte_next(plain);
     while (plain->depth > 0 && (c == '}' || c == ']')) {
         if (!bracket_closes(plain, c)) {
@@ -222,16 +192,39 @@ static inline bool value_ends(struct plain *plain) {
     return c == ',';
 }
 
-bool core_json_read_plain(const struct core_json_calls *calls, void *ctx, struct core_span text) {
-    struct plain plain = {.pos = text.ptr, .end = text.ptr + text.len, .calls = calls, .ctx = ctx};
+/* Up to the next member of the outermost object, or the end. */
+static inline bool members_read(struct core_json_plain *plain) {
     bool is_open;
-    if (text.len == 0 || text.ptr[0] != '{') {
-        return false;
-    }
     do {
-        if (!member_read(&plain, &is_open) || (!is_open && !value_ends(&plain))) {
+        if (!member_read(plain, &is_open) || (!is_open && !value_ends(plain))) {
             return false;
         }
-    } while (plain.depth > 0);
+    } while (plain->depth > 1);
+    return true;
+}
+
+bool core_json_plain_begin(struct core_json_plain *plain) {
+    MUST(plain->depth == 0);
+    if (plain->pos == plain->end || *plain->pos != '{' || !bracket_opens(plain, true)) {
+        return false;
+    }
+    return byte_next(plain) != '}' || value_ends(plain);
+}
+
+bool core_json_plain_member(struct core_json_plain *plain) {
+    MUST(plain->depth == 1);
+    return members_read(plain);
+}
+
+bool core_json_read_plain(const struct core_json_calls *calls, void *ctx, struct core_span text) {
+    struct core_json_plain plain = {.pos = text.ptr, .end = text.ptr + text.len, .calls = calls, .ctx = ctx};
+    if (!core_json_plain_begin(&plain)) {
+        return false;
+    }
+    while (plain.depth > 0) {
+        if (!members_read(&plain)) {
+            return false;
+        }
+    }
     return true;
 }

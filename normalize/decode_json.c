@@ -1,11 +1,13 @@
 /* normalize/decode_json.c: JSON records of Zeek, Snort and Suricata: one object a line, flattened to dotted names.
  *
  * A plan is guessed (the one used last), and the record read straight into its columns; keys mostly come in the same
- * order, so the column that came next the last time is compared before anything is hashed. A key the plan does not know waits aside and
+ * order, so the column that came next the last time is compared before anything is hashed. As long as members are the
+ * expected ones with plain scalars, nothing is called for them at all: members_follow(). A key the plan does not know waits aside and
  * makes the plan grow once at the end. When the record turns out to be another log's, it is read again with that plan.
  * Which log it is: `_path` or `_stream`, else a wrapping key ({"conn":{…}}), else the file's name; which product: the
  * input's type, else the keys that only one product writes.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/json_plain.h"
 #include "normalize/snort_internal.h"
 
 #include <stdlib.h>
@@ -33,7 +35,8 @@ struct json_decode {
     struct core_span line;
     const char *line_end;
     bool is_ascii;
-    struct core_span name; /* of the field being read: in the line, or in key */
+    struct core_span name; /* of the field being read: in the line, in key, or the plan's */
+    uint16_t column;       /* of that, if it was expected and is a scalar's; or COLUMN_NONE */
     char key[KEY_BYTES_MAX];
     size_t ends[DEPTH_MAX]; /* length of the name outside each open object */
     size_t depth;           /* open objects */
@@ -52,24 +55,65 @@ struct json_decode {
     unsigned nested_objects;
 };
 
+/* ---- expected keys -------------------------------------------------------------------------------------------------- */
+
+void json_key_make(struct json_key *key, struct core_span name) {
+    size_t len = name.len + 3;
+    key->mask = UINT32_MAX;
+    if (name.ptr == NULL || len > JSON_KEY_BYTES ||
+        core_json_run_end(name.ptr, name.ptr + name.len) != name.ptr + name.len) {
+        return;
+    }
+    key->text[0] = '"';
+    memcpy(key->text + 1, name.ptr, name.len);
+    memcpy(key->text + 1 + name.len, "\":", 2);
+    key->len = (uint16_t)len;
+    key->mask = UINT32_MAX >> (JSON_KEY_BYTES - len);
+}
+
+/* Does the key stand at pos, with its quotes and colon? Shape: JSON_KEY_BYTES may be read there. */
+NORMALIZE_INLINE bool key_is_at(const struct json_key *key, const char *pos) {
+    return (core_bytes_same32(pos, key->text) & key->mask) == key->mask;
+}
+
+/* The expected column whose key stands at pos, or COLUMN_NONE. */
+NORMALIZE_INLINE uint16_t column_follows(struct json_key *keys, uint16_t last, const char *pos) {
+    uint16_t column = keys[last].next;
+    if (key_is_at(&keys[column], pos)) {
+        return column;
+    }
+    column = keys[last].other;
+    if (!key_is_at(&keys[column], pos)) {
+        return COLUMN_NONE;
+    }
+    keys[last].other = keys[last].next;
+    keys[last].next = column;
+    return column;
+}
+
 /* ---- where values go -------------------------------------------------------------------------------------------------- */
 
-static bool is_ascii(struct core_span text) {
+NORMALIZE_CLONES static bool is_ascii(struct core_span text) {
     size_t i = 0;
-    uint64_t high = 0;
-    for (; i + 8 <= text.len; i += 8) {
-        uint64_t word;
-        memcpy(&word, text.ptr + i, 8);
-        high |= word;
+    uint64_t high[8] = {0};
+    for (; i + sizeof(high) <= text.len; i += sizeof(high)) {
+        uint64_t words[8];
+        memcpy(words, text.ptr + i, sizeof(words));
+        for (size_t w = 0; w < 8; w++) {
+            high[w] |= words[w];
+        }
+    }
+    for (size_t w = 1; w < 8; w++) {
+        high[0] |= high[w];
     }
     for (; i < text.len; i++) {
-        high |= (uint64_t)(unsigned char)text.ptr[i];
+        high[0] |= (uint64_t)(unsigned char)text.ptr[i];
     }
-    return (high & UINT64_C(0x8080808080808080)) == 0;
+    return (high[0] & UINT64_C(0x8080808080808080)) == 0;
 }
 
 static inline bool is_in_line(const struct json_decode *json, struct core_span text) {
-    return text.ptr >= json->line.ptr && text.ptr < json->line.ptr + json->line.len;
+    return (uintptr_t)text.ptr - (uintptr_t)json->line.ptr < json->line.len;
 }
 
 /* Texts that stand in the line as they are live as long as the batch; unescaped ones must be copied. */
@@ -100,23 +144,30 @@ static bool pending_add(struct json_decode *json, struct core_span name, struct 
 /* The column of a name that is not the expected one. What came behind the last column this time is expected next time. */
 static uint16_t column_find(struct json_decode *json) {
     const struct plan *plan = json->plan;
+    struct json_key *last = &plan->keys[json->last];
     uint16_t column = plan_column(plan, json->name);
-    if (column != COLUMN_NONE && column < plan->decoded_len) {
-        plan->follows[json->last] = column;
-        return column;
+    if (column == COLUMN_NONE || column >= plan->decoded_len) {
+        return COLUMN_NONE;
     }
-    return COLUMN_NONE;
+    if (last->next != column) {
+        last->other = last->next;
+        last->next = column;
+    }
+    return column;
 }
 
 /* A whole value of the field whose name was read. */
 static inline bool field_put(struct json_decode *json, struct value value) {
-    const struct plan *plan = json->plan;
     if (json->worker->reason[0] != '\0') {
         return false;
     }
-    uint16_t column = plan->follows[json->last];
-    if (column >= plan->decoded_len || !text_is_same(plan->columns[column].name, json->name)) {
-        column = column_find(json);
+    const struct plan *plan = json->plan;
+    uint16_t column = json->column;
+    if (column == COLUMN_NONE) {
+        column = plan->keys[json->last].next;
+        if (column >= plan->decoded_len || !text_is_same(plan->columns[column].name, json->name)) {
+            column = column_find(json);
+        }
         if (column == COLUMN_NONE) {
             return pending_add(json, json->name, value);
         }
@@ -225,8 +276,14 @@ static bool on_bool(void *ctx, bool value) {
     return scalar(ctx, value ? value_of(VALUE_RAW, "true", 4) : value_of(VALUE_RAW, "false", 5));
 }
 
-static bool on_number(void *ctx, struct core_span text) {
-    struct json_decode *json = ctx;
+/* The value of an expected key, as it stands in the line. */
+static inline bool expected_put(struct json_decode *json, struct value value) {
+    json->last = json->column;
+    json->worker->columns[json->column] = value_roomy(value, json->line_end);
+    return true;
+}
+
+static __attribute__((noinline)) bool number_other(struct json_decode *json, struct core_span text) {
     if (is_in_line(json, text)) {
         return scalar(json, value_roomy(value_number(text.ptr, text.len), json->line_end));
     }
@@ -234,17 +291,25 @@ static bool on_number(void *ctx, struct core_span text) {
     return scalar(json, value.kind == VALUE_NONE ? value : value_number(value.ptr, value.len));
 }
 
-static bool on_string(void *ctx, struct core_span text) {
+static bool on_number(void *ctx, struct core_span text) {
     struct json_decode *json = ctx;
+    bool is_expected = json->column != COLUMN_NONE && is_in_line(json, text);
+    return is_expected ? expected_put(json, value_number(text.ptr, text.len)) : number_other(json, text);
+}
+
+static __attribute__((noinline)) bool string_other(struct json_decode *json, struct core_span text) {
     return scalar(json, string_keep(json, text));
 }
 
-static bool on_key(void *ctx, struct core_span text) {
+static bool on_string(void *ctx, struct core_span text) {
     struct json_decode *json = ctx;
-    if (json->array_depth > 0) {
-        nested_put(json, value_of(VALUE_TEXT, text.ptr, text.len), true);
-        return true;
-    }
+    bool is_expected = json->column != COLUMN_NONE && is_in_line(json, text);
+    enum value_kind kind = json->is_ascii ? VALUE_PLAIN : VALUE_TEXT;
+    return is_expected ? expected_put(json, value_of(kind, text.ptr, text.len)) : string_other(json, text);
+}
+
+static __attribute__((noinline)) bool key_other(struct json_decode *json, struct core_span text) {
+    json->column = COLUMN_NONE;
     size_t at = json->ends[json->depth];
     if (at + text.len + 1 > KEY_BYTES_MAX) {
         return record_refuse(json->worker, "a field name of more than %d bytes", KEY_BYTES_MAX);
@@ -259,6 +324,22 @@ static bool on_key(void *ctx, struct core_span text) {
     memcpy(json->key + at, text.ptr, text.len);
     json->name = (struct core_span){json->key, at + text.len};
     return true;
+}
+
+static bool on_key(void *ctx, struct core_span text) {
+    struct json_decode *json = ctx;
+    if (json->array_depth > 0) {
+        nested_put(json, value_of(VALUE_TEXT, text.ptr, text.len), true);
+        return true;
+    }
+    if (json->depth == 1 && is_in_line(json, text) && json->line_end - text.ptr >= JSON_KEY_BYTES) {
+        json->column = column_follows(json->plan->keys, json->last, text.ptr - 1);
+        if (json->column != COLUMN_NONE) {
+            json->name = text;
+            return true;
+        }
+    }
+    return key_other(json, text);
 }
 
 /* The name becomes the head of the names of an object's members. */
@@ -283,10 +364,12 @@ static bool on_map(void *ctx, bool is_start) {
         return nested_ends(json);
     }
     if (is_start) {
+        json->column = COLUMN_NONE;
         object_enter(json);
         return true;
     }
     json->name = (struct core_span){json->key, json->ends[json->depth]};
+    json->column = COLUMN_NONE;
     json->depth--;
     return true; /* an object without members has no field to keep */
 }
@@ -294,6 +377,7 @@ static bool on_map(void *ctx, bool is_start) {
 static bool on_array(void *ctx, bool is_start) {
     struct json_decode *json = ctx;
     if (is_start) {
+        json->column = COLUMN_NONE; /* the items are none of its values */
         if (++json->array_depth == 1) {
             return json->depth > 0 || record_refuse(json->worker, "a JSON array, where an object is a record");
         }
@@ -331,10 +415,68 @@ void json_decode_free(struct json_decode *json) {
     }
 }
 
+/* ---- plain members ------------------------------------------------------------------------------------------------- */
+
+/* A plain scalar at pos; returns its end, or NULL: it is none, or of a kind that needs a closer look. */
+NORMALIZE_INLINE const char *scalar_follows(const char *pos, const char *readable, struct value *out) {
+    if (*pos == '"') {
+        const char *end = core_json_run_end(pos + 1, readable);
+        *out = (struct value){
+            .ptr = pos + 1, .len = (uint32_t)(end - pos - 1), .kind = VALUE_PLAIN, .is_number = 0, .is_roomy = 1};
+        return end < readable && *end == '"' ? end + 1 : NULL;
+    }
+    if (*pos == 't' && memcmp(pos, "true", 4) == 0) {
+        *out = value_of(VALUE_RAW, "true", 4);
+        return pos + 4;
+    }
+    if (*pos == 'f' && memcmp(pos, "false", 5) == 0) {
+        *out = value_of(VALUE_RAW, "false", 5);
+        return pos + 5;
+    }
+    const char *end = core_json_number_end(pos);
+    *out = (struct value){.ptr = pos, .len = (uint32_t)(end - pos), .kind = VALUE_RAW, .is_number = 1, .is_roomy = 1};
+    return end;
+}
+
+#define FOLLOW_ROOM (JSON_KEY_BYTES + 1 + VALUE_ROOM) /* a key, a quote, and what makes a value roomy */
+_Static_assert(VALUE_ROOM >= CORE_JSON_STRIDE, "a number is looked at");
+
+/* Read members of the record itself as long as they are the expected ones and plain. Ends at the first that is not, or
+ * behind the record. What lies behind the line may be read, but never decides: whatever ends there is left alone. */
+static void members_follow(struct json_decode *json, struct core_json_plain *plain) {
+    const char *end = plain->end;
+    const char *readable = json->line_end;
+    const char *pos = plain->pos;
+    struct json_key *keys = json->plan->keys;
+    struct value *columns = json->worker->columns;
+    uint16_t last = json->last;
+    while (readable - pos >= FOLLOW_ROOM) {
+        uint16_t column = column_follows(keys, last, pos);
+        if (column == COLUMN_NONE) {
+            break;
+        }
+        struct value value;
+        const char *after = scalar_follows(pos + keys[column].len, readable, &value);
+        if (after == NULL || after >= end || (*after != ',' && (*after != '}' || after + 1 != end))) {
+            break;
+        }
+        columns[column] = value;
+        last = column;
+        pos = after + 1;
+        if (*after == '}') {
+            plain->depth = 0;
+            break;
+        }
+    }
+    plain->pos = pos;
+    json->last = last;
+}
+
 /* ---- one record --------------------------------------------------------------------------------------------------------------- */
 
 static void read_begin(struct json_decode *json) {
     json->name = (struct core_span){json->key, 0};
+    json->column = COLUMN_NONE;
     json->depth = 0;
     json->ends[0] = 0;
     json->last = json->plan->decoded_len;
@@ -347,6 +489,22 @@ static void read_begin(struct json_decode *json) {
     memset(json->worker->columns, 0, json->plan->columns_len * sizeof(*json->worker->columns));
 }
 
+/* False: it is not plain; read_begin() and read it otherwise. */
+static bool plain_read(struct json_decode *json) {
+    struct core_span line = json->line;
+    struct core_json_plain plain = {.pos = line.ptr, .end = line.ptr + line.len, .calls = &calls, .ctx = json};
+    if (!core_json_plain_begin(&plain)) {
+        return false;
+    }
+    while (plain.depth > 0) {
+        members_follow(json, &plain);
+        if (plain.depth > 0 && !core_json_plain_member(&plain)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Read the line into the plan's columns and `pending`. */
 static bool read_into(struct json_decode *json, struct plan *plan, struct core_span line) {
     struct normalize_worker *worker = json->worker;
@@ -357,7 +515,7 @@ static bool read_into(struct json_decode *json, struct plan *plan, struct core_s
     json->line_end = line.ptr >= worker->line && line.ptr <= worker->line_end ? worker->line_end : line.ptr + line.len;
     json->is_ascii = true; /* in what the quick reader takes */
     read_begin(json);
-    if (!json->is_yajl_alone && core_json_read_plain(&calls, json, line)) {
+    if (!json->is_yajl_alone && plain_read(json)) {
         return true;
     }
     json->is_ascii = is_ascii(line);

@@ -380,6 +380,21 @@ enum known_column {
     COLUMN_KNOWN__MAX
 };
 
+#define JSON_KEY_BYTES 32
+
+/* A column as JSON writes it, and which columns came behind it. */
+struct json_key {
+    char text[JSON_KEY_BYTES]; /* `"name":`, and zeros behind it */
+    uint32_t mask;             /* bit per byte to be compared */
+    uint16_t len;              /* of the text; 0: too long, or JSON would escape it; then text and mask fit no JSON */
+    uint16_t next;             /* the column behind it in the last record */
+    uint16_t other;            /* the one that came there before next did */
+    char padding[64 - JSON_KEY_BYTES - 10];
+};
+_Static_assert(sizeof(struct json_key) == 64, "found by a shift");
+/* Into fresh memory (all zero). name.ptr NULL: that of no column. */
+void json_key_make(struct json_key *key, struct core_span name);
+
 struct plan {
     const struct normalize_maps *maps;
     const struct map *map;
@@ -390,9 +405,9 @@ struct plan {
     struct core_arena arena; /* everything below */
     struct column *columns;
     uint16_t columns_len;
-    uint16_t *index;    /* open addressing over column names; COLUMN_NONE is empty */
-    uint32_t index_cap; /* power of two */
-    uint16_t *follows;  /* per column: the one that came behind it in the last JSON record; behind all: the first */
+    uint16_t *index;       /* open addressing over column names; COLUMN_NONE is empty */
+    uint32_t index_cap;    /* power of two */
+    struct json_key *keys; /* per column of a JSON log; behind all: what begins a record */
     struct op *ops;
     uint16_t ops_len;
     struct leaf *leaves; /* in the order of the output */

@@ -64,11 +64,17 @@ static void columns_copy(struct plan *plan, const struct plan_request *request) 
     }
     plan->index = plan_alloc(plan, plan->index_cap * sizeof(*plan->index));
     memset(plan->index, 0xff, plan->index_cap * sizeof(*plan->index));
-    plan->follows = plan_alloc(plan, (request->columns_len + 1) * sizeof(*plan->follows));
+    if (request->may_grow) {
+        plan->keys = plan_alloc(plan, (request->columns_len + 1) * sizeof(*plan->keys));
+        json_key_make(&plan->keys[plan->decoded_len], (struct core_span){NULL, 0});
+    }
     for (uint16_t i = 0; i < plan->decoded_len; i++) {
         plan->columns[i] = request->columns[i];
         plan->columns[i].name = plan_text(plan, request->columns[i].name);
         column_index(plan, i);
+        if (request->may_grow) {
+            json_key_make(&plan->keys[i], plan->columns[i].name);
+        }
     }
 }
 

@@ -575,6 +575,10 @@ enum derive_settles derive_settles(const struct derive_row *row) {
     return DERIVE_BY_VALUE;
 }
 
+bool derive_reads(const struct derive_row *row, size_t s) {
+    return row->run == derive_domain && strcmp(row->subs[s], ".name") == 0;
+}
+
 bool derive_type_fits(const struct derive_row *row, enum schema_type type) {
     if (row->writes == SCHEMA_OWN || type == SCHEMA_OWN) {
         return true;

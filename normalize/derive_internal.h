@@ -46,6 +46,8 @@ extern const struct derive_row derive_table[];
 extern const size_t derive_table_len;
 const struct derive_row *derive_find(struct core_span name);
 enum derive_settles derive_settles(const struct derive_row *row);
+/* Is further target s one that the function reads and never writes? */
+bool derive_reads(const struct derive_row *row, size_t s);
 /* Can what the function writes stand in a field of this type? */
 bool derive_type_fits(const struct derive_row *row, enum schema_type type);
 /* The name of the function's further target s in this row. Shape: out has SCHEMA_NAME_BYTES_MAX. */

@@ -475,7 +475,9 @@ static uint16_t derives_settle(struct forming *forming, uint16_t *left) {
         left[len++] = i;
         keep(forming->kept, call->leaf);
         for (size_t s = 0; s < DERIVE_SUBS_MAX && call->fn->subs[s] != NULL; s++) {
-            keep(forming->kept, plan->subs[call->subs_at + s]);
+            if (!derive_reads(call->fn, s)) {
+                keep(forming->kept, plan->subs[call->subs_at + s]);
+            }
         }
     }
     return len;

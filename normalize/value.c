@@ -650,6 +650,14 @@ static bool convert_list(struct normalize_worker *worker, const struct op *op, s
     if (in.len == 1 && op->type == TYPE_STRING && value_is_string(in.items[0]) && in.items[0].len == 0) {
         in.len = 0;
     }
+    bool is_as_it_is = op->type == TYPE_STRING && (op->flags & OP_LOWERED) == 0;
+    for (uint32_t i = 0; i < in.len && is_as_it_is; i++) {
+        is_as_it_is = value_is_string(in.items[i]);
+    }
+    if (is_as_it_is) {
+        *out = in;
+        return worker->reason[0] == '\0';
+    }
     struct value *items = scratch_items(worker, in.len);
     if (items == NULL) {
         return false;

@@ -439,6 +439,11 @@ enum core_err core_json_read(struct core_json_reader *reader, struct core_span t
         handle_renew(reader);
         return is_whole ? CORE_OK : CORE_BAD;
     }
+    /* A token that the text leaves unfinished behind its value would else become the beginning of the next text. */
+    if (status == yajl_status_ok && reader->depth == 0 &&
+        yajl_parse(reader->handle, (const unsigned char *)"\n", 1) != yajl_status_ok) {
+        reader->refusal = "bytes follow the value";
+    }
     if (status == yajl_status_ok && reader->depth > 0) {
         reader->refusal = "cut off: the value does not end";
     }

@@ -145,6 +145,9 @@ static void exactly_one_value(void **state) {
         {"{}", "{ } "}, /* the reader is whole again after a refusal */
         {"{} {}", NULL},
         {"{}x", NULL},
+        {"{}\"", NULL}, /* what is unfinished here is not the beginning of the next */
+        {"{}-0.5", NULL},
+        {"{}", "{ } "},
         {"", NULL},
         {"7", "#7 "},
         {"{\"a\":\"\xfc\"}", "{ @a $\xfc } "},

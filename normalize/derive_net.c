@@ -42,8 +42,8 @@ static bool answer_object(struct normalize_worker *worker, struct value data, st
     }
     struct core_buf buf = {.start = text, .pos = text, .end = text + room};
     if (data.kind == VALUE_PLAIN) {
-        memcpy(text, "{\"data\":\"", 9);
-        buf.pos = bytes_copy(text + 9, data.ptr, data.len);
+        buf.pos = bytes_copy(text, "{\"data\":\"", 9);
+        buf.pos = bytes_copy(buf.pos, data.ptr, data.len);
         *buf.pos++ = '"';
     } else {
         core_buf_put(&buf, "{\"data\":", 8);
@@ -51,8 +51,8 @@ static bool answer_object(struct normalize_worker *worker, struct value data, st
     }
     uint32_t whole = value_is_scalar(ttl) ? ttl_whole(ttl) : 0;
     if (whole > 0) {
-        memcpy(buf.pos, ",\"ttl\":", 7);
-        buf.pos = bytes_copy(buf.pos + 7, ttl.ptr, whole);
+        buf.pos = bytes_copy(buf.pos, ",\"ttl\":", 7);
+        buf.pos = bytes_copy(buf.pos, ttl.ptr, whole);
     } else if (value_is_scalar(ttl) && decimal_to_ns(value_span(ttl), &ns)) {
         core_buf_put(&buf, ",\"ttl\":", 7);
         core_buf_i64(&buf, ns / CORE_NS_PER_S);

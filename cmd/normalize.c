@@ -75,8 +75,8 @@ void normalize_write(struct filter *filter, const struct core_batch *batch) {
         out_line(event->is_dead ? &filter->dead : &filter->out, event->doc);
         filter->dead_letters += event->is_dead;
     }
-    filter->records += batch->events_len + batch->dropped;
-    filter->dropped += batch->dropped;
+    filter->records += batch->events_len + batch->tally.dropped;
+    filter->dropped += batch->tally.dropped;
     out_flush(&filter->out);
     out_flush(&filter->dead);
 }

@@ -47,6 +47,15 @@ struct core_origin {
     const char *classification_config;
 };
 
+/* What became of records: records = events + dead + dropped + lost, or something is wrong. */
+struct core_tally {
+    uint64_t records; /* as ingest cut them: lines that are no context */
+    uint64_t events;  /* documents */
+    uint64_t dead;    /* dead letters */
+    uint64_t dropped; /* left out by a map's drop row */
+    uint64_t lost;    /* refused even as a dead letter: only the log has their ids */
+};
+
 /* One sequence of lines with one generation: a file between two truncations (whatever its name is by now).
  * Owns: made and freed by ingest; valid as long as one of its batches is under way. Thread: ingest writes path, gen, mtime
  * and origin before the first batch of the stream that has record lines leaves; after that they never change.
@@ -58,6 +67,12 @@ struct core_stream {
     const char *path; /* the first path, NUL-terminated; log.file.path of its documents */
     int64_t mtime_ns; /* of the file when first seen: stands in for a record's missing time; 0 if unknown */
     const struct core_origin *origin;
+    /* Where the span of the stream's next event begins: before its next record if records there were dropped by rule.
+     * Set by ingest from what is remembered; normalize starts from it. */
+    uint64_t open_from;
+    /* What became of all records of the generation until now. Set by ingest from what is remembered; then the keeper of
+     * positions adds each batch that it sends (core/commit.h). */
+    struct core_tally tally;
     void *decode;
 };
 #define CORE_STREAM_MAGIC 0x73747231u
@@ -105,14 +120,19 @@ struct core_batch {
     uint32_t lines_len;
     struct core_event *events; /* CORE_BATCH_LINES_MAX; in the order of the lines */
     uint32_t events_len;
-    uint32_t dropped;        /* record lines that a map's drop row left out: lines without an event */
-    bool is_order_bound;     /* what its documents say depends on records before it (stamps without a year) */
-    uint64_t accepted_end;   /* the stream's position once this batch is accepted */
-    struct core_arena arena; /* documents and keys */
-    int64_t read_ns;         /* core_tick_ns() when ingest closed it */
-    uint32_t sink_pending;   /* the current sink's own count of events not yet answered */
-    uint32_t sink_index;     /* the current sink's own cursor */
-    struct core_batch *next; /* the current owner's own list link */
+    struct core_tally
+        tally;          /* of this batch: records by ingest, the others by normalize; a sink that refuses corrects */
+    uint64_t open_from; /* by normalize: where the span of the stream's next event begins (accepted_end, or before) */
+    struct core_span position; /* by ingest, in the arena: what the keeper of positions writes down (core/commit.h) */
+    uint64_t epoch;            /* by ingest: core_commit.epoch that it knew when it made the batch */
+    uint64_t txn;              /* by the keeper: the transaction it went with; 0: accepted as soon as it is back */
+    bool is_order_bound;       /* what its documents say depends on records before it (stamps without a year) */
+    uint64_t accepted_end;     /* the stream's position once this batch is accepted */
+    struct core_arena arena;   /* documents and keys */
+    int64_t read_ns;           /* core_tick_ns() when ingest closed it */
+    uint32_t sink_pending;     /* the current sink's own count of events not yet answered */
+    uint32_t sink_index;       /* the current sink's own cursor */
+    struct core_batch *next;   /* the current owner's own list link */
 };
 #define CORE_BATCH_MAGIC 0x62746368u
 

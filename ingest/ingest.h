@@ -9,6 +9,7 @@
 #define TAPLINE_INGEST_INGEST_H
 
 #include "core/batch.h"
+#include "core/commit.h"
 #include "core/conf.h"
 
 enum ingest_start { INGEST_START_BEGINNING, INGEST_START_END };
@@ -71,6 +72,7 @@ struct ingest_env {
     void (*push)(void *ctx, struct core_batch *batch);
     struct core_batch *(*returned)(void *ctx);
     struct core_bell *bell;
+    struct core_commit *commit; /* NULL: a batch that comes back is accepted */
 };
 
 /* Make origin from the other fields (fields_json is built once, nested by the dots). */

@@ -601,13 +601,12 @@ struct stream_state {
     struct tsv_header *tsv;        /* the Zeek header in force; NULL: none was seen */
     struct plan *plans[PLANS_MAX]; /* [0] is the last used */
     size_t plans_len;
-    bool has_dropped;       /* records since the last event, from dropped_from on */
-    uint64_t dropped_from;  /* position */
-    uint64_t plan_serial;   /* counts changes of plans[0]: a decoder that saw the same number has the same plan */
-    struct snort_csv *csv;  /* the names of csv columns; NULL: nobody gave any */
-    struct core_zone *zone; /* of the input's stamps; NULL: UTC, or no stamp came yet */
-    int64_t latest_ns;      /* the latest time that a stamp without a full year was read as */
-    bool has_unified2;      /* its names were asked for */
+    uint64_t open_from;   /* where the span of the next event begins: before its record if records there were dropped */
+    uint64_t plan_serial; /* counts changes of plans[0]: a decoder that saw the same number has the same plan */
+    struct snort_csv *csv;           /* the names of csv columns; NULL: nobody gave any */
+    struct core_zone *zone;          /* of the input's stamps; NULL: UTC, or no stamp came yet */
+    int64_t latest_ns;               /* the latest time that a stamp without a full year was read as */
+    bool has_unified2;               /* its names were asked for */
     const struct snort_names *names; /* of a unified2 file; NULL: its input names no files of names */
 };
 

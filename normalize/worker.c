@@ -275,6 +275,7 @@ static struct stream_state *state_get(struct normalize_worker *worker, struct co
     if (state == NULL) {
         state = stream_state_new(worker->maps, batch->stream);
         state->remaps = worker->remaps;
+        state->open_from = batch->stream->open_from;
         state_link(worker, state);
         batch->stream->decode = state;
     }
@@ -308,12 +309,11 @@ static void line_run(struct normalize_worker *worker, struct core_batch *batch, 
     }
     if (worker->is_dropped) {
         batch->events_len--;
-        batch->dropped++;
-        state->dropped_from = state->has_dropped ? state->dropped_from : line->start;
-    } else {
-        event->from = state->has_dropped ? state->dropped_from : line->start;
+        batch->tally.dropped++;
+        return; /* the span of the next event begins where it does */
     }
-    state->has_dropped = worker->is_dropped;
+    event->from = state->open_from < line->start ? state->open_from : line->start;
+    state->open_from = line->end;
 }
 
 void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) {
@@ -323,7 +323,7 @@ void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) 
     worker->id_differs = 0;
     (void)state_get(worker, batch);
     batch->events_len = 0;
-    batch->dropped = 0;
+    batch->tally.dropped = 0;
     worker->is_order_bound = false;
     for (uint32_t i = 0; i < batch->lines_len; i++) {
         line_run(worker, batch, &batch->lines[i]);
@@ -332,10 +332,13 @@ void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) 
     for (uint32_t i = 0; i < batch->events_len; i++) {
         dead += batch->events[i].is_dead;
     }
+    batch->tally.dead = dead;
+    batch->tally.events = batch->events_len - dead;
+    batch->open_from = ((struct stream_state *)batch->stream->decode)->open_from;
     if (!worker->is_again) {
-        core_count(worker->counters, CORE_COUNT_NORMALIZE_EVENTS, batch->events_len - dead);
+        core_count(worker->counters, CORE_COUNT_NORMALIZE_EVENTS, batch->tally.events);
         core_count(worker->counters, CORE_COUNT_NORMALIZE_DEAD, dead);
-        core_count(worker->counters, CORE_COUNT_NORMALIZE_DROPPED, batch->dropped);
+        core_count(worker->counters, CORE_COUNT_NORMALIZE_DROPPED, batch->tally.dropped);
         core_count(worker->counters, CORE_COUNT_NORMALIZE_COMMUNITY_ID_DIFFERS, worker->id_differs);
     }
     core_arena_reset(&worker->scratch, SCRATCH_KEEP_BYTES);

@@ -11,6 +11,7 @@
 #define TAPLINE_SINKS_SINK_H
 
 #include "core/batch.h"
+#include "core/commit.h"
 #include "core/conf.h"
 
 struct sink;
@@ -19,7 +20,8 @@ struct sink;
 struct sink_env {
     const char *node; /* node.name */
     struct core_counters *counters;
-    int wake_fd; /* the thread's doorbell: poll() returns early when it is readable (not drained here) */
+    int wake_fd;                /* the thread's doorbell: poll() returns early when it is readable (not drained here) */
+    struct core_commit *commit; /* not NULL: this sink is the keeper of positions, and the last in the row */
 };
 
 struct sink_ops {
@@ -34,6 +36,8 @@ struct sink_ops {
                   struct core_conf_mistakes *mistakes);
     /* Reach the server and come back (for `check --connect`). NULL: nothing to reach. */
     enum core_err (*connect)(const void *conf, int timeout_ms, struct core_fail *fail);
+    /* Would it keep the files' positions (core/commit.h)? Then it comes last. NULL: never. */
+    bool (*keeps_positions)(const void *conf);
     /* conf: conf_size bytes filled by the rows; outlives the sink. Errors: fail says what a person can do. */
     enum core_err (*open)(struct sink **out, const void *conf, const struct sink_env *env, struct core_fail *fail);
     /* Take a batch. CORE_OK: the sink has it. CORE_AGAIN: not now; offer the same batch again after a poll(). */
@@ -41,8 +45,9 @@ struct sink_ops {
     /* Batches wholly accepted since the last call, in any order between streams, in order within one. Waits up to
      * timeout_ms (0: no wait) if there is none. Returns their number (at most max). */
     size_t (*poll)(struct sink *sink, struct core_batch **done, size_t max, int timeout_ms);
-    /* Can it never accept anything again (the reader of stdout is gone)? Ask after poll(); if so, stop the process with
-     * CORE_EXIT_SYSTEM: what was not given back is read again after a restart. NULL: that cannot happen. */
+    /* Can it never accept anything again (the reader of stdout is gone; another instance took the node over)? Ask after
+     * poll(); if so, stop the process: with CORE_EXIT_USAGE for CORE_BAD and CORE_LOCKED (a restart would not help), else
+     * with CORE_EXIT_SYSTEM. What was not given back is read again after a restart. NULL: that cannot happen. */
     bool (*is_gone)(const struct sink *sink, struct core_fail *fail);
     /* Push out what is buffered (called when ingest is idle or stopping); poll() still says what arrived. May be NULL. */
     void (*flush)(struct sink *sink);

@@ -82,14 +82,14 @@ static inline uint32_t fuzz_lines(struct core_batch *batch, const uint8_t *data,
  * refused says why. */
 static inline void fuzz_check(struct fuzz_rig *rig, const struct core_batch *batch, uint32_t records) {
     uint32_t at = 0;
-    MUST(batch->events_len + batch->dropped == records);
+    MUST(batch->events_len + batch->tally.dropped == records);
     for (uint32_t i = 0; i < batch->lines_len; i++) {
         const struct core_line *line = &batch->lines[i];
         struct core_fail fail = {0};
         if ((line->flags & CORE_LINE_CONTEXT) != 0) {
             continue;
         }
-        if (batch->dropped > 0 && (at == batch->events_len || batch->events[at].start != line->start)) {
+        if (batch->tally.dropped > 0 && (at == batch->events_len || batch->events[at].start != line->start)) {
             continue;
         }
         const struct core_event *event = &batch->events[at++];

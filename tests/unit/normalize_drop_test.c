@@ -46,8 +46,9 @@ static void the_right_records_are_left_out(void **state) {
         put("maps/zeek.t.map", map);
         rig_open(&rig, dir, "/t.log");
         rig_text(&rig, cases[i].record);
-        if (rig.batch->dropped != cases[i].is_dropped || rig.batch->events_len != (cases[i].is_dropped ? 0 : 1)) {
-            fail_msg("%s: %s: dropped %u", cases[i].rows, cases[i].record, rig.batch->dropped);
+        if (rig.batch->tally.dropped != cases[i].is_dropped || rig.batch->events_len != (cases[i].is_dropped ? 0 : 1)) {
+            fail_msg("%s: %s: dropped %llu", cases[i].rows, cases[i].record,
+                     (unsigned long long)rig.batch->tally.dropped);
         }
         assert_int_equal(core_counted(&rig.counters, CORE_COUNT_NORMALIZE_DROPPED), cases[i].is_dropped);
         rig_close(&rig);
@@ -64,7 +65,7 @@ static void the_books_close(void **state) {
     rig_text(&rig, "#separator \\x09\n#path\tt\n#fields\tts\tproto\n#types\ttime\tenum\n"
                    "1.0\ttcp\n2.0\tudp\n3.0\tudp\n4.0\ttcp\nbroken\n5.0\ticmp\n");
     assert_int_equal(rig.batch->events_len, 3);
-    assert_int_equal(rig.batch->dropped, 3);
+    assert_int_equal(rig.batch->tally.dropped, 3);
     assert_true(rig.batch->events[2].is_dead);
     assert_int_equal(rig.batch->events[0].from, rig.batch->events[0].start);
     assert_int_equal(rig.batch->events[1].from, rig.batch->events[0].end);
@@ -73,7 +74,7 @@ static void the_books_close(void **state) {
     rig_text(&rig, "5.0\tudp\n");
     assert_int_equal(rig.batch->events_len, 0); /* a batch of nothing */
     rig_text(&rig, "6.0\ttcp\n");
-    assert_int_equal(rig.batch->dropped, 0);
+    assert_int_equal(rig.batch->tally.dropped, 0);
     assert_int_equal(rig.batch->events_len, 1);
     assert_true(normalize_drop_at(rig.maps, 0, &drop));
     assert_string_equal(drop.rule, "zeek.t.map:2 drop when proto = udp");

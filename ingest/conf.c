@@ -144,6 +144,15 @@ const struct core_opt ingest_opts[] = {
      .help = "How long a file must stand still before its last record is taken as complete, where only the next record "
              "would "
              "tell: alert_full, alert_cmg and unified2. Logs of lines do not wait."},
+    {.key = "remember",
+     .type = CORE_OPT_DURATION,
+     .offset = CONF(remember_ns),
+     .def = "7d",
+     .min = "1m",
+     .max = "365d",
+     .help =
+         "How long the keeper of positions (Kafka, with delivery exactly_once) remembers a file that is finished and "
+         "gone, so that `tapline verify` can tell that it is complete. This machine's own ledger remembers longer."},
     {.key = "files_max",
      .type = CORE_OPT_UINT,
      .offset = CONF(files_max),

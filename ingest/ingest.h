@@ -1,9 +1,9 @@
 /* ingest/ingest.h: turns files that grow and rotate into batches of whole lines with exact positions.
  *
  * One thread. Files come from globs; each open file is a `core_stream` with a generation. Read position and accepted
- * position are two things: the first moves with pread(), the second when a batch comes back from the last sink. The
- * checkpoint (one small file in node.state, written to a temp file, fsynced, renamed, directory fsynced) holds only
- * accepted positions.
+ * position are two things: the first moves with pread(), the second when a batch comes back from the last sink, and is
+ * committed where there is a keeper of positions (core/commit.h). The checkpoint (one small file in node.state, written to a
+ * temp file, fsynced, renamed, directory fsynced) holds only accepted positions.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_INGEST_INGEST_H
 #define TAPLINE_INGEST_INGEST_H
@@ -51,6 +51,7 @@ struct ingest_conf {
     int64_t record_wait_ns;     /* a file that stood still so long ends its last record (unified2 …); default 1s */
     uint64_t files_max;         /* open files at most; default 4096 */
     bool use_inotify;           /* default yes */
+    int64_t remember_ns;        /* how long the keeper of positions remembers a finished file; default 7d */
 };
 extern const struct core_opt ingest_opts[];
 extern const size_t ingest_opts_len;
@@ -84,7 +85,8 @@ CORE_CHECKED enum core_err ingest_open(struct ingest **out, const struct ingest_
 
 /* One turn: take returned batches, look at files, fill and push batches, write the checkpoint when due; waits at most
  * timeout_ms for something to do. Errors: CORE_IO only for what ingest cannot live without (its state directory);
- * an unreadable log is logged, counted, and tried again, and never stops its neighbours. */
+ * an unreadable log is logged, counted, and tried again, and never stops its neighbours; CORE_BAD: the keeper of positions
+ * gave a line that cannot be understood (a restart would not help). */
 CORE_CHECKED enum core_err ingest_turn(struct ingest *ingest, int timeout_ms, struct core_fail *fail);
 
 /* No new bytes from now on; turns still take returned batches and checkpoint. Thread: ingest. */
@@ -94,7 +96,7 @@ void ingest_stop(struct ingest *ingest);
  * A last line without its newline waits (it is not read), except in a .gz, which cannot grow. */
 void ingest_set_once(struct ingest *ingest);
 bool ingest_is_drained(const struct ingest *ingest);
-/* Batches under way (pushed, not returned). */
+/* Batches under way: pushed and not returned, or delivered and not committed (core/commit.h). */
 uint64_t ingest_outstanding(const struct ingest *ingest);
 
 /* Inputs or conf changed (SIGHUP): the new env replaces the old; open files that no input names any more are read to
@@ -103,6 +105,35 @@ CORE_CHECKED enum core_err ingest_reload(struct ingest *ingest, const struct ing
 
 /* Write the last checkpoint and close. Takes NULL. */
 void ingest_close(struct ingest *ingest);
+
+/* ---- the ledger: what became of the records of each generation -------------------------------------------------------- */
+
+/* Where one generation stands, as the checkpoint, the ledger and the keeper's topic have it. records = events + dead +
+ * dropped + lost, or something is wrong. The spans of all that was delivered join from begin to from. */
+struct ingest_ledger_row {
+    uint64_t gen;
+    const char *path; /* the last one known */
+    const char *first_path;
+    uint64_t pos;   /* right behind the last accepted record */
+    uint64_t begin; /* where its account begins: 0, or where reading began, or was taken over from an older version */
+    uint64_t from;  /* where the span of the next event begins: pos, or before it */
+    struct core_tally tally; /* since begin */
+    int64_t mtime_ns;        /* of the file when first seen */
+    bool is_over;            /* finished and forgotten; nothing follows */
+    int64_t over_ns;         /* when; 0 if it is not over */
+};
+
+/* Understand one `file` or `over` line, without its '\n', NUL-terminated.
+ * Shape:   changes line in place; row's texts point into it.
+ * Errors:  false: it is neither, or is damaged. Thread: any. */
+bool ingest_ledger_line(char *line, struct ingest_ledger_row *row);
+/* Give all rows that this machine knows: first those that are over, oldest first, from state_dir/ledger.old and
+ * state_dir/ledger, then the others from state_dir/checkpoint. Safe beside a running process. A generation may have more
+ * than one row: the last one counts. A file that is not there has no rows.
+ * Errors:  CORE_IO · CORE_BAD (the checkpoint is damaged); rows before the trouble were given. Thread: any. */
+CORE_CHECKED enum core_err ingest_ledger_read(const char *state_dir,
+                                              void (*on_row)(void *ctx, const struct ingest_ledger_row *row), void *ctx,
+                                              struct core_fail *fail);
 
 /* ---- the parts that `normalize` (the filter) and `replay` use alone ---------------------------------------------------- */
 

@@ -84,6 +84,21 @@ static void check_maps(const struct config *config, struct core_conf_mistakes *m
     normalize_maps_close(maps);
 }
 
+/* What a batch passes, when the order of the file is not all there is to say. */
+static void tell_order(const struct config *config) {
+    const struct config_sink *last = &config->sinks[config->sinks_len - 1];
+    if (last->ops->keeps_positions == NULL || !last->ops->keeps_positions(last->conf)) {
+        return;
+    }
+    (void)fputs("sinks in their order: ", stderr);
+    for (size_t i = 0; i < config->sinks_len; i++) {
+        (void)fprintf(stderr, "%s%s", i == 0 ? "" : ", ", config->sinks[i].ops->name);
+    }
+    (void)fprintf(stderr, "%s\n",
+                  config->sinks_len == 1 ? " (keeps the files' positions)"
+                                         : " (keeps the files' positions, so it is the last one)");
+}
+
 /* Returns how many sinks cannot be reached; says it of each. */
 static size_t check_connect(const struct config *config, struct core_fail *fails) {
     size_t fails_len = 0;
@@ -177,6 +192,9 @@ static int check_main(const struct cmd *cmd, int argc, char **argv) {
     }
     bool is_told = true;
     answer_text(path, &mistakes, fails, fails_len);
+    if (config != NULL) {
+        tell_order(config);
+    }
     if (cmd_value(cmd, &args, "json") != NULL) {
         is_told = answer_json(&mistakes, fails, fails_len);
     }

@@ -318,6 +318,28 @@ static void load_sinks(struct config *config, struct core_conf_mistakes *mistake
     }
 }
 
+static bool sink_is_keeper(const struct config_sink *sink) {
+    return sink->ops->keeps_positions != NULL && sink->ops->keeps_positions(sink->conf);
+}
+
+bool config_sinks_order(struct config *config) {
+    MUST(config != NULL);
+    size_t at = 0;
+    while (at < config->sinks_len && !sink_is_keeper(&config->sinks[at])) {
+        at++;
+    }
+    if (at == config->sinks_len) {
+        return false;
+    }
+    struct config_sink keeper = config->sinks[at];
+    for (; at + 1 < config->sinks_len; at++) {
+        config->sinks[at] = config->sinks[at + 1];
+        MUST(!sink_is_keeper(&config->sinks[at]));
+    }
+    config->sinks[at] = keeper;
+    return true;
+}
+
 enum core_err config_load(struct config **out, const char *path, struct core_conf_mistakes *mistakes) {
     MUST(out != NULL);
     MUST(path != NULL);
@@ -339,6 +361,9 @@ enum core_err config_load(struct config **out, const char *path, struct core_con
     load_inputs(config, mistakes);
     load_sinks(config, mistakes);
     err = mistakes->len > mistakes_before ? CORE_BAD : CORE_OK;
+    if (err == CORE_OK) { /* a sink with a mistake in it may not be asked what it keeps */
+        (void)config_sinks_order(config);
+    }
 out:
     if (err != CORE_OK) {
         config_free(config);

@@ -39,7 +39,7 @@ struct config {
     struct normalize_conf normalize;
     struct config_pipeline pipeline;
     struct config_log log;
-    struct config_sink sinks[CONFIG_SINKS_MAX];
+    struct config_sink sinks[CONFIG_SINKS_MAX]; /* in the order in which a batch passes them */
     size_t sinks_len;
 };
 
@@ -57,6 +57,9 @@ const struct config_section *config_sections(size_t *len);
  * are collected. Errors: CORE_BAD; CORE_IO if the file cannot be read. Owns: config_free(*out). */
 CORE_CHECKED enum core_err config_load(struct config **out, const char *path, struct core_conf_mistakes *mistakes);
 void config_free(struct config *config); /* takes NULL */
+/* The keeper of positions (core/commit.h) goes behind the other sinks, whose order stays: a commit then implies that they
+ * have accepted what it holds. Returns whether there is one. More than one is our bug. */
+bool config_sinks_order(struct config *config);
 /* May `next` replace `now` without a restart? Else the first key that differs, e.g. "node.state". */
 bool config_can_swap(const struct config *now, const struct config *next, const char **key);
 

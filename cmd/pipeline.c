@@ -13,8 +13,12 @@
  * outstanding and ends the threads with it: the checkpoint stands at what was accepted, and the rest is read again after
  * the next start. A second signal ends the process at once, with the same promise.
  *
+ * A sink may be the keeper of positions (core/commit.h). It is the last in the row, and a batch that comes back from it is
+ * accepted when its transaction is committed; until then ingest counts it as under way, and so does the stop.
+ *
  * Crash at any instant: the checkpoint on disk is never ahead of what every sink accepted, so nothing is lost; records
- * accepted after it was written come again with the same id.
+ * accepted after it was written come again with the same id. With a keeper the positions are where the records are, and
+ * nothing comes again there; the sinks before it may see records again after a crash or an aborted transaction.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/pipeline_internal.h"
 #include "cmd/cmd.h"
@@ -81,6 +85,7 @@ static enum core_err sink_open_one(struct pipeline *pipeline, uint32_t i, struct
     sink->magic = PIPELINE_SINK_MAGIC;
     sink->pipeline = pipeline;
     sink->ops = conf->ops;
+    sink->is_flushed = true;
     sink->is_last = i + 1 == pipeline->sinks_len;
     sink->out = sink->is_last ? &pipeline->returns : NULL;
     enum core_err err = core_bell_init(&sink->thread.bell, fail);
@@ -99,8 +104,10 @@ static enum core_err sink_open_one(struct pipeline *pipeline, uint32_t i, struct
     if (i > 0) {
         pipeline->sinks[i - 1].out = &sink->ins[0];
     }
-    sink->env =
-        (struct sink_env){.node = pipeline->node, .counters = &pipeline->counters, .wake_fd = sink->thread.bell.fd};
+    sink->env = (struct sink_env){.node = pipeline->node,
+                                  .counters = &pipeline->counters,
+                                  .wake_fd = sink->thread.bell.fd,
+                                  .commit = sink->is_last ? pipeline_commit(pipeline) : NULL};
     return sink->ops->open(&sink->sink, conf->conf, &sink->env, fail);
 }
 
@@ -122,6 +129,7 @@ static enum core_err stages_open(struct pipeline *pipeline, struct core_conf_mis
     if (err == CORE_OK) {
         err = workers_open(pipeline, fail);
     }
+    pipeline->commit.bell = &pipeline->ingest_thread.bell;
     if (err == CORE_OK) {
         struct ingest_env env;
         pipeline_ingest_env(pipeline, config, &env);
@@ -148,6 +156,7 @@ enum core_err pipeline_open(struct pipeline **out, struct config *config, const 
     pipeline->magic = PIPELINE_MAGIC;
     pipeline->options = *options;
     pipeline->config = config;
+    pipeline->has_keeper = config_sinks_order(config);
     pipeline->node = strdup(config->node.name);
     pipeline->state = strdup(config->node.state);
     MUST(pipeline->node != NULL);
@@ -190,6 +199,7 @@ void pipeline_close(struct pipeline *pipeline) {
         core_bell_destroy(&sink->thread.bell);
     }
     ingest_close(pipeline->ingest);
+    free(pipeline->commit.positions); /* NULL when ingest took them */
     for (uint32_t i = 0; i < pipeline->workers_len; i++) {
         normalize_worker_free(pipeline->workers[i].normalize);
         core_queue_destroy(&pipeline->workers[i].in);
@@ -291,11 +301,11 @@ static struct pipeline_thread *thread_failed(struct pipeline *pipeline) {
 /* ---- main's loop ---------------------------------------------------------------------------------------------------- */
 
 /* Without cleaning up: for when somebody hangs or a person is in a hurry. What is not in the checkpoint comes again. */
-static _Noreturn void end_at_once(const struct pipeline *pipeline, const char *why, int exit_code) {
+static _Noreturn void end_at_once(const struct pipeline *pipeline, const char *why, enum core_exit exit_code) {
     core_log(CORE_LEVEL_WARN, "run", why, "outstanding_batches=%llu hint=\"they are read again after the next start\"",
              (unsigned long long)atomic_load(&pipeline->outstanding));
     core_log_flush();
-    _exit(exit_code);
+    _exit((int)exit_code);
 }
 
 static void counters_log(const struct pipeline *pipeline) {
@@ -401,7 +411,7 @@ static enum core_err main_loop(struct pipeline *pipeline, struct core_fail *fail
 }
 
 /* Join every thread, but not for longer than a sane one needs. */
-static void threads_end(struct pipeline *pipeline, int exit_code) {
+static void threads_end(struct pipeline *pipeline, enum core_exit exit_code) {
     phase_set(pipeline, PIPELINE_QUIT);
     int64_t deadline_ns = core_tick_ns() + QUIT_GRACE_NS;
     while (is_any_running(pipeline)) {
@@ -429,18 +439,42 @@ static int by_events(const void *a, const void *b) {
     return strcmp(left->name, right->name);
 }
 
+/* The sinks in the order in which a batch passes them, and which of them keeps the positions. */
+static void started_log(const struct pipeline *pipeline) {
+    char sinks[256] = "";
+    for (uint32_t i = 0; i < pipeline->sinks_len; i++) {
+        size_t used = strlen(sinks);
+        (void)snprintf(sinks + used, sizeof(sinks) - used, "%s%s", used == 0 ? "" : ",", pipeline->sinks[i].ops->name);
+    }
+    core_log(CORE_LEVEL_INFO, "run", "started", "node=%s state=%s inputs=%zu sinks=%s positions=%s workers=%u",
+             pipeline->node, pipeline->state, pipeline->config->inputs_len, sinks,
+             pipeline->has_keeper ? pipeline->sinks[pipeline->sinks_len - 1].ops->name : "state",
+             pipeline->workers_len);
+}
+
+enum core_exit pipeline_exit(enum core_err err) {
+    switch (err) {
+    case CORE_OK:
+        return CORE_EXIT_DONE;
+    case CORE_BAD:
+    case CORE_LOCKED:
+        return CORE_EXIT_USAGE;
+    default:
+        return CORE_EXIT_SYSTEM;
+    }
+}
+
 enum core_err pipeline_run(struct pipeline *pipeline, struct core_fail *fail) {
     MUST(pipeline != NULL);
     MUST(pipeline->magic == PIPELINE_MAGIC);
     MUST(fail != NULL);
     pipeline->start_ns = core_tick_ns();
-    core_log(CORE_LEVEL_INFO, "run", "started", "node=%s state=%s inputs=%zu sinks=%u workers=%u", pipeline->node,
-             pipeline->state, pipeline->config->inputs_len, pipeline->sinks_len, pipeline->workers_len);
+    started_log(pipeline);
     enum core_err err = threads_start(pipeline, fail);
     if (err == CORE_OK) {
         err = main_loop(pipeline, fail);
     }
-    threads_end(pipeline, err == CORE_OK ? CORE_EXIT_DONE : CORE_EXIT_SYSTEM);
+    threads_end(pipeline, pipeline_exit(err));
     ingest_close(pipeline->ingest); /* NULL when its thread has done so */
     pipeline->ingest = NULL;
     pipeline->end_ns = core_tick_ns();

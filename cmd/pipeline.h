@@ -15,6 +15,7 @@ struct pipeline_options {
 struct pipeline_dataset {
     char name[128];
     uint64_t events;
+    uint64_t pending; /* delivered in a transaction that was not committed: not accepted, and not in events */
 };
 
 struct pipeline_report {
@@ -39,11 +40,15 @@ CORE_CHECKED enum core_err pipeline_open(struct pipeline **out, struct config *c
                                          const struct pipeline_options *options, struct core_conf_mistakes *mistakes,
                                          struct core_fail *fail);
 /* Run until SIGTERM or SIGINT, or with is_once until all is accepted. Returns with every thread ended and the last
- * checkpoint written. Errors: what ended a thread; said in the log before.
+ * checkpoint written. Errors: what ended a thread; said in the log before. pipeline_exit() has the exit code for it.
  * Exits the process with 0 itself on a second SIGTERM, and when a sink does not let go after stop_timeout. */
 CORE_CHECKED enum core_err pipeline_run(struct pipeline *pipeline, struct core_fail *fail);
 /* Valid until pipeline_close(). After pipeline_run(). */
 void pipeline_report(const struct pipeline *pipeline, struct pipeline_report *report);
 void pipeline_close(struct pipeline *pipeline); /* takes NULL */
+
+/* What the process ends with. The caller's config, or another that holds the state or the node: CORE_EXIT_USAGE, a restart
+ * would not help. The world failed: CORE_EXIT_SYSTEM. */
+enum core_exit pipeline_exit(enum core_err err);
 
 #endif

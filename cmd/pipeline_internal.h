@@ -43,7 +43,7 @@ struct pipeline_thread {
     pthread_t id;
     bool is_started;
     _Atomic bool is_ended;
-    _Atomic bool is_failed; /* fail is set; the process ends with 111 */
+    _Atomic bool is_failed; /* fail is set; the process ends with pipeline_exit() of it */
     struct core_fail fail;
     struct core_bell bell; /* its queues ring it; so does main, for a new phase or a reload */
 };
@@ -71,7 +71,7 @@ struct pipeline_sink {
     struct sink *sink;
     struct core_batch *offered; /* the sink said CORE_AGAIN: offered again before any other */
     uint32_t held;              /* batches the sink has */
-    bool is_flushed;
+    bool is_flushed;            /* since the last batch it took, or there was none */
     bool is_last;
 };
 #define PIPELINE_SINK_MAGIC 0x736e6b72u
@@ -88,6 +88,8 @@ struct pipeline {
     struct ingest *ingest; /* ingest's while it runs */
     struct pipeline_thread ingest_thread;
     struct core_queue returns; /* producer: the last sink; consumer: ingest */
+    struct core_commit commit; /* between ingest and the last sink, if that keeps the positions */
+    bool has_keeper;
     struct pipeline_worker *workers;
     uint32_t workers_len;
     struct pipeline_sink sinks[CONFIG_SINKS_MAX];
@@ -105,6 +107,9 @@ struct pipeline {
     /* The last sink's thread counts; main reads after it ended. The last row is for all that came too late. */
     struct pipeline_dataset datasets[PIPELINE_DATASETS_MAX + 1];
     size_t datasets_len;
+    uint64_t pending; /* the sum of their pending events, all of this transaction and epoch */
+    uint64_t pending_txn;
+    uint64_t pending_epoch;
     _Atomic uint64_t events; /* for progress */
 };
 #define PIPELINE_MAGIC 0x7069706cu
@@ -117,6 +122,8 @@ CORE_CHECKED enum core_err pipeline_state_lock(const char *dir, int *lock_fd, st
 void *pipeline_ingest_main(void *arg);
 void *pipeline_worker_main(void *arg);
 void *pipeline_sink_main(void *arg);
+/* NULL without a keeper of positions. */
+struct core_commit *pipeline_commit(struct pipeline *pipeline);
 void pipeline_ingest_env(struct pipeline *pipeline, const struct config *config, struct ingest_env *env);
 /* Wake a thread for something that is in no queue. Unlike core_bell_ring() it wakes one that is about to sleep, too. */
 void pipeline_poke(int event_fd);

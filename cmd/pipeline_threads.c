@@ -48,6 +48,10 @@ static struct core_batch *ingest_returned(void *ctx) {
     return core_queue_pop(&pipeline->returns);
 }
 
+struct core_commit *pipeline_commit(struct pipeline *pipeline) {
+    return pipeline->has_keeper ? &pipeline->commit : NULL;
+}
+
 void pipeline_ingest_env(struct pipeline *pipeline, const struct config *config, struct ingest_env *env) {
     *env = (struct ingest_env){.node = pipeline->node,
                                .state_dir = pipeline->state,
@@ -60,7 +64,8 @@ void pipeline_ingest_env(struct pipeline *pipeline, const struct config *config,
                                .ctx = pipeline,
                                .push = ingest_push,
                                .returned = ingest_returned,
-                               .bell = &pipeline->ingest_thread.bell};
+                               .bell = &pipeline->ingest_thread.bell,
+                               .commit = pipeline_commit(pipeline)};
 }
 
 static void ingest_reload_if_told(struct pipeline *pipeline) {
@@ -170,17 +175,56 @@ static struct pipeline_dataset *dataset_row(struct pipeline *pipeline, const cha
 }
 
 /* Names are interned, and a batch mostly has one of them: a run of the same pointer is looked up once. */
-static void datasets_count(struct pipeline *pipeline, const struct core_batch *batch) {
+static void datasets_count(struct pipeline *pipeline, const struct core_batch *batch, bool is_pending) {
     for (uint32_t i = 0; i < batch->events_len;) {
         const char *name = batch->events[i].dataset;
         uint32_t run = i;
         while (run < batch->events_len && batch->events[run].dataset == name) {
             run++;
         }
-        dataset_row(pipeline, name)->events += run - i;
+        struct pipeline_dataset *row = dataset_row(pipeline, name);
+        *(is_pending ? &row->pending : &row->events) += run - i;
         i = run;
     }
-    atomic_fetch_add_explicit(&pipeline->events, batch->events_len, memory_order_relaxed);
+    if (is_pending) {
+        pipeline->pending += batch->events_len;
+    } else {
+        atomic_fetch_add_explicit(&pipeline->events, batch->events_len, memory_order_relaxed);
+    }
+}
+
+/* What is pending was accepted, or is to be read again, once its transaction has come to an end. Asked whenever the keeper
+ * had a turn, so that no later transaction can have ended in between. */
+static void datasets_settle(struct pipeline *pipeline) {
+    bool is_committed = atomic_load(&pipeline->commit.committed) >= pipeline->pending_txn;
+    bool is_aborted = !is_committed && atomic_load(&pipeline->commit.epoch) > pipeline->pending_epoch;
+    if (pipeline->pending == 0 || (!is_committed && !is_aborted)) {
+        return;
+    }
+    for (size_t i = 0; i <= PIPELINE_DATASETS_MAX; i++) {
+        struct pipeline_dataset *row = &pipeline->datasets[i];
+        row->events += is_committed ? row->pending : 0;
+        row->pending = 0;
+    }
+    if (is_committed) {
+        atomic_fetch_add_explicit(&pipeline->events, pipeline->pending, memory_order_relaxed);
+    }
+    pipeline->pending = 0;
+}
+
+/* A batch that the last sink gives back is accepted; or, with a keeper, was delivered in a transaction that is still open, or
+ * comes back from an aborted one, to be read again. Batches of an aborted transaction are all back before the next one. */
+static void accepted_count(struct pipeline *pipeline, const struct core_batch *batch) {
+    bool is_accepted = batch->txn != 0 && batch->txn <= atomic_load(&pipeline->commit.committed);
+    if (!is_accepted && batch->epoch < atomic_load(&pipeline->commit.epoch)) {
+        return;
+    }
+    bool is_pending = !is_accepted && batch->txn != 0;
+    datasets_count(pipeline, batch, is_pending);
+    if (is_pending) {
+        pipeline->pending_txn = batch->txn;
+        pipeline->pending_epoch = batch->epoch;
+    }
 }
 
 static struct core_batch *sink_next(struct pipeline_sink *sink) {
@@ -221,9 +265,12 @@ static bool sink_give(struct pipeline_sink *sink, int timeout_ms) {
     struct core_batch *done[SINK_DONE_MAX];
     size_t len = sink->ops->poll(sink->sink, done, SINK_DONE_MAX, timeout_ms);
     MUST(len <= sink->held);
+    if (sink->is_last) {
+        datasets_settle(sink->pipeline);
+    }
     for (size_t i = 0; i < len; i++) {
         if (sink->is_last) {
-            datasets_count(sink->pipeline, done[i]);
+            accepted_count(sink->pipeline, done[i]);
         }
         core_queue_push(sink->out, done[i]);
     }
@@ -245,7 +292,7 @@ static bool sink_has_work(const struct pipeline_sink *sink) {
 
 /* Nothing came and nothing went: wait in the sink's poll(), which the doorbell ends. */
 static void sink_sleep(struct pipeline_sink *sink) {
-    bool is_due_flush = sink->held > 0 && !sink->is_flushed;
+    bool is_due_flush = !sink->is_flushed; /* with a keeper also when all is back: its transaction may be open */
     int timeout_ms = is_due_flush ? SINK_FLUSH_AFTER_MS : sink->offered != NULL ? SINK_OFFER_AFTER_MS : SINK_SLEEP_MS;
     core_bell_arm(&sink->thread.bell);
     bool is_idle = false;
@@ -278,5 +325,8 @@ void *pipeline_sink_main(void *arg) {
     }
     sink->ops->close(sink->sink);
     sink->sink = NULL;
+    if (sink->is_last) {
+        datasets_settle(pipeline);
+    }
     return thread_end(pipeline, &sink->thread);
 }

@@ -173,19 +173,6 @@ static bool writes_to_stdout(const struct config *config) {
     return false;
 }
 
-/* The world failed: 111. The caller's config, or another process on the same state: 100, a restart would not help. */
-static int exit_of(enum core_err err) {
-    switch (err) {
-    case CORE_OK:
-        return CORE_EXIT_DONE;
-    case CORE_BAD:
-    case CORE_LOCKED:
-        return CORE_EXIT_USAGE;
-    default:
-        return CORE_EXIT_SYSTEM;
-    }
-}
-
 static int run_with(struct config *config, const struct pipeline_options *options, bool is_json) {
     struct core_conf_mistakes mistakes = {0};
     struct core_fail fail = {0};
@@ -195,7 +182,7 @@ static int run_with(struct config *config, const struct pipeline_options *option
         cmd_print_mistakes(&mistakes);
         core_log_fail(CORE_LEVEL_ERROR, "run", "cannot start", &fail);
         core_log_flush();
-        return exit_of(err);
+        return (int)pipeline_exit(err);
     }
     err = pipeline_run(pipeline, &fail);
     core_log_flush();
@@ -208,7 +195,7 @@ static int run_with(struct config *config, const struct pipeline_options *option
         summary_json(&report);
     }
     pipeline_close(pipeline);
-    return err == CORE_OK ? CORE_EXIT_DONE : CORE_EXIT_SYSTEM;
+    return (int)pipeline_exit(err);
 }
 
 static int run_main(const struct cmd *cmd, int argc, char **argv) {

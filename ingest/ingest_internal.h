@@ -284,9 +284,12 @@ struct ingest_file_queue {
     size_t len;
 };
 
-/* Owns: path is copied; the file is in the tables until ingest_file_free(). */
+/* Owns: path is copied; the file is in the tables until ingest_file_free(). ino 0: a generation without a file, which only
+ * its name finds. */
 struct ingest_file *ingest_file_new(struct ingest *ingest, const char *path, dev_t dev, ino_t ino);
 void ingest_file_free(struct ingest *ingest, struct ingest_file *file); /* it has no stream */
+/* Another inode has its bytes from now on, or none (ino 0). No other file has it. */
+void ingest_file_set_inode(struct ingest *ingest, struct ingest_file *file, dev_t dev, ino_t ino);
 void ingest_file_set_path(struct ingest *ingest, struct ingest_file *file, const char *path);
 struct ingest_file *ingest_file_by_inode(struct ingest *ingest, dev_t dev, ino_t ino);
 struct ingest_file *ingest_file_by_path(struct ingest *ingest, const char *path);

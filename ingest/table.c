@@ -31,6 +31,36 @@ static void link_path(struct ingest *ingest, struct ingest_file *file) {
     *head = file;
 }
 
+/* A generation that has no inode (another file has its, or it lives only in a keeper's memory) has ino 0 and is not here. */
+static void link_inode(struct ingest *ingest, struct ingest_file *file) {
+    if (file->ino != 0) {
+        struct ingest_file **head = &ingest->by_inode[inode_bucket(file->dev, file->ino)];
+        file->by_inode_next = *head;
+        *head = file;
+    }
+}
+
+static void unlink_inode(struct ingest *ingest, struct ingest_file *file) {
+    if (file->ino == 0) {
+        return;
+    }
+    struct ingest_file **at = &ingest->by_inode[inode_bucket(file->dev, file->ino)];
+    while (*at != file) {
+        MUST(*at != NULL);
+        at = &(*at)->by_inode_next;
+    }
+    *at = file->by_inode_next;
+}
+
+void ingest_file_set_inode(struct ingest *ingest, struct ingest_file *file, dev_t dev, ino_t ino) {
+    MUST(ingest_file_by_inode(ingest, dev, ino) == NULL);
+    unlink_inode(ingest, file);
+    file->dev = dev;
+    file->ino = ino;
+    link_inode(ingest, file);
+    ingest->is_dirty = true;
+}
+
 struct ingest_file *ingest_file_new(struct ingest *ingest, const char *path, dev_t dev, ino_t ino) {
     struct ingest_file *file = calloc(1, sizeof(*file));
     MUST(file != NULL);
@@ -40,9 +70,7 @@ struct ingest_file *ingest_file_new(struct ingest *ingest, const char *path, dev
     file->path = ingest_strdup(path);
     file->memory.first_path = ingest_strdup(path);
     file->source.fd = -1;
-    struct ingest_file **head = &ingest->by_inode[inode_bucket(dev, ino)];
-    file->by_inode_next = *head;
-    *head = file;
+    link_inode(ingest, file);
     link_path(ingest, file);
     file->next = ingest->files;
     if (file->next != NULL) {
@@ -57,12 +85,7 @@ void ingest_file_free(struct ingest *ingest, struct ingest_file *file) {
     MUST(file->stream == NULL);
     MUST(file->queue == INGEST_QUEUE_NONE);
     ingest_file_close(ingest, file);
-    struct ingest_file **at = &ingest->by_inode[inode_bucket(file->dev, file->ino)];
-    while (*at != file) {
-        MUST(*at != NULL);
-        at = &(*at)->by_inode_next;
-    }
-    *at = file->by_inode_next;
+    unlink_inode(ingest, file);
     unlink_path(ingest, file);
     if (file->prev != NULL) {
         file->prev->next = file->next;
@@ -92,6 +115,9 @@ void ingest_file_set_path(struct ingest *ingest, struct ingest_file *file, const
 }
 
 struct ingest_file *ingest_file_by_inode(struct ingest *ingest, dev_t dev, ino_t ino) {
+    if (ino == 0) {
+        return NULL;
+    }
     struct ingest_file *file = ingest->by_inode[inode_bucket(dev, ino)];
     while (file != NULL && (file->dev != dev || file->ino != ino)) {
         file = file->by_inode_next;

@@ -1,7 +1,8 @@
 /* cmd/main.c: finds the subcommand in cmd_table and runs it.
  *
  * SIGPIPE is ignored for the process's life: a reader that goes away (`| head`, a broker's socket) must come back as an
- * error of write(), which the writer reports or handles, not as a death in the middle of a batch.
+ * error of write(), which the writer reports or handles, not as a death in the middle of a batch. So is SIGXFSZ: a file that
+ * may not grow any more (ulimit -f) is EFBIG.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
 #include "core/conf.h"
@@ -113,8 +114,8 @@ static int main_run(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
-        fprintf(stderr, "tapline: cannot ignore SIGPIPE: %s\n", strerror(errno));
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR) {
+        fprintf(stderr, "tapline: cannot ignore SIGPIPE and SIGXFSZ: %s\n", strerror(errno));
         return CORE_EXIT_SYSTEM;
     }
     return main_finish(main_run(argc > 0 ? argc - 1 : 0, argv + 1));

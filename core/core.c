@@ -44,6 +44,37 @@ enum core_err core_fail_set(struct core_fail *fail, enum core_err err, const cha
     return result;
 }
 
+/* What a person can do about an errno that has one usual reason; the others' texts speak for themselves. */
+static const struct {
+    int number;
+    const char *help;
+} errno_helps[] = {
+    {ENOSPC, "free some space there"},
+    {EDQUOT, "the quota is used up: raise it, or free some space there"},
+    {EROFS, "the file system is mounted read-only: the kernel's log (dmesg) says why; mount it read-write again"},
+    {EIO, "the disk or its file system has a fault: the kernel's log (dmesg) says which"},
+    {EACCES, "give the user that tapline runs as permission for it and for the directories above it"},
+    {EPERM, "it may be immutable or append-only (lsattr), or the service manager forbids it"},
+    {EFBIG, "no file may grow beyond this: raise the limit (ulimit -f, LimitFSIZE=)"},
+    {EMFILE, "raise the limit of open files (ulimit -n, LimitNOFILE=)"},
+    {ENFILE, "the machine's limit of open files is reached: raise fs.file-max"},
+    {ENOMEM, "memory is used up: see what else runs, or raise the limit (MemoryMax=)"},
+    {ESTALE, "the server of this network file system no longer knows it: mount it again"},
+    {ENOTCONN, "what serves this file system is gone: mount it again"},
+    {EHOSTDOWN, "what serves this file system does not answer: see to it"},
+    {ETIMEDOUT, "what serves this file system does not answer: see to it"},
+    {ELOOP, "its symbolic links lead in a circle"},
+};
+
+const char *core_errno_help(int number) {
+    for (size_t i = 0; i < sizeof errno_helps / sizeof errno_helps[0]; i++) {
+        if (errno_helps[i].number == number) {
+            return errno_helps[i].help;
+        }
+    }
+    return NULL;
+}
+
 enum core_err core_fail_errno(struct core_fail *fail, const char *where, const char *fmt, ...) {
     int number = errno; /* before anything can change it */
     va_list args;
@@ -52,8 +83,10 @@ enum core_err core_fail_errno(struct core_fail *fail, const char *where, const c
     va_end(args);
     if (fail != NULL) {
         size_t len = strlen(fail->text);
-        snprintf(fail->text + len, sizeof fail->text - len, ": %s",
-                 strerrordesc_np(number) == NULL ? "unknown error" : strerrordesc_np(number));
+        const char *help = core_errno_help(number);
+        snprintf(fail->text + len, sizeof fail->text - len, ": %s%s%s",
+                 strerrordesc_np(number) == NULL ? "unknown error" : strerrordesc_np(number), help == NULL ? "" : "; ",
+                 help == NULL ? "" : help);
     }
     errno = number;
     return result;

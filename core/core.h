@@ -62,8 +62,10 @@ struct core_fail {
 /* Fill fail (which may be NULL) and return err, so that `return core_fail_set(...)` reads well. Thread: any. */
 enum core_err core_fail_set(struct core_fail *fail, enum core_err err, const char *where, const char *fmt, ...)
     CORE_PRINTF(4, 5);
-/* The same, with ": strerror(errno)" appended; err is CORE_IO. */
+/* The same, with ": strerror(errno)" and, if there is one, "; core_errno_help(errno)" appended; err is CORE_IO. */
 enum core_err core_fail_errno(struct core_fail *fail, const char *where, const char *fmt, ...) CORE_PRINTF(3, 4);
+/* What a person can do about an errno ("free some space there"), or NULL. Thread: any. */
+const char *core_errno_help(int number);
 
 /* ---- spans ------------------------------------------------------------------------------------------------------- */
 

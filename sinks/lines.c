@@ -46,6 +46,7 @@ struct sink {
     uint64_t uncommitted_bytes;
     int64_t uncommitted_since_ns; /* core_tick_ns(); 0: nothing uncommitted */
     int64_t pause_ns;             /* 0: all is well */
+    int pause_errno;              /* why; valid if pause_ns is not 0 */
     int64_t retry_ns;             /* core_tick_ns() */
     int64_t looked_ns;            /* when files were last looked for under their names */
 };
@@ -55,20 +56,22 @@ struct sink {
 static void pause_begin(struct sink *sink, const struct core_fail *fail, int error) {
     bool is_full = error == ENOSPC || error == EDQUOT;
     core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
-    if (sink->pause_ns == 0) { /* once; that it goes on is in the counter */
-        core_log_fail(is_full ? CORE_LEVEL_ERROR : CORE_LEVEL_WARN, "sink",
-                      is_full ? "disk full, waiting: free some space; nothing is lost meanwhile"
-                              : "output not writable, trying again; nothing is lost meanwhile",
+    if (sink->pause_ns == 0 || sink->pause_errno != error) { /* once; that it goes on is in the counter */
+        core_log_fail(CORE_LEVEL_ERROR, "sink",
+                      is_full
+                          ? "disk full: reading stops, tried again until there is space; nothing is lost meanwhile"
+                          : "output not writable: reading stops, tried again until it is; nothing is lost meanwhile",
                       fail);
     }
+    sink->pause_errno = error;
     sink->pause_ns = sink->pause_ns == 0 ? PAUSE_MIN_NS : 2 * sink->pause_ns;
     sink->pause_ns = sink->pause_ns > PAUSE_MAX_NS ? PAUSE_MAX_NS : sink->pause_ns;
     sink->retry_ns = core_tick_ns() + sink->pause_ns;
 }
 
-static void pause_end(struct sink *sink) {
+static void pause_end(struct sink *sink, const struct sink_out *out) {
     if (sink->pause_ns != 0) {
-        core_log(CORE_LEVEL_INFO, "sink", "output writable again", "now=\"going on\"");
+        core_log(CORE_LEVEL_INFO, "sink", "output writable again: going on", "path=\"%s\"", out->path);
         sink->pause_ns = 0;
     }
 }
@@ -81,7 +84,9 @@ static void take_back(struct sink *sink) {
         struct core_fail fail;
         if (sink_out_rewind(&sink->outs[i], &fail) != CORE_OK) {
             core_log_fail(CORE_LEVEL_ERROR, "sink",
-                          "output not taken back after a failed sync; some documents will stand in it twice", &fail);
+                          "output not taken back after a failed sync; done before it is written again: a kill until "
+                          "then leaves documents that come a second time",
+                          &fail);
         }
     }
     for (struct core_batch *batch = sink->held.head; batch != NULL; batch = batch->next) {
@@ -281,7 +286,7 @@ static bool write_run(struct sink *sink) {
         write_failed(sink, &fail, error);
         return false;
     }
-    pause_end(sink);
+    pause_end(sink, out);
     return true;
 }
 

@@ -211,6 +211,10 @@ enum core_err sink_out_write(struct sink_out *out, const struct core_batch *batc
     MUST(out->fd >= 0);
     MUST(end <= batch->events_len);
     struct iovec vectors[2 * OUT_LINES_PER_WRITE];
+    if (out->is_behind && sink_out_rewind(out, fail) != CORE_OK) {
+        *error = errno;
+        return CORE_IO;
+    }
     while (cursor->index < end) {
         int len = vectors_fill(vectors, batch, cursor, end);
         ssize_t wrote = writev(out->fd, vectors, len);
@@ -232,6 +236,9 @@ enum core_err sink_out_write(struct sink_out *out, const struct core_batch *batc
 
 enum core_err sink_out_sync(struct sink_out *out, struct core_fail *fail) {
     MUST(out->fd >= 0);
+    if (out->is_behind && sink_out_rewind(out, fail) != CORE_OK) {
+        return CORE_IO;
+    }
     if (out->is_regular && out->is_dirty && fdatasync(out->fd) != 0) {
         return fail_with(fail, out->path, "cannot sync to the disk");
     }
@@ -245,10 +252,12 @@ enum core_err sink_out_rewind(struct sink_out *out, struct core_fail *fail) {
     if (!out->is_regular) {
         return CORE_OK;
     }
+    out->is_behind = true;
     if (ftruncate(out->fd, (off_t)out->committed) != 0) {
         return fail_with(fail, out->path, "cannot take back what was written since the last sync");
     }
     out->size = out->committed;
+    out->is_behind = false;
     out->is_dirty = true; /* the shorter length must reach the disk too */
     return CORE_OK;
 }
@@ -283,16 +292,29 @@ void sink_out_close(struct sink_out *out) {
     out->fd = -1;
 }
 
+/* A name later than now: an earlier rotation had a clock that was ahead of this one. */
+static void note_clock(const struct sink_out *out, const struct sink_rotated_name *name, int64_t now_ns) {
+    char now[SINK_STAMP_LEN + 1];
+    sink_stamp(now_ns, now);
+    if (strcmp(name->stamp, now) > 0) {
+        core_log(CORE_LEVEL_WARN, "sink", "the clock went back",
+                 "path=\"%s\" now=%s newest=%s; a file rotated before has a later time in its name, so this one is "
+                 "numbered behind it, to keep them in order; to have names of the right time, see to the clock and "
+                 "rename or remove the files from the future",
+                 out->path, now, name->stamp);
+    }
+}
+
 enum core_err sink_out_rotate(struct sink_out *out, const struct sink_rotation *rotation, int64_t now_ns,
                               struct core_fail *fail) {
     MUST(out->is_regular && !out->is_dirty);
     MUST(out->size == out->committed);
-    char stamp[SINK_STAMP_LEN + 1];
-    sink_stamp(now_ns, stamp);
-    char target[sizeof out->path + SINK_STAMP_LEN + 16];
-    for (unsigned n = 0;; n++) {
-        int len = n == 0 ? snprintf(target, sizeof target, "%s.%s", out->path, stamp)
-                         : snprintf(target, sizeof target, "%s.%s.%u", out->path, stamp, n);
+    struct sink_rotated_name name = sink_rotated_next(out->path, now_ns);
+    note_clock(out, &name, now_ns);
+    char target[sizeof out->path + SINK_STAMP_LEN + 32];
+    for (;; name.n++) {
+        int len = name.n == 0 ? snprintf(target, sizeof target, "%s.%s", out->path, name.stamp)
+                              : snprintf(target, sizeof target, "%s.%s.%lu", out->path, name.stamp, name.n);
         MUST(len > 0 && (size_t)len < sizeof target);
         if (renameat2(AT_FDCWD, out->path, AT_FDCWD, target, RENAME_NOREPLACE) == 0) {
             break;

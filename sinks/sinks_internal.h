@@ -59,6 +59,7 @@ struct sink_out {
     bool is_regular;
     bool is_borrowed;   /* fd 1: neither opened nor closed here */
     bool is_dirty;      /* written to since the last sync */
+    bool is_behind;     /* not yet taken back to `committed`, as it should have been: that comes before anything else */
     uint64_t size;      /* whole lines only */
     uint64_t committed; /* size at the last sync of all outputs */
     int64_t written_ns; /* core_now_ns() of the last write; at open: the file's mtime */
@@ -87,7 +88,7 @@ CORE_CHECKED enum core_err sink_out_write(struct sink_out *out, const struct cor
                                           struct sink_cursor *cursor, uint32_t end, int *error, struct core_fail *fail);
 /* Onto the disk. Errors: CORE_IO: what was written since the last one may be lost, and must be written again. */
 CORE_CHECKED enum core_err sink_out_sync(struct sink_out *out, struct core_fail *fail);
-/* Back to the length of the last sync_out of all outputs. Errors: CORE_IO. */
+/* Back to the length of the last sync of all outputs. Errors: CORE_IO; then the next write or sync begins with it. */
 CORE_CHECKED enum core_err sink_out_rewind(struct sink_out *out, struct core_fail *fail);
 /* Is it time for another file before `more` bytes are written? */
 bool sink_out_is_due(const struct sink_out *out, const struct sink_rotation *rotation, uint64_t more, int64_t now_ns);
@@ -102,6 +103,13 @@ void sink_out_close(struct sink_out *out);
 
 #define SINK_STAMP_LEN 15 /* YYYYmmdd-HHMMSS, UTC */
 void sink_stamp(int64_t now_ns, char out[SINK_STAMP_LEN + 1]);
+/* What a file rotated now is called, path.stamp or path.stamp.n if n is not 0: behind all that are there, so that the order
+ * of names is the order of time though the clock went back. */
+struct sink_rotated_name {
+    char stamp[SINK_STAMP_LEN + 1];
+    unsigned long n;
+};
+struct sink_rotated_name sink_rotated_next(const char *path, int64_t now_ns);
 /* Remove the oldest rotated files of path until `keep` are left; 0: none is removed. Failures are logged. */
 void sink_rotated_trim(const char *path, uint64_t keep);
 

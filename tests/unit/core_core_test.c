@@ -30,9 +30,14 @@ static void test_errno_in_words(void **state) {
     struct core_fail fail;
     errno = ENOSPC;
     assert_int_equal(core_fail_errno(&fail, "/x", "cannot write %d bytes", 5), CORE_IO);
-    assert_string_equal(fail.text, "cannot write 5 bytes: No space left on device");
+    assert_string_equal(fail.text, "cannot write 5 bytes: No space left on device; free some space there");
     assert_string_equal(fail.where, "/x");
     assert_int_equal(errno, ENOSPC);
+    errno = EEXIST; /* its text says all there is to say */
+    assert_int_equal(core_fail_errno(&fail, "/x", "no"), CORE_IO);
+    assert_string_equal(fail.text, "no: File exists");
+    assert_null(core_errno_help(EEXIST));
+    assert_non_null(strstr(core_errno_help(EROFS), "mount it read-write again"));
 }
 
 static void test_must_aborts_and_says_where(void **state) {

@@ -313,6 +313,45 @@ static void test_rotation_keeps_the_newest(void **state) {
     rig_close(&rig);
 }
 
+static void test_rotation_within_a_second_keeps_the_newest(void **state) {
+    (void)state;
+    struct rig rig;
+    struct dirent **names = NULL;
+    rig_open(&rig, yaml("out", "  rotate_size: 100B\n  rotate_keep: 2\n"), 4);
+    deliver(&rig,
+            rig_numbers(&rig, "x", 0, 200)); /* more files than stay: a number that is free again is not the next */
+    int len = rotated(&names);
+    assert_int_equal(len, 2);
+    free_names(names, len);
+    const unsigned first = (unsigned)strtoul(strchr(read_all("out"), ':') + 1, NULL, 10);
+    rig_close(&rig);
+    len = rotated(&names);
+    unsigned newest = 0;
+    for (int i = 0; i < len; i++) {
+        for (const char *at = strchr(read_all(names[i]->d_name), ':'); at != NULL; at = strchr(at + 1, ':')) {
+            const unsigned number = (unsigned)strtoul(at + 1, NULL, 10);
+            newest = number > newest ? number : newest;
+        }
+    }
+    assert_int_equal(newest + 1, first);
+    free_names(names, len);
+}
+
+static void test_rotation_after_the_clock_went_back(void **state) {
+    (void)state;
+    struct rig rig;
+    struct dirent **names = NULL;
+    write_all("out.29991231-235959", "{\"n\":0}\n"); /* rotated when the clock was wrong */
+    rig_open(&rig, yaml("out", "  rotate_size: 20B\n  rotate_keep: 2\n"), 4);
+    deliver(&rig, rig_numbers(&rig, "x", 1, 4)); /* two lines a file */
+    int len = rotated(&names);
+    assert_int_equal(len, 2);
+    assert_string_equal(names[1]->d_name, "out.29991231-235959.1"); /* not removed as the oldest */
+    expect_numbers(read_all(names[1]->d_name), 1, 2);
+    free_names(names, len);
+    rig_close(&rig);
+}
+
 static void test_rotation_by_time(void **state) {
     (void)state;
     struct rig rig;
@@ -389,13 +428,22 @@ static void test_a_device_that_is_always_full(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_documents_in_order_each_a_line),  TEST(test_accepted_only_after_the_sync),
-        TEST(test_much_to_sync_does_not_wait),      TEST(test_dead_letters_beside_the_documents),
-        TEST(test_a_file_for_each_dataset),         TEST(test_many_datasets),
-        TEST(test_a_torn_last_line_is_cut_off),     TEST(test_what_is_refused_at_open),
-        TEST(test_wrong_variables_are_mistakes),    TEST(test_rotation_by_size_loses_nothing),
-        TEST(test_rotation_keeps_the_newest),       TEST(test_rotation_by_time),
-        TEST(test_a_file_moved_away_is_made_again), TEST(test_a_full_disk_is_waited_for),
+        TEST(test_documents_in_order_each_a_line),
+        TEST(test_accepted_only_after_the_sync),
+        TEST(test_much_to_sync_does_not_wait),
+        TEST(test_dead_letters_beside_the_documents),
+        TEST(test_a_file_for_each_dataset),
+        TEST(test_many_datasets),
+        TEST(test_a_torn_last_line_is_cut_off),
+        TEST(test_what_is_refused_at_open),
+        TEST(test_wrong_variables_are_mistakes),
+        TEST(test_rotation_by_size_loses_nothing),
+        TEST(test_rotation_keeps_the_newest),
+        TEST(test_rotation_within_a_second_keeps_the_newest),
+        TEST(test_rotation_after_the_clock_went_back),
+        TEST(test_rotation_by_time),
+        TEST(test_a_file_moved_away_is_made_again),
+        TEST(test_a_full_disk_is_waited_for),
         TEST(test_a_device_that_is_always_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* tests/bench/bare_producer.c: how fast can librdkafka be on this machine with exactly tapline's output?
  *
  *   bare_producer capture BROKERS TOPIC FILE [KEY=VALUE…]   keep a topic's records (key, header, document) in FILE
+ *   bare_producer count   BROKERS TOPIC      [KEY=VALUE…]   how many records there are, and how many different ones, as
+ *                                                           a reader sees them who waits for commits
  *   bare_producer produce BROKERS TOPIC FILE [KEY=VALUE…]   produce them again, in the order of the source, and wait
  *                                                           until the broker has accepted every one
  *
@@ -22,8 +24,9 @@
 
 #define HEADER_NAME "tapline"
 #define HEADER_BYTES 24
-#define IDLE_MS_MAX 10000 /* capture: a topic that gives nothing for so long has no more */
-#define POLL_EVERY 1000   /* produce: serve delivery reports once in so many records */
+#define IDLE_MS_MAX 30000 /* reading: no end of a partition for so long, and something is wrong */
+#define METADATA_MS_MAX 10000
+#define POLL_EVERY 1000 /* produce: serve delivery reports once in so many records */
 
 struct frame {
     uint32_t doc_len;
@@ -93,9 +96,9 @@ static rd_kafka_t *client(rd_kafka_type_t type, rd_kafka_conf_t *conf) {
     return kafka;
 }
 
-/* ---- capture ---- */
+/* ---- capture, count ---- */
 
-static void keep(struct store *store, const rd_kafka_message_t *message) {
+static void keep(struct store *store, const rd_kafka_message_t *message, int has_bytes) {
     rd_kafka_headers_t *headers;
     const void *header;
     size_t header_len;
@@ -110,10 +113,13 @@ static void keep(struct store *store, const rd_kafka_message_t *message) {
     for (int i = 8; i < 16; i++) {
         start = start << 8 | frame.header[i];
     }
-    size_t frame_bytes = sizeof frame + message->key_len + message->len;
-    store->bytes = grow(store->bytes, &store->cap, store->len + frame_bytes, 1);
     store->kept = grow(store->kept, &store->kept_cap, store->kept_len + 1, sizeof *store->kept);
     store->kept[store->kept_len++] = (struct kept){.start = start, .at = store->len};
+    if (!has_bytes) {
+        return;
+    }
+    size_t frame_bytes = sizeof frame + message->key_len + message->len;
+    store->bytes = grow(store->bytes, &store->cap, store->len + frame_bytes, 1);
     char *at = store->bytes + store->len;
     memcpy(at, &frame, sizeof frame);
     memcpy(at + sizeof frame, message->key, message->key_len);
@@ -127,12 +133,58 @@ static int by_start(const void *a, const void *b) {
     return (left->start > right->start) - (left->start < right->start);
 }
 
-static void store_write(struct store *store, const char *path) {
+/* Every record of the topic, of one source, in the source's order. */
+static void store_read(struct store *store, const char *brokers, const char *topic, char **properties, int has_bytes) {
+    rd_kafka_conf_t *conf = conf_of(brokers, properties);
+    set(conf, "group.id", "bare_producer");
+    set(conf, "enable.auto.commit", "false");
+    set(conf, "enable.partition.eof", "true");
+    set(conf, "isolation.level", "read_committed");
+    rd_kafka_t *kafka = client(RD_KAFKA_CONSUMER, conf);
+    rd_kafka_poll_set_consumer(kafka);
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(kafka, topic, NULL);
+    const struct rd_kafka_metadata *metadata;
+    if (rd_kafka_metadata(kafka, 0, handle, &metadata, METADATA_MS_MAX) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+        metadata->topic_cnt != 1 || metadata->topics[0].partition_cnt == 0) {
+        die(topic, "the broker does not know it");
+    }
+    int open_partitions = metadata->topics[0].partition_cnt;
+    rd_kafka_metadata_destroy(metadata);
+    rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(open_partitions);
+    for (int i = 0; i < open_partitions; i++) {
+        rd_kafka_topic_partition_list_add(partitions, topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
+    }
+    if (rd_kafka_assign(kafka, partitions) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        die(topic, "cannot be assigned");
+    }
+    while (open_partitions > 0) {
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(kafka, IDLE_MS_MAX);
+        if (message == NULL) {
+            die(topic, "no end of it");
+        }
+        if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            keep(store, message, has_bytes);
+        } else if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+            open_partitions--;
+        } else {
+            die(topic, rd_kafka_message_errstr(message));
+        }
+        rd_kafka_message_destroy(message);
+    }
+    rd_kafka_topic_partition_list_destroy(partitions);
+    rd_kafka_topic_destroy(handle);
+    rd_kafka_consumer_close(kafka);
+    rd_kafka_destroy(kafka);
+    if (store->kept_len > 0) {
+        qsort(store->kept, store->kept_len, sizeof *store->kept, by_start);
+    }
+}
+
+static void store_write(const struct store *store, const char *path) {
     FILE *out = fopen(path, "w");
     if (out == NULL) {
         die(path, "cannot be written");
     }
-    qsort(store->kept, store->kept_len, sizeof *store->kept, by_start);
     for (size_t i = 0; i < store->kept_len; i++) {
         const char *at = store->bytes + store->kept[i].at;
         struct frame frame;
@@ -148,34 +200,24 @@ static void store_write(struct store *store, const char *path) {
 }
 
 static int capture(const char *brokers, const char *topic, const char *path, char **properties) {
-    rd_kafka_conf_t *conf = conf_of(brokers, properties);
-    set(conf, "group.id", "bare_producer");
-    set(conf, "auto.offset.reset", "earliest");
-    set(conf, "enable.auto.commit", "false");
-    rd_kafka_t *kafka = client(RD_KAFKA_CONSUMER, conf);
-    rd_kafka_poll_set_consumer(kafka);
-    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(topics, topic, RD_KAFKA_PARTITION_UA);
-    if (rd_kafka_subscribe(kafka, topics) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        die(topic, "cannot be subscribed to");
-    }
     struct store store = {0};
-    rd_kafka_message_t *message;
-    while ((message = rd_kafka_consumer_poll(kafka, IDLE_MS_MAX)) != NULL) {
-        if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            keep(&store, message);
-        } else if (message->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-            die(topic, rd_kafka_message_errstr(message));
-        }
-        rd_kafka_message_destroy(message);
-    }
-    rd_kafka_topic_partition_list_destroy(topics);
-    rd_kafka_consumer_close(kafka);
-    rd_kafka_destroy(kafka);
+    store_read(&store, brokers, topic, properties, 1);
     store_write(&store, path);
     printf("%zu\n", store.kept_len);
     free(store.kept);
     free(store.bytes);
+    return 0;
+}
+
+static int count(const char *brokers, const char *topic, char **properties) {
+    struct store store = {0};
+    store_read(&store, brokers, topic, properties, 0);
+    size_t different = store.kept_len > 0 ? 1 : 0;
+    for (size_t i = 1; i < store.kept_len; i++) {
+        different += store.kept[i].start != store.kept[i - 1].start ? 1 : 0;
+    }
+    printf("%zu %zu\n", store.kept_len, different);
+    free(store.kept);
     return 0;
 }
 
@@ -256,9 +298,12 @@ int main(int argc, char **argv) {
     if (argc >= 5 && strcmp(argv[1], "capture") == 0) {
         return capture(argv[2], argv[3], argv[4], argv + 5);
     }
+    if (argc >= 4 && strcmp(argv[1], "count") == 0) {
+        return count(argv[2], argv[3], argv + 4);
+    }
     if (argc >= 5 && strcmp(argv[1], "produce") == 0) {
         return produce(argv[2], argv[3], argv[4], argv + 5);
     }
-    fprintf(stderr, "usage: bare_producer capture|produce BROKERS TOPIC FILE [KEY=VALUE...]\n");
+    fprintf(stderr, "usage: bare_producer capture|produce BROKERS TOPIC FILE [KEY=VALUE...], or count BROKERS TOPIC\n");
     return 100;
 }

@@ -7,13 +7,16 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
+import threading
 import time
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 POLL_S = 0.01
+SETTLE_S = 2.0
 PARTITIONS = 4
 LEADER_TRIES = 100
 
@@ -139,3 +142,68 @@ class Broker:
         # Clients that outlive the broker would complain about it.
         del self.consumer, self.admin
         self._run("kafka.sh", "stop", self.folder)
+
+
+class Trickle:
+    """A log that grows by so many lines a second. measure() says how long each line took to a consumer, in milliseconds. The
+    record's header says which bytes of the log it is, so that each document finds its line."""
+
+    def __init__(self, source, path):
+        with open(source, "rb") as lines:
+            head = [line for line, _ in zip(lines, range(5000))]
+        self.header = b"".join(line for line in head if line.startswith(b"#"))
+        self.lines = [line for line in head if not line.startswith(b"#")]
+        self.path = pathlib.Path(path)
+        self.written = {}  # position of a line's end: when it was written
+        self.came = {}
+
+    def __enter__(self):
+        self.file = open(self.path, "wb", buffering=0)
+        self.file.write(self.header)
+        self.at = len(self.header)
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def _write(self, number):
+        line = self.lines[number % len(self.lines)]
+        self.at += len(line)
+        self.written[self.at] = time.monotonic()
+        self.file.write(line)
+
+    def _write_all(self, per_s, seconds):
+        began = time.monotonic()
+        for number in range(1, per_s * seconds):
+            wait = began + number / per_s - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            self._write(number)
+
+    def _take(self, consumer, until, timeout_s):
+        deadline = time.monotonic() + timeout_s
+        while not until():
+            message = consumer.poll(0.1)
+            if message is not None and message.error() is None:
+                _, _, end = struct.unpack(">QQQ", dict(message.headers())["tapline"][:24])
+                self.came[end] = time.monotonic()
+            if time.monotonic() > deadline:
+                raise Failed(f"{len(self.came)} of {len(self.written)} lines came within {timeout_s} s")
+
+    def measure(self, broker, topic, per_s, seconds):
+        consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "trickle", "isolation.level": "read_committed",
+                             "enable.auto.commit": False, "fetch.wait.max.ms": 5, "log_level": 3})
+        consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
+        try:
+            self._write(0)
+            self._take(consumer, lambda: len(self.came) == 1, 60)  # everything has started
+            time.sleep(SETTLE_S)
+            self.written.clear()
+            self.came.clear()
+            writer = threading.Thread(target=self._write_all, args=(per_s, seconds))
+            writer.start()
+            self._take(consumer, lambda: len(self.came) == per_s * seconds - 1, seconds + 60)
+            writer.join()
+        finally:
+            consumer.close()
+        return [(self.came[end] - at) * 1000 for end, at in self.written.items()]

@@ -96,6 +96,20 @@ static void note_failure(struct ingest *ingest, struct ingest_file *file, const 
                  fail->where, fail->text, file->is_stuck ? " when it changes" : " at every scan");
     }
     file->is_failed = true;
+    /* A descriptor may stay dead when its file system is well again (mounted anew): the next try opens the name. */
+    struct stat st;
+    if (file->source.fd >= 0 && !file->is_unlinked && stat(file->path, &st) == 0 && st.st_dev == file->dev &&
+        st.st_ino == file->ino) {
+        ingest_file_close(ingest, file);
+    }
+}
+
+static void note_well(struct ingest_file *file) {
+    if (file->is_failed) {
+        file->is_failed = false;
+        core_log(CORE_LEVEL_INFO, "ingest", "file readable again", "file=%s position=%llu; read on from there",
+                 file->path, (unsigned long long)ingest_file_pos(file));
+    }
 }
 
 static bool is_better_to_close(const struct ingest_file *a, const struct ingest_file *b) {
@@ -269,6 +283,7 @@ static bool open_file(struct ingest *ingest, struct ingest_file *file) {
     }
     if (err == CORE_AGAIN) {
         note_stat(file, &st); /* it waits until it grows */
+        return false;
     }
     if (err != CORE_OK) {
         note_failure(ingest, file, &fail);
@@ -288,7 +303,6 @@ static bool open_file(struct ingest *ingest, struct ingest_file *file) {
                  (unsigned long long)file->cutter.pos, file->source.is_gz);
     }
     file->is_gz = file->cutter.is_end_final = file->source.is_gz;
-    file->is_failed = false;
     return true;
 }
 
@@ -419,6 +433,7 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     const enum core_err err = ingest_cutter_fill(&file->cutter, &file->source, batch, limit, &fail);
     const bool has_lines = err == CORE_OK && batch->lines_len > 0;
     if (err == CORE_OK || err == CORE_AGAIN || err == CORE_GONE) {
+        note_well(file);
         keep_progress(ingest, file);
         note_still(ingest, file);
     }

@@ -608,7 +608,8 @@ static size_t cut_chunk(struct ingest_cutter *cutter, struct ingest_source *sour
     };
     const uint64_t pos = cutter->pos;
     const bool is_at_limit = pos + chunk->len >= chunk->limit;
-    pass.is_still = (cutter->is_still && (pass.is_at_end || is_at_limit)) || source->is_quiet;
+    const bool is_unread = chunk->err != CORE_OK; /* the bytes behind are there, but cannot be had now */
+    pass.is_still = (cutter->is_still && !is_unread && (pass.is_at_end || is_at_limit)) || source->is_quiet;
     tell_kind(cutter, &pass);
     cutter->is_pending = cutter->kind == INGEST_KIND_UNKNOWN && chunk->len > 0;
     const size_t used = cutter->kind == INGEST_KIND_LINES     ? cut_lines(&pass)

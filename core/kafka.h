@@ -1,7 +1,8 @@
 /* core/kafka.h: an idempotent Kafka producer whose reports are taken by its owner's own thread.
  *
- * The one wrapper of librdkafka: its header appears in core/kafka.c and nowhere else. What goes where, what is retried
- * and what becomes a dead letter is the sink's business (sinks/kafka.c); this says only what became of each message.
+ * core/kafka*.c are the one wrapper of librdkafka: its header appears in core/kafka_internal.h and nowhere else. What goes
+ * where, what is retried and what becomes a dead letter is the sink's business (sinks/kafka.c); this says only what
+ * became of each message.
  * Life: open -> topics -> send … poll … -> close. After CORE_KAFKA_FATAL only poll and close make sense: open a new one.
  * Thread: one thread calls everything of one producer; librdkafka's own threads run behind it.
  * SPDX-License-Identifier: Apache-2.0 */

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+static const char *const deliveries[] = {"auto", "exactly_once", "at_least_once", NULL}; /* enum kafka_delivery */
+
 const struct core_opt kafka_opts[KAFKA_OPTS_LEN] = {
     {.key = "topic",
      .type = CORE_OPT_STRING,
@@ -26,6 +28,47 @@ const struct core_opt kafka_opts[KAFKA_OPTS_LEN] = {
      .def = "tapline.deadletter",
      .needs_restart = true,
      .help = "Topic of records that could not be read, or that the broker refused for good."},
+    {.key = "delivery",
+     .type = CORE_OPT_ENUM,
+     .offset = offsetof(struct kafka_conf, delivery),
+     .def = "auto",
+     .choices = deliveries,
+     .needs_restart = true,
+     .help = "exactly_once: records and the files' positions in one transaction, so a crash repeats nothing that a "
+             "read_committed consumer sees; at_least_once: what was under way comes again after a crash, with the same "
+             "id; auto: exactly_once where the broker allows it."},
+    {.key = "checkpoint_topic",
+     .type = CORE_OPT_STRING,
+     .offset = offsetof(struct kafka_conf, checkpoint_topic),
+     .def = "tapline.checkpoint",
+     .needs_restart = true,
+     .help = "Topic of the files' positions (exactly_once); compacted, one for all nodes."},
+    {.key = "transaction_interval",
+     .type = CORE_OPT_DURATION,
+     .offset = offsetof(struct kafka_conf, transaction_interval_ns),
+     .def = "500ms",
+     .min = "10ms",
+     .max = "60s",
+     .needs_restart = true,
+     .help = "A transaction this old takes no further batch and is committed; so long a consumer waits at most."},
+    {.key = "transaction_bytes",
+     .type = CORE_OPT_SIZE,
+     .offset = offsetof(struct kafka_conf, transaction_bytes),
+     .def = "64MiB",
+     .min = "64KiB",
+     .max = "4GiB",
+     .needs_restart = true,
+     .help = "A transaction with so many bytes of documents takes no further batch and is committed."},
+    {.key = "transaction_timeout",
+     .type = CORE_OPT_DURATION,
+     .offset = offsetof(struct kafka_conf, transaction_timeout_ns),
+     .def = "60s",
+     .min = "5s",
+     .max = "15m",
+     .needs_restart = true,
+     .help =
+         "A transaction that nothing was heard of for so long is ended by the broker (transaction.timeout.ms); what a "
+         "crash left open hides later records from read_committed consumers until then, or until the next start."},
     {.key = "create_topics",
      .type = CORE_OPT_BOOL,
      .offset = offsetof(struct kafka_conf, create_topics),
@@ -110,7 +153,8 @@ static const struct guarded guards[] = {
 
 /* Not a value but the property itself is out of place. */
 static const struct core_kafka_pair forbidden[] = {
-    {"transactional.id", "tapline's producer has no transactions"},
+    {"transactional.id", "it is made of the node's name, so that a node has one"},
+    {"transaction.timeout.ms", "use transaction_timeout"},
     {"log.queue", "tapline's own log takes librdkafka's"},
     {"enabled_events", "tapline asks for the events it needs"},
 };
@@ -234,6 +278,11 @@ void kafka_conf_check(const void *conf_ptr, const struct core_conf_file *file, c
     struct checked checked = {.file = file, .node = node, .mistakes = mistakes};
     topic_check(&checked, "topic", conf->topic, "x");
     topic_check(&checked, "dead_letter_topic", conf->dead_letter_topic, SINK_DATASET_DEAD);
+    topic_check(&checked, "checkpoint_topic", conf->checkpoint_topic, "x");
+    if (sink_template_has_dataset(conf->checkpoint_topic)) {
+        core_conf_mistake(file, node_of(&checked, "checkpoint_topic"), mistakes,
+                          "checkpoint_topic: it is one topic; %%{event.dataset} has no place in it");
+    }
     if (!properties_check(&checked, &conf->rdkafka)) {
         return;
     }
@@ -253,4 +302,20 @@ enum core_err kafka_conf_connect(const void *conf, int timeout_ms, struct core_f
     enum core_err err = core_kafka_reach(pairs, len - 1, timeout_ms, fail);
     free(pairs);
     return err;
+}
+
+enum core_err sink_kafka_places(const void *conf_ptr, struct sink_kafka_places *out) {
+    const struct kafka_conf *conf = conf_ptr;
+    MUST(conf != NULL && out != NULL);
+    *out = (struct sink_kafka_places){
+        .topic = conf->topic, .dead_letter_topic = conf->dead_letter_topic, .checkpoint_topic = conf->checkpoint_topic};
+    out->pairs = kafka_conf_pairs(conf, &out->pairs_len);
+    out->pairs_len--; /* without the one that makes batches of one */
+    return conf->delivery == KAFKA_DELIVERY_AT_LEAST_ONCE ? CORE_GONE : CORE_OK;
+}
+
+void sink_kafka_places_release(struct sink_kafka_places *places) {
+    MUST(places != NULL);
+    free(places->pairs);
+    *places = (struct sink_kafka_places){0};
 }

@@ -9,16 +9,24 @@
 
 /* ---- keys (kafka_conf.c) ------------------------------------------------------------------------------------------------ */
 
+/* What a restart may repeat. AUTO: nothing, if the broker allows that; else what was under way. */
+enum kafka_delivery { KAFKA_DELIVERY_AUTO, KAFKA_DELIVERY_EXACTLY_ONCE, KAFKA_DELIVERY_AT_LEAST_ONCE };
+
 struct kafka_conf {
     char *topic;
     char *dead_letter_topic;
+    int delivery; /* enum kafka_delivery */
+    char *checkpoint_topic;
+    int64_t transaction_interval_ns;
+    uint64_t transaction_bytes;
+    int64_t transaction_timeout_ns;
     bool create_topics;
     uint64_t partitions;
     uint64_t replication_factor; /* 0: the broker's default */
     struct core_conf_list rdkafka;
 };
 
-#define KAFKA_OPTS_LEN 6
+#define KAFKA_OPTS_LEN 11
 extern const struct core_opt kafka_opts[KAFKA_OPTS_LEN];
 
 /* All properties in the order they are set: our defaults, the user's, and what nobody may change. The last one makes

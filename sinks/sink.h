@@ -15,6 +15,7 @@
 #include "core/conf.h"
 
 struct sink;
+struct core_kafka_pair; /* core/kafka.h */
 
 /* What every sink is told at open. Outlives the sink. */
 struct sink_env {
@@ -54,6 +55,22 @@ struct sink_ops {
     /* Whatever was not given back is lost to this process: a restart reads it again. Takes NULL. */
     void (*close)(struct sink *sink);
 };
+
+/* Where the kafka sink puts things, for those who read them again (core/kafka_read.h). Texts are conf's. */
+struct sink_kafka_places {
+    struct core_kafka_pair *pairs; /* what librdkafka is told; bootstrap.servers and security are among them */
+    size_t pairs_len;
+    const char *topic;             /* a template: sink_topic_fits() */
+    const char *dead_letter_topic; /* a template too, though mostly without a variable */
+    const char *checkpoint_topic;  /* a name: `file`, `over` and owner records of every node (core/commit.h) */
+};
+
+/* conf: the kafka sink's own, as its rows filled it. Owns: sink_kafka_places_release(out), also after CORE_GONE. Errors:
+ * CORE_GONE with `delivery: at_least_once`, no positions are kept in Kafka; out is filled all the same. */
+CORE_CHECKED enum core_err sink_kafka_places(const void *conf, struct sink_kafka_places *out);
+void sink_kafka_places_release(struct sink_kafka_places *places);
+/* Can a topic of this name have come from the template, with any dataset? */
+bool sink_topic_fits(const char *template_text, const char *name);
 
 /* NULL-terminated; the order is the order of help and docs. */
 extern const struct sink_ops *const sink_table[];

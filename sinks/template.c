@@ -51,3 +51,20 @@ bool sink_template_expand(const char *text, const char *dataset, char *out, size
     out[at] = '\0';
     return *text == '\0';
 }
+
+/* A variable stands for one legal character or more. */
+bool sink_topic_fits(const char *template_text, const char *name) {
+    MUST(template_text != NULL && name != NULL);
+    if (*template_text == '\0') {
+        return *name == '\0';
+    }
+    if (strncmp(template_text, VARIABLE, VARIABLE_LEN) != 0) {
+        return *template_text == *name && sink_topic_fits(template_text + 1, name + 1);
+    }
+    for (; *name != '\0' && is_name_char(*name); name++) {
+        if (sink_topic_fits(template_text + VARIABLE_LEN, name + 1)) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -37,7 +37,7 @@ breach() { # file line what
 wrapper_of() { # header
     case $1 in
     yajl/*) echo 'core/json.c' ;;
-    librdkafka/*) echo 'core/kafka.c core/kafka.h core/kafka_internal.h' ;;
+    librdkafka/*) echo 'core/kafka_internal.h' ;;
     libfyaml.h) echo 'core/conf.c' ;;
     zlib.h) echo 'core/codec.c' ;;
     openssl/*) echo 'core/hash.c' ;;

@@ -2,7 +2,8 @@
  *
  * From the bytes up: a source gives bytes at an offset; a cutter makes lines of them and knows where it is; a file is a
  * stream with its name, its identity and its accounts of batches; the table finds files; watch.c and scan.c notice what
- * happens to them; checkpoint.c remembers; ingest.c takes turns.
+ * happens to them; position.c writes down where one stands; checkpoint.c remembers; ledger.c keeps the accounts; commit.c
+ * talks with the keeper of positions; ingest.c takes turns.
  *
  * One position rules: a `mark` stands right behind a record and holds all that is needed to go on from there. The
  * cutter's last mark is what has been read, the file's accepted mark is what all sinks have, and only the second is
@@ -194,24 +195,46 @@ struct ingest_origin *ingest_origin_new(const struct core_origin *origin); /* on
 struct ingest_origin *ingest_origin_hold(struct ingest_origin *origin);
 void ingest_origin_drop(struct ingest_origin *origin); /* takes NULL */
 
-/* What batches point to. It outlives its file's closing until its last batch is back. */
+/* Batches that are delivered, but with a transaction that is still open. One has come to its end before the next begins. */
+struct ingest_pending {
+    uint64_t txn; /* 0: there are none */
+    uint64_t batches;
+    struct ingest_mark mark; /* where the stream stands once it is committed */
+    uint64_t open_from;
+    struct core_tally tally; /* what it adds */
+};
+
+/* What batches point to. It outlives its file's closing until its last batch is back, and committed. */
 struct ingest_stream {
     struct core_stream core;  /* first: batch->stream is a pointer to it */
-    struct ingest_file *file; /* NULL: nothing more is to be remembered (truncated) */
+    struct ingest_file *file; /* NULL: nothing more is to be remembered (read again after an abort; a control stream) */
     struct ingest_origin *origin;
     char *path;              /* core.path */
     uint64_t seq_next;       /* of the next batch made */
     uint64_t seq_back;       /* all before it are back */
     struct core_batch *held; /* came back before their turn, by seq */
-    bool is_waiting;         /* some of its batches are in ingest->unsaved: later ones must not overtake them */
-    bool is_retiring;        /* no batch follows but the one with is_last */
+    struct ingest_pending pending;
+    uint64_t given_end; /* behind the last record given to a batch */
+    bool is_waiting;    /* some of its batches are in ingest->unsaved: later ones must not overtake them */
+    bool is_retiring;   /* no batch follows but the one with is_last */
     bool is_last_made;
+    bool is_last_back;
+    bool is_dropped; /* an abort took batches of it: it ends, and its file is read again with a new one */
+    bool is_control; /* of no file: it carries lines for the keeper of positions */
     struct ingest_stream *prev, *next; /* ingest->streams */
 };
 
 struct ingest_stream *ingest_stream_new(struct ingest *ingest, struct ingest_file *file);
+/* One that belongs to no file. */
+struct ingest_stream *ingest_stream_new_control(struct ingest *ingest);
 /* Account for a batch that comes back; gives it to the pool in its turn. */
 void ingest_stream_back(struct ingest *ingest, struct core_batch *batch);
+/* All transactions up to this one are committed. */
+void ingest_stream_commit_all(struct ingest *ingest, uint64_t committed);
+/* The open transaction came to nothing, and so do the batches of older epochs that are still under way. */
+void ingest_stream_drop_all(struct ingest *ingest);
+/* Nothing is under way: everything given is accepted, and committed where there is a keeper. */
+bool ingest_stream_is_settled(const struct ingest_stream *stream);
 /* Make the batches with is_last of the streams that are to end; as many as the pool has room for. */
 void ingest_stream_end_all(struct ingest *ingest);
 /* No batch of it follows but the one that says so. */
@@ -228,7 +251,10 @@ struct ingest_memory {
     uint64_t gen;
     struct ingest_first first;
     struct ingest_mark accepted;
-    int64_t mtime_ns; /* of the file when first seen */
+    uint64_t begin;          /* where its account begins: what was before was passed over, or by an older version */
+    uint64_t open_from;      /* where the span of the next event begins: accepted.pos, or before it */
+    struct core_tally tally; /* what became of all records since begin */
+    int64_t mtime_ns;        /* of the file when first seen */
 };
 
 struct ingest_file {
@@ -251,6 +277,8 @@ struct ingest_file {
     bool is_gz;        /* it was one when last opened */
     bool is_from_end;  /* start: end, not begun yet */
     bool awaits_drain; /* is read on when its stream's batches are back */
+    bool awaits_close; /* is closed when all that was read of it is committed */
+    bool is_resting;   /* open, but its .gz is not being read and takes no memory for that */
     /* What was seen of it: */
     int64_t size; /* when last looked at, be it by the process before us */
     int64_t mtime_ns;
@@ -308,7 +336,11 @@ void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file);
 void ingest_file_grown(struct ingest *ingest, struct ingest_file *file);
 /* Files that have stood still for ingest.record_wait with a record at their end: read them. */
 void ingest_file_still_all(struct ingest *ingest);
-/* Close it, and end its stream. */
+/* Read it again from its accepted mark, with a new stream; one that is open stays open. */
+void ingest_file_rewind(struct ingest *ingest, struct ingest_file *file);
+/* Close it, but not before all that was read of it is committed: should that come to nothing, it is read again. */
+void ingest_file_let_go(struct ingest *ingest, struct ingest_file *file);
+/* Let it go, and end its stream. */
 void ingest_file_retire(struct ingest *ingest, struct ingest_file *file);
 uint64_t ingest_file_pos(const struct ingest_file *file);
 /* Bytes that were seen in it and not read: should it go now, they are lost. 0 for a .gz. */
@@ -320,6 +352,98 @@ uint64_t ingest_file_unread(const struct ingest_file *file);
 CORE_CHECKED enum core_err ingest_checkpoint_read(struct ingest *ingest, struct core_fail *fail);
 /* Write it, durably. On CORE_OK every file in it is_saved, and every deleted one. Errors: CORE_IO; the old one is untouched. */
 CORE_CHECKED enum core_err ingest_checkpoint_write(struct ingest *ingest, struct core_fail *fail);
+
+/* ---- position.c: where a file stands, as a line of text ------------------------------------------------------------------- */
+
+#define INGEST_POSITION_BYTES_MAX (32 * CORE_KIB) /* two paths, each byte as %XX, and the numbers */
+
+/* A line, taken apart. Texts point into it. */
+struct ingest_position {
+    bool is_over;
+    uint64_t dev;
+    uint64_t ino;
+    int64_t born_ns;
+    struct ingest_memory memory; /* first_path points into the line */
+    int64_t size_seen;
+    bool is_gz;
+    const char *path;
+    int64_t at_ns; /* when it became over; 0: it is not */
+};
+
+/* "file gen=… first_path=…" for a mark of the file, without an account and without an end.
+ * Shape: at most INGEST_POSITION_BYTES_MAX less what an account takes. Returns its length. */
+size_t ingest_position_put(char *line, const struct ingest_file *file, const struct ingest_mark *mark);
+/* The whole line as it stands accepted, with its '\n'. at_ns: 0, or when it became over; then the word is "over". */
+size_t ingest_position_put_whole(char *line, const struct ingest_file *file, int64_t at_ns);
+/* A name as a line has it: without blanks. Returns where it ends. */
+char *ingest_position_put_path(char *at, const char *path);
+/* The same backwards, in place. false: not what put_path() writes. */
+bool ingest_position_get_path(char *text);
+/* One "file" or "over" line, NUL-terminated, without its '\n'; changed in place. false: it is none. */
+bool ingest_position_parse(char *line, struct ingest_position *position);
+
+/* ---- ledger.c: the accounts ------------------------------------------------------------------------------------------------- */
+
+#define INGEST_LEDGER_BYTES_MAX (16 * CORE_MIB) /* of state_dir/ledger; one older is kept beside it */
+#define INGEST_LEDGER_NS (30 * CORE_NS_PER_S)   /* the accounts are looked at so often */
+#define INGEST_LEDGER_TOLD_MAX 8                /* generations named at a time when accounts do not agree */
+#define INGEST_LINES_BYTES_MAX (16 * CORE_MIB)  /* of lines that wait to be written down or carried */
+
+/* Lines that wait. */
+struct ingest_lines {
+    char *text;
+    size_t len;
+    size_t cap;
+    bool is_full; /* it was, and that was told */
+};
+
+/* This generation is finished; say so in the ledger and to the keeper of positions. Nothing of it is under way. */
+void ingest_ledger_over(struct ingest *ingest, const struct ingest_file *file);
+/* Write down what is over, and look at the accounts, when it is time. */
+void ingest_ledger_turn(struct ingest *ingest);
+/* Append a line. false: there are too many; told once. */
+bool ingest_lines_add(struct ingest_lines *lines, const char *text, size_t len);
+
+/* ---- commit.c: the other half of core/commit.h ------------------------------------------------------------------------------ */
+
+struct ingest_over {
+    uint64_t gen;
+    int64_t at_ns;
+};
+
+struct ingest_commit {
+    bool is_ready;             /* positions were taken, or there is no keeper: reading has begun */
+    bool is_keeping;           /* batches are accepted when their transaction is committed */
+    bool is_rewinding;         /* an abort came: nothing is read until all is back */
+    uint64_t epoch;            /* in which batches are made */
+    uint64_t newest;           /* the newest epoch heard of */
+    uint64_t committed;        /* the last transaction heard of that is */
+    struct ingest_lines lines; /* over and gone, for the keeper; the first `carried` bytes are under way */
+    size_t carried;
+    struct ingest_over *overs; /* what the keeper remembers of finished files */
+    size_t overs_len;
+    size_t overs_cap;
+    int64_t gone_tick; /* when they are looked at again */
+};
+
+/* Hear what has become of transactions. Call it behind taking a batch and before accounting for it. Did it change anything? */
+bool ingest_commit_notice(struct ingest *ingest);
+/* Begin, once the keeper has heard from its server; read again what was aborted, once all is back; hand over lines.
+ * Errors: CORE_BAD positions that cannot be understood. */
+CORE_CHECKED enum core_err ingest_commit_turn(struct ingest *ingest, bool *did, struct core_fail *fail);
+/* May files be looked at and read now? */
+bool ingest_commit_may_read(const struct ingest *ingest);
+/* Must a generation be on this disk before its first batch leaves? With a keeper it travels with the batch. */
+static inline bool ingest_commit_is_local(const struct ingest_commit *commit) {
+    return !commit->is_keeping;
+}
+/* The position line of a batch, into its arena. */
+void ingest_commit_mark(struct ingest *ingest, const struct ingest_file *file, struct core_batch *batch);
+/* The lines under way are committed, or not. */
+void ingest_commit_lines_back(struct ingest *ingest, bool is_committed);
+/* Tell the keeper that a generation is finished. line: with its '\n'. */
+void ingest_commit_over(struct ingest *ingest, uint64_t gen, int64_t at_ns, const char *line, size_t len);
+void ingest_commit_close(struct ingest *ingest);
 
 #define INGEST_WATCHES_MAX 1024 /* directories; files in others are found by the scan */
 
@@ -396,6 +520,12 @@ struct ingest {
     struct core_batch *unsaved;  /* made, but of generations that the checkpoint does not have yet */
     struct core_batch **unsaved_tail;
     uint64_t outstanding; /* pushed, not returned */
+    uint64_t pending;     /* delivered, not committed */
+    struct ingest_commit commit;
+    struct ingest_lines over_lines; /* for the ledger on this disk */
+    int64_t over_tick;              /* when writing them is tried again */
+    struct core_tally over_tally;   /* of the generations that were over since we started */
+    int64_t ledger_tick;
     uint64_t scan_no;
     int64_t scan_tick; /* of the next scan */
     int64_t scan_gap_ns;

@@ -205,7 +205,12 @@ static enum core_err checkpoint(struct ingest *ingest, struct core_fail *fail) {
     struct core_fail local = {0};
     ingest->checkpoint_tick = now + ingest->conf.checkpoint_interval_ns;
     const enum core_err err = ingest_checkpoint_write(ingest, &local);
+    const bool did_fail = ingest->is_checkpoint_failed;
     ingest->is_checkpoint_failed = err != CORE_OK;
+    if (err == CORE_OK && did_fail) {
+        core_log(CORE_LEVEL_INFO, "ingest", "the checkpoint is written again", "directory=%s; new files are read",
+                 ingest->env.state_dir);
+    }
     if (err == CORE_OK) {
         push_unsaved(ingest);
         return CORE_OK;

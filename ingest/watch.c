@@ -3,7 +3,7 @@
  * Design: it only makes things sooner. Every scan looks at every file anyway, so a lost event, a full queue, a network
  * file system or a used-up limit costs latency, never a line. Directories are watched, not files: few watches, and a
  * file that is created is seen. Thread: ingest's.
- * Source: inotify(7).
+ * Source: inotify(7), statfs(2).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ingest/ingest_internal.h"
 
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define NAMES_MASK (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF)
@@ -46,22 +47,50 @@ void ingest_watch_close(struct ingest *ingest) {
     watch->dirs_len = 0;
 }
 
-static void tell_partial(struct ingest *ingest, const char *prefix, const char *reason) {
+static void tell_partial(struct ingest *ingest, const char *prefix, const char *reason, const char *help) {
     if (!ingest->watch.is_told) {
         ingest->watch.is_told = true;
         core_log(CORE_LEVEL_WARN, "ingest", "a directory cannot be watched",
                  "directory=%s reason=\"%s\"; its files are looked at every ingest.poll_interval instead; to have new "
-                 "lines at once, raise fs.inotify.max_user_watches or name fewer directories",
-                 prefix, reason);
+                 "lines at once, %s",
+                 prefix, reason, help);
     }
 }
 
 static int add_watch(struct ingest *ingest, const char *prefix) {
     const int wd = inotify_add_watch(ingest->watch.fd, prefix[0] == '\0' ? "." : prefix, WATCH_MASK);
     if (wd < 0 && errno != ENOENT && errno != ENOTDIR) {
-        tell_partial(ingest, prefix, strerrordesc_np(errno));
+        const char *help = core_errno_help(errno);
+        tell_partial(ingest, prefix, strerrordesc_np(errno),
+                     errno == ENOSPC ? "raise fs.inotify.max_user_watches or name fewer directories"
+                     : help == NULL  ? "see to the directory"
+                                     : help);
     }
     return wd;
+}
+
+/* inotify takes a watch on these, but tells nothing of what other machines, or a server, write there. */
+static bool is_served_by_others(const char *prefix) {
+    static const uint32_t types[] = {
+        0x00006969, /* NFS */
+        0xff534d42, /* CIFS */
+        0xfe534d42, /* SMB2 */
+        0x0000517b, /* SMB */
+        0x00c36400, /* Ceph */
+        0x5346414f, /* AFS */
+        0x01021997, /* 9P */
+        0x65735546, /* FUSE: sshfs, GlusterFS, virtiofs … */
+    };
+    struct statfs fs;
+    if (statfs(prefix[0] == '\0' ? "." : prefix, &fs) != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if ((uint32_t)fs.f_type == types[i]) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void ingest_watch_add(struct ingest *ingest, const char *path) {
@@ -81,7 +110,7 @@ void ingest_watch_add(struct ingest *ingest, const char *path) {
     char *prefix = strndup(path, len);
     MUST(prefix != NULL);
     if (watch->dirs_len == INGEST_WATCHES_MAX) {
-        tell_partial(ingest, prefix, "tapline watches no more directories than this");
+        tell_partial(ingest, prefix, "tapline watches no more directories than this", "name fewer directories");
         free(prefix);
         return;
     }
@@ -89,6 +118,10 @@ void ingest_watch_add(struct ingest *ingest, const char *path) {
     if (wd < 0) {
         free(prefix);
         return;
+    }
+    if (is_served_by_others(prefix)) {
+        tell_partial(ingest, prefix, "a network file system does not tell what other machines write",
+                     "put the logs on a local disk");
     }
     watch->dirs[watch->dirs_len++] = (struct ingest_watch_dir){.wd = wd, .prefix = prefix};
 }
@@ -125,6 +158,9 @@ static void on_event(struct ingest *ingest, const struct inotify_event *event) {
     struct ingest_watch *watch = &ingest->watch;
     if ((event->mask & IN_Q_OVERFLOW) != 0) {
         ingest->scan_tick = 0; /* events were lost: look at everything */
+        core_log(CORE_LEVEL_WARN, "ingest", "inotify events were lost",
+                 "limit=fs.inotify.max_queued_events; the kernel's queue was full, so every file is looked at now: no "
+                 "line is lost, some come later; if this is said often, raise that limit");
         return;
     }
     if ((event->mask & NAMES_MASK) != 0) {

@@ -15,17 +15,25 @@ def program():
     return rig.TAPLINE
 
 
-def broker_made(folder):
+def broker_made(folder, nodes=1):
     if shutil.which("java") is None:
         assert os.environ.get("CI") != "true", "no java: under CI=true the broker's tests must run"
         pytest.skip("NO JAVA: nothing of Kafka is tested here; install default-jre-headless")
-    return rig.Broker(folder)
+    return rig.Broker(folder, nodes)
 
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """A broker that stays up; tests use topics of their own."""
     made = broker_made(tmp_path_factory.mktemp("broker")).start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Three nodes for one test, which may stop and kill each."""
+    made = broker_made(tmp_path / "cluster", 3).start()
     yield made
     made.close()
 

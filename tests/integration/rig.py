@@ -4,6 +4,7 @@ client's view of what arrived. Nothing here is asked of tapline itself but its e
 Environment: TAPLINE (the program), TAPLINE_STORM (multiplies loads and repetitions of the fault tests; 1 in CI).
 SPDX-License-Identifier: Apache-2.0
 """
+import hashlib
 import json
 import os
 import pathlib
@@ -128,9 +129,11 @@ def tapline(*args, stdin=None):
 
 
 def config_write(path, inputs, sinks, **sections):
-    """Write a config. JSON is YAML."""
+    """Write a config. JSON is YAML. The node is named after the folder."""
     folder = pathlib.Path(path).parent
-    config = {"node": {"name": "test-node", "state": str(folder / "state")}, "inputs": inputs, "sinks": sinks}
+    # A node's positions are in the broker, so that tests that share one must not share a name.
+    name = "node-" + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    config = {"node": {"name": name, "state": str(folder / "state")}, "inputs": inputs, "sinks": sinks}
     config["normalize"] = {"maps": str(TOP / "configs")}
     for name, members in sections.items():
         config.setdefault(name, {}).update(members)
@@ -204,120 +207,246 @@ def difference(serials, count):
 # ---- the broker ------------------------------------------------------------------------------------------------------
 
 
-def free_port_pair():
-    """A port such that it and the next are free: the broker's and its controller's."""
+def free_port_pair(nodes=1):
+    """A port such that it and the next are free, a broker's and its controller's; for more nodes each 10 higher, too."""
     while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            try:
-                two.bind(("127.0.0.1", port + 1))
-                return port
-            except OSError:
-                continue
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+        try:
+            for taken in (port + 10 * node + side for node in range(nodes) for side in (0, 1)):
+                with socket.socket() as one:
+                    one.bind(("127.0.0.1", taken))
+            return port
+        except (OSError, OverflowError):
+            continue
 
 
 class Broker:
-    """One real Kafka node on 127.0.0.1; stopped by its pid."""
+    """Real Kafka nodes on 127.0.0.1, each stopped by its pid: one, or a cluster (three replicas, two in sync at least).
+    Nodes are counted from 1; where none is named, all are meant."""
 
-    def __init__(self, folder):
+    HEAP = {1: "256m", 3: "192m"}
+
+    def __init__(self, folder, nodes=1):
         self.folder = pathlib.Path(folder)
-        port = free_port_pair()
-        self.address = f"127.0.0.1:{port}"
-        self._script("gen-node.sh", self.folder, 1, port - 10, 1)
-        self._script("kafka.sh", "format", self.folder)
-        self.is_up = False
+        port = free_port_pair(nodes)
+        self.nodes = range(1, nodes + 1)
+        self.addresses = {node: f"127.0.0.1:{port + 10 * (node - 1)}" for node in self.nodes}
+        self.address = ",".join(self.addresses.values())
+        for node in self.nodes:
+            self._script("gen-node.sh", self._folder_of(node), node, port - 10, nodes)
+            self._script("kafka.sh", "format", self._folder_of(node))
+        self.up = set()
+        self._counter = None
+        self._admin_client = None
+
+    def _folder_of(self, node):
+        return self.folder if len(self.nodes) == 1 else self.folder / str(node)
 
     def _script(self, name, *args):
         log = self.folder / "scripts.log"
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(log, "a") as out:
-            done = subprocess.run([str(KAFKA / name), *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            done = subprocess.run([str(KAFKA / name), *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                  env={"TAPLINE_KAFKA_HEAP": self.HEAP[len(self.nodes)], **os.environ})
         assert done.returncode == 0, f"{name} {args}: see {log}:\n{log.read_text()[-2000:]}"
 
-    def start(self):
-        self._script("kafka.sh", "start", self.folder)
-        self._script("kafka.sh", "ready", self.address)
-        self.is_up = True
+    def pid(self, node=1):
+        return int((self._folder_of(node) / "pid").read_text())
+
+    @property
+    def is_up(self):
+        return bool(self.up)
+
+    def start(self, node=None):
+        which = [node] if node else list(self.nodes)
+        for one in which:
+            self._script("kafka.sh", "start", self._folder_of(one))
+            self.up.add(one)
+        for one in which:
+            self._script("kafka.sh", "ready", self.addresses[one])
         return self
 
-    def stop(self):
-        self.is_up = False
-        self._script("kafka.sh", "stop", self.folder)
+    def stop(self, node=None):
+        self._end("stop", node)
 
-    def kill(self):
-        self.is_up = False
-        self._script("kafka.sh", "kill", self.folder)
+    def kill(self, node=None):
+        self._end("kill", node)
+
+    def _end(self, how, node):
+        for one in [node] if node else sorted(self.up):
+            self.up.discard(one)
+            self._script("kafka.sh", how, self._folder_of(one))
 
     def close(self):
-        if self.is_up:
-            self.kill()
+        if self._counter is not None:
+            self._counter.close()
+        self.kill()
+
+    def _admin(self):
+        from confluent_kafka.admin import AdminClient
+
+        if self._admin_client is None:  # it must outlive its futures
+            self._admin_client = AdminClient({"bootstrap.servers": self.address, "log_level": 2})
+        return self._admin_client
 
     def create_topic(self, topic, partitions=4, **config):
-        from confluent_kafka.admin import AdminClient, NewTopic
+        from confluent_kafka.admin import NewTopic
 
-        admin = AdminClient({"bootstrap.servers": self.address})  # must outlive its futures
-        admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
+        self._admin().create_topics([NewTopic(topic, partitions, min(3, len(self.nodes)), config=config)])[topic].result(30)
         wait_for(f"topic {topic}", lambda: topic in self.topics())
 
     def topics(self):
-        """Name to number of partitions."""
-        from confluent_kafka.admin import AdminClient
-
-        found = AdminClient({"bootstrap.servers": self.address}).list_topics(timeout=20).topics
-        return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith("__")}
+        """Name to number of partitions; the topics of positions, which hold no records of ours, are left out."""
+        found = self._admin().list_topics(timeout=20).topics
+        return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith("__") and name != CHECKPOINT}
 
     def counts(self):
-        """Topic to the number of records it holds by now."""
-        from confluent_kafka import Consumer
-
-        consumer = Consumer({"bootstrap.servers": self.address, "group.id": "count"})
-        counts = {}
-        for topic, partitions in self.topics().items():
-            counts[topic] = sum(high - low for low, high in (marks(consumer, topic, p) for p in range(partitions)))
-        consumer.close()
-        return counts
+        """Topic to the number of records that are committed in it by now. They are read: offsets count the ends of
+        transactions, and what was aborted, too."""
+        if self._counter is None:
+            self._counter = Counter(self)
+        return self._counter.counts()
 
     def count(self, topic):
         return self.counts().get(topic, 0)
 
     def records(self, topic):
-        """Everything the topic holds, partition by partition in the order of offsets."""
-        from confluent_kafka import Consumer, TopicPartition, OFFSET_BEGINNING, KafkaError
-
-        partitions = self.topics()[topic]
-        consumer = Consumer({"bootstrap.servers": self.address, "group.id": "look", "enable.auto.commit": False,
-                             "enable.partition.eof": True, "fetch.wait.max.ms": 10, "fetch.message.max.bytes": 20_000_000})
-        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(partitions)])
-        found, open_partitions, end = [], set(range(partitions)), time.monotonic() + 120
-        while open_partitions:
-            assert time.monotonic() < end, f"{topic}: no end of partitions {open_partitions}"
-            for message in consumer.consume(5000, 0.1):
-                if message.error() is None:
-                    found.append(Record(message))
-                elif message.error().code() == KafkaError._PARTITION_EOF:
-                    open_partitions.discard(message.partition())
-                else:
-                    raise AssertionError(str(message.error()))
-        consumer.close()
+        """Everything committed in the topic, partition by partition in the order of offsets."""
+        found = []
+        with Reader(self, lambda name: name == topic, lambda message: found.append(Record(message))) as reader:
+            assert reader.read(), f"no topic {topic}"
         found.sort(key=lambda record: (record.partition, record.offset))
         return found
 
 
-def marks(consumer, topic, partition):
-    """The first offset and the one after the last. A broker names the leader of a new partition before that leader
-    knows of it, and any client is told to ask again meanwhile."""
-    from confluent_kafka import KafkaError, KafkaException, TopicPartition
+CHECKPOINT = "tapline.checkpoint"
 
-    again = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
-    end = time.monotonic() + 30
+
+class Reader:
+    """A foreign client: it sees only what is committed, and goes on where it was when asked again. each(message) is called
+    for every record of the topics that wanted(name) names; order holds within a partition."""
+
+    def __init__(self, broker, wanted, each):
+        from confluent_kafka import Consumer
+
+        self.broker, self.wanted, self.each = broker, wanted, each
+        self.at = {}  # (topic, partition) to the offset that is read next
+        common = {"bootstrap.servers": broker.address, "group.id": "judge", "enable.auto.commit": False, "log_level": 2}
+        self.consumer = Consumer({**common, "isolation.level": "read_committed", "enable.partition.eof": True,
+                                  "fetch.wait.max.ms": 10, "fetch.message.max.bytes": 20_000_000,
+                                  "queued.max.messages.kbytes": 65536})
+        self.loose = Consumer({**common, "isolation.level": "read_uncommitted"})  # says where the logs end, reads nothing
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.consumer.close()
+        self.loose.close()
+
+    def _join_new(self):
+        from confluent_kafka import TopicPartition, OFFSET_BEGINNING
+
+        new = [(topic, partition) for topic, partitions in self.broker.topics().items() if self.wanted(topic)
+               for partition in range(partitions) if (topic, partition) not in self.at]
+        if new:
+            self.consumer.incremental_assign([TopicPartition(*one, OFFSET_BEGINNING) for one in new])
+            self.at.update(dict.fromkeys(new, 0))
+
+    def _behind(self, settle):
+        """Where reading must get to. A commit is answered a moment before the logs have its marks, so that a transaction
+        that seems open is waited for, a little."""
+        behind, until = {}, time.monotonic() + settle
+        for place, at in self.at.items():
+            end = marks(self.consumer, *place)[1]
+            while end < marks(self.loose, *place)[1] and time.monotonic() < until:
+                time.sleep(0.01)
+                end = marks(self.consumer, *place)[1]
+            if at < end:
+                behind[place] = end
+        return behind
+
+    def read(self, timeout=120.0, settle=0.5):
+        """To the end of what is committed by now. Returns how many partitions there are."""
+        from confluent_kafka import KafkaError
+
+        self._join_new()
+        behind = self._behind(settle)
+        until = time.monotonic() + timeout
+        while behind:
+            assert time.monotonic() < until, f"not read to the end in {timeout} s: {behind}, at {self.at}"
+            for message in self.consumer.consume(5000, 0.05):
+                error = message.error()
+                if error is None:
+                    self.each(message)
+                elif error.code() != KafkaError._PARTITION_EOF:
+                    assert is_passing(error), str(error)
+                    continue
+                place = (message.topic(), message.partition())
+                self.at[place] = message.offset() + (error is None)
+                if self.at[place] >= behind.get(place, 1 << 63):
+                    del behind[place]
+        return len(self.at)
+
+
+class Counter(Reader):
+    """How many records topics hold; none is kept."""
+
+    def __init__(self, broker):
+        super().__init__(broker, lambda topic: True, self._count)
+        self.found = {}
+
+    def _count(self, message):
+        self.found[message.topic()] += 1
+
+    def counts(self):
+        for topic in self.broker.topics():
+            self.found.setdefault(topic, 0)
+        self.read()
+        return dict(self.found)
+
+
+def is_passing(error):
+    """Is it an answer on which any client tries again, such as that a node has gone?"""
+    from confluent_kafka import KafkaError
+
+    return error.retriable() or error.code() in (
+        KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE,
+        KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+def marks(consumer, topic, partition):
+    """The first offset and the one after the last that is committed. A broker names the leader of a new partition before
+    that leader knows of it, and any client is told to ask again meanwhile; so it is when a node has gone."""
+    from confluent_kafka import KafkaException, TopicPartition
+
+    end = time.monotonic() + 60
     while True:
         try:
-            return consumer.get_watermark_offsets(TopicPartition(topic, partition), 20)
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), 3)
         except KafkaException as refused:
-            if refused.args[0].code() not in again or time.monotonic() > end:
+            if not is_passing(refused.args[0]) or time.monotonic() > end:
                 raise
-            time.sleep(0.05)
+        time.sleep(0.05)
+        try:
+            consumer.list_topics(topic, 3)  # who leads it now
+        except KafkaException as refused:
+            if not is_passing(refused.args[0]):
+                raise
+
+
+def header_of(header):
+    """Generation, start, end, and where the record's span begins: with drops just before it that is not its start."""
+    assert len(header) in (24, 32), header
+    numbers = struct.unpack(f">{len(header) // 8}Q", header)
+    assert len(numbers) == 3 or numbers[3] < numbers[1], f"from is not before start: {numbers}"
+    assert numbers[1] < numbers[2], f"no bytes: {numbers}"
+    return (*numbers[:3], numbers[-1] if len(numbers) == 4 else numbers[1])
 
 
 class Record:
@@ -328,8 +457,7 @@ class Record:
         headers = message.headers() or []
         assert [name for name, _ in headers] == ["tapline"], headers
         self.header = headers[0][1]
-        assert len(self.header) == 24, self.header
-        self.generation, self.start, self.end = struct.unpack(">QQQ", self.header)
+        self.generation, self.start, self.end, self.span_from = header_of(self.header)
         self.id = self.header[:16].hex()
 
     @property
@@ -370,12 +498,12 @@ def expected_key(document):
 
 
 def assert_positions(records, path):
-    """Header positions are those of the file: contiguous from 0 to its end, and each names its own record's bytes."""
+    """Header positions are those of the file: spans that join from 0 to its end, and each holds its own record's bytes."""
     assert len({record.generation for record in records}) == 1
     raw = pathlib.Path(path).read_bytes()
     at = 0
     for record in sorted(records, key=lambda record: record.start):
-        assert record.start == at, f"{path}: a record starts at {record.start}, the one before ends at {at}"
+        assert record.span_from == at, f"{path}: a span begins at {record.span_from}, the one before ends at {at}"
         uid = re.search(rb"\"id\":\"(C\d{17})\"", record.value).group(1)
         assert uid in raw[record.start:record.end], f"{path}:{record.start}: not the bytes of {uid}"
         at = record.end

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # gen-node.sh DIR ID BASEPORT NODES: write DIR/server.properties for node ID of NODES.
 # Node i takes clients on 127.0.0.1:BASEPORT+10*i and its controller talks on the port after that.
-# Sessions are short, so that a node that was killed is back in seconds; topics are never made by a mere mention.
+# Sessions are short, so that a node that was killed is back in seconds, and a transaction that ran out of time is looked
+# for often; topics are never made by a mere mention.
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 dir=$1 id=$2 base=$3 nodes=$4
@@ -34,6 +35,7 @@ offsets.topic.num.partitions=2
 transaction.state.log.replication.factor=$replicas
 transaction.state.log.min.isr=$in_sync
 transaction.state.log.num.partitions=2
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 group.initial.rebalance.delay.ms=0
 num.network.threads=2
 num.io.threads=2

@@ -100,6 +100,11 @@ const struct core_opt ingest_input_opts[] = {
      .type = CORE_OPT_STRING,
      .offset = INPUT(classification_config),
      .help = "Path of Snort's classification.config: texts of classes, for unified2."},
+    {.key = "metrics_url",
+     .type = CORE_OPT_STRING,
+     .offset = INPUT(metrics_url),
+     .help = "Telemetry of the Zeek process that writes these files (in a cluster: the logger), such as "
+             "http://127.0.0.1:9911/metrics; `tapline ledger` holds its counters against ours."},
 };
 const size_t ingest_input_opts_len = sizeof(ingest_input_opts) / sizeof(ingest_input_opts[0]);
 

@@ -28,6 +28,7 @@ struct ingest_input {
     char *sid_msg_map; /* paths */
     char *gen_msg_map;
     char *classification_config;
+    char *metrics_url;         /* of the Zeek that writes these files; NULL: not to be asked */
     struct core_origin origin; /* made from the above */
     char *fields_json;         /* owned; origin.fields_json */
     char *csv_fields_text;     /* owned; origin.csv_fields */

@@ -46,9 +46,10 @@ struct sink {
     uint64_t uncommitted_bytes;
     int64_t uncommitted_since_ns; /* core_tick_ns(); 0: nothing uncommitted */
     int64_t pause_ns;             /* 0: all is well */
-    int pause_errno;              /* why; valid if pause_ns is not 0 */
-    int64_t retry_ns;             /* core_tick_ns() */
-    int64_t looked_ns;            /* when files were last looked for under their names */
+    int pause_errno;              /* why, and where; valid if pause_ns is not 0 */
+    char pause_where[256];
+    int64_t retry_ns;  /* core_tick_ns() */
+    int64_t looked_ns; /* when files were last looked for under their names */
 };
 
 /* ---- trouble ---------------------------------------------------------------------------------------------------------- */
@@ -64,14 +65,20 @@ static void pause_begin(struct sink *sink, const struct core_fail *fail, int err
                       fail);
     }
     sink->pause_errno = error;
+    snprintf(sink->pause_where, sizeof sink->pause_where, "%s", fail->where);
     sink->pause_ns = sink->pause_ns == 0 ? PAUSE_MIN_NS : 2 * sink->pause_ns;
     sink->pause_ns = sink->pause_ns > PAUSE_MAX_NS ? PAUSE_MAX_NS : sink->pause_ns;
     sink->retry_ns = core_tick_ns() + sink->pause_ns;
 }
 
-static void pause_end(struct sink *sink, const struct sink_out *out) {
+static bool is_pausing(const struct sink *sink, int64_t now) {
+    return sink->pause_ns != 0 && now < sink->retry_ns;
+}
+
+/* Only a commit ends it: a disk may take what it cannot keep. */
+static void pause_end(struct sink *sink) {
     if (sink->pause_ns != 0) {
-        core_log(CORE_LEVEL_INFO, "sink", "output writable again: going on", "path=\"%s\"", out->path);
+        core_log(CORE_LEVEL_INFO, "sink", "output writable again: going on", "path=\"%s\"", sink->pause_where);
         sink->pause_ns = 0;
     }
 }
@@ -125,6 +132,7 @@ static enum core_err commit(struct sink *sink) {
     sink->uncommitted_bytes = 0;
     sink->uncommitted_since_ns = 0;
     sink->is_flush_wanted = false;
+    pause_end(sink);
     give_back_written(sink);
     return CORE_OK;
 }
@@ -286,14 +294,13 @@ static bool write_run(struct sink *sink) {
         write_failed(sink, &fail, error);
         return false;
     }
-    pause_end(sink, out);
     return true;
 }
 
 static void write_all(struct sink *sink) {
     while (sink->unwritten != NULL && !sink->is_gone) {
         struct core_batch *batch = sink->unwritten;
-        if (sink->pause_ns != 0 && core_tick_ns() < sink->retry_ns) {
+        if (is_pausing(sink, core_tick_ns())) {
             return;
         }
         if (batch->sink_index == batch->events_len) {
@@ -309,7 +316,7 @@ static bool has_uncommitted(const struct sink *sink) {
 }
 
 static bool is_commit_due(const struct sink *sink, bool is_idle, int64_t now) {
-    if (!has_uncommitted(sink) || (sink->pause_ns != 0 && now < sink->retry_ns)) {
+    if (!has_uncommitted(sink) || is_pausing(sink, now)) {
         return false;
     }
     bool is_old = now - sink->uncommitted_since_ns >= sink->conf.sync_interval_ns;
@@ -369,11 +376,12 @@ enum core_err lines_send(struct sink *sink, struct core_batch *batch) {
 static int sleep_ms(const struct sink *sink, int timeout_ms) {
     int64_t now = core_tick_ns();
     int64_t due = now + (int64_t)timeout_ms * CORE_NS_PER_MS;
-    if (sink->pause_ns != 0 && sink->retry_ns < due) {
+    bool is_paused = is_pausing(sink, now);
+    if (is_paused && sink->retry_ns < due) {
         due = sink->retry_ns;
     }
     int64_t commit_due = sink->uncommitted_since_ns + sink->conf.sync_interval_ns;
-    if (sink->pause_ns == 0 && has_uncommitted(sink) && commit_due < due) {
+    if (!is_paused && has_uncommitted(sink) && commit_due < due) {
         due = commit_due;
     }
     return due <= now ? 0 : (int)((due - now + CORE_NS_PER_MS - 1) / CORE_NS_PER_MS);

@@ -1,12 +1,13 @@
 /* ingest/checkpoint.c: what is remembered over a restart, in one small text file.
  *
- * Design: every file with a generation is one line of key=value, and so is one that was seen and not read yet; the last
- * line has the number of lines and a hash of all bytes before it. Paths are percent-encoded, so a line is a line. An
- * operator can read it; nobody should edit it, and the hash says so if someone does.
+ * Design: every file with a generation is one line of key=value (position.c), and so is one that was seen and not read
+ * yet; the last line has the number of lines and a hash of all bytes before it. An operator can read it; nobody should
+ * edit it, and the hash says so if someone does. Where a keeper has the positions (core/commit.h) this file is a copy of
+ * the committed ones, and says so: then the keeper's are the newer ones.
  *
  * On a crash: the new text goes to checkpoint.tmp, is fsynced, renamed over the old one, and the directory fsynced. So
  * there is always one whole checkpoint, the old or the new. A generation is written before its first batch leaves, so it
- * is never made up anew from another name. Thread: ingest's.
+ * is never made up anew from another name (with a keeper, it travels with that batch). Thread: ingest's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ingest/ingest_internal.h"
 
@@ -18,8 +19,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define FORMAT_LINE "tapline-checkpoint 1\n"
-#define LINE_BYTES_MAX (8 * PATH_MAX) /* two paths, each byte as %XX, and the numbers */
+#define FORMAT_LINE "tapline-checkpoint 2\n"
+#define FORMAT_LINE_1 "tapline-checkpoint 1\n" /* the same without accounts, and without KEPT_LINE */
+#define KEPT_LINE "kept by=keeper" /* positions are committed ones of a keeper's, which has them at least as new */
+#define LINE_BYTES_MAX INGEST_POSITION_BYTES_MAX
 #define FILE_BYTES_MAX (CORE_MIB * 1024)
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------ */
@@ -39,55 +42,14 @@ static bool reserve(struct ingest *ingest, size_t used, size_t len) {
     return true;
 }
 
-static char *put_path(char *at, const char *path) {
-    static const char digits[] = "0123456789ABCDEF";
-    for (; *path != '\0'; path++) {
-        const unsigned char c = (unsigned char)*path;
-        if (c <= ' ' || c == '%' || c == 0x7f) {
-            *at++ = '%';
-            *at++ = digits[c >> 4];
-            *at++ = digits[c & 15];
-        } else {
-            *at++ = (char)c;
-        }
-    }
-    return at;
-}
-
-/* Only what can be found again: a deleted file cannot. */
+/* A deleted one, too: its bytes may come again in an archive. */
 static bool is_kept(const struct ingest_file *file) {
-    return file->memory.first.len > 0 && !file->is_unlinked;
+    return file->memory.first.len > 0;
 }
 
 /* Seen, but no record read yet: should it be renamed while we are down, its birth says that it is the one. */
 static bool is_kept_as_seen(const struct ingest_file *file) {
-    return file->memory.first.len == 0 && file->born_ns != 0 && !file->is_unlinked && !file->is_gone &&
-           !file->is_from_end;
-}
-
-/* Both names and the line's end. */
-static size_t put_paths(char *line, const struct ingest_file *file) {
-    static const char first_path[] = " first_path=";
-    char *at = put_path(line, file->path);
-    memcpy(at, first_path, sizeof(first_path) - 1);
-    at = put_path(at + sizeof(first_path) - 1, file->memory.first_path);
-    *at++ = '\n';
-    return (size_t)(at - line);
-}
-
-static size_t put_file(char *line, const struct ingest_file *file) {
-    const struct ingest_memory *memory = &file->memory;
-    const struct ingest_mark *mark = &memory->accepted;
-    const int len =
-        snprintf(line, LINE_BYTES_MAX,
-                 "file gen=%016" PRIx64 " dev=%" PRIx64 " ino=%" PRIx64 " born=%" PRId64 " pos=%" PRIu64
-                 " lines=%" PRIu64 " header=%" PRIu64 "+%" PRIu32 " marker=%016" PRIx64 "/%" PRIu32 " first=%" PRIu64
-                 "+%" PRIu32 "/%016" PRIx64 " seen=%" PRId64 " mtime=%" PRId64 " gz=%d path=",
-                 memory->gen, (uint64_t)file->dev, (uint64_t)file->ino, file->born_ns, mark->pos, mark->number,
-                 mark->header_at, mark->header_len, mark->marker, mark->marker_len, memory->first.at, memory->first.len,
-                 memory->first.hash, file->size_seen, memory->mtime_ns, file->is_gz);
-    MUST(len > 0 && (size_t)len < LINE_BYTES_MAX);
-    return (size_t)len + put_paths(line + len, file);
+    return file->memory.first.len == 0 && file->born_ns != 0 && !file->is_gone && !file->is_from_end;
 }
 
 static size_t put_seen(char *line, const struct ingest_file *file) {
@@ -95,8 +57,13 @@ static size_t put_seen(char *line, const struct ingest_file *file) {
         snprintf(line, LINE_BYTES_MAX,
                  "seen dev=%" PRIx64 " ino=%" PRIx64 " born=%" PRId64 " mtime=%" PRId64 " path=", (uint64_t)file->dev,
                  (uint64_t)file->ino, file->born_ns, file->memory.mtime_ns);
-    MUST(len > 0 && (size_t)len < LINE_BYTES_MAX);
-    return (size_t)len + put_paths(line + len, file);
+    MUST(len > 0);
+    static const char first_path[] = " first_path=";
+    char *at = ingest_position_put_path(line + len, file->path);
+    memcpy(at, first_path, sizeof(first_path) - 1);
+    at = ingest_position_put_path(at + sizeof(first_path) - 1, file->memory.first_path);
+    *at++ = '\n';
+    return (size_t)(at - line);
 }
 
 /* The whole text. false: no memory. */
@@ -107,10 +74,14 @@ static bool make_text(struct ingest *ingest, size_t *text_len) {
     for (const struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
         is_skipping = is_skipping || file->is_from_end;
     }
-    if (!reserve(ingest, used, LINE_BYTES_MAX)) {
+    if (!reserve(ingest, used, 2 * LINE_BYTES_MAX)) {
         return false;
     }
     used += (size_t)snprintf(ingest->text, LINE_BYTES_MAX, FORMAT_LINE);
+    if (ingest->commit.is_keeping) {
+        used += (size_t)snprintf(ingest->text + used, LINE_BYTES_MAX, KEPT_LINE "\n");
+        lines++;
+    }
     /* While a file is still being passed over (start: end), a crash must begin its glob's first look again. */
     for (size_t i = 0; !is_skipping && i < ingest->globs_seen_len; i++, lines++) {
         if (!reserve(ingest, used, LINE_BYTES_MAX)) {
@@ -125,7 +96,8 @@ static bool make_text(struct ingest *ingest, size_t *text_len) {
         if (!reserve(ingest, used, LINE_BYTES_MAX)) {
             return false;
         }
-        used += is_kept(file) ? put_file(ingest->text + used, file) : put_seen(ingest->text + used, file);
+        used += is_kept(file) ? ingest_position_put_whole(ingest->text + used, file, 0)
+                              : put_seen(ingest->text + used, file);
         lines++;
     }
     if (!reserve(ingest, used, LINE_BYTES_MAX)) {
@@ -189,7 +161,7 @@ enum core_err ingest_checkpoint_write(struct ingest *ingest, struct core_fail *f
         return err;
     }
     for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
-        file->is_saved = is_kept(file) || file->is_unlinked; /* no other process will ever find a deleted one */
+        file->is_saved = is_kept(file);
     }
     ingest->is_dirty = ingest->is_urgent = false;
     core_count(ingest->env.counters, CORE_COUNT_CHECKPOINT_WRITES, 1);
@@ -207,62 +179,6 @@ static enum core_err damaged(const char *path, size_t line, const char *what, st
         line, what);
 }
 
-static int hex_value(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* Decode in place. false: not what put_path() writes. */
-static bool get_path(char *text) {
-    char *to = text;
-    for (const char *at = text; *at != '\0'; at++) {
-        if (*at != '%') {
-            *to++ = *at;
-            continue;
-        }
-        const int high = hex_value(at[1]);
-        const int low = high < 0 ? -1 : hex_value(at[2]);
-        if (low < 0) {
-            return false;
-        }
-        *to++ = (char)(high * 16 + low);
-        at += 2;
-    }
-    *to = '\0';
-    return to > text;
-}
-
-/* Where in a line we are. After the first thing that is not as it must be, nothing more is taken. */
-struct cursor {
-    char *at;
-    bool is_bad;
-};
-
-static void take_text(struct cursor *cursor, const char *text) {
-    const size_t len = strlen(text);
-    cursor->is_bad = cursor->is_bad || strncmp(cursor->at, text, len) != 0;
-    cursor->at += cursor->is_bad ? 0 : len;
-}
-
-static uint64_t take_unsigned(struct cursor *cursor, const char *key, int base, uint64_t max) {
-    take_text(cursor, key);
-    char *end = cursor->at;
-    errno = 0;
-    const uint64_t value = cursor->is_bad ? 0 : strtoull(cursor->at, &end, base);
-    cursor->is_bad = cursor->is_bad || end == cursor->at || errno != 0 || value > max;
-    cursor->at = end;
-    return value;
-}
-
-static int64_t take_signed(struct cursor *cursor, const char *key) {
-    take_text(cursor, key);
-    char *end = cursor->at;
-    errno = 0;
-    const int64_t value = cursor->is_bad ? 0 : strtoll(cursor->at, &end, 10);
-    cursor->is_bad = cursor->is_bad || end == cursor->at || errno != 0;
-    cursor->at = end;
-    return value;
-}
-
 /* The end of a line: both names; makes the file. */
 static struct ingest_file *get_paths(struct ingest *ingest, char *path, uint64_t dev, uint64_t ino) {
     char *first_path = strstr(path, " first_path=");
@@ -271,7 +187,8 @@ static struct ingest_file *get_paths(struct ingest *ingest, char *path, uint64_t
     }
     *first_path = '\0';
     first_path += sizeof(" first_path=") - 1;
-    if (!get_path(path) || !get_path(first_path) || ingest_file_by_inode(ingest, (dev_t)dev, (ino_t)ino) != NULL) {
+    if (!ingest_position_get_path(path) || !ingest_position_get_path(first_path) ||
+        ingest_file_by_inode(ingest, (dev_t)dev, (ino_t)ino) != NULL) {
         return NULL;
     }
     struct ingest_file *file = ingest_file_new(ingest, path, (dev_t)dev, (ino_t)ino);
@@ -280,50 +197,37 @@ static struct ingest_file *get_paths(struct ingest *ingest, char *path, uint64_t
     return file;
 }
 
+struct ingest_file *ingest_checkpoint_add(struct ingest *ingest, const struct ingest_position *position) {
+    struct ingest_file *file = ingest_file_new(ingest, position->path, (dev_t)position->dev, (ino_t)position->ino);
+    free(file->memory.first_path);
+    file->memory = position->memory;
+    file->memory.first_path = ingest_strdup(position->memory.first_path);
+    file->size = file->size_seen = file->size_read = position->size_seen;
+    file->born_ns = position->born_ns;
+    file->is_gz = position->is_gz;
+    file->is_saved = true;
+    return file;
+}
+
 /* One "file" line, NUL-terminated. */
 static bool get_file(struct ingest *ingest, char *line) {
-    struct cursor cursor = {.at = line};
-    struct ingest_memory memory = {0};
-    struct ingest_mark *mark = &memory.accepted;
-    memory.gen = take_unsigned(&cursor, "file gen=", 16, UINT64_MAX);
-    const uint64_t dev = take_unsigned(&cursor, " dev=", 16, UINT64_MAX);
-    const uint64_t ino = take_unsigned(&cursor, " ino=", 16, UINT64_MAX);
-    const int64_t born_ns = take_signed(&cursor, " born=");
-    mark->pos = take_unsigned(&cursor, " pos=", 10, INT64_MAX);
-    mark->number = take_unsigned(&cursor, " lines=", 10, INT64_MAX);
-    mark->header_at = take_unsigned(&cursor, " header=", 10, INT64_MAX);
-    mark->header_len = (uint32_t)take_unsigned(&cursor, "+", 10, INGEST_HEADER_BYTES_MAX);
-    mark->marker = take_unsigned(&cursor, " marker=", 16, UINT64_MAX);
-    mark->marker_len = (uint32_t)take_unsigned(&cursor, "/", 10, INGEST_MARKER_BYTES);
-    memory.first.at = take_unsigned(&cursor, " first=", 10, INT64_MAX);
-    memory.first.len = (uint32_t)take_unsigned(&cursor, "+", 10, INGEST_CUT_HEAD_BYTES);
-    memory.first.hash = take_unsigned(&cursor, "/", 16, UINT64_MAX);
-    const int64_t seen = take_signed(&cursor, " seen=");
-    memory.mtime_ns = take_signed(&cursor, " mtime=");
-    const bool is_gz = take_unsigned(&cursor, " gz=", 10, 1) == 1;
-    take_text(&cursor, " path=");
-    const bool is_sane = !cursor.is_bad && mark->marker_len <= mark->pos && memory.first.len > 0;
-    struct ingest_file *file = is_sane ? get_paths(ingest, cursor.at, dev, ino) : NULL;
-    if (file == NULL) {
+    struct ingest_position position;
+    if (!ingest_position_parse(line, &position) || position.is_over ||
+        ingest_file_by_inode(ingest, (dev_t)position.dev, (ino_t)position.ino) != NULL) {
         return false;
     }
-    memory.first_path = file->memory.first_path;
-    file->memory = memory;
-    file->size = file->size_seen = file->size_read = seen;
-    file->born_ns = born_ns;
-    file->is_gz = is_gz;
-    file->is_saved = true;
+    (void)ingest_checkpoint_add(ingest, &position);
     return true;
 }
 
 /* One "seen" line, NUL-terminated. */
 static bool get_seen(struct ingest *ingest, char *line) {
-    struct cursor cursor = {.at = line};
-    const uint64_t dev = take_unsigned(&cursor, "seen dev=", 16, UINT64_MAX);
-    const uint64_t ino = take_unsigned(&cursor, " ino=", 16, UINT64_MAX);
-    const int64_t born_ns = take_signed(&cursor, " born=");
-    const int64_t mtime_ns = take_signed(&cursor, " mtime=");
-    take_text(&cursor, " path=");
+    struct ingest_cursor cursor = {.at = line};
+    const uint64_t dev = ingest_cursor_unsigned(&cursor, "seen dev=", 16, UINT64_MAX);
+    const uint64_t ino = ingest_cursor_unsigned(&cursor, " ino=", 16, UINT64_MAX);
+    const int64_t born_ns = ingest_cursor_signed(&cursor, " born=");
+    const int64_t mtime_ns = ingest_cursor_signed(&cursor, " mtime=");
+    ingest_cursor_text(&cursor, " path=");
     struct ingest_file *file = cursor.is_bad ? NULL : get_paths(ingest, cursor.at, dev, ino);
     if (file == NULL) {
         return false;
@@ -335,8 +239,8 @@ static bool get_seen(struct ingest *ingest, char *line) {
 
 /* One "glob" line, NUL-terminated. */
 static bool get_glob(struct ingest *ingest, char *line) {
-    struct cursor cursor = {.at = line};
-    const uint64_t hash = take_unsigned(&cursor, "glob ", 16, UINT64_MAX);
+    struct ingest_cursor cursor = {.at = line};
+    const uint64_t hash = ingest_cursor_unsigned(&cursor, "glob ", 16, UINT64_MAX);
     if (cursor.is_bad || *cursor.at != '\0') {
         return false;
     }
@@ -353,17 +257,37 @@ static size_t check_end(char *text, size_t len, size_t *lines) {
     if (before == NULL) {
         return 0;
     }
-    struct cursor cursor = {.at = before + 1};
+    struct ingest_cursor cursor = {.at = before + 1};
     const size_t body = (size_t)(before + 1 - text);
-    *lines = (size_t)take_unsigned(&cursor, "end ", 10, SIZE_MAX);
-    const uint64_t hash = take_unsigned(&cursor, " ", 16, UINT64_MAX);
+    *lines = (size_t)ingest_cursor_unsigned(&cursor, "end ", 10, SIZE_MAX);
+    const uint64_t hash = ingest_cursor_unsigned(&cursor, " ", 16, UINT64_MAX);
     const bool is_end = !cursor.is_bad && cursor.at == text + len - 1 && hash == core_hash64(text, body, 0);
     return is_end ? body : 0;
 }
 
-static enum core_err get_text(struct ingest *ingest, const char *path, char *text, size_t len, struct core_fail *fail) {
+/* One line of any kind, for a process that goes on from it. */
+static bool on_line(void *ctx, char *line) {
+    struct ingest *ingest = ctx;
+    if (strcmp(line, KEPT_LINE) == 0) {
+        ingest->commit.was_keeping = true;
+        return true;
+    }
+    return get_glob(ingest, line) || get_file(ingest, line) || get_seen(ingest, line);
+}
+
+/* Who takes the lines; false: not one that a checkpoint has. */
+struct taker {
+    bool (*on_line)(void *ctx, char *line);
+    void *ctx;
+};
+
+static enum core_err get_text(const struct taker *taker, const char *path, char *text, size_t len,
+                              struct core_fail *fail) {
+    _Static_assert(sizeof(FORMAT_LINE) == sizeof(FORMAT_LINE_1), "one length for both");
     size_t lines = 0;
-    if (len < sizeof(FORMAT_LINE) - 1 || memcmp(text, FORMAT_LINE, sizeof(FORMAT_LINE) - 1) != 0) {
+    const bool is_ours = len >= sizeof(FORMAT_LINE) - 1 && (memcmp(text, FORMAT_LINE, sizeof(FORMAT_LINE) - 1) == 0 ||
+                                                            memcmp(text, FORMAT_LINE_1, sizeof(FORMAT_LINE) - 1) == 0);
+    if (!is_ours) {
         return damaged(path, 1, "it does not begin as a checkpoint of this version of tapline does", fail);
     }
     const size_t body = check_end(text, len, &lines);
@@ -375,7 +299,7 @@ static enum core_err get_text(struct ingest *ingest, const char *path, char *tex
         char *nl = memchr(at, '\n', (size_t)(text + body - at));
         MUST(nl != NULL);
         *nl = '\0';
-        if (!get_glob(ingest, at) && !get_file(ingest, at) && !get_seen(ingest, at)) {
+        if (!taker->on_line(taker->ctx, at)) {
             return damaged(path, number + 1, "a line that says neither a glob nor a file", fail);
         }
         at = nl + 1;
@@ -413,13 +337,15 @@ static enum core_err read_whole(int fd, const char *path, char **text, size_t *l
     return CORE_OK;
 }
 
-enum core_err ingest_checkpoint_read(struct ingest *ingest, struct core_fail *fail) {
+enum core_err ingest_checkpoint_lines(const char *state_dir, bool (*on_each)(void *ctx, char *line), void *ctx,
+                                      struct core_fail *fail) {
+    const struct taker taker = {.on_line = on_each, .ctx = ctx};
     char path[PATH_MAX];
     char *text = NULL;
     size_t len = 0;
-    const int path_len = snprintf(path, sizeof(path), "%s/checkpoint", ingest->env.state_dir);
+    const int path_len = snprintf(path, sizeof(path), "%s/checkpoint", state_dir);
     if (path_len < 0 || (size_t)path_len >= sizeof(path)) {
-        return core_fail_set(fail, CORE_BAD, ingest->env.state_dir, "node.state is too long a path");
+        return core_fail_set(fail, CORE_BAD, state_dir, "node.state is too long a path");
     }
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) {
@@ -430,9 +356,13 @@ enum core_err ingest_checkpoint_read(struct ingest *ingest, struct core_fail *fa
     }
     enum core_err err = read_whole(fd, path, &text, &len, fail);
     if (err == CORE_OK) {
-        err = get_text(ingest, path, text, len, fail);
+        err = get_text(&taker, path, text, len, fail);
     }
     free(text);
     (void)close(fd);
     return err;
+}
+
+enum core_err ingest_checkpoint_read(struct ingest *ingest, struct core_fail *fail) {
+    return ingest_checkpoint_lines(ingest->env.state_dir, on_line, ingest, fail);
 }

@@ -5,7 +5,8 @@
  * another stream, from the beginning, with a generation of its own. The descriptor is only a cache: past files_max the
  * one that stood still longest is closed, and opened again when it grows.
  *
- * On a crash: what was read and not accepted is read again from memory.accepted. Thread: ingest's.
+ * On a crash: what was read and not accepted is read again from memory.accepted; so it is, by this process, when a transaction
+ * is aborted, which is why a file whose records are not all committed keeps its descriptor. Thread: ingest's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ingest/ingest_internal.h"
 
@@ -36,25 +37,70 @@ static void note_stat(struct ingest_file *file, const struct stat *st) {
 
 /* ---- closing ------------------------------------------------------------------------------------------------------------ */
 
+/* It is no more one of the .gz files that are read: another may be. */
+static void gz_leave(struct ingest *ingest, const struct ingest_file *file) {
+    if (!file->source.is_gz || file->is_resting) {
+        return;
+    }
+    MUST(ingest->gz_len > 0);
+    ingest->gz_len--;
+    struct ingest_file *waiting = ingest_file_unqueue(ingest, INGEST_QUEUE_GZ);
+    if (waiting != NULL) {
+        ingest_file_queue(ingest, waiting, INGEST_QUEUE_READY);
+    }
+}
+
 void ingest_file_close(struct ingest *ingest, struct ingest_file *file) {
     if (file->source.fd < 0) {
         return;
     }
     MUST(ingest->open_len > 0);
     ingest->open_len--;
-    if (file->source.is_gz) {
-        MUST(ingest->gz_len > 0);
-        ingest->gz_len--;
-        struct ingest_file *waiting = ingest_file_unqueue(ingest, INGEST_QUEUE_GZ);
-        if (waiting != NULL) {
-            ingest_file_queue(ingest, waiting, INGEST_QUEUE_READY);
-        }
-    }
+    gz_leave(ingest, file);
+    file->is_resting = file->awaits_close = false;
     ingest_source_close(&file->source);
 }
 
+void ingest_file_let_go(struct ingest *ingest, struct ingest_file *file) {
+    const bool is_settled = file->stream == NULL || ingest_stream_is_settled(file->stream);
+    if (is_settled || ingest_commit_is_local(&ingest->commit) || file->source.fd < 0) {
+        ingest_file_close(ingest, file);
+        return;
+    }
+    file->awaits_close = true;
+    if (file->source.is_gz && !file->is_resting) {
+        gz_leave(ingest, file);
+        file->is_resting = true;
+        ingest_source_rest(&file->source);
+    }
+}
+
+void ingest_file_rewind(struct ingest *ingest, struct ingest_file *file) {
+    MUST(file->stream == NULL);
+    ingest_cutter_release(&file->cutter);
+    file->has_cutter = false;
+    file->awaits_close = false;
+    file->awaits_drain = false;
+    file->is_failed = file->is_stuck = false;
+    file->still_tick = 0;
+    file->quiet_tick = 0;
+    if (file->ino == 0 || (file->source.fd < 0 && file->is_gone)) {
+        core_log(
+            CORE_LEVEL_ERROR, "ingest", "records of a file that is gone were not committed",
+            "file=%s position=%llu bytes=%llu; their transaction was aborted, and what they were read from is no more "
+            "there. If an archive or another name of it is found, it is read on from there; else they are counted as "
+            "lost when the file is forgotten. To rotate without loss, rename instead of truncating",
+            file->path, (unsigned long long)file->memory.accepted.pos, (unsigned long long)ingest_file_unread(file));
+        file->quiet_tick = core_tick_ns();
+        return;
+    }
+    if (file->queue == INGEST_QUEUE_NONE) {
+        ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+    }
+}
+
 void ingest_file_retire(struct ingest *ingest, struct ingest_file *file) {
-    ingest_file_close(ingest, file);
+    ingest_file_let_go(ingest, file);
     if (file->stream != NULL) {
         ingest_stream_retire(ingest, file->stream);
     }
@@ -113,6 +159,11 @@ static void note_well(struct ingest_file *file) {
 }
 
 static bool is_better_to_close(const struct ingest_file *a, const struct ingest_file *b) {
+    const bool a_settled = a->stream == NULL || ingest_stream_is_settled(a->stream);
+    const bool b_settled = b->stream == NULL || ingest_stream_is_settled(b->stream);
+    if (a_settled != b_settled) {
+        return a_settled; /* an abort would have to open the other again */
+    }
     const bool a_idle = a->queue == INGEST_QUEUE_NONE;
     const bool b_idle = b->queue == INGEST_QUEUE_NONE;
     if (a_idle != b_idle) {
@@ -221,6 +272,7 @@ static void begin(struct ingest *ingest, struct ingest_file *file, const struct 
                        is_known ? &file->memory.accepted : NULL, is_known ? &file->memory.first : NULL);
     file->cutter.gen = file->memory.gen;
     file->cutter.kind = kind;
+    file->is_gz = file->cutter.is_end_final = file->source.is_gz;
     ingest_cutter_tell(&file->cutter, &file->origin->core);
     if (file->is_from_end) {
         file->cutter.skip_size = file->source.is_gz ? 0 : (uint64_t)file->size_found;
@@ -331,6 +383,7 @@ static void keep_progress(struct ingest *ingest, struct ingest_file *file) {
     if (file->is_from_end && cutter->skip_until == 0 && cutter->skip_size == 0) {
         file->is_from_end = false;
         file->memory.accepted = cutter->last; /* what was passed over is behind us for good */
+        file->memory.begin = file->memory.open_from = cutter->last.pos;
         ingest->is_dirty = true;
     }
     if (file->memory.first.len == 0 && cutter->first.len > 0 && !file->is_from_end) {
@@ -350,6 +403,12 @@ static void give_lines(struct ingest *ingest, struct ingest_file *file, struct c
     }
     ingest->tickets[batch - ingest->env.pool->batches] = file->cutter.last;
     batch->stream = &stream->core;
+    batch->open_from = file->cutter.last.pos;
+    for (uint32_t i = 0; i < batch->lines_len; i++) {
+        batch->tally.records += (batch->lines[i].flags & CORE_LINE_CONTEXT) == 0 ? 1 : 0;
+    }
+    stream->given_end = file->cutter.last.pos;
+    ingest_commit_mark(ingest, file, batch);
     ingest_emit(ingest, stream, batch);
 }
 
@@ -409,12 +468,26 @@ void ingest_file_still_all(struct ingest *ingest) {
     }
 }
 
+/* A .gz that rests needs room to be read again. */
+static bool is_awake(struct ingest *ingest, struct ingest_file *file) {
+    if (!file->is_resting) {
+        return true;
+    }
+    if (ingest->gz_len >= INGEST_GZ_OPEN_MAX) {
+        ingest_file_queue(ingest, file, INGEST_QUEUE_GZ);
+        return false;
+    }
+    file->is_resting = false;
+    ingest->gz_len++;
+    return true;
+}
+
 bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     MUST(ingest->env.pool->free_len > 0);
     MUST(file->queue == INGEST_QUEUE_NONE);
     file->looked_tick = core_tick_ns();
     file->is_looked = true;
-    if (ingest->is_checkpoint_failed && !file->is_saved) {
+    if (ingest->is_checkpoint_failed && !file->is_saved && ingest_commit_is_local(&ingest->commit)) {
         file->is_looked =
             false; /* its batch could not leave; those that can need the pool. The next scan tries again */
         return false;
@@ -426,6 +499,12 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     struct core_fail fail = {0};
     if (fstat(file->source.fd, &st) == 0) {
         note_stat(file, &st);
+    }
+    if (!is_awake(ingest, file)) {
+        return false;
+    }
+    if (!file->has_cutter) {
+        begin(ingest, file, &st); /* it was open all the time, and is read again */
     }
     struct core_batch *batch = core_pool_take(ingest->env.pool);
     file->cutter.is_still = has_stood_still(ingest, file);
@@ -460,7 +539,7 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
         file->is_stuck = file->source.is_gz;
         note_failure(ingest, file, &fail);
         if (file->is_stuck) {
-            ingest_file_close(ingest, file);
+            ingest_file_let_go(ingest, file);
         }
         break;
     }

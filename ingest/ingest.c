@@ -5,6 +5,8 @@
  * When the pool is empty nothing is read: the log files on disk are the buffer. A file that was just read waits 20 ms for
  * its next bytes to gather.
  *
+ * With a keeper of positions (core/commit.h) a turn begins with what has become of its transactions; see commit.c.
+ *
  * What is promised on a crash: the checkpoint holds accepted positions only, so nothing is lost; what was delivered since
  * its last write is delivered again, with the same generation and positions, for a generation is written down before the
  * first batch of it leaves. Thread: ingest's alone; other threads touch only batches, and ring env.bell.
@@ -58,6 +60,7 @@ enum core_err ingest_reload(struct ingest *ingest, const struct ingest_env *env,
     MUST(env->push == ingest->env.push);
     MUST(env->returned == ingest->env.returned);
     MUST(env->bell == ingest->env.bell);
+    MUST(env->commit == ingest->env.commit);
     if (strcmp(env->node, ingest->env.node) != 0 || strcmp(env->state_dir, ingest->env.state_dir) != 0) {
         return core_fail_set(fail, CORE_BAD, "node",
                              "its name and its state directory cannot change without a restart");
@@ -110,6 +113,8 @@ void ingest_close(struct ingest *ingest) {
     }
     ingest_watch_close(ingest);
     ingest_wants_release(&ingest->wants);
+    ingest_commit_close(ingest);
+    free(ingest->over_lines.text);
     free(ingest->tickets);
     free(ingest->text);
     free(ingest->globs_seen);
@@ -157,9 +162,10 @@ void ingest_emit(struct ingest *ingest, struct ingest_stream *stream, struct cor
     const struct ingest_file *file = stream->file;
     batch->seq = stream->seq_next++;
     batch->read_ns = core_tick_ns();
+    batch->epoch = ingest->commit.epoch;
     batch->next = NULL;
     const bool has_records = file != NULL && file->memory.first.len > 0;
-    if (stream->is_waiting || (has_records && !file->is_saved)) {
+    if (stream->is_waiting || (has_records && !file->is_saved && ingest_commit_is_local(&ingest->commit))) {
         stream->is_waiting = true;
         *ingest->unsaved_tail = batch;
         ingest->unsaved_tail = &batch->next;
@@ -184,6 +190,7 @@ static bool take_returned(struct ingest *ingest) {
     bool did = false;
     for (struct core_batch *batch = ingest->env.returned(ingest->env.ctx); batch != NULL;
          batch = ingest->env.returned(ingest->env.ctx)) {
+        (void)ingest_commit_notice(ingest); /* it may be of a transaction that ended since */
         ingest_stream_back(ingest, batch);
         did = true;
     }
@@ -194,7 +201,7 @@ static bool take_returned(struct ingest *ingest) {
  * and when all is accepted and nothing follows. A disk that is full is tried again; only --once gives up. */
 static enum core_err checkpoint(struct ingest *ingest, struct core_fail *fail) {
     const int64_t now = core_tick_ns();
-    const bool is_end = ingest->is_stopped && ingest->outstanding == 0;
+    const bool is_end = ingest->is_stopped && ingest->outstanding + ingest->pending == 0;
     const bool is_due = now >= ingest->checkpoint_tick;
     if (ingest->unsaved == NULL && !ingest->is_urgent && !(ingest->is_dirty && (is_due || is_end))) {
         return CORE_OK;
@@ -257,6 +264,10 @@ static void finish_once(struct ingest *ingest) {
     if (!ingest->is_once || ingest->is_stopped || ingest->scan_no == 0) {
         return;
     }
+    const bool is_keeping = ingest->commit.is_keeping;
+    if (is_keeping && (ingest->outstanding + ingest->pending > 0 || ingest->commit.is_rewinding)) {
+        return; /* an abort would have it read again */
+    }
     if (ingest->ready.head != NULL || ingest->linger.head != NULL || ingest->gz_wait.head != NULL) {
         return;
     }
@@ -277,14 +288,16 @@ static void finish_once(struct ingest *ingest) {
 }
 
 static bool has_work(const struct ingest *ingest) {
-    return ingest->ready.head != NULL && ingest->env.pool->free_len > 0;
+    return !ingest->is_stopped && ingest_commit_may_read(ingest) && ingest->ready.head != NULL &&
+           ingest->env.pool->free_len > 0;
 }
 
 /* How long there is nothing to do, at most timeout_ms. */
 static int wait_ms(const struct ingest *ingest, int timeout_ms) {
     const int64_t now = core_tick_ns();
     int64_t until = now + (int64_t)timeout_ms * CORE_NS_PER_MS;
-    const bool will_scan = !ingest->is_stopped && (!ingest->is_once || ingest->scan_no == 0);
+    const bool will_scan =
+        !ingest->is_stopped && ingest_commit_may_read(ingest) && (!ingest->is_once || ingest->scan_no == 0);
     if (will_scan && ingest->scan_tick < until) {
         until = ingest->scan_tick;
     }
@@ -310,7 +323,7 @@ static void wait_for_work(struct ingest *ingest, int timeout_ms) {
     if (bell != NULL) {
         core_bell_arm(bell);
     }
-    if (!take_returned(ingest)) {
+    if (!take_returned(ingest) && !ingest_commit_notice(ingest)) {
         (void)poll(fds, sizeof(fds) / sizeof(fds[0]), wait_ms(ingest, timeout_ms));
     }
     if (bell != NULL) {
@@ -321,7 +334,11 @@ static void wait_for_work(struct ingest *ingest, int timeout_ms) {
 enum core_err ingest_turn(struct ingest *ingest, int timeout_ms, struct core_fail *fail) {
     MUST(ingest->magic == INGEST_MAGIC);
     bool did = take_returned(ingest);
-    if (!ingest->is_stopped) {
+    enum core_err err = ingest_commit_turn(ingest, &did, fail);
+    if (err != CORE_OK) {
+        return err;
+    }
+    if (!ingest->is_stopped && ingest_commit_may_read(ingest)) {
         const bool is_scan_due = core_tick_ns() >= ingest->scan_tick;
         if (ingest->is_once ? ingest->scan_no == 0 : is_scan_due) {
             ingest_scan(ingest);
@@ -334,8 +351,11 @@ enum core_err ingest_turn(struct ingest *ingest, int timeout_ms, struct core_fai
         did = read_files(ingest) || did;
         finish_once(ingest);
     }
-    ingest_stream_end_all(ingest);
-    const enum core_err err = checkpoint(ingest, fail);
+    if (ingest_commit_may_read(ingest)) {
+        ingest_stream_end_all(ingest);
+    }
+    ingest_ledger_turn(ingest);
+    err = checkpoint(ingest, fail);
     if (err == CORE_OK && !did && !has_work(ingest) && timeout_ms > 0 && !ingest_is_drained(ingest)) {
         wait_for_work(ingest, timeout_ms);
     }
@@ -361,8 +381,8 @@ void ingest_set_once(struct ingest *ingest) {
 
 bool ingest_is_drained(const struct ingest *ingest) {
     MUST(ingest->magic == INGEST_MAGIC);
-    return ingest->is_stopped && ingest->outstanding == 0 && ingest->unsaved == NULL && ingest->streams == NULL &&
-           !ingest->is_dirty;
+    return ingest->is_stopped && ingest->outstanding == 0 && ingest->pending == 0 && ingest->unsaved == NULL &&
+           ingest->streams == NULL && !ingest->is_dirty;
 }
 
 uint64_t ingest_outstanding(const struct ingest *ingest) {
@@ -371,5 +391,5 @@ uint64_t ingest_outstanding(const struct ingest *ingest) {
     for (const struct core_batch *batch = ingest->unsaved; batch != NULL; batch = batch->next) {
         unsaved++;
     }
-    return ingest->outstanding + unsaved;
+    return ingest->outstanding + ingest->pending + unsaved;
 }

@@ -53,6 +53,8 @@ struct ingest_source {
 CORE_CHECKED enum core_err ingest_source_open(struct ingest_source *source, int fd, const char *where, bool can_grow,
                                               struct core_fail *fail);
 void ingest_source_close(struct ingest_source *source); /* takes a zeroed one with fd -1 */
+/* A .gz on disk gives back the memory of reading it; the next read starts over. */
+void ingest_source_rest(struct ingest_source *source);
 /* Bytes from offset on. Sets is_ended.
  * Shape:   fills buf as far as there are bytes now; a pipe waits only for the first new one.
  * Errors:  CORE_IO, CORE_BAD (a damaged .gz); *len bytes from before the trouble are good, and it will be told again. */
@@ -155,6 +157,8 @@ struct ingest_cutter {
     bool needs_header;   /* the next batch begins with the header block, shown again */
     bool is_long;        /* in a line longer than the maximum; its bytes to long_pos were looked at */
     bool is_nul_told;
+    bool is_peek;   /* only looks: tells nothing */
+    bool is_closed; /* the last line that was cut is Zeek's `#close` */
     uint64_t long_pos;
     char *long_head; /* one way sources: the line's head, kept while its end is looked for */
     size_t long_head_len;
@@ -270,13 +274,29 @@ struct ingest_file {
     struct ingest_stream *stream; /* NULL: no batch under way */
     struct ingest_source source;  /* fd -1: closed */
     struct ingest_cutter cutter;
-    bool has_cutter;   /* the cutter knows the position; else memory.accepted is it */
-    bool is_proven;    /* it was read since it was found, and is what memory says */
-    bool is_looked;    /* a look came since we started */
-    bool is_saved;     /* the checkpoint on disk has its generation, or need not */
-    bool is_gz;        /* it was one when last opened */
-    bool is_from_end;  /* start: end, not begun yet */
+    bool has_cutter;    /* the cutter knows the position; else memory.accepted is it */
+    bool is_proven;     /* it was read since it was found, and is what memory says */
+    bool is_looked;     /* a look came since we started */
+    bool is_saved;      /* the checkpoint on disk has its generation, or need not */
+    bool is_gz;         /* it was one when last opened */
+    bool is_from_end;   /* start: end, not begun yet */
+    bool is_settled;    /* without a first record in memory: judged to be a file of its own (identity.c) */
+    bool is_over;       /* complete: read to its end when nothing could follow any more */
+    bool is_archived;   /* found by archive: of an input, to finish a generation */
+    bool wants_judge;   /* not settled, and changed since it was judged */
+    int64_t judge_tick; /* not settled: when it is judged again though it does not change; 0: never */
+    struct ingest_hold {
+        uint64_t
+            gen; /* not settled: it looks like a copy of this generation, whose file is still there; 0: it does not */
+        int64_t tick;    /* since when it stands still */
+        int64_t size;    /* its size then */
+        bool is_derived; /* by its name, too: it waits as long as the other is there */
+        bool is_changed; /* since it was judged */
+        bool is_up;      /* it has waited long enough */
+        bool is_told;
+    } hold;
     bool awaits_drain; /* is read on when its stream's batches are back */
+    bool is_remote;    /* only the keeper of positions knew it, and nothing was seen of it yet */
     bool awaits_close; /* is closed when all that was read of it is committed */
     bool is_resting;   /* open, but its .gz is not being read and takes no memory for that */
     /* What was seen of it: */
@@ -292,12 +312,13 @@ struct ingest_file {
     uint64_t once_end;   /* --once: what was there */
     uint64_t scan_no;    /* of the last scan whose globs matched it */
     bool is_unlinked;
-    bool is_pinned;     /* its name does not lead to it: not to be closed before a scan has found out */
-    bool is_gone;       /* no fd, and no name leads to it */
-    bool is_searched;   /* its directory was searched for it since it is gone */
-    bool is_failed;     /* the trouble was told; tried again when it changes, or at the next scan */
-    bool is_stuck;      /* a damaged .gz: tried again only when it changes */
-    int64_t quiet_tick; /* when it was closed or lost: it is forgotten some time later */
+    bool is_pinned;           /* its name does not lead to it: not to be closed before a scan has found out */
+    bool is_gone;             /* no fd, and no name leads to it */
+    bool is_searched;         /* its directory was searched for it since it is gone */
+    bool is_failed;           /* the trouble was told; tried again when it changes, or at the next scan */
+    bool is_stuck;            /* a damaged .gz: tried again only when it changes */
+    uint64_t told_difference; /* of its account, when that was last told */
+    int64_t quiet_tick;       /* when it was closed or lost: it is forgotten some time later */
     /* Where it is: */
     enum ingest_queue_id queue;
     int64_t due_tick; /* in the linger queue */
@@ -323,10 +344,16 @@ struct ingest_file *ingest_file_by_inode(struct ingest *ingest, dev_t dev, ino_t
 struct ingest_file *ingest_file_by_path(struct ingest *ingest, const char *path);
 void ingest_file_queue(struct ingest *ingest, struct ingest_file *file, enum ingest_queue_id id);
 struct ingest_file *ingest_file_unqueue(struct ingest *ingest, enum ingest_queue_id id);
+/* Its bytes are others now: tell, and begin anew; it is closed, and to be judged. */
+void ingest_file_replaced(struct ingest *ingest, struct ingest_file *file);
 /* A stat came: is there something to read? Then queue it. */
 void ingest_file_look(struct ingest *ingest, struct ingest_file *file, const struct stat *st);
 /* Read one batch of it; the pool has one. Was a batch made? */
 bool ingest_file_read(struct ingest *ingest, struct ingest_file *file);
+/* Was it found, but is yet to be judged: a new file, or another's rest? */
+static inline bool ingest_file_is_unsettled(const struct ingest_file *file) {
+    return file->memory.first.len == 0 && !file->is_settled;
+}
 /* Open a file that was just found, so that it stays readable whatever becomes of its name; failing is no harm. */
 void ingest_file_open_early(struct ingest *ingest, struct ingest_file *file);
 void ingest_file_close(struct ingest *ingest, struct ingest_file *file);
@@ -346,11 +373,19 @@ uint64_t ingest_file_pos(const struct ingest_file *file);
 /* Bytes that were seen in it and not read: should it go now, they are lost. 0 for a .gz. */
 uint64_t ingest_file_unread(const struct ingest_file *file);
 
+struct ingest_position;
+
 /* ---- checkpoint.c -------------------------------------------------------------------------------------------------------- */
 
 /* Fill ingest->files from state_dir/checkpoint; no file there: nothing. Errors: CORE_IO, CORE_BAD. */
 CORE_CHECKED enum core_err ingest_checkpoint_read(struct ingest *ingest, struct core_fail *fail);
-/* Write it, durably. On CORE_OK every file in it is_saved, and every deleted one. Errors: CORE_IO; the old one is untouched. */
+/* Give its lines, without their '\n', NUL-terminated, once all of it is known to be whole; on_each answers whether it is a
+ * line that a checkpoint has. No file there: none. Errors: CORE_IO, CORE_BAD. */
+CORE_CHECKED enum core_err ingest_checkpoint_lines(const char *state_dir, bool (*on_each)(void *ctx, char *line),
+                                                   void *ctx, struct core_fail *fail);
+/* A file as a position has it; no other has its inode, or it has none. */
+struct ingest_file *ingest_checkpoint_add(struct ingest *ingest, const struct ingest_position *position);
+/* Write it, durably. On CORE_OK every file in it is_saved. Errors: CORE_IO; the old one is untouched. */
 CORE_CHECKED enum core_err ingest_checkpoint_write(struct ingest *ingest, struct core_fail *fail);
 
 /* ---- position.c: where a file stands, as a line of text ------------------------------------------------------------------- */
@@ -379,6 +414,15 @@ size_t ingest_position_put_whole(char *line, const struct ingest_file *file, int
 char *ingest_position_put_path(char *at, const char *path);
 /* The same backwards, in place. false: not what put_path() writes. */
 bool ingest_position_get_path(char *text);
+/* Where in a line we are. After the first thing that is not as it must be, nothing more is taken. */
+struct ingest_cursor {
+    char *at;
+    bool is_bad;
+};
+bool ingest_cursor_has(const struct ingest_cursor *cursor, const char *text);
+void ingest_cursor_text(struct ingest_cursor *cursor, const char *text);
+uint64_t ingest_cursor_unsigned(struct ingest_cursor *cursor, const char *key, int base, uint64_t max);
+int64_t ingest_cursor_signed(struct ingest_cursor *cursor, const char *key);
 /* One "file" or "over" line, NUL-terminated, without its '\n'; changed in place. false: it is none. */
 bool ingest_position_parse(char *line, struct ingest_position *position);
 
@@ -414,6 +458,7 @@ struct ingest_over {
 struct ingest_commit {
     bool is_ready;             /* positions were taken, or there is no keeper: reading has begun */
     bool is_keeping;           /* batches are accepted when their transaction is committed */
+    bool was_keeping;          /* the checkpoint that was read is of a process for which that was so */
     bool is_rewinding;         /* an abort came: nothing is read until all is back */
     uint64_t epoch;            /* in which batches are made */
     uint64_t newest;           /* the newest epoch heard of */
@@ -444,6 +489,22 @@ void ingest_commit_lines_back(struct ingest *ingest, bool is_committed);
 /* Tell the keeper that a generation is finished. line: with its '\n'. */
 void ingest_commit_over(struct ingest *ingest, uint64_t gen, int64_t at_ns, const char *line, size_t len);
 void ingest_commit_close(struct ingest *ingest);
+
+/* ---- identity.c: which generation a file's bytes are -------------------------------------------------------------------- */
+
+/* Judge a file that was found. true: it is one of its own, and can be read. false: it waits, or another generation goes on
+ * in it and is queued; then it is freed. The file stands in no queue. */
+bool ingest_identity_judge(struct ingest *ingest, struct ingest_file *file);
+/* Judge those found last, as many as a scan has time for. */
+void ingest_identity_judge_all(struct ingest *ingest);
+/* Look into the archives for what is gone with bytes to read, when it is time. */
+void ingest_archive_search(struct ingest *ingest);
+/* The file has other bytes by now: what it was becomes a generation without a file, which another file may go on with. The
+ * file is left without a memory. Returns it, or NULL when there was nothing to remember. */
+struct ingest_file *ingest_file_orphan(struct ingest *ingest, struct ingest_file *file);
+/* A number that no other generation has. */
+uint64_t ingest_identity_gen(const struct ingest *ingest, const struct ingest_file *file, uint64_t gen);
+void ingest_identity_close(struct ingest *ingest);
 
 #define INGEST_WATCHES_MAX 1024 /* directories; files in others are found by the scan */
 
@@ -477,6 +538,8 @@ struct ingest_want {
     size_t paths_len;
     char **excludes;
     size_t excludes_len;
+    char **archives;
+    size_t archives_len;
     bool is_from_end;
     struct ingest_origin *origin;
 };
@@ -489,6 +552,12 @@ struct ingest_wants {
 void ingest_wants_init(struct ingest_wants *wants, const struct ingest_input *inputs, size_t len);
 void ingest_wants_release(struct ingest_wants *wants);
 void ingest_scan(struct ingest *ingest);
+/* The input whose generation this is: by the name it began with, else by its name now. NULL: none names it any more. */
+struct ingest_want *ingest_want_of(struct ingest *ingest, const struct ingest_file *file);
+/* Is it excluded from this input? */
+bool ingest_want_excludes(const struct ingest_want *want, const char *path);
+/* Does this name lead to the file's inode, and was that born with it? */
+bool ingest_file_is_at(const struct ingest_file *file, const char *path, struct stat *st);
 
 /* ---- ingest.c -------------------------------------------------------------------------------------------------------------- */
 
@@ -496,8 +565,17 @@ void ingest_scan(struct ingest *ingest);
 #define INGEST_GZ_OPEN_MAX 4                     /* .gz files read at a time: each holds about 3 MiB */
 #define INGEST_LINGER_NS (20 * CORE_NS_PER_MS)   /* a file just read is not read again sooner: bigger batches */
 #define INGEST_SCAN_GAP_NS (50 * CORE_NS_PER_MS) /* between two scans at least */
-#define INGEST_FORGET_NS (3600 * CORE_NS_PER_S)  /* a closed file that no glob matches is forgotten after that */
-#define INGEST_TOLD 1024 /* troubles of paths that are no log files, told once each; a power of two */
+#define INGEST_FORGET_NS                                                                                               \
+    (24 * 3600 *                                                                                                       \
+     CORE_NS_PER_S) /* a complete file that no glob matches is forgotten after that; one that may have more  \
+                                   is remembered for ingest.remember, if that is longer */
+#define INGEST_ENDED_NS (300 * CORE_NS_PER_S) /* a renamed file without a successor is over after that, at least */
+#define INGEST_ARCHIVE_GAP_NS CORE_NS_PER_S   /* between two looks into the archives, at first; it doubles … */
+#define INGEST_ARCHIVE_GAP_NS_MAX (300 * CORE_NS_PER_S) /* … up to this */
+#define INGEST_ARCHIVE_LOOKS_MAX 64                     /* files of archives opened in one scan */
+#define INGEST_ARCHIVE_SEEN 16384                       /* those that were looked at in vain; a power of two */
+#define INGEST_JUDGE_MAX 512 /* new files looked into in one scan; others when their turn comes */
+#define INGEST_TOLD 1024     /* troubles of paths that are no log files, told once each; a power of two */
 
 struct ingest {
     uint32_t magic;
@@ -539,6 +617,13 @@ struct ingest {
     uint64_t *globs_seen; /* hashes of the globs that were looked at once: start: end is over for them */
     size_t globs_seen_len;
     uint64_t told[INGEST_TOLD];
+    struct core_pool peek; /* one batch, to look at files with; made when first needed */
+    struct core_counters *peek_counters;
+    size_t unjudged_len; /* files that want to be judged, at least */
+    bool is_gone_new;    /* a generation was lost sight of since the archives were looked at */
+    int64_t archive_tick;
+    int64_t archive_gap_ns;
+    uint64_t *archive_seen;
     bool is_once;
     bool is_stopped;
 };

@@ -349,8 +349,7 @@ static void sweep_closed(struct ingest *ingest, struct ingest_file *file) {
 static bool is_still(const struct ingest *ingest, const struct ingest_file *file, int64_t now) {
     const struct ingest_stream *stream = file->stream;
     return file->queue == INGEST_QUEUE_NONE && !file->awaits_drain && file->is_looked &&
-           (stream == NULL || stream->seq_back == stream->seq_next) &&
-           now - file->grew_tick >= ingest->conf.close_after_ns;
+           (stream == NULL || ingest_stream_is_settled(stream)) && now - file->grew_tick >= ingest->conf.close_after_ns;
 }
 
 /* It is open and stands still: is it over? */
@@ -418,6 +417,7 @@ static void sweep(struct ingest *ingest, struct ingest_file *file, int64_t now) 
     if (is_forgotten(ingest, file, now)) {
         core_count(ingest->env.counters, CORE_COUNT_INGEST_BYTES_LOST, file->is_gone ? ingest_file_unread(file) : 0);
         ingest->is_dirty = true;
+        ingest_ledger_over(ingest, file);
         ingest_file_free(ingest, file);
     }
 }

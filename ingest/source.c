@@ -107,6 +107,16 @@ void ingest_source_close(struct ingest_source *source) {
     *source = (struct ingest_source){.where = source->where, .fd = -1};
 }
 
+void ingest_source_rest(struct ingest_source *source) {
+    if (!source->is_gz || !source->is_seekable) {
+        return;
+    }
+    core_gunzip_close(source->gunzip);
+    source->gunzip = NULL;
+    source->back_len = 0;
+    source->next = UINT64_MAX; /* wherever it is read next, it is from its beginning */
+}
+
 static enum core_err read_plain(struct ingest_source *source, uint64_t offset, char *buf, size_t cap, size_t *len,
                                 struct core_fail *fail) {
     while (*len < cap) {

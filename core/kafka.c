@@ -19,7 +19,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define KAFKA_MAGIC 0x6b61666bu
 #define MAKE_TIMEOUT_MS 10000
 
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
@@ -146,15 +145,20 @@ int core_kafka_topic_partitions(const struct core_kafka_topic *topic) {
     return atomic_load_explicit(&topic->partitions, memory_order_relaxed);
 }
 
-void core_kafka_topic_make(struct core_kafka *kafka, struct core_kafka_topic *topic, int partitions, int replication) {
+void core_kafka_topic_make(struct core_kafka *kafka, struct core_kafka_topic *topic,
+                           const struct core_kafka_wish *wish) {
     MUST(kafka->magic == KAFKA_MAGIC);
-    MUST(partitions > 0 && replication >= 0);
+    MUST(wish->partitions > 0 && wish->replication >= 0);
     char text[KAFKA_ERROR_BYTES] = "";
-    rd_kafka_NewTopic_t *wanted =
-        rd_kafka_NewTopic_new(topic->name, partitions, replication == 0 ? -1 : replication, text, sizeof text);
+    rd_kafka_NewTopic_t *wanted = rd_kafka_NewTopic_new(
+        topic->name, wish->partitions, wish->replication == 0 ? -1 : wish->replication, text, sizeof text);
     if (wanted == NULL) {
         kafka->calls->on_made(kafka->ctx, topic, CORE_KAFKA_NOT_MADE, text);
         return;
+    }
+    for (size_t i = 0; i < wish->config_len; i++) {
+        rd_kafka_resp_err_t set = rd_kafka_NewTopic_set_config(wanted, wish->config[i].key, wish->config[i].value);
+        MUST(set == RD_KAFKA_RESP_ERR_NO_ERROR); /* only a name that is none is refused here */
     }
     rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(kafka->handle, RD_KAFKA_ADMIN_OP_CREATETOPICS);
     MUST(rd_kafka_AdminOptions_set_request_timeout(options, MAKE_TIMEOUT_MS, text, sizeof text) == 0);
@@ -162,6 +166,11 @@ void core_kafka_topic_make(struct core_kafka *kafka, struct core_kafka_topic *to
     rd_kafka_CreateTopics(kafka->handle, &wanted, 1, options, kafka->queue);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_NewTopic_destroy(wanted);
+}
+
+int core_kafka_partition_of(struct core_span key, int partitions) {
+    MUST(partitions > 0);
+    return (int)rd_kafka_msg_partitioner_murmur2(NULL, key.ptr, key.len, partitions, NULL, NULL);
 }
 
 static enum core_kafka_made made_of(rd_kafka_resp_err_t code) {
@@ -243,18 +252,21 @@ enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka
         *code = (int)RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
         return CORE_KAFKA_TOPIC;
     }
-    /* The unions' members are not const, though librdkafka writes to none of them. */
+    /* The unions' members are not const, though librdkafka writes to none of them. A value that is NULL is a tombstone. */
     const rd_kafka_vu_t parts[] = {
         {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic->handle},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = record->has_partition ? record->partition : RD_KAFKA_PARTITION_UA},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = record->is_copied ? RD_KAFKA_MSG_F_COPY : 0},
         {.vtype = RD_KAFKA_VTYPE_VALUE,
-         .u.mem = {.ptr = (void *)(uintptr_t)record->value.ptr, .size = record->value.len}},
+         .u.mem = {.ptr = record->is_tombstone ? NULL : (void *)(uintptr_t)record->value.ptr,
+                   .size = record->is_tombstone ? 0 : record->value.len}},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {.ptr = (void *)(uintptr_t)record->key.ptr, .size = record->key.len}},
-        {.vtype = RD_KAFKA_VTYPE_HEADER,
-         .u.header = {.name = record->header_name, .val = record->header.ptr, .size = (ssize_t)record->header.len}},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)record->ticket},
+        {.vtype = RD_KAFKA_VTYPE_HEADER, /* last: it may be left out */
+         .u.header = {.name = record->header_name, .val = record->header.ptr, .size = (ssize_t)record->header.len}},
     };
-    rd_kafka_error_t *error = rd_kafka_produceva(kafka->handle, parts, sizeof parts / sizeof parts[0]);
+    size_t parts_len = sizeof parts / sizeof parts[0] - (record->header_name == NULL ? 1 : 0);
+    rd_kafka_error_t *error = rd_kafka_produceva(kafka->handle, parts, parts_len);
     if (error == NULL) {
         *code = 0;
         return CORE_KAFKA_ACCEPTED;
@@ -309,6 +321,12 @@ void core_kafka_poll(struct core_kafka *kafka) {
         }
         rd_kafka_event_destroy(event);
     }
+}
+
+void core_kafka_hurry(struct core_kafka *kafka, int timeout_ms) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    rd_kafka_resp_err_t flushed = rd_kafka_flush(kafka->handle, timeout_ms);
+    (void)flushed; /* "timed out" while reports wait to be polled */
 }
 
 const char *core_kafka_text(int code) {

@@ -50,10 +50,21 @@ struct core_kafka_calls {
 struct core_kafka_record {
     struct core_span value;
     struct core_span key;
-    const char *header_name;
+    const char *header_name; /* NULL: no header */
     struct core_span header;
     uint64_t ticket; /* comes back in the report */
+    int partition;   /* if has_partition; else chosen by key */
+    bool has_partition;
     bool is_copied;
+    bool is_tombstone; /* no value: the key is deleted from a compacted topic */
+};
+
+/* How a topic is made. replication 0: the broker's default; config: the topic's own settings, may be NULL. */
+struct core_kafka_wish {
+    int partitions;
+    int replication;
+    const struct core_kafka_pair *config;
+    size_t config_len;
 };
 
 /* Does librdkafka know and take this property? Errors: CORE_BAD, fail->text says what (and the nearest name). Touches
@@ -84,15 +95,45 @@ struct core_kafka_topic *core_kafka_topic_open(struct core_kafka *kafka, const c
 void *core_kafka_topic_owner(const struct core_kafka_topic *topic);
 /* As last seen when a record was given its partition; 0: not known yet. */
 int core_kafka_topic_partitions(const struct core_kafka_topic *topic);
-/* Ask for the topic to be made; on_made says what came of it. replication 0: the broker's default. */
-void core_kafka_topic_make(struct core_kafka *kafka, struct core_kafka_topic *topic, int partitions, int replication);
+/* Ask for the topic to be made; on_made says what came of it. */
+void core_kafka_topic_make(struct core_kafka *kafka, struct core_kafka_topic *topic,
+                           const struct core_kafka_wish *wish);
+/* Which of so many partitions has this key: Java's murmur2. */
+int core_kafka_partition_of(struct core_span key, int partitions);
 
 /* Queue a record. *code gets librdkafka's error code (0: none). Never waits. */
 CORE_CHECKED enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka_topic *topic,
                                                   const struct core_kafka_record *record, int *code);
+/* Send now what waits for company (linger.ms), and wait up to timeout_ms for reports. They still come by a poll. */
+void core_kafka_hurry(struct core_kafka *kafka, int timeout_ms);
 /* A code in words. */
 const char *core_kafka_text(int code);
 /* Is it a refusal because of size? */
 bool core_kafka_is_size(int code);
+
+/* ---- transactions (kafka_txn.c) ---------------------------------------------------------------------------------------
+ *
+ * A producer with the property transactional.id: init, then begin -> send … -> commit or abort, and again. One transaction
+ * is open at a time; records are sent only inside. When a report says that a record was not accepted, or a record is not
+ * taken (CORE_KAFKA_AGAIN), the transaction must be aborted. Reports must all have been polled before a commit. */
+
+enum core_kafka_txn {
+    CORE_KAFKA_TXN_OK,
+    CORE_KAFKA_TXN_AGAIN,   /* not within timeout_ms, or not now; it goes on behind: poll, and call the same again */
+    CORE_KAFKA_TXN_ABORT,   /* nothing of this transaction will count: abort it */
+    CORE_KAFKA_TXN_FENCED,  /* a newer producer has the id, or the broker ended the transaction because of its age (the
+                               two look the same): close this producer. After a commit: it may have been done */
+    CORE_KAFKA_TXN_REFUSED, /* the broker has no transactions, or gives no right to: close */
+    CORE_KAFKA_TXN_FATAL    /* this producer cannot go on: close. After a commit: it may have been done */
+};
+
+/* End what an earlier producer with this id left open, and shut it out. The first call of a producer's life; until OK. */
+CORE_CHECKED enum core_kafka_txn core_kafka_txn_init(struct core_kafka *kafka, int timeout_ms, struct core_fail *why);
+CORE_CHECKED enum core_kafka_txn core_kafka_txn_begin(struct core_kafka *kafka, struct core_fail *why);
+CORE_CHECKED enum core_kafka_txn core_kafka_txn_commit(struct core_kafka *kafka, int timeout_ms, struct core_fail *why);
+/* Records not yet accepted come back in reports; poll between calls. OK: the next one may begin. */
+CORE_CHECKED enum core_kafka_txn core_kafka_txn_abort(struct core_kafka *kafka, int timeout_ms, struct core_fail *why);
+/* Has this producer failed for good (on_trouble said so)? OK: no; else FENCED, REFUSED or FATAL. */
+CORE_CHECKED enum core_kafka_txn core_kafka_txn_fatal(struct core_kafka *kafka, struct core_fail *why);
 
 #endif

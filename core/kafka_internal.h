@@ -8,6 +8,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#define KAFKA_MAGIC 0x6b61666bu
 #define KAFKA_ERROR_BYTES 512
 
 struct core_kafka_topic {

@@ -54,6 +54,7 @@ struct kafka_topic {
     struct core_kafka_topic *handles[KAFKA_LANES]; /* of the producers of now; NULL: not opened yet */
     enum kafka_topic_state state;
     bool is_dead_letters;
+    bool is_checkpoint;
     bool is_proven;        /* a broker said that it exists */
     int strikes;           /* times it was unknown though proven, lately */
     int64_t struck_ns;     /* the last of them */

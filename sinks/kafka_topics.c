@@ -137,6 +137,24 @@ static struct core_kafka_topic *topic_handle(struct kafka_topics *topics, struct
     return topic->handles[lane];
 }
 
+/* Positions are few and small, and only the last of each counts: a small segment is compacted soon, and a reader at start
+ * has little to read. */
+static const struct core_kafka_pair compacted[] = {
+    {"cleanup.policy", "compact"},        {"segment.bytes", "16777216"},        {"segment.ms", "3600000"},
+    {"min.cleanable.dirty.ratio", "0.1"}, {"delete.retention.ms", "604800000"},
+};
+
+static void topic_make(struct kafka_topics *topics, struct kafka_topic *topic) {
+    const struct core_kafka_wish wish = {
+        .partitions = (int)topics->conf->partitions,
+        .replication = (int)topics->conf->replication_factor,
+        .config = topic->is_checkpoint ? compacted : NULL,
+        .config_len = topic->is_checkpoint ? sizeof compacted / sizeof compacted[0] : 0,
+    };
+    topic->state = KAFKA_TOPIC_ASKED;
+    core_kafka_topic_make(topics->lanes[KAFKA_TOGETHER], topic_handle(topics, topic, KAFKA_TOGETHER), &wish);
+}
+
 bool kafka_topic_is_ready(struct kafka_topics *topics, struct kafka_topic *topic, enum kafka_lane lane, int64_t now) {
     MUST(lane < KAFKA_LANES);
     if (topic->state == KAFKA_TOPIC_USABLE && topic->handles[lane] != NULL && topic->hold_ns == 0) {
@@ -147,9 +165,7 @@ bool kafka_topic_is_ready(struct kafka_topics *topics, struct kafka_topic *topic
     }
     topic->hold_ns = 0;
     if (topic->state == KAFKA_TOPIC_NEEDED) {
-        topic->state = KAFKA_TOPIC_ASKED;
-        core_kafka_topic_make(topics->lanes[KAFKA_TOGETHER], topic_handle(topics, topic, KAFKA_TOGETHER),
-                              (int)topics->conf->partitions, (int)topics->conf->replication_factor);
+        topic_make(topics, topic);
     }
     return topic->state == KAFKA_TOPIC_USABLE && topic_handle(topics, topic, lane) != NULL;
 }

@@ -1,0 +1,82 @@
+/* core/kafka_txn.c: transactions: librdkafka's four calls, and what each of its errors means for who called.
+ *
+ * librdkafka's calls wait for an answer of the coordinator. Each can be told to wait for a short time and be called again:
+ * it then takes up what goes on behind. The owner's thread polls the reports in between, which an abort needs (it waits
+ * until none is outstanding, and does not serve them itself).
+ *
+ * An error says itself whether to call again, to abort, or to give the producer up. What it does not say is why it is to be
+ * given up: that is told by the code. librdkafka 2.0.2 has one code for "a newer producer has this id" and "the broker ended
+ * this transaction because of its age"; so have we.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/kafka_internal.h"
+
+static enum core_kafka_txn txn_of_code(rd_kafka_resp_err_t code) {
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        return CORE_KAFKA_TXN_OK;
+    case RD_KAFKA_RESP_ERR__FENCED:
+    case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
+    case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+        return CORE_KAFKA_TXN_FENCED;
+    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
+    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+        return CORE_KAFKA_TXN_REFUSED;
+    default:
+        return CORE_KAFKA_TXN_FATAL;
+    }
+}
+
+/* Consumes error. */
+static enum core_kafka_txn txn_of(rd_kafka_error_t *error, const char *what, struct core_fail *why) {
+    if (error == NULL) {
+        return CORE_KAFKA_TXN_OK;
+    }
+    rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+    enum core_kafka_txn txn = txn_of_code(code);
+    if (txn == CORE_KAFKA_TXN_FATAL && !rd_kafka_error_is_fatal(error)) {
+        /* __STATE: not a call for the state it is in; only a fault of ours or the library's, which a new producer mends */
+        txn = rd_kafka_error_txn_requires_abort(error) ? CORE_KAFKA_TXN_ABORT
+              : code == RD_KAFKA_RESP_ERR__STATE       ? CORE_KAFKA_TXN_FATAL
+                                                       : CORE_KAFKA_TXN_AGAIN;
+    }
+    if (txn == CORE_KAFKA_TXN_FENCED && rd_kafka_error_txn_requires_abort(error)) {
+        txn = CORE_KAFKA_TXN_ABORT;
+    }
+    enum core_err err = core_fail_set(why, txn == CORE_KAFKA_TXN_REFUSED ? CORE_BAD : CORE_NET, what, "%s",
+                                      rd_kafka_error_string(error));
+    (void)err; /* the caller has txn */
+    rd_kafka_error_destroy(error);
+    return txn;
+}
+
+enum core_kafka_txn core_kafka_txn_init(struct core_kafka *kafka, int timeout_ms, struct core_fail *why) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    return txn_of(rd_kafka_init_transactions(kafka->handle, timeout_ms), "init_transactions", why);
+}
+
+enum core_kafka_txn core_kafka_txn_begin(struct core_kafka *kafka, struct core_fail *why) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    return txn_of(rd_kafka_begin_transaction(kafka->handle), "begin_transaction", why);
+}
+
+enum core_kafka_txn core_kafka_txn_commit(struct core_kafka *kafka, int timeout_ms, struct core_fail *why) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    return txn_of(rd_kafka_commit_transaction(kafka->handle, timeout_ms), "commit_transaction", why);
+}
+
+enum core_kafka_txn core_kafka_txn_abort(struct core_kafka *kafka, int timeout_ms, struct core_fail *why) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    return txn_of(rd_kafka_abort_transaction(kafka->handle, timeout_ms), "abort_transaction", why);
+}
+
+enum core_kafka_txn core_kafka_txn_fatal(struct core_kafka *kafka, struct core_fail *why) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    char text[KAFKA_ERROR_BYTES] = "";
+    rd_kafka_resp_err_t code = rd_kafka_fatal_error(kafka->handle, text, sizeof text);
+    enum core_err err = core_fail_set(why, CORE_NET, "librdkafka", "%s", text);
+    (void)err; /* the caller has the code's meaning */
+    return txn_of_code(code);
+}

@@ -643,7 +643,7 @@ static enum core_err fill_once(struct ingest_cutter *cutter, struct ingest_sourc
         return enter_long(cutter, source, chunk->data, left, fail);
     }
     ingest_source_unread(source, chunk->data + *used - cutter->marker_len, left + cutter->marker_len);
-    cutter->is_more = cutter->is_more || (*used > 0 && chunk->is_full);
+    cutter->is_more = cutter->is_more || (*used > 0 && (chunk->is_full || chunk->err != CORE_OK)); /* the trouble, too */
     if (cutter->skip_until > 0 && cutter->pos >= cutter->skip_until) {
         cutter->is_more = true;
         end_skip(cutter);

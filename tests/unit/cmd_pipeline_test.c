@@ -31,11 +31,22 @@ struct fake {
     uint64_t flushes;
     unsigned turn;
     _Atomic uint64_t sends;
+    /* what it does as the keeper of positions */
+    bool is_keeper;
+    bool is_waiting;      /* never hears from its server */
+    unsigned abort_every; /* each so manyth transaction comes to nothing */
+    uint64_t txn;         /* the open one; 0: none. Numbers grow, over aborts too */
+    uint64_t txns;        /* begun */
+    unsigned txn_batches; /* in the open one */
+    uint64_t txn_events;  /* of it */
+    uint64_t accepted;    /* events of committed transactions */
+    uint64_t aborts;
 };
 
 struct sink {
     struct fake *fake;
     int wake_fd;
+    struct core_commit *commit;
     struct core_batch *held[HELD_MAX];
     size_t held_len;
 };
@@ -53,6 +64,8 @@ static enum core_err fake_open(struct sink **out, const void *conf, const struct
     *out = calloc(1, sizeof(**out));
     (*out)->fake = &fakes[*(const unsigned char *)conf];
     (*out)->wake_fd = env->wake_fd;
+    (*out)->commit = env->commit;
+    MUST((*out)->fake->is_keeper == (env->commit != NULL));
     return CORE_OK;
 }
 
@@ -108,6 +121,71 @@ static bool fake_is_gone(const struct sink *sink, struct core_fail *fail) {
            core_fail_set(fail, CORE_IO, "fake", "the reader is gone") == CORE_IO;
 }
 
+static enum core_err keeper_send(struct sink *sink, struct core_batch *batch) {
+    struct fake *fake = sink->fake;
+    if (sink->held_len == HELD_MAX || fake->is_waiting) {
+        return CORE_AGAIN;
+    }
+    sink->held[sink->held_len++] = batch;
+    atomic_fetch_add(&fake->sends, 1);
+    if (batch->epoch < atomic_load(&sink->commit->epoch)) {
+        batch->txn = 0; /* of an aborted transaction: back as it came */
+        return CORE_OK;
+    }
+    if (fake->txn == 0) {
+        fake->txn = ++fake->txns;
+    }
+    batch->txn = fake->txn;
+    fake->txn_batches++;
+    fake->txn_events += batch->events_len;
+    return CORE_OK;
+}
+
+/* Three batches are a transaction, or what there is when nothing more comes. */
+static void keeper_end(struct sink *sink) {
+    struct fake *fake = sink->fake;
+    if (fake->abort_every > 0 && fake->txn % fake->abort_every == 0) {
+        fake->aborts++;
+        atomic_fetch_add(&sink->commit->epoch, 1);
+    } else {
+        fake->accepted += fake->txn_events;
+        atomic_store(&sink->commit->committed, fake->txn);
+    }
+    fake->txn = 0;
+    fake->txn_batches = 0;
+    fake->txn_events = 0;
+    core_bell_ring(sink->commit->bell);
+}
+
+static size_t keeper_poll(struct sink *sink, struct core_batch **done, size_t max, int timeout_ms) {
+    struct fake *fake = sink->fake;
+    if (!fake->is_waiting && atomic_load(&sink->commit->state) == CORE_COMMIT_WAITS) {
+        atomic_store(&sink->commit->state, CORE_COMMIT_RECOVERED);
+        core_bell_ring(sink->commit->bell);
+    }
+    size_t len = sink->held_len < max ? sink->held_len : max;
+    if (len > 0) {
+        memcpy(done, sink->held, len * sizeof(sink->held[0]));
+        memmove(sink->held, sink->held + len, (sink->held_len - len) * sizeof(sink->held[0]));
+        sink->held_len -= len;
+    } else if (timeout_ms > 0) {
+        (void)usleep((useconds_t)(timeout_ms < 2 ? timeout_ms : 2) * 1000);
+    }
+    if (fake->txn != 0 && sink->held_len == 0 && (fake->txn_batches >= 3 || len == 0)) {
+        keeper_end(sink);
+    }
+    return len;
+}
+
+static bool keeper_is_gone(const struct sink *sink, struct core_fail *fail) {
+    return sink->fake->is_gone &&
+           core_fail_set(fail, CORE_LOCKED, "broker", "another instance has the node") == CORE_LOCKED;
+}
+
+static bool keeper_keeps_positions(const void *conf) {
+    return fakes[*(const unsigned char *)conf].is_keeper;
+}
+
 static void fake_flush(struct sink *sink) {
     sink->fake->flushes++;
 }
@@ -125,6 +203,16 @@ static const struct sink_ops fake_ops = {.name = "fake",
                                          .is_gone = fake_is_gone,
                                          .flush = fake_flush,
                                          .close = fake_close};
+
+static const struct sink_ops keeper_ops = {.name = "keeper",
+                                           .summary = "a sink that keeps the positions",
+                                           .conf_size = 1,
+                                           .keeps_positions = keeper_keeps_positions,
+                                           .open = fake_open,
+                                           .send = keeper_send,
+                                           .poll = keeper_poll,
+                                           .is_gone = keeper_is_gone,
+                                           .close = fake_close};
 
 /* ---- the world around it ----------------------------------------------------------------------------------------------- */
 
@@ -201,7 +289,7 @@ static struct pipeline *pipeline_make(const struct world *world, size_t sinks, b
     for (size_t i = 0; i < sinks; i++) {
         unsigned char *number = malloc(1);
         *number = (unsigned char)i;
-        config->sinks[i] = (struct config_sink){.ops = &fake_ops, .conf = number};
+        config->sinks[i] = (struct config_sink){.ops = fakes[i].is_keeper ? &keeper_ops : &fake_ops, .conf = number};
     }
     config->sinks_len = sinks;
     struct pipeline_options options = {.config_path = world->conf, .is_once = is_once};
@@ -353,6 +441,82 @@ static void test_second_holder_of_the_state_directory_is_refused(void **state) {
     assert_int_equal(st.st_mode & 07777, 0750);
 }
 
+/* The first of the file is the keeper: it comes last, and only it and ingest know of commits. */
+static void test_the_keeper_comes_last_and_commits_are_what_counts(void **state) {
+    const struct world *world = *state;
+    struct core_fail fail = {0};
+    fakes[0].is_keeper = true;
+    struct pipeline *pipeline = pipeline_make(world, 2, true);
+    assert_ptr_equal(pipeline->sinks[0].ops, &fake_ops);
+    assert_ptr_equal(pipeline->sinks[1].ops, &keeper_ops);
+    assert_int_equal(pipeline_run(pipeline, &fail), CORE_OK);
+    struct pipeline_report report;
+    pipeline_report(pipeline, &report);
+    assert_int_equal(report.events, FILES * LINES);
+    assert_int_equal(report.outstanding, 0);
+    assert_int_equal(fakes[0].accepted, FILES * LINES);
+    pipeline_close(pipeline);
+    /* what was committed is in the local file, too */
+    uint64_t sends = fakes[0].sends;
+    pipeline = pipeline_make(world, 2, true);
+    assert_int_equal(pipeline_run(pipeline, &fail), CORE_OK);
+    assert_int_equal(fakes[0].accepted, FILES * LINES);
+    assert_int_equal(fakes[0].sends, sends);
+    pipeline_close(pipeline);
+}
+
+static void test_aborted_transactions_are_read_again_and_counted_once(void **state) {
+    const struct world *world = *state;
+    struct core_fail fail = {0};
+    fakes[0].is_keeper = true;
+    fakes[0].abort_every = 3;
+    struct pipeline *pipeline = pipeline_make(world, 1, true);
+    assert_int_equal(pipeline_run(pipeline, &fail), CORE_OK);
+    struct pipeline_report report;
+    pipeline_report(pipeline, &report);
+    assert_true(fakes[0].aborts > 0);
+    assert_int_equal(fakes[0].accepted, FILES * LINES);
+    assert_int_equal(report.events, FILES * LINES);
+    assert_int_equal(report.datasets_len, 1);
+    assert_int_equal(report.datasets[0].events, FILES * LINES);
+    assert_int_equal(report.datasets[0].pending, 0);
+    pipeline_close(pipeline);
+}
+
+static void test_stop_while_the_keeper_waits_for_its_server(void **state) {
+    const struct world *world = *state;
+    struct core_fail fail = {0};
+    fakes[0].is_keeper = true;
+    fakes[0].is_waiting = true;
+    struct pipeline *pipeline = pipeline_make(world, 1, false);
+    struct sender sender = {.world = world, .first = SIGUSR1, .times = 10, .last = SIGTERM};
+    assert_int_equal(pthread_create(&sender.thread, NULL, sender_main, &sender), 0);
+    int64_t began = core_tick_ns();
+    assert_int_equal(pipeline_run(pipeline, &fail), CORE_OK);
+    assert_int_equal(pthread_join(sender.thread, NULL), 0);
+    assert_true(core_tick_ns() - began < 2 * CORE_NS_PER_S);
+    struct pipeline_report report;
+    pipeline_report(pipeline, &report);
+    assert_int_equal(report.outstanding, 0); /* nothing was read */
+    assert_int_equal(report.events, 0);
+    assert_int_equal(core_counted(report.counters, CORE_COUNT_INGEST_LINES), 0);
+    pipeline_close(pipeline);
+}
+
+static void test_a_node_that_another_has_is_no_reason_to_restart(void **state) {
+    const struct world *world = *state;
+    struct core_fail fail = {0};
+    fakes[0].is_keeper = true;
+    fakes[0].is_gone = true;
+    struct pipeline *pipeline = pipeline_make(world, 1, false);
+    assert_int_equal(pipeline_run(pipeline, &fail), CORE_LOCKED);
+    assert_int_equal(pipeline_exit(CORE_LOCKED), CORE_EXIT_USAGE);
+    assert_int_equal(pipeline_exit(CORE_BAD), CORE_EXIT_USAGE);
+    assert_int_equal(pipeline_exit(CORE_NET), CORE_EXIT_SYSTEM);
+    assert_string_equal(fail.text, "another instance has the node");
+    pipeline_close(pipeline);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_once_through_two_sinks_in_order_and_each_once, world_make, world_remove),
@@ -362,6 +526,12 @@ int main(void) {
                                         world_remove),
         cmocka_unit_test_setup_teardown(test_refused_reloads_under_load_lose_nothing, world_make, world_remove),
         cmocka_unit_test_setup_teardown(test_second_holder_of_the_state_directory_is_refused, world_make, world_remove),
+        cmocka_unit_test_setup_teardown(test_the_keeper_comes_last_and_commits_are_what_counts, world_make,
+                                        world_remove),
+        cmocka_unit_test_setup_teardown(test_aborted_transactions_are_read_again_and_counted_once, world_make,
+                                        world_remove),
+        cmocka_unit_test_setup_teardown(test_stop_while_the_keeper_waits_for_its_server, world_make, world_remove),
+        cmocka_unit_test_setup_teardown(test_a_node_that_another_has_is_no_reason_to_restart, world_make, world_remove),
     };
     core_log_level(CORE_LEVEL_WARN);
     return cmocka_run_group_tests_name("cmd_pipeline", tests, NULL, NULL);

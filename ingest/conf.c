@@ -63,6 +63,12 @@ const struct core_opt ingest_input_opts[] = {
      .type = CORE_OPT_STRINGS,
      .offset = INPUT(exclude),
      .help = "Files never to read, as globs on the whole path or on the name alone."},
+    {.key = "archive",
+     .type = CORE_OPT_STRINGS,
+     .offset = INPUT(archive),
+     .help =
+         "Where files go when they leave paths, as globs (logs/*/*.log.gz): looked at only to finish files that are "
+         "gone from paths with bytes to read; other files there are never read."},
     {.key = "start",
      .type = CORE_OPT_ENUM,
      .offset = INPUT(start),

@@ -5,6 +5,9 @@
  * another stream, from the beginning, with a generation of its own. The descriptor is only a cache: past files_max the
  * one that stood still longest is closed, and opened again when it grows.
  *
+ * A line without its newline waits; when the file is over (scan.c) it becomes a record as it is. Should it be written on after
+ * all, what follows is a record of its own: no byte is read twice.
+ *
  * On a crash: what was read and not accepted is read again from memory.accepted; so it is, by this process, when a transaction
  * is aborted, which is why a file whose records are not all committed keeps its descriptor. Thread: ingest's.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -26,7 +29,9 @@ uint64_t ingest_file_pos(const struct ingest_file *file) {
 /* Bytes that were seen and not read. A .gz tells its position in other bytes than its size. */
 uint64_t ingest_file_unread(const struct ingest_file *file) {
     const uint64_t pos = ingest_file_pos(file);
-    return !file->is_gz && file->size_seen > 0 && (uint64_t)file->size_seen > pos ? (uint64_t)file->size_seen - pos : 0;
+    return !file->is_gz && !file->is_over && file->size_seen > 0 && (uint64_t)file->size_seen > pos
+               ? (uint64_t)file->size_seen - pos
+               : 0;
 }
 
 static void note_stat(struct ingest_file *file, const struct stat *st) {
@@ -111,21 +116,17 @@ void ingest_file_retire(struct ingest *ingest, struct ingest_file *file) {
 }
 
 void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file) {
-    if (file->stream != NULL) {
-        ingest_stream_retire(ingest, file->stream);
-        file->stream->file = NULL;
-        file->stream = NULL;
-    }
-    ingest_cutter_release(&file->cutter);
-    free(file->memory.first_path);
     /* Renamed and truncated at once: the name that its sensor knows is the one that an input names. */
-    const char *first_path = file->rotated_from != NULL ? file->rotated_from : file->path;
-    file->memory = (struct ingest_memory){.first_path = ingest_strdup(first_path)};
-    file->has_cutter = false;
+    char *first_path = ingest_strdup(file->rotated_from != NULL ? file->rotated_from : file->path);
+    (void)ingest_file_orphan(ingest, file);
+    file->memory = (struct ingest_memory){.first_path = first_path};
+    file->hold = (struct ingest_hold){0};
+    file->is_settled = file->is_over = false;
     file->is_saved = false;
     file->is_proven = false;
     file->is_from_end = false;
     file->is_unlinked = false;
+    file->awaits_drain = false;
     file->size_seen = 0;
     file->size_read = 0;
     ingest->is_dirty = ingest->is_urgent = true;
@@ -239,20 +240,52 @@ static uint64_t lost_bytes(const struct ingest_file *file) {
     return !file->is_gz && had > 0 && (uint64_t)had > pos ? (uint64_t)had - pos : 0;
 }
 
+/* May the bytes that are gone from here be found elsewhere? */
+static bool may_return(struct ingest *ingest, const struct ingest_file *file) {
+    const struct ingest_want *want = ingest_want_of(ingest, file);
+    if (!file->is_proven || (want != NULL && want->archives_len > 0)) {
+        return true;
+    }
+    const struct ingest_file *other = ingest->files;
+    while (other != NULL && other->hold.gen != file->memory.gen) {
+        other = other->next;
+    }
+    return other != NULL; /* a copy of it waits */
+}
+
 /* Tell that what was remembered is not what is there, and begin anew. */
 static void note_replaced(struct ingest *ingest, struct ingest_file *file) {
     const uint64_t pos = ingest_file_pos(file);
-    const uint64_t lost = lost_bytes(file);
+    const bool is_kept = file->memory.first.len > 0 && may_return(ingest, file);
+    const bool was_proven = file->is_proven;
+    const uint64_t lost = is_kept ? 0 : lost_bytes(file); /* else it is counted when it is forgotten */
     core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_TRUNCATED, 1);
     core_count(ingest->env.counters, CORE_COUNT_INGEST_BYTES_LOST, lost);
     core_log(lost > 0 ? CORE_LEVEL_ERROR : CORE_LEVEL_WARN, "ingest",
-             file->is_proven ? "file truncated or replaced in place" : "file is not the one remembered",
+             was_proven ? "file truncated or replaced in place" : "file is not the one remembered",
              "file=%s position=%llu lost_bytes=%llu; %s. It is read from its beginning as a new stream; lost bytes are "
-             "those that had been seen but not yet read. To rotate without loss, rename instead of truncating",
+             "those that had been seen but not yet read. To rotate without loss, rename instead of truncating "
+             "(logrotate's copytruncate loses lines, and is wrong for Zeek, which goes on at its old offset)",
              file->path, (unsigned long long)pos, (unsigned long long)lost,
-             file->is_proven ? "the bytes before the position are gone"
-                             : "its inode was reused, or it was truncated while tapline did not look");
+             was_proven ? "the bytes before the position are gone"
+                        : "its inode was reused, or it was truncated while tapline did not look");
     ingest_file_become_new(ingest, file);
+    struct ingest_file *orphan = ingest->files;
+    if (orphan->ino != 0 || orphan == file) {
+        return;
+    }
+    orphan->is_over = orphan->is_over || !is_kept;
+    if (was_proven) {
+        orphan->was_dev = file->dev; /* truncated: what is written there now is none of it, however alike */
+        orphan->was_ino = file->ino;
+    }
+}
+
+void ingest_file_replaced(struct ingest *ingest, struct ingest_file *file) {
+    note_replaced(ingest, file);
+    ingest_file_close(ingest, file);
+    file->wants_judge = true;
+    ingest->unjudged_len++;
 }
 
 /* The descriptor is open and the source knows what it is: where do we stand? */
@@ -388,9 +421,11 @@ static void keep_progress(struct ingest *ingest, struct ingest_file *file) {
     }
     if (file->memory.first.len == 0 && cutter->first.len > 0 && !file->is_from_end) {
         file->memory.first = cutter->first;
-        file->memory.gen = cutter->gen;
+        file->memory.gen = file->cutter.gen = ingest_identity_gen(ingest, file, cutter->gen);
         ingest->is_dirty = true;
     }
+    /* Zeek has closed it. Should it grow after all, it is read on. */
+    file->is_over = cutter->is_closed && cutter->pos == (uint64_t)file->size && !file->source.is_gz;
 }
 
 static void give_lines(struct ingest *ingest, struct ingest_file *file, struct core_batch *batch) {
@@ -414,8 +449,7 @@ static void give_lines(struct ingest *ingest, struct ingest_file *file, struct c
 
 /* Truncated or replaced: begin anew. */
 static void restart_replaced(struct ingest *ingest, struct ingest_file *file) {
-    note_replaced(ingest, file);
-    ingest_file_close(ingest, file);
+    ingest_file_replaced(ingest, file);
     ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
 }
 
@@ -424,6 +458,7 @@ static void after_end(struct ingest *ingest, struct ingest_file *file) {
         file->cutter.skip_until = 0;
         keep_progress(ingest, file);
     }
+    file->is_over = true;
     ingest_file_retire(ingest, file);
 }
 
@@ -482,6 +517,17 @@ static bool is_awake(struct ingest *ingest, struct ingest_file *file) {
     return true;
 }
 
+/* A .gz that ends too early, and grew not long ago: gzip is at it. It is tried again when it has grown by half, and when it
+ * has stood still for ingest.close_after; then it is damaged. */
+static bool is_being_written(struct ingest *ingest, struct ingest_file *file) {
+    const bool is_cut = file->source.fd >= 0 && file->source.is_gz && core_gunzip_is_cut(file->source.gunzip);
+    const int64_t still_due = file->grew_tick + ingest->conf.close_after_ns;
+    const bool is_written = is_cut && !ingest->is_once && core_tick_ns() < still_due;
+    file->judge_tick = is_written ? still_due : 0;
+    file->size_cut = is_written ? file->size : 0;
+    return is_written;
+}
+
 bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     MUST(ingest->env.pool->free_len > 0);
     MUST(file->queue == INGEST_QUEUE_NONE);
@@ -490,6 +536,9 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     if (ingest->is_checkpoint_failed && !file->is_saved && ingest_commit_is_local(&ingest->commit)) {
         file->is_looked =
             false; /* its batch could not leave; those that can need the pool. The next scan tries again */
+        return false;
+    }
+    if (ingest_file_is_unsettled(file) && !ingest_identity_judge(ingest, file)) {
         return false;
     }
     if (!is_origin_settled(ingest, file) || (file->source.fd < 0 && !open_file(ingest, file))) {
@@ -537,7 +586,9 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
         break;
     default:
         file->is_stuck = file->source.is_gz;
-        note_failure(ingest, file, &fail);
+        if (!is_being_written(ingest, file)) {
+            note_failure(ingest, file, &fail);
+        }
         if (file->is_stuck) {
             ingest_file_let_go(ingest, file);
         }
@@ -563,13 +614,24 @@ void ingest_file_look(struct ingest *ingest, struct ingest_file *file, const str
     if (file->queue != INGEST_QUEUE_NONE || file->awaits_drain) {
         return;
     }
+    const bool is_due = file->judge_tick != 0 && core_tick_ns() >= file->judge_tick;
+    if (ingest_file_is_unsettled(file)) {
+        note_stat(file, st);
+        file->wants_judge = st->st_size > 0 && (is_changed || !file->is_looked || file->hold.gen != 0 || is_due);
+        file->is_looked = true;
+        ingest->unjudged_len += file->wants_judge ? 1 : 0;
+        return;
+    }
     const bool is_empty = st->st_size == 0 && ingest_file_pos(file) == 0;
     const bool is_retry = file->is_failed && !file->is_stuck;
     if (is_empty) {
         note_stat(file, st);
         file->is_looked = true;
-    } else if (!file->is_looked || is_changed || is_retry) {
-        file->is_stuck = file->is_stuck && !is_changed;
+    } else if (file->size_cut > 0 && !is_due && st->st_size < file->size_cut + file->size_cut / 2) {
+        note_stat(file, st); /* a .gz that is being written */
+    } else if (!file->is_looked || is_changed || is_retry || is_due) {
+        file->judge_tick = 0;
+        file->is_stuck = file->is_stuck && !is_changed && !is_due;
         ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
     }
 }

@@ -112,6 +112,7 @@ void ingest_close(struct ingest *ingest) {
         ingest_file_free(ingest, ingest->files);
     }
     ingest_watch_close(ingest);
+    ingest_identity_close(ingest);
     ingest_wants_release(&ingest->wants);
     ingest_commit_close(ingest);
     free(ingest->over_lines.text);

@@ -20,6 +20,7 @@ struct ingest_input {
     int format;                    /* enum core_format */
     struct core_conf_list paths;   /* globs */
     struct core_conf_list exclude; /* globs (on the whole path or the base name) never read */
+    struct core_conf_list archive; /* globs, read only to finish what is gone from paths */
     int start;                     /* enum ingest_start, for files first seen now */
     struct core_conf_list fields;  /* added to every document: dotted names */
     bool keep_original;

@@ -274,17 +274,21 @@ struct ingest_file {
     struct ingest_stream *stream; /* NULL: no batch under way */
     struct ingest_source source;  /* fd -1: closed */
     struct ingest_cutter cutter;
-    bool has_cutter;    /* the cutter knows the position; else memory.accepted is it */
-    bool is_proven;     /* it was read since it was found, and is what memory says */
-    bool is_looked;     /* a look came since we started */
-    bool is_saved;      /* the checkpoint on disk has its generation, or need not */
-    bool is_gz;         /* it was one when last opened */
-    bool is_from_end;   /* start: end, not begun yet */
-    bool is_settled;    /* without a first record in memory: judged to be a file of its own (identity.c) */
-    bool is_over;       /* complete: read to its end when nothing could follow any more */
-    bool is_archived;   /* found by archive: of an input, to finish a generation */
-    bool wants_judge;   /* not settled, and changed since it was judged */
-    int64_t judge_tick; /* not settled: when it is judged again though it does not change; 0: never */
+    bool has_cutter;  /* the cutter knows the position; else memory.accepted is it */
+    bool is_proven;   /* it was read since it was found, and is what memory says */
+    bool is_looked;   /* a look came since we started */
+    bool is_saved;    /* the checkpoint on disk has its generation, or need not */
+    bool is_gz;       /* it was one when last opened */
+    bool is_from_end; /* start: end, not begun yet */
+    bool is_settled;  /* without a first record in memory: judged to be a file of its own (identity.c) */
+    bool is_over;     /* complete: read to its end when nothing could follow any more */
+    bool is_archived; /* found by archive: of an input, to finish a generation */
+    bool wants_judge; /* not settled, and changed since it was judged */
+    int64_t size_cut; /* of a .gz that was not whole when it was read last; 0: it was */
+    dev_t was_dev;    /* without an inode: the one that was truncated */
+    ino_t was_ino;
+    int64_t
+        judge_tick; /* not settled: when it is judged again though it does not change; or read, that stands still; 0: never */
     struct ingest_hold {
         uint64_t
             gen; /* not settled: it looks like a copy of this generation, whose file is still there; 0: it does not */
@@ -312,7 +316,9 @@ struct ingest_file {
     uint64_t once_end;   /* --once: what was there */
     uint64_t scan_no;    /* of the last scan whose globs matched it */
     bool is_unlinked;
-    bool is_pinned;           /* its name does not lead to it: not to be closed before a scan has found out */
+    bool is_pinned; /* its name does not lead to it: not to be closed before a scan has found out */
+    bool is_gone_told;
+    uint64_t gone_scan_no;    /* in which scan it was lost sight of */
     bool is_gone;             /* no fd, and no name leads to it */
     bool is_searched;         /* its directory was searched for it since it is gone */
     bool is_failed;           /* the trouble was told; tried again when it changes, or at the next scan */

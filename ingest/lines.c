@@ -28,6 +28,7 @@ _Static_assert(INGEST_HEADER_LINES_MAX < CORE_BATCH_LINES_MAX, "a record line fi
 #define PIPE_QUIET_MS 1000 /* a pipe that gives nothing for so long stands still */
 
 static const struct core_span fields_word = CORE_SPAN("#fields");
+static const struct core_span close_word = CORE_SPAN("#close"); /* Zeek's last line of a log */
 
 /* One pass over the bytes of a read. */
 struct pass {
@@ -163,7 +164,7 @@ static void note_record(struct ingest_cutter *cutter, uint64_t next) {
             const uint64_t len = run->end - run->at;
             const bool is_fit = len <= INGEST_HEADER_BYTES_MAX && run->lines <= INGEST_HEADER_LINES_MAX;
             cutter->last.header_len = is_fit ? (uint32_t)len : 0;
-            if (!is_fit) {
+            if (!is_fit && !cutter->is_peek) {
                 core_log(CORE_LEVEL_WARN, "ingest", "header too long",
                          "file=%s at=%llu bytes=%llu bytes_max=%zu lines=%u lines_max=%u; after a restart in this file "
                          "its column names would not be found again; is this a sensor's log?",
@@ -187,14 +188,17 @@ static inline void take_line(struct pass *pass, struct core_span text, uint64_t 
         flags = CORE_LINE_CUT;
         pass->cuts++;
     }
-    if (text.ptr[0] == '#' || (cutter->first.len == 0 && !cutter->run.has_fields && is_csv_names(cutter, text))) {
+    const bool is_before_first = cutter->first.len == 0 || at < cutter->first.at;
+    if (text.ptr[0] == '#' || (is_before_first && !cutter->run.has_fields && is_csv_names(cutter, text))) {
         flags |= CORE_LINE_CONTEXT;
+        cutter->is_closed = core_span_starts(text, close_word);
         note_context(cutter, text, at, next);
     } else {
         if (cutter->first.len == 0) {
             note_first(cutter, text, at);
         }
         note_record(cutter, next);
+        cutter->is_closed = false;
         pass->records++;
     }
     if (is_given) {
@@ -363,7 +367,7 @@ static void add_counts(const struct pass *pass) {
             core_count(cutter->counters, counts[i].id, counts[i].n);
         }
     }
-    if (pass->nuls > 0 && !cutter->is_nul_told) {
+    if (pass->nuls > 0 && !cutter->is_nul_told && !cutter->is_peek) {
         cutter->is_nul_told = true;
         core_log(CORE_LEVEL_WARN, "ingest", "NUL bytes before a line",
                  "file=%s at=%llu bytes=%llu; they are skipped. This is what truncation in place (logrotate's "
@@ -643,7 +647,8 @@ static enum core_err fill_once(struct ingest_cutter *cutter, struct ingest_sourc
         return enter_long(cutter, source, chunk->data, left, fail);
     }
     ingest_source_unread(source, chunk->data + *used - cutter->marker_len, left + cutter->marker_len);
-    cutter->is_more = cutter->is_more || (*used > 0 && (chunk->is_full || chunk->err != CORE_OK)); /* the trouble, too */
+    cutter->is_more =
+        cutter->is_more || (*used > 0 && (chunk->is_full || chunk->err != CORE_OK)); /* the trouble, too */
     if (cutter->skip_until > 0 && cutter->pos >= cutter->skip_until) {
         cutter->is_more = true;
         end_skip(cutter);

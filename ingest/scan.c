@@ -48,6 +48,8 @@ void ingest_wants_init(struct ingest_wants *wants, const struct ingest_input *in
             .paths_len = inputs[i].paths.len,
             .excludes = copy_list(&inputs[i].exclude),
             .excludes_len = inputs[i].exclude.len,
+            .archives = copy_list(&inputs[i].archive),
+            .archives_len = inputs[i].archive.len,
             .is_from_end = inputs[i].start == INGEST_START_END,
             .origin = ingest_origin_new(&inputs[i].origin),
         };
@@ -58,13 +60,14 @@ void ingest_wants_release(struct ingest_wants *wants) {
     for (size_t i = 0; i < wants->len; i++) {
         free_list(wants->items[i].paths, wants->items[i].paths_len);
         free_list(wants->items[i].excludes, wants->items[i].excludes_len);
+        free_list(wants->items[i].archives, wants->items[i].archives_len);
         ingest_origin_drop(wants->items[i].origin);
     }
     free(wants->items);
     *wants = (struct ingest_wants){0};
 }
 
-static bool is_excluded(const struct ingest_want *want, const char *path) {
+bool ingest_want_excludes(const struct ingest_want *want, const char *path) {
     const char *slash = strrchr(path, '/');
     const char *name = slash == NULL ? path : slash + 1;
     for (size_t i = 0; i < want->excludes_len; i++) {
@@ -80,12 +83,17 @@ static struct ingest_want *want_of(struct ingest *ingest, const char *path) {
     for (size_t i = 0; i < ingest->wants.len; i++) {
         struct ingest_want *want = &ingest->wants.items[i];
         for (size_t k = 0; k < want->paths_len; k++) {
-            if (fnmatch(want->paths[k], path, FNM_PATHNAME | FNM_PERIOD) == 0 && !is_excluded(want, path)) {
+            if (fnmatch(want->paths[k], path, FNM_PATHNAME | FNM_PERIOD) == 0 && !ingest_want_excludes(want, path)) {
                 return want;
             }
         }
     }
     return NULL;
+}
+
+struct ingest_want *ingest_want_of(struct ingest *ingest, const struct ingest_file *file) {
+    struct ingest_want *want = want_of(ingest, file->memory.first_path);
+    return want == NULL ? want_of(ingest, file->path) : want;
 }
 
 static void set_origin(struct ingest_file *file, struct ingest_origin *origin) {
@@ -99,8 +107,16 @@ static void set_origin(struct ingest_file *file, struct ingest_origin *origin) {
 
 /* ---- names --------------------------------------------------------------------------------------------------------------- */
 
+/* errno is 0 when the name leads to another file. */
 static bool leads_to(const char *path, dev_t dev, ino_t ino, struct stat *st) {
+    errno = 0;
     return stat(path, st) == 0 && st->st_dev == dev && st->st_ino == ino;
+}
+
+/* Behind leads_to(): did it fail for a reason that says nothing of the file (no permission, a disk that does not answer)? Then
+ * nobody knows where it is, and it is left as it is. */
+static bool is_nobody_sure(void) {
+    return errno != 0 && errno != ENOENT && errno != ENOTDIR;
 }
 
 /* When the file was born, ns since the epoch; 0 where the file system does not tell. */
@@ -112,15 +128,19 @@ static int64_t born_at(const char *path) {
     return stx.stx_btime.tv_sec * CORE_NS_PER_S + stx.stx_btime.tv_nsec;
 }
 
-/* Can this name's inode be that of the file? One that was read proves itself by its bytes; one that was only seen, before
- * a restart, has nothing but its birth. */
+/* Can this name's inode be that of the file? One that we hold open cannot be used again; else its birth tells, where the
+ * file system knows it. */
 static bool is_born_same(const struct ingest_file *file, const char *path) {
-    const bool is_only_seen = file->memory.first.len == 0 && !file->is_looked;
-    return !is_only_seen || file->born_ns == 0 || file->born_ns == born_at(path);
+    const int64_t born_ns = file->source.fd >= 0 || file->born_ns == 0 ? 0 : born_at(path);
+    return born_ns == 0 || born_ns == file->born_ns;
+}
+
+bool ingest_file_is_at(const struct ingest_file *file, const char *path, struct stat *st) {
+    return leads_to(path, file->dev, file->ino, st) && is_born_same(file, path);
 }
 
 static void look(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
-    file->is_gone = false;
+    file->is_gone = file->is_gone_told = false;
     file->is_searched = false;
     file->is_pinned = false;
     if (ingest->is_once) {
@@ -163,10 +183,13 @@ static void note_match(struct ingest *ingest, struct ingest_want *want, const ch
     }
     const bool is_reused = file != NULL && ((file->is_unlinked && file->source.fd < 0) || !is_born_same(file, path));
     if (is_reused) {
-        ingest_file_set_path(ingest, file, path);
+        ingest_file_become_new(ingest, file); /* that one was deleted: its inode was used again */
         free(file->rotated_from);
         file->rotated_from = NULL;
-        ingest_file_become_new(ingest, file); /* that one was deleted: its inode was used again */
+        ingest_file_set_path(ingest, file, path);
+        free(file->memory.first_path);
+        file->memory.first_path = ingest_strdup(path);
+        file->is_gone = file->is_archived = file->is_looked = false;
     }
     const bool is_new = file == NULL;
     if (is_new) {
@@ -187,7 +210,7 @@ static void note_match(struct ingest *ingest, struct ingest_want *want, const ch
 
 static void note_path(struct ingest *ingest, struct ingest_want *want, const char *path, bool is_first_look) {
     struct stat st;
-    if (is_excluded(want, path)) {
+    if (ingest_want_excludes(want, path)) {
         return;
     }
     if (stat(path, &st) != 0) {
@@ -299,30 +322,63 @@ static void sweep_open(struct ingest *ingest, struct ingest_file *file) {
     }
     if (st.st_nlink == 0) {
         note_unlinked(ingest, file);
-    } else if (!leads_to(file->path, file->dev, file->ino, &named)) {
+    } else if (!leads_to(file->path, file->dev, file->ino, &named) && !is_nobody_sure()) {
         char link[64];
         char name[PATH_MAX];
         (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", file->source.fd);
         const ssize_t len = readlink(link, name, sizeof(name) - 1);
         name[len < 0 ? 0 : len] = '\0';
-        if (len > 0 && leads_to(name, file->dev, file->ino, &named)) {
+        const bool is_named = len > 0 && leads_to(name, file->dev, file->ino, &named);
+        if (is_named || search_directory(file, name, sizeof(name), &named)) {
             note_renamed(ingest, file, name);
         } else {
-            note_unlinked(ingest, file); /* the name we held is gone, and another hard link is none of ours */
+            note_unlinked(ingest, file); /* the name we held is gone; another hard link is elsewhere */
         }
     }
     look(ingest, file, &st);
+}
+
+static void note_gone(struct ingest *ingest, struct ingest_file *file) {
+    if (!file->is_gone) {
+        file->is_gone = true;
+        file->quiet_tick = core_tick_ns();
+        file->gone_scan_no = ingest->scan_no;
+        ingest->is_gone_new = true;
+    }
+}
+
+/* It was gone in the scan before, too, and goes on in no other file. */
+static void tell_gone(struct ingest *ingest, struct ingest_file *file) {
+    if (!file->is_gone || file->is_gone_told || (file->gone_scan_no == ingest->scan_no && !ingest->is_once)) {
+        return;
+    }
+    const uint64_t unread = ingest_file_unread(file);
+    const bool is_missing = unread > 0 && !file->is_unlinked;
+    file->is_gone_told = true;
+    core_log(
+        is_missing ? CORE_LEVEL_ERROR : CORE_LEVEL_INFO, "ingest",
+        is_missing ? "file is gone with unread bytes" : "file is gone",
+        "file=%s position=%llu unread_bytes=%llu; no glob matches it, and neither its directory nor another file has "
+        "what was in it. Should it come back, or be found under another name or as a .gz, it is read on%s",
+        file->path, (unsigned long long)ingest_file_pos(file), (unsigned long long)unread,
+        is_missing ? "; it is looked for as long as ingest.remember, then its unread bytes are counted as lost: move "
+                     "it back, or name its new place in inputs[].archive"
+                   : "");
 }
 
 /* No glob gave it and it is closed: remembered from before, or closed for want of room. */
 static void sweep_closed(struct ingest *ingest, struct ingest_file *file) {
     struct stat st;
     char name[PATH_MAX];
-    if (file->is_unlinked) {
+    if (file->is_unlinked || file->ino == 0) {
+        note_gone(ingest, file);
         return;
     }
-    if (leads_to(file->path, file->dev, file->ino, &st) && is_born_same(file, file->path)) {
+    if (ingest_file_is_at(file, file->path, &st)) {
         look(ingest, file, &st);
+        return;
+    }
+    if (is_nobody_sure()) {
         return;
     }
     if (!file->is_searched && search_directory(file, name, sizeof(name), &st)) {
@@ -331,45 +387,38 @@ static void sweep_closed(struct ingest *ingest, struct ingest_file *file) {
         return;
     }
     file->is_searched = true;
-    if (!file->is_gone) {
-        const uint64_t unread = ingest_file_unread(file);
-        file->is_gone = true;
-        file->quiet_tick = core_tick_ns();
-        core_log(unread > 0 ? CORE_LEVEL_ERROR : CORE_LEVEL_INFO, "ingest",
-                 unread > 0 ? "file is gone with unread bytes" : "file is gone",
-                 "file=%s position=%llu unread_bytes=%llu; no glob matches it and its directory does not have it under "
-                 "another name. If it comes back it is read on; after an hour it is forgotten%s",
-                 file->path, (unsigned long long)ingest_file_pos(file), (unsigned long long)unread,
-                 unread > 0 ? " and its unread bytes counted as lost: move it back, or name its new place in "
-                              "inputs[].paths"
-                            : "");
-    }
+    note_gone(ingest, file);
 }
 
 static bool is_still(const struct ingest *ingest, const struct ingest_file *file, int64_t now) {
     const struct ingest_stream *stream = file->stream;
     return file->queue == INGEST_QUEUE_NONE && !file->awaits_drain && file->is_looked &&
-           (stream == NULL || ingest_stream_is_settled(stream)) && now - file->grew_tick >= ingest->conf.close_after_ns;
+           (stream == NULL || ingest_stream_is_settled(stream)) &&
+           (file->is_over || now - file->grew_tick >= ingest->conf.close_after_ns);
 }
 
 /* It is open and stands still: is it over? */
-static bool is_over(const struct ingest *ingest, const struct ingest_file *file) {
+static bool is_over(const struct ingest *ingest, const struct ingest_file *file, int64_t now) {
     struct stat st;
-    if (file->is_unlinked) {
+    if (file->is_unlinked || file->is_over) {
         return true;
     }
     if (file->rotated_from == NULL) {
         return file->scan_no != ingest->scan_no; /* no input names it any more */
     }
-    /* A writer that was not told goes on in the renamed file, until a new one takes its place. */
-    return stat(file->rotated_from, &st) == 0 && (st.st_ino != file->ino || st.st_dev != file->dev);
+    /* A writer that was not told goes on in the renamed file, until a new one takes its place. If none does for long, the
+     * sensor has ended. */
+    const int64_t long_ns = 10 * ingest->conf.close_after_ns;
+    return (stat(file->rotated_from, &st) == 0 && (st.st_ino != file->ino || st.st_dev != file->dev)) ||
+           now - file->grew_tick >= (long_ns > INGEST_ENDED_NS ? long_ns : INGEST_ENDED_NS);
 }
 
 static void close_over(struct ingest *ingest, struct ingest_file *file) {
     const uint64_t unread = ingest_file_unread(file);
-    const bool is_framed = file->cutter.kind != INGEST_KIND_LINES && file->cutter.kind != INGEST_KIND_UNKNOWN;
-    if (unread > 0 && file->has_cutter && is_framed && !file->cutter.is_end_final) {
-        file->cutter.is_end_final = true; /* half a record will not become whole: it is given as it is, then closed */
+    const bool is_ended = file->is_unlinked || file->is_archived || file->rotated_from != NULL;
+    if (unread > 0 && file->has_cutter && is_ended && !file->cutter.is_end_final) {
+        file->cutter.is_end_final = true; /* its last line will not become whole: it is given as it is, then closed */
+        file->is_settled = true;
         ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
         return;
     }
@@ -382,23 +431,31 @@ static void close_over(struct ingest *ingest, struct ingest_file *file) {
     }
     core_log(CORE_LEVEL_INFO, "ingest", "file closed", "file=%s position=%llu", file->path,
              (unsigned long long)ingest_file_pos(file));
+    file->is_over = file->is_over || is_ended;
     ingest_file_retire(ingest, file);
+}
+
+/* How long it is remembered when nobody asks for it: its .gz may come later. */
+static int64_t forget_after(const struct ingest *ingest, const struct ingest_file *file) {
+    if (file->memory.first.len == 0) {
+        return file->is_unlinked ? 0 : INGEST_FORGET_NS; /* nothing could tell that another file goes on with it */
+    }
+    return file->is_over || ingest->conf.remember_ns < INGEST_FORGET_NS ? INGEST_FORGET_NS : ingest->conf.remember_ns;
 }
 
 /* Closed, without a stream, and nobody asks for it. */
 static bool is_forgotten(const struct ingest *ingest, const struct ingest_file *file, int64_t now) {
     const bool is_idle = file->stream == NULL && file->source.fd < 0 && file->queue == INGEST_QUEUE_NONE;
     const bool is_matched = file->scan_no == ingest->scan_no;
-    return is_idle && !is_matched &&
-           (file->is_unlinked || (file->quiet_tick != 0 && now - file->quiet_tick >= INGEST_FORGET_NS));
+    return is_idle && !is_matched && (file->quiet_tick != 0 || file->is_unlinked) &&
+           now - file->quiet_tick >= forget_after(ingest, file);
 }
 
 static void sweep(struct ingest *ingest, struct ingest_file *file, int64_t now) {
     if (file->scan_no != ingest->scan_no) {
         if (file->origin == NULL) {
             /* Remembered from before, and renamed since: the input that named it first has it. */
-            struct ingest_want *want = want_of(ingest, file->memory.first_path);
-            want = want == NULL ? want_of(ingest, file->path) : want;
+            const struct ingest_want *want = ingest_want_of(ingest, file);
             if (want != NULL) {
                 set_origin(file, want->origin);
             }
@@ -411,7 +468,7 @@ static void sweep(struct ingest *ingest, struct ingest_file *file, int64_t now) 
             sweep_closed(ingest, file);
         }
     }
-    if (file->source.fd >= 0 && is_still(ingest, file, now) && is_over(ingest, file)) {
+    if (file->source.fd >= 0 && is_still(ingest, file, now) && is_over(ingest, file, now)) {
         close_over(ingest, file);
     }
     if (is_forgotten(ingest, file, now)) {
@@ -435,6 +492,11 @@ void ingest_scan(struct ingest *ingest) {
     for (struct ingest_file *file = ingest->files; file != NULL; file = next) {
         next = file->next;
         sweep(ingest, file, begun);
+    }
+    ingest_identity_judge_all(ingest);
+    ingest_archive_search(ingest);
+    for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
+        tell_gone(ingest, file);
     }
     ingest_watch_refresh(ingest);
     /* However many files there are, scanning takes no more than a tenth of the time. */

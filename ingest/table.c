@@ -127,7 +127,7 @@ struct ingest_file *ingest_file_by_inode(struct ingest *ingest, dev_t dev, ino_t
 
 struct ingest_file *ingest_file_by_path(struct ingest *ingest, const char *path) {
     struct ingest_file *file = ingest->by_path[path_bucket(path)];
-    while (file != NULL && strcmp(file->path, path) != 0) {
+    while (file != NULL && (file->ino == 0 || strcmp(file->path, path) != 0)) {
         file = file->by_path_next;
     }
     return file;

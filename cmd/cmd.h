@@ -28,7 +28,7 @@ struct cmd {
 };
 
 extern const struct cmd cmd_normalize, cmd_run, cmd_check, cmd_map_check, cmd_map_explain, cmd_map_export, cmd_map_test,
-    cmd_replay, cmd_verify, cmd_config_show, cmd_reference, cmd_version;
+    cmd_replay, cmd_verify, cmd_ledger, cmd_config_show, cmd_reference, cmd_version;
 extern const struct cmd *const cmd_table[]; /* NULL-terminated, in the order of help */
 
 /* What was given. values[i] belongs to cmd->options[i]: NULL not given, "" for a switch, else the last argument. */

@@ -205,6 +205,7 @@ struct ingest_file *ingest_checkpoint_add(struct ingest *ingest, const struct in
     file->size = file->size_seen = file->size_read = position->size_seen;
     file->born_ns = position->born_ns;
     file->is_gz = position->is_gz;
+    file->is_over = position->is_done;
     file->is_saved = true;
     return file;
 }

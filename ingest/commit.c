@@ -64,6 +64,8 @@ static void restart(struct ingest *ingest, struct ingest_stream *stream) {
     if (file != NULL) {
         file->stream = NULL;
         stream->file = NULL;
+        file->size_seen = !file->is_gz && (uint64_t)file->size_seen < stream->given_end ? (int64_t)stream->given_end
+                                                                                        : file->size_seen;
         ingest_file_rewind(ingest, file);
     }
     if (stream->is_last_back) {

@@ -87,6 +87,7 @@ void ingest_file_rewind(struct ingest *ingest, struct ingest_file *file) {
     file->awaits_close = false;
     file->awaits_drain = false;
     file->is_failed = file->is_stuck = false;
+    file->is_over = false; /* there is more to read again */
     file->still_tick = 0;
     file->quiet_tick = 0;
     if (file->ino == 0 || (file->source.fd < 0 && file->is_gone)) {

@@ -407,6 +407,7 @@ struct ingest_position {
     struct ingest_memory memory; /* first_path points into the line */
     int64_t size_seen;
     bool is_gz;
+    bool is_done; /* it is complete: nothing can follow the position */
     const char *path;
     int64_t at_ns; /* when it became over; 0: it is not */
 };

@@ -41,6 +41,7 @@ void ingest_ledger_over(struct ingest *ingest, const struct ingest_file *file) {
     char line[INGEST_POSITION_BYTES_MAX];
     const int64_t now = core_now_ns();
     const size_t len = ingest_position_put_whole(line, file, now);
+    ingest->is_dirty = true; /* the checkpoint is to be without it */
     add(&ingest->over_tally, &file->memory.tally);
     ingest_commit_over(ingest, file->memory.gen, now, line, len);
     if (!ingest_lines_add(&ingest->over_lines, line, len) && !ingest->over_lines.is_full) {

@@ -41,14 +41,16 @@ static size_t put_place(char *line, const char *word, const struct ingest_file *
     const struct ingest_memory *memory = &file->memory;
     MUST(strlen(file->path) < PATH_MAX);
     MUST(strlen(memory->first_path) < PATH_MAX);
+    const bool is_done = file->is_over && (!file->has_cutter || mark->pos >= file->cutter.last.pos);
     const int len =
         snprintf(line, INGEST_POSITION_BYTES_MAX,
                  "%s gen=%016" PRIx64 " dev=%" PRIx64 " ino=%" PRIx64 " born=%" PRId64 " pos=%" PRIu64 " lines=%" PRIu64
                  " header=%" PRIu64 "+%" PRIu32 " marker=%016" PRIx64 "/%" PRIu32 " first=%" PRIu64 "+%" PRIu32
-                 "/%016" PRIx64 " seen=%" PRId64 " mtime=%" PRId64 " gz=%d begin=%" PRIu64 " path=",
+                 "/%016" PRIx64 " seen=%" PRId64 " mtime=%" PRId64 " gz=%d done=%d begin=%" PRIu64 " path=",
                  word, memory->gen, (uint64_t)file->dev, (uint64_t)file->ino, file->born_ns, mark->pos, mark->number,
                  mark->header_at, mark->header_len, mark->marker, mark->marker_len, memory->first.at, memory->first.len,
-                 memory->first.hash, file->size_seen, memory->mtime_ns, file->is_gz, memory->begin);
+                 memory->first.hash, file->size_seen, memory->mtime_ns, file->is_gz, is_done,
+                 memory->begin);
     MUST(len > 0);
     char *at = ingest_position_put_path(line + len, file->path);
     memcpy(at, first_path, sizeof(first_path) - 1);
@@ -149,6 +151,7 @@ static void get_place(struct ingest_cursor *cursor, struct ingest_position *posi
     position->size_seen = ingest_cursor_signed(cursor, " seen=");
     memory->mtime_ns = ingest_cursor_signed(cursor, " mtime=");
     position->is_gz = ingest_cursor_unsigned(cursor, " gz=", 10, 1) == 1;
+    position->is_done = ingest_cursor_has(cursor, " done=") && ingest_cursor_unsigned(cursor, " done=", 10, 1) == 1;
     const bool has_begin = ingest_cursor_has(cursor, " begin=");
     memory->begin = has_begin ? ingest_cursor_unsigned(cursor, " begin=", 10, INT64_MAX) : mark->pos;
 }

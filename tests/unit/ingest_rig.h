@@ -49,6 +49,8 @@ struct rig {
     size_t lasts;      /* batches with is_last */
     size_t batches;
     void (*on_batch)(struct rig *rig, const struct core_batch *batch); /* may be NULL */
+    struct core_commit *commit;                                        /* a keeper of positions', or NULL */
+    struct core_batch *(*take)(struct rig *rig); /* in place of the sink that answers in its own time; may be NULL */
     struct rig_line *seen;
     size_t seen_len;
 };
@@ -84,6 +86,9 @@ static inline void rig_push(void *ctx, struct core_batch *batch) {
 
 static inline struct core_batch *rig_returned(void *ctx) {
     struct rig *rig = ctx;
+    if (rig->take != NULL) {
+        return rig->take(rig);
+    }
     if (rig->is_holding || rig->out_len == 0) {
         return NULL;
     }
@@ -107,6 +112,7 @@ static inline struct ingest_env rig_env(struct rig *rig) {
         .ctx = rig,
         .push = rig_push,
         .returned = rig_returned,
+        .commit = rig->commit,
     };
 }
 

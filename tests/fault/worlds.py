@@ -129,6 +129,10 @@ def small_disk(folder, size=2 * MIB):
     return mounted(folder, "-t", "tmpfs", "-o", f"size={size}", "tmpfs")
 
 
+def remount(folder, how):
+    subprocess.run(["mount", "-o", f"remount,{how}", str(folder)], check=True)
+
+
 class BrokenDisk:
     """ext4 on a file that has no blocks yet, on a small tmpfs. When that is full, writing succeeds and syncing fails, as
     on a disk that is dying; break_down() makes the kernel find a fault in it, whereupon it is read-only, open files too."""
@@ -206,4 +210,7 @@ def said(run, *parts):
 
 
 def wait_said(run, *parts, timeout=20):
-    return rig.wait_for(f"a line with {parts} in\n{run.log()}", lambda: said(run, *parts), timeout)
+    try:
+        return rig.wait_for("it", lambda: said(run, *parts), timeout)
+    except AssertionError:
+        raise AssertionError(f"waited {timeout} s for a line with {parts} in\n{run.log()}") from None

@@ -247,8 +247,8 @@ static void logs_write(const struct world *world, const char *mode, unsigned lin
         FILE *out = fopen(path, mode);
         assert_non_null(out);
         for (unsigned i = 0; i < lines; i++) {
-            assert_true(
-                fprintf(out, "{\"_path\":\"weird\",\"ts\":1795229910.5,\"name\":\"n%u\",\"notice\":false}\n", i) > 0);
+            assert_true(fprintf(out, "{\"_path\":\"weird\",\"ts\":1795229910.5,\"name\":\"%c%u\",\"notice\":false}\n",
+                                name, i) > 0);
         }
         assert_int_equal(fclose(out), 0);
     }

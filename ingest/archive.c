@@ -55,11 +55,15 @@ static void look_into(struct ingest *ingest, struct round *round, const char *pa
         return;
     }
     const int64_t mtime_ns = st.st_mtim.tv_sec * CORE_NS_PER_S + st.st_mtim.tv_nsec;
-    const struct ingest_file *known = ingest_file_by_inode(ingest, st.st_dev, st.st_ino);
-    if (mtime_ns < round->floor_ns || known != NULL || round->looks_left == 0 || is_seen(ingest, &st)) {
+    struct ingest_file *known = ingest_file_by_inode(ingest, st.st_dev, st.st_ino);
+    const bool is_taken = known != NULL && !is_missing(known);
+    if (mtime_ns < round->floor_ns || is_taken || round->looks_left == 0 || is_seen(ingest, &st)) {
         return;
     }
     round->looks_left--;
+    if (known != NULL) {
+        ingest_file_set_inode(ingest, known, 0, 0); /* moved here, or its inode was used again: its bytes will tell */
+    }
     struct ingest_file *file = ingest_file_new(ingest, path, st.st_dev, st.st_ino);
     file->is_archived = true;
     file->size = file->size_seen = st.st_size;

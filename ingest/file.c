@@ -410,7 +410,7 @@ static bool is_origin_settled(struct ingest *ingest, struct ingest_file *file) {
 }
 
 /* The cutter has moved: what of that is to be remembered, apart from what batches will tell when they are back. */
-static void keep_progress(struct ingest *ingest, struct ingest_file *file) {
+static void keep_progress(struct ingest *ingest, struct ingest_file *file, bool has_moved) {
     const struct ingest_cutter *cutter = &file->cutter;
     file->is_proven = true;
     file->size_read = file->size;
@@ -426,7 +426,8 @@ static void keep_progress(struct ingest *ingest, struct ingest_file *file) {
         ingest->is_dirty = true;
     }
     /* Zeek has closed it. Should it grow after all, it is read on. */
-    file->is_over = cutter->is_closed && cutter->pos == (uint64_t)file->size && !file->source.is_gz;
+    const bool is_closed = cutter->is_closed && cutter->pos == (uint64_t)file->size && !file->source.is_gz;
+    file->is_over = is_closed || (file->is_over && !has_moved);
 }
 
 static void give_lines(struct ingest *ingest, struct ingest_file *file, struct core_batch *batch) {
@@ -457,7 +458,7 @@ static void restart_replaced(struct ingest *ingest, struct ingest_file *file) {
 static void after_end(struct ingest *ingest, struct ingest_file *file) {
     if (file->is_from_end) { /* a .gz that was passed over as a whole */
         file->cutter.skip_until = 0;
-        keep_progress(ingest, file);
+        keep_progress(ingest, file, true);
     }
     file->is_over = true;
     ingest_file_retire(ingest, file);
@@ -559,11 +560,12 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     struct core_batch *batch = core_pool_take(ingest->env.pool);
     file->cutter.is_still = has_stood_still(ingest, file);
     const uint64_t limit = ingest->is_once && !file->source.is_gz ? file->once_end : UINT64_MAX;
+    const uint64_t before = file->cutter.pos;
     const enum core_err err = ingest_cutter_fill(&file->cutter, &file->source, batch, limit, &fail);
     const bool has_lines = err == CORE_OK && batch->lines_len > 0;
     if (err == CORE_OK || err == CORE_AGAIN || err == CORE_GONE) {
         note_well(file);
-        keep_progress(ingest, file);
+        keep_progress(ingest, file, file->cutter.pos != before);
         note_still(ingest, file);
     }
     if (has_lines) {

@@ -400,7 +400,7 @@ static bool is_still(const struct ingest *ingest, const struct ingest_file *file
 /* It is open and stands still: is it over? */
 static bool is_over(const struct ingest *ingest, const struct ingest_file *file, int64_t now) {
     struct stat st;
-    if (file->is_unlinked || file->is_over) {
+    if (file->is_unlinked || file->is_over || file->is_archived) {
         return true;
     }
     if (file->rotated_from == NULL) {
@@ -415,7 +415,8 @@ static bool is_over(const struct ingest *ingest, const struct ingest_file *file,
 
 static void close_over(struct ingest *ingest, struct ingest_file *file) {
     const uint64_t unread = ingest_file_unread(file);
-    const bool is_ended = file->is_unlinked || file->is_archived || file->rotated_from != NULL;
+    const bool is_renamed = file->rotated_from != NULL || strcmp(file->path, file->memory.first_path) != 0;
+    const bool is_ended = file->is_unlinked || file->is_archived || is_renamed; /* not only left out by the inputs */
     if (unread > 0 && file->has_cutter && is_ended && !file->cutter.is_end_final) {
         file->cutter.is_end_final = true; /* its last line will not become whole: it is given as it is, then closed */
         file->is_settled = true;

@@ -40,6 +40,8 @@ struct rig {
     struct ingest_input input;
     struct core_conf_item items[4];
     struct core_conf_item excludes[2];
+    struct core_conf_item archives[2];
+    char archive_patterns[2][128];
     char patterns[4][128];
     struct ingest *ingest;
     struct core_batch *out[RIG_OUT_MAX]; /* pushed, not returned */
@@ -126,9 +128,15 @@ static inline void rig_glob(struct rig *rig, size_t i, const char *pattern) {
     rig->input.paths = (struct core_conf_list){.items = rig->items, .len = i + 1};
 }
 
+static inline void rig_archive(struct rig *rig, const char *pattern) {
+    (void)snprintf(rig->archive_patterns[0], sizeof(rig->archive_patterns[0]), "%s/%s", rig->dir, pattern);
+    rig->archives[0] = (struct core_conf_item){.value = rig->archive_patterns[0]};
+    rig->input.archive = (struct core_conf_list){.items = rig->archives, .len = 1};
+}
+
 static inline void rig_setup(struct rig *rig, uint32_t batches) {
     struct core_fail fail = {0};
-    core_log_level(CORE_LEVEL_ERROR);
+    core_log_level(getenv("RIG_TELL") != NULL ? CORE_LEVEL_DEBUG : CORE_LEVEL_ERROR);
     *rig = (struct rig){0};
     strcpy(rig->dir, "/tmp/tapline-ingest-XXXXXX");
     assert_non_null(mkdtemp(rig->dir));

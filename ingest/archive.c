@@ -10,6 +10,7 @@
 #include "ingest/ingest_internal.h"
 
 #include <glob.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #define DAY_NS (86400 * CORE_NS_PER_S) /* clocks differ */
@@ -109,7 +110,9 @@ void ingest_archive_search(struct ingest *ingest) {
             ingest->archive_seen = calloc(INGEST_ARCHIVE_SEEN, sizeof(*ingest->archive_seen));
             MUST(ingest->archive_seen != NULL);
         }
-        struct round round = {.want = want, .floor_ns = oldest - DAY_NS, .looks_left = INGEST_ARCHIVE_LOOKS_MAX};
+        struct round round = {.want = want,
+                              .floor_ns = oldest - DAY_NS,
+                              .looks_left = ingest->is_once ? INT_MAX : INGEST_ARCHIVE_LOOKS_MAX};
         look_through(ingest, &round);
         is_cut_short = is_cut_short || round.looks_left == 0;
         is_missed = true;

@@ -259,8 +259,10 @@ static void hold(struct ingest_file *file, const struct ingest_file *from, const
         hold->is_told = true;
         core_log(CORE_LEVEL_INFO, "ingest", "file looks like a copy", "file=%s of=%s; it is not read beside it. %s",
                  file->path, from->path,
-                 hold->is_derived ? "When that one is gone it is read on here from where it stopped"
-                                  : "If that one goes, it is read on here; if both stay, this is a file of its own");
+                 hold->is_derived
+                     ? "When that one is gone it is read on here from where it stopped"
+                     : "If that one goes, it is read on here; if both stay for ingest.close_after (a tenth "
+                       "of it when this one is as long), this is a file of its own and is read");
     }
 }
 
@@ -418,7 +420,8 @@ static enum answer judge_sight(struct ingest *ingest, struct ingest_file *file, 
         take_over(ingest, verdict.gone, file, sight);
         return ANSWER_TAKEN;
     }
-    if (verdict.copy != NULL && !(file->hold.is_up && !is_derived(file, verdict.copy))) {
+    const bool is_waited_for = file->hold.is_up || ingest->is_once; /* with --once nobody comes back to it */
+    if (verdict.copy != NULL && !(is_waited_for && !is_derived(file, verdict.copy))) {
         hold(file, verdict.copy, &sight->st);
         return ANSWER_WAITS;
     }

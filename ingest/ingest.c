@@ -279,7 +279,8 @@ static void finish_once(struct ingest *ingest) {
     }
     for (const struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
         const uint64_t pos = ingest_file_pos(file);
-        if (!file->is_gz && !file->is_failed && !file->is_gone && file->once_end > pos) {
+        const bool is_read = !file->is_gz && !file->is_failed && !file->is_gone && file->hold.gen == 0;
+        if (is_read && file->once_end > pos) {
             core_log(CORE_LEVEL_INFO, "ingest", "unfinished last line",
                      "file=%s position=%llu bytes=%llu; it has no newline yet and waits for the next run", file->path,
                      (unsigned long long)pos, (unsigned long long)(file->once_end - pos));

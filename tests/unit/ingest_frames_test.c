@@ -534,7 +534,7 @@ static void a_deleted_file_gives_its_broken_end(void **state) {
     rig_still(&rig, 2);
     assert_int_equal(rig.seen[1].start, 68);
     assert_int_equal(rig.seen[1].end, 98);
-    for (int i = 0; rig.ingest->files != NULL; i++) {
+    for (int i = 0; rig.ingest->open_len > 0; i++) {
         assert_true(i < 1000);
         rig.ingest->scan_tick = 0;
         rig_turn(&rig);

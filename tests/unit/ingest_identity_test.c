@@ -155,6 +155,22 @@ static void what_is_equal_and_stays_is_another_file(void **state) {
     assert_int_not_equal(find_start("o 0 ")->gen, find_start("r 3 ")->gen);
 }
 
+/* With --once nobody comes back: what is alike under another name is read, and a .gz beside its original is not. */
+static void once_reads_what_is_equal(void **state) {
+    (void)state;
+    rig_glob(&rig, 1, "*.gz");
+    append_lines("a.log", "r", 0, 3);
+    copy("a.log", "other.log");
+    compress_to("a.log", "a.log.gz", 0);
+    rig_open(&rig);
+    ingest_set_once(rig.ingest);
+    for (int i = 0; i < 100 && !ingest_is_drained(rig.ingest); i++) {
+        rig_turn(&rig);
+    }
+    assert_true(ingest_is_drained(rig.ingest));
+    assert_int_equal(rig_records(&rig), 6);
+}
+
 static void files_of_the_same_first_record(void **state) {
     (void)state;
     rig_append(&rig, "a.log", "{\"same\":1}\na2\na3\n");
@@ -529,6 +545,7 @@ int main(void) {
         TEST(moved_over_a_mount_while_we_were_down),
         TEST(moved_over_a_mount_while_we_read),
         TEST(what_is_equal_and_stays_is_another_file),
+        TEST(once_reads_what_is_equal),
         TEST(files_of_the_same_first_record),
         TEST(a_shorter_file_in_its_place),
         TEST(rotated_and_compressed_while_we_were_down),

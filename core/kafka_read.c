@@ -37,6 +37,7 @@ struct core_kafka_reader {
     rd_kafka_t *handle;
     rd_kafka_queue_t *queue;
     struct reader_topic *topics;
+    struct reader_topic *last; /* of the last record; NULL: none yet */
     struct reader_place *places;
     size_t places_len;
     size_t open; /* places not at their end */
@@ -100,6 +101,7 @@ static void place_stop(struct reader_place *place, rd_kafka_topic_t *handle) {
 /* Stop every partition and forget what came of them. */
 static void places_drop(struct core_kafka_reader *reader) {
     given_drop(reader);
+    reader->last = NULL;
     while (reader->bundle_at < reader->bundle_len) {
         rd_kafka_message_destroy(reader->bundle[reader->bundle_at++]);
     }
@@ -255,11 +257,8 @@ static struct reader_topic *topic_of(struct core_kafka_reader *reader, const cha
     topic = calloc(1, sizeof *topic + size);
     MUST(topic != NULL);
     memcpy(topic->name, name, size);
-    rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(reader->handle);
-    rd_kafka_topic_conf_set_opaque(conf, topic);
-    topic->handle = rd_kafka_topic_new(reader->handle, name, conf);
+    topic->handle = rd_kafka_topic_new(reader->handle, name, NULL);
     if (topic->handle == NULL) {
-        rd_kafka_topic_conf_destroy(conf);
         free(topic);
         return NULL;
     }
@@ -324,9 +323,18 @@ enum core_err core_kafka_reader_assign(struct core_kafka_reader *reader, const s
 
 /* ---- reading -------------------------------------------------------------------------------------------------------------- */
 
+/* By the name: a topic that librdkafka knew before we opened it (from a question about its offsets, or from the places
+ * before these) keeps the opaque it had then. */
 static struct reader_place *place_of(struct core_kafka_reader *reader, const rd_kafka_message_t *message) {
-    const struct reader_topic *topic = rd_kafka_topic_opaque(message->rkt);
-    MUST(topic != NULL);
+    const char *name = rd_kafka_topic_name(message->rkt);
+    struct reader_topic *topic = reader->last;
+    if (topic == NULL || strcmp(topic->name, name) != 0) {
+        for (topic = reader->topics; topic != NULL && strcmp(topic->name, name) != 0;) {
+            topic = topic->next;
+        }
+        MUST(topic != NULL);
+        reader->last = topic;
+    }
     size_t at = topic->first;
     while (at != 0 && reader->places[at - 1].partition != message->partition) {
         at = reader->places[at - 1].next_of_topic;

@@ -111,10 +111,72 @@ static void damage_is_never_believed(void **state) {
     assert_int_equal(try_open(&fail), CORE_BAD);
 }
 
+/* One that tapline 0.1 wrote, without accounts: they begin where it stood. */
+static void the_format_before_is_read(void **state) {
+    (void)state;
+    static char text[4096];
+    struct core_fail fail = {0};
+    make_some();
+    const size_t len = read_checkpoint(text, sizeof(text) - 1);
+    text[len] = '\0';
+    char old[4096] = "tapline-checkpoint 1\n";
+    for (char *line = strchr(text, '\n') + 1; strncmp(line, "end ", 4) != 0; line = strchr(line, '\n') + 1) {
+        char *account = strstr(line, " from=");
+        char *begin = strstr(line, " done=");
+        const char *path = strstr(line, " path=");
+        char *nl = strchr(line, '\n');
+        if (strncmp(line, "file ", 5) == 0) {
+            assert_true(begin != NULL && begin < path && account != NULL && account < nl);
+            (void)snprintf(old + strlen(old), sizeof(old) - strlen(old), "%.*s%.*s\n", (int)(begin - line), line,
+                           (int)(account - path), path);
+        } else {
+            (void)snprintf(old + strlen(old), sizeof(old) - strlen(old), "%.*s\n", (int)(nl - line), line);
+        }
+    }
+    assert_null(strstr(old, "begin="));
+    assert_null(strstr(old, "records="));
+    const uint64_t hash = core_hash64(old, strlen(old), 0);
+    size_t lines = 0;
+    for (const char *at = strchr(old, '\n') + 1; *at != '\0'; at = strchr(at, '\n') + 1) {
+        lines++;
+    }
+    (void)snprintf(old + strlen(old), sizeof(old) - strlen(old), "end %zu %016llx\n", lines, (unsigned long long)hash);
+    rig_write(&rig, "state/checkpoint", O_TRUNC, old, strlen(old));
+    assert_int_equal(try_open(&fail), CORE_OK);
+    rig_forget(&rig);
+    rig_open(&rig);
+    rig_append(&rig, "plain.log", "r3\n");
+    rig_settle(&rig);
+    rig_assert_lines(&rig, "#fields\ta|r3|");
+    char path[192];
+    rig_path(&rig, "plain.log", path);
+    const struct ingest_memory *memory = &ingest_file_by_path(rig.ingest, path)->memory;
+    assert_int_equal(memory->begin, 16);
+    assert_int_equal(memory->open_from, 19);
+    assert_int_equal(memory->tally.records, 1);
+}
+
+/* The account is of all records since the beginning, over restarts. */
+static void accounts_go_on(void **state) {
+    (void)state;
+    char path[192];
+    make_some();
+    rig_open(&rig);
+    rig_append(&rig, "plain.log", "r3\n");
+    rig_settle(&rig);
+    rig_stop(&rig);
+    rig_open(&rig);
+    rig_path(&rig, "plain.log", path);
+    const struct ingest_memory *memory = &ingest_file_by_path(rig.ingest, path)->memory;
+    assert_int_equal(memory->begin, 0);
+    assert_int_equal(memory->open_from, 19);
+    assert_int_equal(memory->tally.records, 3);
+}
+
 /* A line that the checksum covers but that says nothing: a bug or a newer version wrote it. */
 static void a_line_of_another_kind_is_refused(void **state) {
     (void)state;
-    static const char body[] = "tapline-checkpoint 1\nwhat is this\n";
+    static const char body[] = "tapline-checkpoint 2\nwhat is this\n";
     char text[256];
     struct core_fail fail = {0};
     const int len =
@@ -182,6 +244,8 @@ int main(void) {
         TEST(every_field_comes_back),
         TEST(no_checkpoint_is_a_first_start),
         TEST(damage_is_never_believed),
+        TEST(the_format_before_is_read),
+        TEST(accounts_go_on),
         TEST(a_line_of_another_kind_is_refused),
         TEST(half_a_write_leaves_the_old_one),
         TEST(a_checkpoint_that_cannot_be_written),

@@ -604,6 +604,9 @@ void ingest_file_open_early(struct ingest *ingest, struct ingest_file *file) {
     MUST(file->memory.first.len == 0); /* else a proof would have to be read, which needs a batch's room */
     if (file->source.fd < 0 && ingest->open_len < ingest->conf.files_max) {
         (void)open_file(ingest, file);
+        if (file->source.is_gz) {
+            ingest_file_close(ingest, file); /* few can be open at a time, and the oldest is to be read first */
+        }
     }
 }
 

@@ -269,7 +269,7 @@ static void finish_once(struct ingest *ingest) {
     if (is_keeping && (ingest->outstanding + ingest->pending > 0 || ingest->commit.is_rewinding)) {
         return; /* an abort would have it read again */
     }
-    if (ingest->ready.head != NULL || ingest->linger.head != NULL || ingest->gz_wait.head != NULL) {
+    if (ingest_files_wait(ingest) || ingest->linger.head != NULL || ingest->gz_wait.head != NULL) {
         return;
     }
     for (const struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
@@ -290,7 +290,7 @@ static void finish_once(struct ingest *ingest) {
 }
 
 static bool has_work(const struct ingest *ingest) {
-    return !ingest->is_stopped && ingest_commit_may_read(ingest) && ingest->ready.head != NULL &&
+    return !ingest->is_stopped && ingest_commit_may_read(ingest) && ingest_files_wait(ingest) &&
            ingest->env.pool->free_len > 0;
 }
 

@@ -352,6 +352,8 @@ void ingest_file_queue(struct ingest *ingest, struct ingest_file *file, enum ing
 struct ingest_file *ingest_file_unqueue(struct ingest *ingest, enum ingest_queue_id id);
 /* Its bytes are others now: tell, and begin anew; it is closed, and to be judged. */
 void ingest_file_replaced(struct ingest *ingest, struct ingest_file *file);
+/* Is any file ready to be read? */
+bool ingest_files_wait(const struct ingest *ingest);
 /* A stat came: is there something to read? Then queue it. */
 void ingest_file_look(struct ingest *ingest, struct ingest_file *file, const struct stat *st);
 /* Read one batch of it; the pool has one. Was a batch made? */
@@ -581,8 +583,9 @@ bool ingest_file_is_at(const struct ingest_file *file, const char *path, struct 
 #define INGEST_ARCHIVE_GAP_NS_MAX (300 * CORE_NS_PER_S) /* … up to this */
 #define INGEST_ARCHIVE_LOOKS_MAX 64                     /* files of archives opened in one scan */
 #define INGEST_ARCHIVE_SEEN 16384                       /* those that were looked at in vain; a power of two */
-#define INGEST_JUDGE_MAX 512 /* new files looked into in one scan; others when their turn comes */
-#define INGEST_TOLD 1024     /* troubles of paths that are no log files, told once each; a power of two */
+#define INGEST_LIVE_NS (10 * CORE_NS_PER_S) /* a file written to since is not backlog, however short close_after is */
+#define INGEST_JUDGE_MAX 512                /* new files looked into in one scan; others when their turn comes */
+#define INGEST_TOLD 1024 /* troubles of paths that are no log files, told once each; a power of two */
 
 struct ingest {
     uint32_t magic;
@@ -597,6 +600,8 @@ struct ingest {
     struct ingest_file *by_inode[INGEST_BUCKETS];
     struct ingest_file *by_path[INGEST_BUCKETS];
     struct ingest_file_queue ready, linger, gz_wait;
+    struct ingest_file_queue backlog; /* ready, too, but old: by the time of the last write */
+    bool is_backlog_next;             /* the turn is the backlog's */
     struct ingest_stream *streams;
     int64_t still_due;   /* when the first file with a still_tick is to be looked at; INT64_MAX: none is */
     size_t retiring_len; /* streams whose last batch is yet to be made */

@@ -1,6 +1,12 @@
 /* ingest/table.c: all files, found by inode or by name, and the queues they stand in.
  *
  * Design: two chained hash tables of fixed size and one list; a file is in one queue at most, so the link is its own.
+ *
+ * Files that are ready to be read stand in two queues, which take turns as long as both have files: live ones, each of which
+ * gives a batch in its turn; and the backlog (rotated, compressed, archived, or not written to for ingest.close_after, at
+ * least 10 s), where the one last written longest ago is read to its end first. So after an outage what is oldest comes
+ * first, and every second batch is of what is written now.
+ *
  * Nothing here is kept over a crash. Thread: ingest's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ingest/ingest_internal.h"
@@ -133,6 +139,20 @@ struct ingest_file *ingest_file_by_path(struct ingest *ingest, const char *path)
     return file;
 }
 
+/* ---- queues ----------------------------------------------------------------------------------------------------------------- */
+
+/* Nothing new is written to it: what is in it has waited for a while, or comes from before. */
+static bool is_backlog(const struct ingest *ingest, const struct ingest_file *file) {
+    const int64_t close_after = ingest->conf.close_after_ns;
+    const int64_t age = core_now_ns() - file->mtime_ns;
+    return file->is_gz || file->is_archived || file->is_unlinked || file->rotated_from != NULL ||
+           age >= (close_after > INGEST_LIVE_NS ? close_after : INGEST_LIVE_NS);
+}
+
+static bool is_older(const struct ingest_file *a, const struct ingest_file *b) {
+    return a->mtime_ns != b->mtime_ns ? a->mtime_ns < b->mtime_ns : strcmp(a->path, b->path) < 0;
+}
+
 static struct ingest_file_queue *queue_of(struct ingest *ingest, enum ingest_queue_id queue) {
     switch (queue) {
     case INGEST_QUEUE_READY:
@@ -148,11 +168,32 @@ static struct ingest_file_queue *queue_of(struct ingest *ingest, enum ingest_que
     return NULL;
 }
 
+/* Behind all that are older: the oldest stays at the head until it is read to its end. */
+static void insert_old(struct ingest_file_queue *queue, struct ingest_file *file) {
+    struct ingest_file **at = &queue->head;
+    if (queue->tail != NULL && !is_older(file, queue->tail)) {
+        at = &queue->tail->queue_next;
+    }
+    while (*at != NULL && !is_older(file, *at)) {
+        at = &(*at)->queue_next;
+    }
+    file->queue_next = *at;
+    *at = file;
+    if (file->queue_next == NULL) {
+        queue->tail = file;
+    }
+    queue->len++;
+}
+
 void ingest_file_queue(struct ingest *ingest, struct ingest_file *file, enum ingest_queue_id id) {
     MUST(file->queue == INGEST_QUEUE_NONE);
     struct ingest_file_queue *queue = queue_of(ingest, id);
     file->queue = id;
     file->queue_next = NULL;
+    if (id == INGEST_QUEUE_READY && is_backlog(ingest, file)) {
+        insert_old(&ingest->backlog, file);
+        return;
+    }
     if (queue->tail == NULL) {
         queue->head = file;
     } else {
@@ -162,13 +203,23 @@ void ingest_file_queue(struct ingest *ingest, struct ingest_file *file, enum ing
     queue->len++;
 }
 
+bool ingest_files_wait(const struct ingest *ingest) {
+    return ingest->ready.head != NULL || ingest->backlog.head != NULL;
+}
+
 struct ingest_file *ingest_file_unqueue(struct ingest *ingest, enum ingest_queue_id id) {
     struct ingest_file_queue *queue = queue_of(ingest, id);
+    if (id == INGEST_QUEUE_READY && ingest->backlog.head != NULL && (ingest->is_backlog_next || queue->head == NULL)) {
+        queue = &ingest->backlog;
+    }
     struct ingest_file *file = queue->head;
     if (file == NULL) {
         return NULL;
     }
     MUST(file->queue == id);
+    if (id == INGEST_QUEUE_READY) {
+        ingest->is_backlog_next = queue == &ingest->ready;
+    }
     queue->head = file->queue_next;
     if (queue->head == NULL) {
         queue->tail = NULL;

@@ -676,6 +676,50 @@ static void a_line_that_is_too_long_is_waited_for(void **state) {
     assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_LINES_CUT), 1);
 }
 
+/* After an outage: rotated files wait, and a live one is written to. */
+static void backlog_is_read_oldest_first_and_live_files_have_every_second_batch(void **state) {
+    (void)state;
+    char line[1024];
+    char name[32];
+    memset(line, 'x', sizeof(line));
+    line[sizeof(line) - 1] = '\n';
+    for (int i = 0; i < 4; i++) {
+        char path[192];
+        (void)snprintf(name, sizeof(name), "old%d.log", (i * 3) % 4); /* not in the order of their names */
+        for (int k = 0; k < 700; k++) {
+            (void)snprintf(line, sizeof(line), "old %d %d ", i, k);
+            line[strlen(line)] = 'x';
+            rig_write(&rig, name, O_APPEND, line, sizeof(line));
+        }
+        const struct timespec times[2] = {{.tv_sec = 1700000000 + i}, {.tv_sec = 1700000000 + i}};
+        rig_path(&rig, name, path);
+        assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    }
+    for (int k = 0; k < 1400; k++) {
+        (void)snprintf(line, sizeof(line), "live %d ", k);
+        line[strlen(line)] = 'x';
+        rig_write(&rig, "live.log", O_APPEND, line, sizeof(line));
+    }
+    rig_open(&rig);
+    rig_settle(&rig);
+    assert_int_equal(rig_records(&rig), 4 * 700 + 1400);
+    int last = -1;
+    size_t old_before_live_end = 0;
+    bool is_live_over = false;
+    for (size_t i = 0; i < rig.seen_len; i++) {
+        int file = 0;
+        int k = 0;
+        if (sscanf(rig.seen[i].text, "old %d %d", &file, &k) == 2) {
+            assert_true(file * 700 + k == last + 1); /* oldest first, each to its end */
+            last = file * 700 + k;
+            old_before_live_end += is_live_over ? 0 : 1;
+        } else {
+            is_live_over = is_live_over || strncmp(rig.seen[i].text, "live 1399 ", 10) == 0;
+        }
+    }
+    assert_in_range(old_before_live_end, 1000, 2100); /* about as much as live lines: every second batch */
+}
+
 static bool is_original_kept; /* by the origin of the last batch with lines */
 
 static void note_origin(struct rig *world, const struct core_batch *batch) {
@@ -768,6 +812,7 @@ int main(void) {
         TEST(restart_in_the_middle_of_a_gz),
         TEST(a_gz_still_being_written_is_read_on_when_it_is_whole),
         TEST(a_line_that_is_too_long_is_waited_for),
+        TEST(backlog_is_read_oldest_first_and_live_files_have_every_second_batch),
         TEST(a_reload_changes_what_is_added_once_batches_are_back),
         TEST(a_file_never_read_is_found_after_a_restart),
     };

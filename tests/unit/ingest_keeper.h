@@ -296,7 +296,7 @@ static inline void keeper_settle(struct keeper *keeper) {
         keeper_send(keeper, RIG_OUT_MAX);
         keeper_commit(keeper);
         rig_turn(rig);
-        const bool is_reading = rig->ingest->ready.head != NULL || rig->ingest->linger.head != NULL;
+        const bool is_reading = ingest_files_wait(rig->ingest) || rig->ingest->linger.head != NULL;
         const bool is_still = rig->batches == batches && rig->out_len == 0 && keeper->back_len == 0;
         quiet = is_still && !is_reading && ingest_outstanding(rig->ingest) == 0 ? quiet + 1 : 0;
     }

@@ -187,7 +187,7 @@ static inline void rig_settle(struct rig *rig) {
         rig->ingest->scan_tick = 0;
         rig_turn(rig);
         rig_turn(rig);
-        const bool is_reading = rig->ingest->ready.head != NULL || rig->ingest->linger.head != NULL;
+        const bool is_reading = ingest_files_wait(rig->ingest) || rig->ingest->linger.head != NULL;
         const bool is_blocked = rig->is_holding && rig->pool.free_len == 0;
         const bool is_still = rig->batches == before && (rig->out_len == 0 || rig->is_holding);
         quiet = is_still && (!is_reading || is_blocked) ? quiet + 1 : 0;

@@ -22,7 +22,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define PEEKS_MAX 4 /* reads to find a first record */
+#define PEEKS_MAX 4                   /* reads to find a first record */
+#define COMPARE_BYTES (64 * CORE_KIB) /* of two files that begin alike */
 
 /* ---- looking at a file ----------------------------------------------------------------------------------------------------- */
 
@@ -173,6 +174,35 @@ static enum life life_of(struct ingest *ingest, struct ingest_file *file) {
     return proof == PROOF_FAILED ? LIFE_UNKNOWN : LIFE_HERE;
 }
 
+/* `sight` ends before the other's position, and begins with its first record: are they the same as far as it goes? What
+ * both begin with is compared, and what the shorter ends with. */
+static bool is_same_so_far(struct ingest *ingest, struct sight *sight, const struct ingest_file *other) {
+    struct sight whole = {0};
+    if (open_again(other, &whole, NULL) != CORE_OK) {
+        return true; /* not known: it waits */
+    }
+    struct core_batch *batch = peek_batch(ingest);
+    char *mine = batch->segment;
+    char *theirs = batch->segment + COMPARE_BYTES;
+    uint64_t at = 0;
+    bool is_same = true;
+    for (int i = 0; i < 2 && is_same; i++) {
+        size_t mine_len = 0;
+        size_t theirs_len = 0;
+        const enum core_err err = ingest_source_read(&sight->source, at, mine, COMPARE_BYTES, &mine_len, NULL);
+        const enum core_err err_theirs = ingest_source_read(&whole.source, at, theirs, mine_len, &theirs_len, NULL);
+        (void)err; /* a .gz that is being written ends in trouble */
+        is_same = err_theirs != CORE_OK || (mine_len == theirs_len && memcmp(mine, theirs, mine_len) == 0);
+        if (sight->source.is_gz || sight->st.st_size <= (off_t)COMPARE_BYTES) {
+            break;
+        }
+        at = (uint64_t)sight->st.st_size - COMPARE_BYTES;
+    }
+    core_pool_give(&ingest->peek, batch);
+    ingest_source_close(&whole.source);
+    return is_same;
+}
+
 /* ---- orphans ------------------------------------------------------------------------------------------------------------------ */
 
 struct ingest_file *ingest_file_orphan(struct ingest *ingest, struct ingest_file *file) {
@@ -251,6 +281,7 @@ static void hold(struct ingest_file *file, const struct ingest_file *from, const
     hold->gen = from->memory.gen;
     hold->is_derived = is_derived(file, from) || from->is_unlinked;
     hold->is_changed = false;
+    hold->judged_tick = core_tick_ns();
     if (is_new) {
         hold->tick = core_tick_ns();
         hold->size = st->st_size;
@@ -287,7 +318,7 @@ static bool is_held(struct ingest *ingest, struct ingest_file *file) {
     const int64_t close_after = ingest->conf.close_after_ns;
     const int64_t still = now - hold->tick;
     if (hold->is_changed) {
-        return still < close_after / 10; /* then it is looked at again */
+        return now - hold->judged_tick < close_after / 10; /* then it is looked at again */
     }
     const bool is_whole = !from->is_gz && file->size >= from->size;
     hold->is_up = !hold->is_derived && (ingest->is_once || still >= (is_whole ? close_after / 10 : close_after));
@@ -369,7 +400,7 @@ static void compare(struct ingest *ingest, struct ingest_file *file, struct sigh
             if (life == LIFE_GONE && proof == PROOF_YES &&
                 (verdict->gone == NULL || mark_of(other)->pos > mark_of(verdict->gone)->pos)) {
                 verdict->gone = other;
-            } else if (life != LIFE_GONE) {
+            } else if (life != LIFE_GONE && (proof == PROOF_YES || is_same_so_far(ingest, sight, other))) {
                 verdict->copy = other;
                 verdict->waits = verdict->waits || life == LIFE_UNKNOWN;
             }

@@ -292,8 +292,9 @@ struct ingest_file {
     struct ingest_hold {
         uint64_t
             gen; /* not settled: it looks like a copy of this generation, whose file is still there; 0: it does not */
-        int64_t tick;    /* since when it stands still */
-        int64_t size;    /* its size then */
+        int64_t tick; /* since when it stands still */
+        int64_t size; /* its size then */
+        int64_t judged_tick;
         bool is_derived; /* by its name, too: it waits as long as the other is there */
         bool is_changed; /* since it was judged */
         bool is_up;      /* it has waited long enough */
@@ -644,6 +645,8 @@ struct ingest {
 void ingest_emit(struct ingest *ingest, struct ingest_stream *stream, struct core_batch *batch);
 /* Was this trouble of this path not told yet? Then it is now. */
 bool ingest_tell(struct ingest *ingest, const char *path, const char *what);
+void ingest_untell(struct ingest *ingest, const char *path,
+                   const char *what); /* it is over: the next time is told again */
 bool ingest_glob_is_seen(const struct ingest *ingest, uint64_t hash);
 void ingest_glob_see(struct ingest *ingest, uint64_t hash);
 char *ingest_strdup(const char *text); /* never NULL (MUST): names are few and short */

@@ -188,6 +188,40 @@ static void files_of_the_same_first_record(void **state) {
     assert_int_not_equal(rig_find(&rig, "b2")->gen, gen); /* else two records had one id */
 }
 
+/* What Zeek's loaded_scripts.log is after each restart: the same records at its beginning. */
+static void the_next_log_begins_like_the_one_before(void **state) {
+    (void)state;
+    rig.conf.close_after_ns = 3600 * CORE_NS_PER_S;
+    rig_append(&rig, "a.log", "#fields\tx\nsame\n");
+    append_lines("a.log", "r", 0, 90);
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_rename(&rig, "a.log", "a.1.log");
+    rig_append(&rig, "a.log", "#fields\tx\nsame\n");
+    append_lines("a.log", "n", 0, 60); /* still shorter than the other */
+    rig_settle(&rig);
+    assert_once("r", 0, 90);
+    assert_once("n", 0, 60);
+    assert_int_equal(rig_count(&rig, "same"), 2);
+    assert_int_not_equal(find_start("n 0 ")->gen, find_start("r 0 ")->gen);
+}
+
+static void renamed_into_the_archive_while_we_were_down(void **state) {
+    (void)state;
+    make_dir("arch");
+    rig_archive(&rig, "arch/*");
+    append_lines("a.log", "r", 0, 10);
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_stop(&rig);
+    append_lines("a.log", "r", 10, 20);
+    rig_rename(&rig, "a.log", "arch/a.2026.log");
+    rig_open(&rig);
+    rig_settle(&rig);
+    assert_once("r", 0, 20);
+    assert_int_equal(find_start("r 19 ")->gen, find_start("r 0 ")->gen);
+}
+
 static void a_shorter_file_in_its_place(void **state) {
     (void)state;
     append_lines("a.log", "r", 0, 10);
@@ -547,6 +581,8 @@ int main(void) {
         TEST(what_is_equal_and_stays_is_another_file),
         TEST(once_reads_what_is_equal),
         TEST(files_of_the_same_first_record),
+        TEST(the_next_log_begins_like_the_one_before),
+        TEST(renamed_into_the_archive_while_we_were_down),
         TEST(a_shorter_file_in_its_place),
         TEST(rotated_and_compressed_while_we_were_down),
         TEST(compressed_and_its_inode_used_again),

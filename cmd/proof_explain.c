@@ -176,6 +176,29 @@ static void kinds_recount(struct explain *explain, struct proof_verdict *verdict
     verdict->is_explain_full = explain->is_full;
 }
 
+/* A hole's records are known if it is its generation's only one: what the position says, less what is there once. */
+static void gaps_count(struct proof_verdict *verdict) {
+    for (size_t i = 0; i < verdict->len;) {
+        const struct proof_gen *gen = verdict->findings[i].gen;
+        struct proof_finding *gap = NULL;
+        size_t gaps = 0;
+        uint64_t found = gen->events + gen->dead;
+        for (; i < verdict->len && verdict->findings[i].gen == gen; i++) {
+            struct proof_finding *finding = &verdict->findings[i];
+            if (finding->kind == PROOF_GAP || finding->kind == PROOF_NOT_JUDGED) {
+                gap = finding;
+                gaps++;
+            } else if (finding->kind == PROOF_DOUBLED || finding->kind == PROOF_OVERLAP) {
+                found -= finding->records;
+            }
+        }
+        uint64_t told = gen->tally.events + gen->tally.dead;
+        if (gaps == 1) {
+            gap->records = told > found ? told - found : 0;
+        }
+    }
+}
+
 enum core_err proof_explain(struct proof *proof, struct proof_verdict *verdict, struct core_fail *fail) {
     MUST(proof != NULL && verdict != NULL);
     if (verdict->len == 0) {
@@ -198,6 +221,7 @@ enum core_err proof_explain(struct proof *proof, struct proof_verdict *verdict, 
     if (err == CORE_OK) {
         twins_count(&explain);
         kinds_recount(&explain, verdict);
+        gaps_count(verdict);
     }
     free(places);
     free(explain.twins);

@@ -131,41 +131,27 @@ static enum core_err judge_numbers(const struct proof *proof, const struct proof
     return err;
 }
 
-/* How many records a hole has: known if it is the generation's only finding. */
-static void gap_count(const struct proof_gen *gen, struct proof_verdict *verdict, size_t first) {
-    if (verdict->len != first + 1) {
-        return;
+static uint64_t found_so_far(const struct proof_verdict *verdict) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < PROOF_KINDS; i++) {
+        sum += verdict->count[i];
     }
-    struct proof_finding *only = &verdict->findings[first];
-    uint64_t found = gen->events + gen->dead;
-    uint64_t told = gen->tally.events + gen->tally.dead;
-    if (only->kind == PROOF_GAP || only->kind == PROOF_NOT_JUDGED) {
-        only->records = told > found ? told - found : 0;
-    }
+    return sum;
 }
 
 static enum core_err judge_gen(const struct proof *proof, struct proof_gen *gen, struct proof_verdict *verdict,
                                struct core_fail *fail) {
-    size_t first = verdict->len;
-    uint64_t before = 0;
-    uint64_t behind = 0;
+    uint64_t before = found_so_far(verdict);
     enum core_err err = spans_settle(&gen->spans, fail);
-    for (size_t i = 0; i < PROOF_KINDS; i++) {
-        before += verdict->count[i];
-    }
     if (err == CORE_OK) {
         err = judge_gaps(proof, gen, verdict, fail);
     }
     if (err == CORE_OK) {
         err = judge_twice(gen, verdict, fail);
     }
-    for (size_t i = 0; i < PROOF_KINDS; i++) {
-        behind += verdict->count[i];
-    }
     if (err == CORE_OK) {
-        err = judge_numbers(proof, gen, before == behind, verdict, fail);
+        err = judge_numbers(proof, gen, before == found_so_far(verdict), verdict, fail);
     }
-    gap_count(gen, verdict, first);
     verdict->generations++;
     verdict->newer += gen->newer_len;
     verdict->proven_records += gen->events + gen->dead;

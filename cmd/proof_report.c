@@ -47,9 +47,17 @@ static void print_where_to_look(FILE *out, const struct proof_finding *finding) 
     const char *path = finding->gen->path;
     size_t len = strlen(path);
     bool is_gz = len > 3 && strcmp(path + len - 3, ".gz") == 0;
-    (void)fprintf(out,
-                  "  the file, if it is still there, has them: %s '%s' | tail -c +%" PRIu64 " | head -c %" PRIu64 "\n",
-                  is_gz ? "zcat" : "cat", path, finding->from + 1, finding->end - finding->from);
+    uint64_t first = finding->from + 1; /* tail counts from 1 */
+    uint64_t bytes = finding->end - finding->from;
+    if (is_gz) {
+        (void)fprintf(
+            out, "  the file, if it is still there, has them: zcat '%s' | tail -c +%" PRIu64 " | head -c %" PRIu64 "\n",
+            path, first, bytes);
+    } else {
+        (void)fprintf(out,
+                      "  the file, if it is still there, has them: tail -c +%" PRIu64 " '%s' | head -c %" PRIu64 "\n",
+                      first, path, bytes);
+    }
 }
 
 void proof_print_finding(FILE *out, const struct proof *proof, const struct proof_finding *finding) {

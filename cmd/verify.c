@@ -71,7 +71,7 @@ static void answer_text(const struct proof *proof, const struct proof_verdict *v
     if (verdict->wrong > shown) {
         printf("… and %zu more%s\n", verdict->wrong - shown, verdict->len > shown ? "; --json lists more of them" : "");
     }
-    printf("node %s: %" PRIu64 " files, %" PRIu64 " records, %" PRIu64 " bytes\n", proof->source.node,
+    printf("node %s: files %" PRIu64 ", records %" PRIu64 ", bytes %" PRIu64 "\n", proof->source.node,
            verdict->generations, verdict->proven_records, verdict->proven_bytes);
     printf("read: %" PRIu64 " records in %zu topics; of these %" PRIu64
            " of other nodes or of files no longer remembered, "

@@ -29,7 +29,8 @@ enum core_err core_pool_init(struct core_pool *pool, uint32_t len, struct core_f
     pool->free = calloc(len, sizeof(struct core_batch *));
     enum core_err err = CORE_OK;
     if (pool->batches == NULL || pool->free == NULL) {
-        err = core_fail_set(fail, CORE_IO, "memory", "not enough memory for a pool of %u batches", len);
+        err = core_fail_set(fail, CORE_IO, "memory",
+                            "not enough memory for a pool of %u batches; lower pipeline.batches", len);
     }
     for (uint32_t i = 0; i < len && err == CORE_OK; i++) {
         err = batch_init(&pool->batches[i], fail);

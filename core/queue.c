@@ -79,7 +79,8 @@ enum core_err core_queue_init(struct core_queue *queue, uint32_t len_max, struct
     atomic_init(&queue->head, 0);
     atomic_init(&queue->tail, 0);
     if (queue->slots == NULL) {
-        return core_fail_set(fail, CORE_IO, "memory", "not enough memory for a queue of %u batches", len_max);
+        return core_fail_set(fail, CORE_IO, "memory",
+                             "not enough memory for a queue of %u batches; lower pipeline.batches", len_max);
     }
     return CORE_OK;
 }

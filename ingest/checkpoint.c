@@ -346,7 +346,7 @@ enum core_err ingest_checkpoint_lines(const char *state_dir, bool (*on_each)(voi
     size_t len = 0;
     const int path_len = snprintf(path, sizeof(path), "%s/checkpoint", state_dir);
     if (path_len < 0 || (size_t)path_len >= sizeof(path)) {
-        return core_fail_set(fail, CORE_BAD, state_dir, "node.state is too long a path");
+        return core_fail_set(fail, CORE_BAD, state_dir, "node.state is too long a path; name a shorter one");
     }
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) {

@@ -141,7 +141,8 @@ static void note_failure(struct ingest *ingest, struct ingest_file *file, const 
         core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_FAILED, 1);
         core_log(CORE_LEVEL_ERROR, "ingest", "cannot read a file",
                  "file=%s reason=\"%s\"; other files go on, this one is tried again%s; its position is kept",
-                 fail->where, fail->text, file->is_stuck ? " when it changes" : " at every scan");
+                 fail->where, fail->text,
+                 file->is_stuck ? " when it changes: put a whole copy in its place" : " at every scan");
     }
     file->is_failed = true;
     /* A descriptor may stay dead when its file system is well again (mounted anew): the next try opens the name. */

@@ -135,6 +135,12 @@ bool ingest_tell(struct ingest *ingest, const char *path, const char *what) {
     return is_new;
 }
 
+void ingest_untell(struct ingest *ingest, const char *path, const char *what) {
+    const uint64_t hash = core_hash64(path, strlen(path), core_hash64(what, strlen(what), 0));
+    uint64_t *slot = &ingest->told[hash & (INGEST_TOLD - 1)];
+    *slot = *slot == hash ? 0 : *slot;
+}
+
 bool ingest_glob_is_seen(const struct ingest *ingest, uint64_t hash) {
     for (size_t i = 0; i < ingest->globs_seen_len; i++) {
         if (ingest->globs_seen[i] == hash) {
@@ -223,11 +229,11 @@ static enum core_err checkpoint(struct ingest *ingest, struct core_fail *fail) {
         push_unsaved(ingest);
         return CORE_OK;
     }
-    core_log(
-        CORE_LEVEL_ERROR, "ingest", "the checkpoint was not written",
-        "where=%s reason=\"%s\"; files that are new wait, others go on; tried again every "
-        "ingest.checkpoint_interval. Nothing is lost; a restart now would deliver again what came since the last one",
-        local.where, local.text);
+    core_log(CORE_LEVEL_ERROR, "ingest", "the checkpoint was not written",
+             "where=%s reason=\"%s\"; files that are new wait, others go on; tried again every "
+             "ingest.checkpoint_interval. Nothing is lost%s",
+             local.where, local.text,
+             ingest->commit.is_keeping ? "" : "; a restart now would deliver again what came since the last one");
     if (ingest->is_once || ingest->is_stopped) {
         if (fail != NULL) {
             *fail = local;

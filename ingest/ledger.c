@@ -203,7 +203,7 @@ static enum core_err read_ledger(const struct reader *reader, const char *state_
     char path[PATH_MAX];
     const int len = snprintf(path, sizeof(path), "%s/%s", state_dir, name);
     if (len < 0 || (size_t)len >= sizeof(path)) {
-        return core_fail_set(fail, CORE_BAD, state_dir, "node.state is too long a path");
+        return core_fail_set(fail, CORE_BAD, state_dir, "node.state is too long a path; name a shorter one");
     }
     FILE *in = fopen(path, "re");
     if (in == NULL) {

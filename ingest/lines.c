@@ -182,14 +182,16 @@ static void note_record(struct ingest_cutter *cutter, uint64_t next) {
 static inline void take_line(struct pass *pass, struct core_span text, uint64_t at, uint64_t next, bool is_given) {
     struct ingest_cutter *cutter = pass->cutter;
     const uint64_t start = cutter->last.pos;
-    unsigned flags = CORE_LINE_RECORD;
-    if (text.len > CORE_LINE_BYTES_MAX) {
+    const bool is_cut = text.len > CORE_LINE_BYTES_MAX;
+    unsigned flags = is_cut ? CORE_LINE_CUT : CORE_LINE_RECORD;
+    if (is_cut) {
         text.len = INGEST_CUT_HEAD_BYTES;
-        flags = CORE_LINE_CUT;
         pass->cuts++;
     }
     const bool is_before_first = cutter->first.len == 0 || at < cutter->first.at;
-    if (text.ptr[0] == '#' || (is_before_first && !cutter->run.has_fields && is_csv_names(cutter, text))) {
+    const bool is_comment =
+        text.ptr[0] == '#' && !is_cut; /* no header is so long: what it was is told as a dead letter */
+    if (is_comment || (is_before_first && !cutter->run.has_fields && is_csv_names(cutter, text))) {
         flags |= CORE_LINE_CONTEXT;
         cutter->is_closed = core_span_starts(text, close_word);
         note_context(cutter, text, at, next);

@@ -216,13 +216,14 @@ static void note_path(struct ingest *ingest, struct ingest_want *want, const cha
     if (stat(path, &st) != 0) {
         if (errno != ENOENT && ingest_tell(ingest, path, "stat")) {
             core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_FAILED, 1);
+            const char *help = core_errno_help(errno);
             core_log(CORE_LEVEL_ERROR, "ingest", "cannot look at a file",
-                     "file=%s reason=\"%s\"; other files go on, this one is tried again at every scan; check the "
-                     "permissions of the directories above it",
-                     path, strerrordesc_np(errno));
+                     "file=%s reason=\"%s\"; other files go on, this one is tried again at every scan; %s", path,
+                     strerrordesc_np(errno), help == NULL ? "see to the directories above it" : help);
         }
         return;
     }
+    ingest_untell(ingest, path, "stat");
     if (!S_ISREG(st.st_mode)) {
         if (ingest_tell(ingest, path, "type")) {
             core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_FAILED, 1);
@@ -239,10 +240,12 @@ static void note_path(struct ingest *ingest, struct ingest_want *want, const cha
 
 static int on_glob_error(const char *path, int error) {
     if (error != ENOENT && error != ENOTDIR) {
-        core_log(CORE_LEVEL_WARN, "ingest", "cannot read a directory",
-                 "directory=%s reason=\"%s\"; files in it are not found until it can be read; it is tried again at "
-                 "every scan",
-                 path, strerrordesc_np(error));
+        const char *help = core_errno_help(error);
+        core_log(
+            CORE_LEVEL_WARN, "ingest", "cannot read a directory",
+            "directory=%s reason=\"%s\"; files in it are not found until it can be read, those that are open go on; "
+            "it is tried again at every scan; %s",
+            path, strerrordesc_np(error), help == NULL ? "see to it, or name another in inputs[].paths" : help);
     }
     return 0;
 }
@@ -260,8 +263,10 @@ static void scan_glob(struct ingest *ingest, struct ingest_want *want, const cha
         core_log(CORE_LEVEL_INFO, "ingest", "no file yet", "glob=%s; files are read when they appear", pattern);
     } else if (rc != GLOB_NOMATCH) {
         core_log(CORE_LEVEL_ERROR, "ingest", "cannot look for files",
-                 "glob=%s reason=\"%s\"; tried again at the next scan", pattern,
-                 rc == GLOB_NOSPACE ? "no memory" : "a directory cannot be read");
+                 "glob=%s reason=\"%s\"; files that are open go on; tried again at the next scan; %s", pattern,
+                 rc == GLOB_NOSPACE ? "no memory" : "a directory cannot be read",
+                 rc == GLOB_NOSPACE ? "name fewer files, or give it more memory"
+                                    : "let the user that tapline runs as read it");
     }
     globfree(&found);
     if (is_first_look && (rc == 0 || rc == GLOB_NOMATCH)) {

@@ -262,7 +262,8 @@ static void write_failed(struct sink *sink, const struct core_fail *fail, int er
     if (error == EPIPE && sink->conf.path == NULL) {
         sink->is_gone = true;
         core_log(CORE_LEVEL_ERROR, "sink", "the reader of stdout is gone",
-                 "reason=\"%s\" now=\"tapline stops; what was not written is read again at the next start\"",
+                 "reason=\"%s\" now=\"tapline stops; what was not written is read again at the next start\" "
+                 "do=\"see to the program behind the pipe, and start both again\"",
                  fail->text);
         return;
     }

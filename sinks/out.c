@@ -137,7 +137,8 @@ enum core_err sink_out_open(struct sink_out *out, const char *path, struct core_
     MUST(path != NULL);
     *out = (struct sink_out){.fd = -1};
     if (strlen(path) >= sizeof out->path) {
-        return core_fail_set(fail, CORE_LIMIT, path, "the path is longer than %zu bytes", sizeof out->path - 1);
+        return core_fail_set(fail, CORE_LIMIT, path, "the path is longer than %zu bytes; name a shorter one",
+                             sizeof out->path - 1);
     }
     snprintf(out->path, sizeof out->path, "%s", path);
     enum core_err err = make_folders(path, fail);
@@ -329,7 +330,9 @@ enum core_err sink_out_rotate(struct sink_out *out, const struct sink_rotation *
     struct core_fail unsynced;
     if (sync_folder(target, &unsynced) !=
         CORE_OK) { /* after a crash the old name may be back: nothing is lost by that */
-        core_log_fail(CORE_LEVEL_WARN, "sink", "output rotated, but its new name may not survive a crash", &unsynced);
+        core_log_fail(CORE_LEVEL_WARN, "sink",
+                      "output rotated; its new name may not survive a crash of the machine, its documents do",
+                      &unsynced);
     }
     core_log(CORE_LEVEL_INFO, "sink", "output rotated", "path=\"%s\" to=\"%s\" bytes=%llu", out->path, target,
              (unsigned long long)out->size);

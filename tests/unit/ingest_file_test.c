@@ -676,6 +676,23 @@ static void a_line_that_is_too_long_is_waited_for(void **state) {
     assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_LINES_CUT), 1);
 }
 
+/* No header has a MiB: what begins with # and is so long is told as a dead letter, not passed over. */
+static void a_comment_too_long_is_a_record(void **state) {
+    (void)state;
+    const size_t len = CORE_LINE_BYTES_MAX + 100000;
+    char *bytes = malloc(len);
+    memset(bytes, '#', len);
+    rig_append(&rig, "a.log", "#fields\tts\nr1\n");
+    rig_write(&rig, "a.log", O_APPEND, bytes, len);
+    rig_append(&rig, "a.log", "\nr2\n");
+    free(bytes);
+    rig_open(&rig);
+    rig_settle(&rig);
+    assert_int_equal(rig_records(&rig), 3);
+    assert_int_equal(rig_find(&rig, "r2")->start, 14 + len + 1);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_LINES_CUT), 1);
+}
+
 /* After an outage: rotated files wait, and a live one is written to. */
 static void backlog_is_read_oldest_first_and_live_files_have_every_second_batch(void **state) {
     (void)state;
@@ -812,6 +829,7 @@ int main(void) {
         TEST(restart_in_the_middle_of_a_gz),
         TEST(a_gz_still_being_written_is_read_on_when_it_is_whole),
         TEST(a_line_that_is_too_long_is_waited_for),
+        TEST(a_comment_too_long_is_a_record),
         TEST(backlog_is_read_oldest_first_and_live_files_have_every_second_batch),
         TEST(a_reload_changes_what_is_added_once_batches_are_back),
         TEST(a_file_never_read_is_found_after_a_restart),

@@ -58,13 +58,13 @@ static size_t split(const char *bytes, size_t len) {
         number++;
         if (end > at) {
             const bool is_cut = end - at > CORE_LINE_BYTES_MAX;
-            wants[n] =
-                (struct want){.at = at,
-                              .len = is_cut ? INGEST_CUT_HEAD_BYTES : end - at,
-                              .start = record_end,
-                              .end = next,
-                              .number = number,
-                              .flags = (is_cut ? CORE_LINE_CUT : 0u) | (bytes[at] == '#' ? CORE_LINE_CONTEXT : 0u)};
+            wants[n] = (struct want){.at = at,
+                                     .len = is_cut ? INGEST_CUT_HEAD_BYTES : end - at,
+                                     .start = record_end,
+                                     .end = next,
+                                     .number = number,
+                                     .flags = (is_cut ? CORE_LINE_CUT : 0u) |
+                                              (bytes[at] == '#' && !is_cut ? CORE_LINE_CONTEXT : 0u)};
             record_end = bytes[at] == '#' ? record_end : next;
             n++;
             assert_true(n < LINES_MAX);

@@ -323,12 +323,6 @@ void core_kafka_poll(struct core_kafka *kafka) {
     }
 }
 
-void core_kafka_hurry(struct core_kafka *kafka, int timeout_ms) {
-    MUST(kafka->magic == KAFKA_MAGIC);
-    rd_kafka_resp_err_t flushed = rd_kafka_flush(kafka->handle, timeout_ms);
-    (void)flushed; /* "timed out" while reports wait to be polled */
-}
-
 const char *core_kafka_text(int code) {
     return rd_kafka_err2str((rd_kafka_resp_err_t)code);
 }

@@ -104,8 +104,6 @@ int core_kafka_partition_of(struct core_span key, int partitions);
 /* Queue a record. *code gets librdkafka's error code (0: none). Never waits. */
 CORE_CHECKED enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka_topic *topic,
                                                   const struct core_kafka_record *record, int *code);
-/* Send now what waits for company (linger.ms), and wait up to timeout_ms for reports. They still come by a poll. */
-void core_kafka_hurry(struct core_kafka *kafka, int timeout_ms);
 /* A code in words. */
 const char *core_kafka_text(int code);
 /* Is it a refusal because of size? */
@@ -133,6 +131,8 @@ CORE_CHECKED enum core_kafka_txn core_kafka_txn_begin(struct core_kafka *kafka, 
 CORE_CHECKED enum core_kafka_txn core_kafka_txn_commit(struct core_kafka *kafka, int timeout_ms, struct core_fail *why);
 /* Records not yet accepted come back in reports; poll between calls. OK: the next one may begin. */
 CORE_CHECKED enum core_kafka_txn core_kafka_txn_abort(struct core_kafka *kafka, int timeout_ms, struct core_fail *why);
+/* Why must the transaction be aborted? *why stays as it is if librdkafka knows of nothing. Returns its code; 0: none. */
+int core_kafka_txn_why(struct core_kafka *kafka, struct core_fail *why);
 /* Has this producer failed for good (on_trouble said so)? OK: no; else FENCED, REFUSED or FATAL. */
 CORE_CHECKED enum core_kafka_txn core_kafka_txn_fatal(struct core_kafka *kafka, struct core_fail *why);
 

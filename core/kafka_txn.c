@@ -72,6 +72,21 @@ enum core_kafka_txn core_kafka_txn_abort(struct core_kafka *kafka, int timeout_m
     return txn_of(rd_kafka_abort_transaction(kafka->handle, timeout_ms), "abort_transaction", why);
 }
 
+/* librdkafka answers whatever may not be done in this state with what brought it there. */
+int core_kafka_txn_why(struct core_kafka *kafka, struct core_fail *why) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    rd_kafka_error_t *error = rd_kafka_begin_transaction(kafka->handle);
+    MUST(error != NULL); /* asked only while a transaction is open */
+    int code = 0;
+    if (rd_kafka_error_txn_requires_abort(error) || rd_kafka_error_is_fatal(error)) {
+        code = (int)rd_kafka_error_code(error);
+        enum core_err err = core_fail_set(why, CORE_NET, "transaction", "%s", rd_kafka_error_string(error));
+        (void)err;
+    }
+    rd_kafka_error_destroy(error);
+    return code;
+}
+
 enum core_kafka_txn core_kafka_txn_fatal(struct core_kafka *kafka, struct core_fail *why) {
     MUST(kafka->magic == KAFKA_MAGIC);
     char text[KAFKA_ERROR_BYTES] = "";

@@ -179,6 +179,41 @@ struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, size_t *
     return pairs;
 }
 
+/* A partition waits this long for company: each transaction waits for its last batches, and later comes its commit. */
+#define TXN_LINGER_MS "5"
+
+struct core_kafka_pair *kafka_conf_txn_pairs(const struct kafka_conf *conf, const char *node, struct kafka_shape *shape,
+                                             size_t *len) {
+    MUST(node != NULL && shape != NULL);
+    size_t n = 0;
+    struct core_kafka_pair *pairs = kafka_conf_pairs(conf, &n);
+    pairs = realloc(pairs, (n + 4) * sizeof *pairs);
+    MUST(pairs != NULL);
+    for (size_t i = 0; i < DEFAULTS_LEN; i++) { /* a default only: what the user says comes after it */
+        if (strcmp(pairs[i].key, "linger.ms") == 0) {
+            pairs[i].value = TXN_LINGER_MS;
+        }
+    }
+    n -= shape->is_alone ? 0 : 1; /* the last pair makes batches of one */
+    int id_len = snprintf(shape->id, sizeof shape->id, "tapline/%s", node);
+    MUST(id_len > 0 && id_len < (int)sizeof shape->id);
+    snprintf(shape->timeout, sizeof shape->timeout, "%lld", (long long)(conf->transaction_timeout_ns / CORE_NS_PER_MS));
+    pairs[n++] = (struct core_kafka_pair){"transactional.id", shape->id};
+    pairs[n++] = (struct core_kafka_pair){"transaction.timeout.ms", shape->timeout};
+    if (shape->bytes != 0) {
+        snprintf(shape->bytes_text, sizeof shape->bytes_text, "%llu", (unsigned long long)shape->bytes);
+        pairs[n++] = (struct core_kafka_pair){"batch.size", shape->bytes_text};
+    }
+    *len = n;
+    return pairs;
+}
+
+bool kafka_conf_keeps_positions(const void *conf_ptr) {
+    const struct kafka_conf *conf = conf_ptr;
+    MUST(conf != NULL);
+    return conf->delivery != KAFKA_DELIVERY_AT_LEAST_ONCE;
+}
+
 /* ---- what the rows cannot say ------------------------------------------------------------------------------------------- */
 
 /* Where mistakes are put. */

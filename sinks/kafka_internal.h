@@ -1,5 +1,6 @@
-/* sinks/kafka_internal.h: the parts of the kafka sink: its keys (kafka_conf.c), its topics (kafka_topics.c) and what
- * happens to each event (kafka.c).
+/* sinks/kafka_internal.h: the parts of the kafka sink: its keys (kafka_conf.c), its topics (kafka_topics.c), its producers
+ * (kafka.c), what happens to each event (kafka_events.c), and for exactly-once delivery the transactions (kafka_txn.c), the
+ * positions and the owner (kafka_positions.c, kafka_recover.c) and the records that a broker refuses (kafka_blame.c).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_SINKS_KAFKA_INTERNAL_H
 #define TAPLINE_SINKS_KAFKA_INTERNAL_H
@@ -33,6 +34,18 @@ extern const struct core_opt kafka_opts[KAFKA_OPTS_LEN];
  * batches of one: leave it out for a producer with batches.
  * Owns: the array is malloc'ed, its texts are conf's. */
 struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, size_t *len);
+
+/* A transactional producer: whose, and with what batches. Texts for pairs are made in it. */
+struct kafka_shape {
+    bool is_alone;    /* batches of one */
+    uint64_t bytes;   /* batch.size; 0: as configured */
+    char id[320];     /* transactional.id */
+    char timeout[24]; /* transaction.timeout.ms */
+    char bytes_text[24];
+};
+struct core_kafka_pair *kafka_conf_txn_pairs(const struct kafka_conf *conf, const char *node, struct kafka_shape *shape,
+                                             size_t *len);
+bool kafka_conf_keeps_positions(const void *conf);
 void kafka_conf_check(const void *conf, const struct core_conf_file *file, const struct core_conf_node *node,
                       struct core_conf_mistakes *mistakes);
 enum core_err kafka_conf_connect(const void *conf, int timeout_ms, struct core_fail *fail);
@@ -62,6 +75,7 @@ struct kafka_topic {
     char refusal[256];     /* why making it was refused; "" */
     bool is_counted_wrong; /* its differing partition count was said */
     bool is_given_up;      /* that it is not to be had was said */
+    int64_t given_up_ns;   /* exactly once: until then its records are dead letters from the start */
     bool is_alone;         /* it takes less at once than librdkafka's batches: each record goes alone */
 };
 
@@ -90,6 +104,10 @@ void kafka_topic_made(struct kafka_topics *topics, struct kafka_topic *topic, en
                       const char *text);
 /* A record was refused because of its topic. True: send it again later; false: the topic is not to be had. */
 bool kafka_topic_refused(struct kafka_topics *topics, struct kafka_topic *topic, const char *text, int64_t now);
+/* The topic of positions (exactly once). */
+struct kafka_topic *kafka_topics_checkpoint(struct kafka_topics *topics);
+/* For ten minutes its records are dead letters without being tried: each try would abort a transaction. */
+void kafka_topic_give_up(struct kafka_topic *topic, int64_t now);
 /* The first moment after now at which something held may go on; INT64_MAX: nothing is held. */
 int64_t kafka_topics_due(const struct kafka_topics *topics, int64_t now);
 /* Its partition count as last seen; 0: not known. */
@@ -97,6 +115,222 @@ int kafka_topic_partitions(const struct kafka_topic *topic);
 /* Warn of topics whose partition count differs. Cheap; call it now and then. */
 void kafka_topics_compare(struct kafka_topics *topics);
 
+/* ---- events (kafka_events.c) ------------------------------------------------------------------------------------------------ */
+
+#define KAFKA_SINK_MAGIC 0x6b73696eu
+#define KAFKA_HOLD_NS CORE_NS_PER_S
+#define KAFKA_REMAKE_HOLD_MAX_NS (30 * CORE_NS_PER_S)
+#define KAFKA_TICKET_POSITION UINT64_MAX /* of a position or the owner record; an event's has its slot and index */
+#define KAFKA_CODE_NO_TOPIC (-100000)    /* not librdkafka's: no topic can be had for that dataset */
+#define KAFKA_CODE_GIVEN_UP (-100001)    /* nor this: the topic was not to be had */
+
+/* Each state that waits is even, and the state of having been sent from there is the next. */
+enum event_state {
+    EVENT_WAITS,
+    EVENT_SENT,
+    EVENT_ALONE_WAITS,
+    EVENT_ALONE_SENT,
+    EVENT_DEAD_WAITS,
+    EVENT_DEAD_SENT,
+    EVENT_SHORT_WAITS,
+    EVENT_SHORT_SENT,
+    EVENT_DONE
+};
+
+struct slot {
+    struct slot *next; /* in order of arrival; or the next free one */
+    struct core_batch *batch;
+    uint32_t number;        /* in sink->slots */
+    uint32_t cursor;        /* events before it do not wait */
+    uint32_t open;          /* events not done */
+    uint32_t again_waiting; /* events in EVENT_ALONE_WAITS, EVENT_DEAD_WAITS, EVENT_SHORT_WAITS */
+    uint32_t accepted;
+    uint32_t dead;
+    bool is_blocked;     /* its next event's topic is not ready, or no transaction takes it now */
+    bool is_joining;     /* exactly once: no transaction has it yet; counts as one open event */
+    bool is_stale;       /* exactly once: goes back unsent */
+    uint64_t txn;        /* exactly once: the transaction it joined; 0: none */
+    const char *dataset; /* of `topic`: most batches have one. Valid for this batch only */
+    struct kafka_topic *topic;
+    uint8_t state[CORE_BATCH_LINES_MAX]; /* enum event_state */
+    int32_t code[CORE_BATCH_LINES_MAX];  /* why refused */
+};
+
+struct kafka_keeper;
+
+struct sink {
+    uint32_t magic;
+    const struct kafka_conf *conf;
+    const struct sink_env *env;
+    struct core_kafka_pair *pairs;
+    size_t pairs_len;
+    struct core_kafka *lanes[KAFKA_LANES]; /* NULL: not made yet, or failed for good and to be made again */
+    struct kafka_topics topics;
+    struct slot **slots; /* by number; grows to as many as batches ever were here at once */
+    uint32_t slots_len;
+    struct slot *free_slots;
+    struct slot *first; /* in order of arrival */
+    struct slot *last;
+    uint32_t finished; /* slots in the list with nothing open */
+    int64_t hold_ns;   /* core_tick_ns() before which nothing is sent; 0: none */
+    int64_t compared_ns;
+    bool is_broken; /* the producer failed for good */
+    int64_t made_ns;
+    int64_t remake_hold_ns;
+    char *scratch;
+    uint64_t outstanding;        /* records sent and not reported */
+    struct kafka_keeper *keeper; /* NULL: at least once */
+};
+
+/* Take a batch into the list. False: there are too many. */
+CORE_CHECKED bool kafka_slot_add(struct sink *sink, struct core_batch *batch);
+/* Send what waits, in order, as far as it goes. */
+void kafka_events_send(struct sink *sink, int64_t now);
+/* Has every batch that joined been sent? */
+bool kafka_events_are_sent(const struct sink *sink);
+/* What was sent and not reported waits again: its producer is gone. */
+void kafka_events_unsend(struct sink *sink);
+/* Every batch goes back unsent. */
+void kafka_events_drop(struct sink *sink);
+/* Batches with nothing open, none before an earlier one of its stream. */
+size_t kafka_events_give(struct sink *sink, struct core_batch **done, size_t max);
+void kafka_events_report(struct sink *sink, uint64_t ticket, enum core_kafka_fate fate, int code);
+void kafka_event_done(struct sink *sink, struct slot *slot, uint32_t index, uint32_t *tally);
+void kafka_event_wait(struct slot *slot, uint32_t index, enum event_state state);
+/* The topic of an event in the state it is in; NULL: none can be had. */
+struct kafka_topic *kafka_event_topic(struct sink *sink, struct slot *slot, uint32_t index);
+void kafka_event_lost(struct sink *sink, const struct slot *slot, uint32_t index, int code);
+
+/* ---- producers (kafka.c) ------------------------------------------------------------------------------------------------------ */
+
+/* Make the lane's producer unless it is there. A failure holds the sink for a while. */
+CORE_CHECKED bool kafka_lane_is_made(struct sink *sink, enum kafka_lane lane, int64_t now);
+void kafka_lane_close(struct sink *sink, enum kafka_lane lane);
 extern const struct core_kafka_calls kafka_calls;
+
+/* ---- lines of positions (kafka_positions.c) ------------------------------------------------------------------------------------ */
+
+#define KAFKA_KEY_BYTES_MAX 320
+
+/* One line of text for each generation, the latest. Texts keep their memory when the table is emptied. */
+struct kafka_line {
+    uint64_t gen;
+    char *text; /* NUL-terminated, without '\n' */
+    size_t len;
+    size_t cap;
+    bool is_gone;         /* the key is to be deleted */
+    uint64_t order;       /* grows with each put */
+    int64_t timestamp_ms; /* when read: the record's */
+    uint64_t end;         /* when written: of the batch it came with */
+};
+
+struct kafka_lines {
+    struct kafka_line *lines;
+    size_t len;
+    size_t cap;
+    uint32_t *index; /* open addressing by gen: place + 1 in lines; 0: free */
+    size_t index_cap;
+    uint64_t puts;
+};
+
+struct kafka_line *kafka_lines_put(struct kafka_lines *lines, uint64_t gen, struct core_span text);
+struct kafka_line *kafka_lines_find(const struct kafka_lines *lines, uint64_t gen); /* NULL: not there */
+void kafka_lines_clear(struct kafka_lines *lines);
+void kafka_lines_free(struct kafka_lines *lines);
+/* All that are not gone, in the order of their last put, each with its '\n'. Owns: the caller frees *out. */
+void kafka_lines_join(struct kafka_lines *lines, char **out, size_t *len);
+/* A batch's lines, as the keeper of positions writes them down: with the stream's tally at the end of a `file` line. */
+void kafka_lines_take(struct kafka_lines *lines, const struct core_batch *batch);
+/* NODE/GENERATION. Shape: at most KAFKA_KEY_BYTES_MAX with its NUL; returns its length. */
+size_t kafka_line_key(const char *node, uint64_t gen, char out[KAFKA_KEY_BYTES_MAX]);
+
+/* Who has the node. */
+struct kafka_owner {
+    bool is_there;
+    uint64_t instance; /* a random number for each sink opened */
+    uint64_t txn;      /* the last transaction with batches that it committed */
+    int64_t offset;    /* of the record; -1: not read from the topic */
+    int partition;
+    long pid;
+    char host[128];
+    char version[32];
+    char started[32];
+};
+
+size_t kafka_owner_key(const char *node, char out[KAFKA_KEY_BYTES_MAX]);
+#define KAFKA_OWNER_BYTES_MAX 512
+size_t kafka_owner_write(const struct kafka_owner *owner, char out[KAFKA_OWNER_BYTES_MAX]);
+CORE_CHECKED bool kafka_owner_parse(struct core_span text, struct kafka_owner *owner);
+
+/* ---- reading positions back (kafka_recover.c) ------------------------------------------------------------------------------------ */
+
+/* One reading of a node's own partition, or, if there is no owner there, of all. Zero it, set node, topic and pairs. */
+struct kafka_recover {
+    const char *node;
+    const char *topic;
+    const struct core_kafka_pair *pairs;
+    size_t pairs_len;
+    bool only_own; /* never the others */
+    struct core_kafka_reader *reader;
+    bool is_assigned;
+    bool is_all;    /* all partitions are read, not the own alone */
+    int partitions; /* 0: not asked yet */
+    int partition;  /* the node's own */
+    struct kafka_lines lines;
+    struct kafka_owner owner;
+    int64_t said_ns;
+};
+
+/* Go on for a fraction of a second. Errors: CORE_AGAIN not read to the end yet (brokers away: why says so now and then)
+ * · CORE_GONE no such topic · CORE_BAD the reader cannot be made. */
+CORE_CHECKED enum core_err kafka_recover_turn(struct kafka_recover *recover, struct core_fail *why);
+/* Forget what was read; the next turn begins anew. */
+void kafka_recover_end(struct kafka_recover *recover);
+
+/* ---- records that a broker refuses (kafka_blame.c) --------------------------------------------------------------------------------- */
+
+/* Who may be refused (suspects: a span of a generation each) and who is (guilty: records). Bounded: what finds no room is
+ * refused again and finds room then. */
+struct kafka_blame {
+    struct kafka_suspect *suspects;
+    size_t suspects_len;
+    struct kafka_guilty *guilty;
+    size_t guilty_len;
+    bool is_about_size; /* every refusal of suspects was */
+    bool has_found;     /* one of them was guilty */
+};
+
+/* A record of a MessageSet that was refused in company. */
+void kafka_blame_suspect(struct kafka_blame *blame, uint64_t gen, uint64_t end, int code);
+/* A record that was refused alone: one step smaller the next time. Returns how often it was, this time included. */
+unsigned kafka_blame_guilty(struct kafka_blame *blame, uint64_t gen, uint64_t start, int code);
+/* How often was it refused alone? 0: never. */
+unsigned kafka_blame_of(const struct kafka_blame *blame, uint64_t gen, uint64_t start, int *code);
+/* Records of a generation up to end are committed. */
+void kafka_blame_acquit(struct kafka_blame *blame, uint64_t gen, uint64_t end, int64_t now);
+void kafka_blame_free(struct kafka_blame *blame);
+
+/* ---- transactions (kafka_txn.c) ------------------------------------------------------------------------------------------------------ */
+
+/* NULL where the sink is no keeper of positions: then each of these says what holds without transactions. */
+struct kafka_keeper *kafka_keeper_open(struct sink *sink);
+void kafka_keeper_close(struct sink *sink);
+/* Drive the state machine as far as it goes now. May wait a tenth of a second for a coordinator. */
+void kafka_keeper_turn(struct sink *sink, int64_t now);
+/* The first moment at which it wants a turn without anything having happened. */
+int64_t kafka_keeper_due(const struct sink *sink, int64_t now);
+bool kafka_keeper_is_stale(const struct kafka_keeper *keeper, const struct core_batch *batch);
+/* May records be sent now? */
+bool kafka_keeper_sends(const struct sink *sink);
+/* May the transaction take this batch? If so it has: a transaction is begun, tally and position are noted. */
+CORE_CHECKED bool kafka_keeper_admits(struct sink *sink, struct slot *slot, int64_t now);
+/* A record of the transaction was not accepted. */
+void kafka_keeper_failed(struct sink *sink, struct slot *slot, uint32_t index, enum core_kafka_fate fate, int code);
+/* What became of a position or the owner record. */
+void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int code);
+/* A batch goes back: with the number of its transaction. */
+void kafka_keeper_gives(struct sink *sink, const struct slot *slot);
+bool kafka_keeper_is_gone(const struct sink *sink, struct core_fail *fail);
+void kafka_keeper_flush(struct sink *sink);
 
 #endif

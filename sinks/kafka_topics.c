@@ -102,6 +102,14 @@ enum core_err kafka_topics_open(struct kafka_topics *topics, const struct kafka_
     return CORE_OK;
 }
 
+struct kafka_topic *kafka_topics_checkpoint(struct kafka_topics *topics) {
+    MUST(topics->topics != NULL);
+    struct kafka_topic *topic = topic_of_name(topics, topics->conf->checkpoint_topic);
+    MUST(topic != NULL); /* it is asked for before any dataset */
+    topic->is_checkpoint = true;
+    return topic;
+}
+
 void kafka_topics_close(struct kafka_topics *topics) {
     for (size_t i = 0; topics->datasets != NULL && i < DATASETS_CAP; i++) {
         free(topics->datasets[i].name);
@@ -243,6 +251,11 @@ bool kafka_topic_refused(struct kafka_topics *topics, struct kafka_topic *topic,
     return true;
 }
 
+void kafka_topic_give_up(struct kafka_topic *topic, int64_t now) {
+    MUST(topic != NULL && !topic->is_dead_letters);
+    topic->given_up_ns = now + STRIKES_FORGOTTEN_NS;
+}
+
 int64_t kafka_topics_due(const struct kafka_topics *topics, int64_t now) {
     int64_t due = INT64_MAX;
     for (size_t i = 0; i < topics->len; i++) {
@@ -258,7 +271,7 @@ void kafka_topics_compare(struct kafka_topics *topics) {
     for (size_t i = 0; i < topics->len; i++) {
         struct kafka_topic *topic = topics->topics[i];
         int count = kafka_topic_partitions(topic);
-        if (count == 0 || topic->is_dead_letters) { /* no flow is looked up among dead letters */
+        if (count == 0 || topic->is_dead_letters || topic->is_checkpoint) { /* no flow is looked up there */
             continue;
         }
         if (topics->reference == NULL) {

@@ -1,0 +1,78 @@
+/* sinks/kafka_keeper_internal.h: what the state machine of transactions (kafka_txn.c) and what a transaction holds
+ * (kafka_keeper.c) share.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_SINKS_KAFKA_KEEPER_INTERNAL_H
+#define TAPLINE_SINKS_KAFKA_KEEPER_INTERNAL_H
+
+#include "sinks/kafka_internal.h"
+
+enum keeper_state {
+    KEEPER_MAKE,
+    KEEPER_INIT,
+    KEEPER_TOPIC,
+    KEEPER_READ,
+    KEEPER_READY, /* no transaction is open */
+    KEEPER_OPEN,
+    KEEPER_CLOSING,
+    KEEPER_COMMIT,
+    KEEPER_ABORT,
+    KEEPER_WATCH, /* there is no producer; perhaps another process has the node */
+    KEEPER_GONE,
+    KEEPER_OFF /* as at_least_once; the keeper is let go of at once */
+};
+
+struct kafka_keeper {
+    enum keeper_state state;
+    struct core_commit *commit;
+    const char *node;
+    struct kafka_shape shape;
+    struct kafka_owner owner;      /* ours */
+    struct kafka_owner owner_seen; /* as last read */
+    struct kafka_recover recover;
+    struct kafka_blame blame;
+    struct kafka_topic *topic; /* of positions */
+    int partition;             /* ours there */
+    bool has_read;             /* owner_seen is what was read */
+    bool is_recovered;         /* positions were handed over */
+
+    /* the transaction */
+    uint64_t txn;       /* number of the last one with batches */
+    uint64_t committed; /* number of the last one that was committed */
+    bool is_under_way;  /* one with batches is open, or what became of it is not known */
+    bool is_claim;      /* it holds no batches */
+    bool is_failed;     /* it can only be aborted */
+    bool is_blamed;     /* it is known why: no rest before the next one */
+    bool is_idle;       /* nothing more came for a while */
+    bool is_abort_said;
+    int64_t begun_ns;
+    int64_t committed_ns;
+    uint64_t joined;
+    uint64_t bytes;
+    uint64_t accepted;
+    uint64_t dead;
+    uint64_t last_gen; /* of the last batch that joined, and where it ends */
+    uint64_t last_end;
+    struct kafka_lines lines; /* positions to send */
+    size_t lines_sent;
+    bool is_owner_sent;
+    char failure[256];
+
+    unsigned failures; /* in a row */
+    int64_t hold_ns;   /* nothing is begun before */
+    int64_t watch_until_ns;
+    int64_t said_ns;
+    struct core_fail gone;
+};
+
+/* A transaction with the owner record, and with lines that stood in another partition. */
+void kafka_keeper_claim(struct sink *sink, int64_t now);
+/* Send positions and owner. True: all are sent. */
+CORE_CHECKED bool kafka_keeper_send_positions(struct sink *sink);
+/* The transaction under way was committed. */
+void kafka_keeper_committed(struct sink *sink, int64_t now);
+/* Is another shape of producer wanted? If so it is written into keeper->shape. */
+CORE_CHECKED bool kafka_keeper_reshape(struct sink *sink);
+/* The transaction failed without a record to blame, as it does when a topic may not be written: which one? */
+void kafka_keeper_suspect_topics(struct sink *sink, const struct core_fail *why);
+
+#endif

@@ -1,0 +1,539 @@
+/* sinks/kafka_txn.c: exactly-once delivery: one transaction after another, each with whole batches, their files' positions
+ * and the record of who has the node.
+ *
+ *   MAKE -> INIT -> TOPIC -> READ -> claim                     a producer is made; what a dead process left open is ended; the
+ *                              |                               positions are read back; a transaction with nothing but the
+ *                              v                               owner record says that the node is ours now
+ *   READY -> OPEN -> CLOSING -> COMMIT -> READY …              batches join while it is OPEN; CLOSING sends the positions and
+ *              |         |         |                           waits for every report
+ *              v         v         v
+ *            ABORT -----------------> READY                    a record was not accepted: all batches go back, epoch + 1
+ *              |
+ *              v
+ *            LOST -> WATCH -> MAKE …                           the producer is finished: another process has the node (GONE), or
+ *                                                              the broker ended the transaction; what is written tells which
+ *
+ * Batches are given back as soon as their records are reported, with the number of their transaction; they are accepted when
+ * that number is committed (core/commit.h). A transaction is closed when it is old or big, or when nothing more comes and the
+ * last commit was long enough ago: so a trickle is committed at once, and no more often than the interval says.
+ *
+ * A commit whose answer is lost may have been done. The owner record tells: it carries the number of its transaction, so the
+ * next producer, after ending what was open, reads the number that was really committed.
+ *
+ * Two processes with one node's name on two machines: the newer producer shuts the older one out. The older cannot tell that
+ * from a transaction that was open for too long, so it waits for the owner record of another instance, written after it
+ * last read the topic. If there is one it is gone, and says who has the node. Else it makes a new producer and goes on. Either
+ * way one of the two ends, and neither comes back by itself.
+ *
+ * Thread: the sink's own. librdkafka's calls are given a tenth of a second at a time.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "sinks/kafka_keeper_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CALL_MS 100
+#define RETRY_NS CORE_NS_PER_S
+#define RETRY_MAX_NS (10 * CORE_NS_PER_S)
+#define WATCH_NS (5 * CORE_NS_PER_S)
+#define SAY_EVERY_NS (30 * CORE_NS_PER_S)
+#define STAY_MAX 8 /* states passed through in one turn */
+
+/* What became of a step. */
+enum step { STEP_ON, STEP_WAIT };
+
+static void state_set(struct kafka_keeper *keeper, enum keeper_state state) {
+    MUST(keeper->state != KEEPER_GONE && keeper->state != KEEPER_OFF);
+    keeper->state = state;
+}
+
+static void epoch_raise(struct kafka_keeper *keeper) {
+    uint64_t epoch = atomic_load(&keeper->commit->epoch);
+    atomic_store(&keeper->commit->epoch, epoch + 1);
+    core_bell_ring(keeper->commit->bell);
+}
+
+static void gone_set(struct kafka_keeper *keeper, const struct core_fail *fail) {
+    state_set(keeper, KEEPER_GONE);
+    keeper->gone = *fail;
+}
+
+/* Something that must be known, but not every second. */
+static void say_waiting(struct kafka_keeper *keeper, const char *what, const struct core_fail *why, int64_t now) {
+    if (now - keeper->said_ns > SAY_EVERY_NS) {
+        keeper->said_ns = now;
+        core_log(CORE_LEVEL_WARN, "kafka", what, "node=\"%s\" reason=\"%s\"", keeper->node, why->text);
+    }
+}
+
+/* ---- a producer, and who has the node ---------------------------------------------------------------------------------------- */
+
+static void producer_close(struct sink *sink) {
+    kafka_lane_close(sink, KAFKA_TOGETHER);
+    kafka_events_unsend(sink); /* nothing will be reported any more */
+    sink->is_broken = false;
+}
+
+/* Nothing of the open transaction counts. */
+static void transaction_drop(struct sink *sink) {
+    struct kafka_keeper *keeper = sink->keeper;
+    MUST(!keeper->is_claim);
+    core_count(sink->env->counters, CORE_COUNT_SINK_TRANSACTIONS_ABORTED, 1);
+    keeper->is_failed = keeper->is_under_way = false;
+    kafka_lines_clear(&keeper->lines);
+    epoch_raise(keeper); /* before the first batch goes back */
+    kafka_events_drop(sink);
+}
+
+/* The producer is finished. is_fenced: perhaps by another process, which will say so. */
+static void producer_lost(struct sink *sink, enum core_kafka_txn txn, const struct core_fail *why, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    bool may_be_done = keeper->state == KEEPER_COMMIT && keeper->is_under_way && !keeper->is_failed;
+    core_log(CORE_LEVEL_WARN, "kafka",
+             txn == CORE_KAFKA_TXN_FENCED
+                 ? "producer shut out: another process has this node's name, or the transaction was open for too long"
+                 : "producer failed; a new one is made, and nothing is lost or doubled",
+             "node=\"%s\" reason=\"%s\"", keeper->node, why->text);
+    core_count(sink->env->counters, CORE_COUNT_SINK_PRODUCERS_REMADE, 1);
+    producer_close(sink);
+    if (!may_be_done && keeper->is_under_way) {
+        transaction_drop(sink);
+    }
+    keeper->is_claim = keeper->is_failed = keeper->is_abort_said = false;
+    keeper->watch_until_ns = now + (txn == CORE_KAFKA_TXN_FENCED ? WATCH_NS : 0);
+    keeper->failures++;
+    int64_t hold = RETRY_NS << (keeper->failures < 5 ? keeper->failures - 1 : 4);
+    keeper->hold_ns = now + (hold < RETRY_MAX_NS ? hold : RETRY_MAX_NS);
+    kafka_recover_end(&keeper->recover);
+    state_set(keeper, KEEPER_WATCH);
+}
+
+static bool is_other_owner(const struct kafka_keeper *keeper, const struct kafka_owner *found) {
+    bool is_newer = found->offset > keeper->owner_seen.offset || found->partition != keeper->owner_seen.partition;
+    return found->is_there && found->instance != keeper->owner.instance && is_newer;
+}
+
+static void owner_gone(struct kafka_keeper *keeper, const struct kafka_owner *found) {
+    struct core_fail fail;
+    enum core_err err = core_fail_set(&fail, CORE_LOCKED, keeper->node,
+                                      "another tapline has taken over node \"%s\": host %s, pid %ld, since %s. Two "
+                                      "processes with one node.name cannot "
+                                      "both run: stop one, or give it a name of its own",
+                                      keeper->node, found->host, found->pid, found->started);
+    MUST(err == CORE_LOCKED);
+    gone_set(keeper, &fail);
+}
+
+/* Shut out: has another instance written its name since? */
+static enum step step_watch(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    struct core_fail why = {0};
+    if (now < keeper->watch_until_ns) {
+        enum core_err err = kafka_recover_turn(&keeper->recover, &why);
+        if (err == CORE_OK) {
+            struct kafka_owner found = keeper->recover.owner;
+            kafka_recover_end(&keeper->recover);
+            if (is_other_owner(keeper, &found)) {
+                owner_gone(keeper, &found);
+            }
+        }
+        return STEP_WAIT;
+    }
+    kafka_recover_end(&keeper->recover);
+    if (now < keeper->hold_ns) {
+        return STEP_WAIT;
+    }
+    state_set(keeper, KEEPER_MAKE);
+    return STEP_ON;
+}
+
+static enum step step_make(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    struct core_fail fail = {0};
+    if (now < keeper->hold_ns) {
+        return STEP_WAIT;
+    }
+    MUST(sink->lanes[KAFKA_TOGETHER] == NULL);
+    size_t len = 0;
+    struct core_kafka_pair *pairs = kafka_conf_txn_pairs(sink->conf, keeper->node, &keeper->shape, &len);
+    enum core_err err = core_kafka_open(&sink->lanes[KAFKA_TOGETHER], pairs, len, &kafka_calls, sink, &fail);
+    free(pairs);
+    if (err != CORE_OK) {
+        core_log_fail(CORE_LEVEL_ERROR, "kafka", "no producer; nothing is sent, and it is tried again", &fail);
+        keeper->hold_ns = now + RETRY_MAX_NS;
+        return STEP_WAIT;
+    }
+    kafka_topics_rebind(&sink->topics, KAFKA_TOGETHER, sink->lanes[KAFKA_TOGETHER]);
+    sink->made_ns = now;
+    state_set(keeper, KEEPER_INIT);
+    return STEP_ON;
+}
+
+/* No transactions here. With `auto`, and before anything was promised: as if at_least_once had been said. */
+static enum step refused(struct sink *sink, const char *what, const struct core_fail *why) {
+    struct kafka_keeper *keeper = sink->keeper;
+    bool was_recovered = atomic_load(&keeper->commit->state) == CORE_COMMIT_RECOVERED;
+    producer_close(sink);
+    if (sink->conf->delivery == KAFKA_DELIVERY_AUTO && !was_recovered) {
+        core_log(CORE_LEVEL_WARN, "kafka",
+                 "no exactly-once delivery here; at_least_once is used: after a crash records may come again, with the "
+                 "same id. Say delivery: at_least_once if that is meant",
+                 "what=\"%s\" reason=\"%s\"", what, why->text);
+        state_set(keeper, KEEPER_OFF);
+        kafka_recover_end(&keeper->recover);
+        atomic_store(&keeper->commit->state, CORE_COMMIT_OFF);
+        core_bell_ring(keeper->commit->bell);
+        return STEP_WAIT;
+    }
+    struct core_fail fail;
+    enum core_err err = core_fail_set(
+        &fail, CORE_BAD, "sinks.kafka.delivery",
+        "exactly_once cannot be had: %s: %s. Give the right to (transactional id \"tapline/%s\": write, describe; "
+        "topic %s: create, read, write), or say delivery: at_least_once",
+        what, why->text, keeper->node, sink->conf->checkpoint_topic);
+    MUST(err == CORE_BAD);
+    gone_set(keeper, &fail);
+    return STEP_WAIT;
+}
+
+static enum step step_init(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    struct core_fail why = {0};
+    enum core_kafka_txn txn = core_kafka_txn_init(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
+    switch (txn) {
+    case CORE_KAFKA_TXN_OK:
+        state_set(keeper, KEEPER_TOPIC);
+        return STEP_ON;
+    case CORE_KAFKA_TXN_REFUSED:
+        return refused(sink, "the broker has no transactions for us", &why);
+    case CORE_KAFKA_TXN_AGAIN:
+    case CORE_KAFKA_TXN_ABORT:
+        if (now - sink->made_ns > WATCH_NS) {
+            say_waiting(
+                keeper,
+                "waiting for the transaction coordinator; nothing is read or lost meanwhile. If brokers are up: "
+                "has __transaction_state enough of them (transaction.state.log.replication.factor)?",
+                &why, now);
+        }
+        return STEP_WAIT;
+    default:
+        producer_lost(sink, txn, &why, now);
+        return STEP_WAIT;
+    }
+}
+
+/* The topic of positions must be there, made with the right settings, before anything asks for it. */
+static enum step step_topic(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    struct kafka_topic *topic = keeper->topic;
+    if (!kafka_topic_is_ready(&sink->topics, topic, KAFKA_TOGETHER, now)) {
+        return STEP_WAIT;
+    }
+    if (topic->refusal[0] != '\0') {
+        core_log(CORE_LEVEL_INFO, "kafka", "topic of positions could not be made; is it there already?",
+                 "topic=\"%s\" reason=\"%s\"", topic->name, topic->refusal);
+    }
+    state_set(keeper, KEEPER_READ);
+    return STEP_ON;
+}
+
+/* What does the topic say of the transaction that was under way when the last producer was lost? */
+static void judge(struct sink *sink, const struct kafka_owner *found) {
+    struct kafka_keeper *keeper = sink->keeper;
+    if (!keeper->is_under_way) {
+        return;
+    }
+    bool is_done = found->is_there && found->instance == keeper->owner.instance && found->txn == keeper->txn;
+    core_log(CORE_LEVEL_INFO, "kafka",
+             is_done ? "the transaction under way was committed" : "the transaction under way was not committed",
+             "node=\"%s\" txn=%" PRIu64, keeper->node, keeper->txn);
+    if (is_done) {
+        kafka_keeper_committed(sink, core_tick_ns());
+    } else {
+        transaction_drop(sink);
+    }
+}
+
+static enum step step_read(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    struct core_fail why = {0};
+    if (now < keeper->hold_ns) {
+        return STEP_WAIT;
+    }
+    enum core_err err = kafka_recover_turn(&keeper->recover, &why);
+    if (err == CORE_AGAIN) {
+        return STEP_WAIT;
+    }
+    if (err == CORE_GONE && keeper->topic->is_proven) { /* made a moment ago; not every broker knows */
+        keeper->hold_ns = now + RETRY_NS / 10;
+        return STEP_WAIT;
+    }
+    if (err != CORE_OK) {
+        return refused(sink, "the topic of positions is not to be had", &why);
+    }
+    struct kafka_owner found = keeper->recover.owner;
+    if (keeper->has_read && is_other_owner(keeper, &found)) {
+        producer_close(sink);
+        owner_gone(keeper, &found);
+        return STEP_WAIT;
+    }
+    judge(sink, &found);
+    if (!keeper->is_recovered && found.is_there) {
+        core_log(CORE_LEVEL_INFO, "kafka", "positions read back; the node is taken over from its last owner",
+                 "node=\"%s\" files=%zu host=%s pid=%ld since=%s", keeper->node, keeper->recover.lines.len, found.host,
+                 found.pid, found.started);
+    }
+    keeper->owner_seen = found;
+    keeper->has_read = true;
+    keeper->partition = keeper->recover.partition;
+    kafka_keeper_claim(sink, now);
+    return STEP_ON;
+}
+
+/* ---- a transaction ----------------------------------------------------------------------------------------------------------------- */
+
+static bool is_due(const struct kafka_keeper *keeper, const struct kafka_conf *conf, int64_t now) {
+    bool is_rested = now - keeper->committed_ns >= conf->transaction_interval_ns;
+    return now - keeper->begun_ns >= conf->transaction_interval_ns || keeper->bytes >= conf->transaction_bytes ||
+           (keeper->is_idle && is_rested) || (keeper->shape.is_alone && keeper->joined > 0);
+}
+
+static enum step step_open(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    if (keeper->is_failed) {
+        state_set(keeper, KEEPER_ABORT);
+        return STEP_ON;
+    }
+    if (!is_due(keeper, sink->conf, now)) {
+        return STEP_WAIT;
+    }
+    state_set(keeper, KEEPER_CLOSING);
+    return STEP_ON;
+}
+
+/* Every record of the batches that joined is sent; then the positions; when all is reported, the commit. */
+static enum step step_closing(struct sink *sink) {
+    struct kafka_keeper *keeper = sink->keeper;
+    if (keeper->is_failed) {
+        state_set(keeper, KEEPER_ABORT);
+        return STEP_ON;
+    }
+    if (!keeper->is_claim && !kafka_events_are_sent(sink)) {
+        return STEP_WAIT; /* librdkafka's queue was full */
+    }
+    if (!kafka_keeper_send_positions(sink) || sink->outstanding > 0 || keeper->is_failed) {
+        return keeper->is_failed ? STEP_ON : STEP_WAIT; /* failed: this again, which aborts */
+    }
+    state_set(keeper, KEEPER_COMMIT);
+    return STEP_ON;
+}
+
+static enum step step_commit(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    struct core_fail why = {0};
+    enum core_kafka_txn txn = core_kafka_txn_commit(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
+    switch (txn) {
+    case CORE_KAFKA_TXN_OK:
+        kafka_keeper_committed(sink, now);
+        keeper->failures = 0;
+        state_set(keeper, KEEPER_READY);
+        return STEP_ON;
+    case CORE_KAFKA_TXN_AGAIN:
+        say_waiting(keeper, "commit not answered yet; waiting", &why, now);
+        return STEP_WAIT;
+    case CORE_KAFKA_TXN_ABORT:
+        keeper->is_failed = true;
+        state_set(keeper, KEEPER_ABORT);
+        return STEP_ON;
+    default:
+        producer_lost(sink, txn, &why, now);
+        return STEP_WAIT;
+    }
+}
+
+static void aborted(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    bool was_claim = keeper->is_claim;
+    bool is_rest_needed = !keeper->is_blamed;
+    keeper->is_blamed = false;
+    if (was_claim) {
+        keeper->is_claim = keeper->is_failed = false;
+        kafka_recover_end(&keeper->recover); /* read again: it is claimed anew with what is found */
+        state_set(keeper, KEEPER_READ);
+    } else {
+        transaction_drop(sink);
+        state_set(keeper, KEEPER_READY);
+    }
+    keeper->failures += is_rest_needed ? 1 : 0;
+    if (is_rest_needed) {
+        int64_t rest = (RETRY_NS / 10) << (keeper->failures < 7 ? keeper->failures : 7);
+        keeper->hold_ns = now + (rest < RETRY_MAX_NS ? rest : RETRY_MAX_NS);
+    }
+}
+
+static enum step step_abort(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    struct core_fail why = {0};
+    if (!keeper->is_abort_said) {
+        keeper->is_abort_said = true;
+        core_kafka_txn_why(sink->lanes[KAFKA_TOGETHER], &why);
+        core_log(CORE_LEVEL_WARN, "kafka", "transaction aborted; its records are read and sent again, none is doubled",
+                 "node=\"%s\" txn=%" PRIu64 " records=%" PRIu64 " reason=\"%s\"", keeper->node, keeper->txn,
+                 keeper->accepted + keeper->dead + sink->outstanding, why.text[0] != '\0' ? why.text : keeper->failure);
+        kafka_keeper_suspect_topics(sink, &why);
+    }
+    enum core_kafka_txn txn = core_kafka_txn_abort(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
+    if (txn == CORE_KAFKA_TXN_AGAIN || (txn == CORE_KAFKA_TXN_OK && sink->outstanding > 0)) {
+        say_waiting(keeper, "abort not answered yet; waiting", &why, now);
+        return STEP_WAIT;
+    }
+    keeper->is_abort_said = false;
+    if (txn != CORE_KAFKA_TXN_OK) {
+        producer_lost(sink, txn == CORE_KAFKA_TXN_ABORT ? CORE_KAFKA_TXN_FATAL : txn, &why, now);
+        return STEP_WAIT;
+    }
+    aborted(sink, now);
+    return STEP_ON;
+}
+
+/* Another kind of producer is wanted: one by one while there are suspects, as before when there are none. */
+static enum step step_ready(struct sink *sink) {
+    struct kafka_keeper *keeper = sink->keeper;
+    if (!kafka_keeper_reshape(sink)) {
+        return STEP_WAIT;
+    }
+    producer_close(sink);
+    kafka_recover_end(&keeper->recover);
+    keeper->hold_ns = 0;
+    state_set(keeper, KEEPER_MAKE);
+    return STEP_ON;
+}
+
+/* ---- from the sink ------------------------------------------------------------------------------------------------------------------ */
+
+static enum step step(struct sink *sink, int64_t now) {
+    switch (sink->keeper->state) {
+    case KEEPER_MAKE:
+        return step_make(sink, now);
+    case KEEPER_INIT:
+        return step_init(sink, now);
+    case KEEPER_TOPIC:
+        return step_topic(sink, now);
+    case KEEPER_READ:
+        return step_read(sink, now);
+    case KEEPER_READY:
+        return step_ready(sink);
+    case KEEPER_OPEN:
+        return step_open(sink, now);
+    case KEEPER_CLOSING:
+        return step_closing(sink);
+    case KEEPER_COMMIT:
+        return step_commit(sink, now);
+    case KEEPER_ABORT:
+        return step_abort(sink, now);
+    case KEEPER_WATCH:
+        return step_watch(sink, now);
+    case KEEPER_GONE:
+    case KEEPER_OFF:
+        return STEP_WAIT;
+    }
+    MUST(false);
+    return STEP_WAIT;
+}
+
+void kafka_keeper_turn(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    MUST(keeper != NULL);
+    if (sink->is_broken && sink->lanes[KAFKA_TOGETHER] != NULL) {
+        struct core_fail why = {0};
+        enum core_kafka_txn txn = core_kafka_txn_fatal(sink->lanes[KAFKA_TOGETHER], &why);
+        if (keeper->state == KEEPER_INIT && txn == CORE_KAFKA_TXN_REFUSED) {
+            enum step done = refused(sink, "the broker has no transactions for us", &why);
+            MUST(done == STEP_WAIT);
+        } else {
+            producer_lost(sink, txn == CORE_KAFKA_TXN_OK ? CORE_KAFKA_TXN_FATAL : txn, &why, now);
+        }
+    }
+    sink->is_broken = false;
+    for (int i = 0; i < STAY_MAX && step(sink, now) == STEP_ON; i++) {
+        now = core_tick_ns();
+    }
+    if (keeper->state == KEEPER_OFF) {
+        kafka_keeper_close(sink); /* from now on as if there had never been one */
+    }
+}
+
+int64_t kafka_keeper_due(const struct sink *sink, int64_t now) {
+    const struct kafka_keeper *keeper = sink->keeper;
+    if (keeper == NULL) {
+        return INT64_MAX;
+    }
+    switch (keeper->state) {
+    case KEEPER_OPEN:
+        return (keeper->is_idle ? keeper->committed_ns : keeper->begun_ns) + sink->conf->transaction_interval_ns;
+    case KEEPER_READ:
+        return keeper->hold_ns > now ? keeper->hold_ns : now;
+    case KEEPER_INIT: /* these wait in their own calls */
+    case KEEPER_COMMIT:
+    case KEEPER_ABORT:
+        return now;
+    case KEEPER_WATCH:
+        return now < keeper->watch_until_ns ? now + RETRY_NS / 2 : keeper->hold_ns;
+    case KEEPER_TOPIC:
+        return now + RETRY_NS / 10;
+    case KEEPER_MAKE:
+    case KEEPER_READY:
+        return keeper->hold_ns > now ? keeper->hold_ns : INT64_MAX;
+    default:
+        return INT64_MAX;
+    }
+}
+
+void kafka_keeper_failed(struct sink *sink, struct slot *slot, uint32_t index, enum core_kafka_fate fate, int code) {
+    struct kafka_keeper *keeper = sink->keeper;
+    const struct core_event *event = &slot->batch->events[index];
+    uint64_t gen = slot->batch->stream->gen;
+    if (!keeper->is_failed || fate == CORE_KAFKA_RECORD || fate == CORE_KAFKA_TOPIC) {
+        snprintf(keeper->failure, sizeof keeper->failure, "%s", core_kafka_text(code));
+    }
+    keeper->is_failed = true;
+    if (fate == CORE_KAFKA_RECORD && (keeper->shape.is_alone || slot->state[index] % 2 == 0)) {
+        /* alone, or not even taken by librdkafka: it is this record */
+        unsigned times = kafka_blame_guilty(&keeper->blame, gen, event->start, code);
+        core_count(sink->env->counters, CORE_COUNT_SINK_REFUSED, times == 1 ? 1 : 0);
+        keeper->is_blamed = true;
+    } else if (fate == CORE_KAFKA_RECORD) {
+        kafka_blame_suspect(&keeper->blame, gen, event->end, code);
+        keeper->is_blamed = true;
+    } else if (fate == CORE_KAFKA_TOPIC) {
+        struct kafka_topic *topic = kafka_event_topic(sink, slot, index);
+        MUST(topic != NULL);
+        if (!kafka_topic_refused(&sink->topics, topic, core_kafka_text(code), core_tick_ns())) {
+            kafka_topic_give_up(topic, core_tick_ns());
+        }
+    } else if (fate == CORE_KAFKA_FATAL) {
+        sink->is_broken = true;
+    }
+    core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
+}
+
+void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int code) {
+    struct kafka_keeper *keeper = sink->keeper;
+    MUST(keeper != NULL);
+    if (fate == CORE_KAFKA_ACCEPTED) {
+        return;
+    }
+    if (!keeper->is_failed) {
+        snprintf(keeper->failure, sizeof keeper->failure, "position: %s", core_kafka_text(code));
+    }
+    keeper->is_failed = true;
+    sink->is_broken = sink->is_broken || fate == CORE_KAFKA_FATAL;
+    if (fate == CORE_KAFKA_RECORD || fate == CORE_KAFKA_TOPIC) {
+        core_log(
+            CORE_LEVEL_ERROR, "kafka",
+            "position refused; nothing can be committed until the topic takes it. Give the right to write, and leave "
+            "its max.message.bytes at 16 KiB or more",
+            "topic=\"%s\" reason=\"%s\"", keeper->topic->name, core_kafka_text(code));
+    }
+}

@@ -197,8 +197,9 @@ static struct ingest_file *get_paths(struct ingest *ingest, char *path, uint64_t
     return file;
 }
 
-struct ingest_file *ingest_checkpoint_add(struct ingest *ingest, const struct ingest_position *position) {
-    struct ingest_file *file = ingest_file_new(ingest, position->path, (dev_t)position->dev, (ino_t)position->ino);
+void ingest_checkpoint_fill(struct ingest_file *file, const struct ingest_position *position) {
+    MUST(file->memory.first.len == 0);
+    MUST(file->stream == NULL && !file->has_cutter);
     free(file->memory.first_path);
     file->memory = position->memory;
     file->memory.first_path = ingest_strdup(position->memory.first_path);
@@ -207,6 +208,11 @@ struct ingest_file *ingest_checkpoint_add(struct ingest *ingest, const struct in
     file->is_gz = position->is_gz;
     file->is_over = position->is_done;
     file->is_saved = true;
+}
+
+struct ingest_file *ingest_checkpoint_add(struct ingest *ingest, const struct ingest_position *position) {
+    struct ingest_file *file = ingest_file_new(ingest, position->path, (dev_t)position->dev, (ino_t)position->ino);
+    ingest_checkpoint_fill(file, position);
     return file;
 }
 

@@ -166,12 +166,19 @@ static void lay_over(const struct ingest *ingest, struct ingest_file *file, cons
     file->size_seen = position->size_seen > file->size_seen ? position->size_seen : file->size_seen;
 }
 
-/* One that only the keeper has. Two generations of one inode: it was truncated or reused; the one that the keeper heard of
- * last, or the checkpoint has, is the file, and the other is without one. */
+/* One that only the keeper has. The checkpoint may have seen its file, by this name or a newer one. Two generations of one
+ * inode: it was truncated or reused; the one that the keeper heard of last, or the checkpoint has, is the file, and the
+ * other is without one: should that be wrong, the first read finds out, and they change places (identity.c). */
 static void add_file(struct ingest *ingest, struct ingest_position *position) {
     const dev_t dev = (dev_t)position->dev;
     const ino_t ino = (ino_t)position->ino;
     struct ingest_file *other = ino == 0 ? NULL : ingest_file_by_inode(ingest, dev, ino);
+    const bool is_seen = other != NULL && other->memory.first.len == 0;
+    if (is_seen && (other->born_ns == 0 || position->born_ns == 0 || other->born_ns == position->born_ns)) {
+        ingest_checkpoint_fill(other, position);
+        other->is_remote = true;
+        return;
+    }
     if (other != NULL && !other->is_remote) {
         position->dev = position->ino = 0;
     } else if (other != NULL) {

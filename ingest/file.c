@@ -290,13 +290,20 @@ void ingest_file_replaced(struct ingest *ingest, struct ingest_file *file) {
     ingest->unjudged_len++;
 }
 
-/* The descriptor is open and the source knows what it is: where do we stand? */
-static void begin(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
+/* Truncated or replaced: it is judged what it is now, and read from there. */
+static void restart_replaced(struct ingest *ingest, struct ingest_file *file) {
+    ingest_file_replaced(ingest, file);
+    ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+}
+
+/* The descriptor is open and the source knows what it is: where do we stand? false: it is another file than the one we
+ * knew, and is to be judged first. */
+static bool begin(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
     enum ingest_kind kind = ingest_kind_of(&file->origin->core);
     note_stat(file, st);
     if (file->memory.first.len > 0 && !is_first_same(ingest, file, &kind)) {
-        note_replaced(ingest, file);
-        kind = ingest_kind_of(&file->origin->core);
+        restart_replaced(ingest, file);
+        return false;
     }
     const bool is_known = file->memory.first.len > 0;
     MUST(file->memory.first_path != NULL);
@@ -315,6 +322,7 @@ static void begin(struct ingest *ingest, struct ingest_file *file, const struct 
             file->source.is_gz ? UINT64_MAX : find_last_line_end(file->source.fd, (uint64_t)file->size_found);
     }
     file->has_cutter = true;
+    return true;
 }
 
 /* Errors: CORE_AGAIN too short to tell what it is · CORE_LIMIT files_max, and none to close · CORE_GONE the name leads
@@ -384,7 +392,9 @@ static bool open_file(struct ingest *ingest, struct ingest_file *file) {
         return false;
     }
     if (!file->has_cutter) {
-        begin(ingest, file, &st);
+        if (!begin(ingest, file, &st)) {
+            return false;
+        }
         core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_OPENED, 1);
         core_log(CORE_LEVEL_DEBUG, "ingest", "file opened", "file=%s position=%llu gz=%d", file->path,
                  (unsigned long long)file->cutter.pos, file->source.is_gz);
@@ -448,12 +458,6 @@ static void give_lines(struct ingest *ingest, struct ingest_file *file, struct c
     stream->given_end = file->cutter.last.pos;
     ingest_commit_mark(ingest, file, batch);
     ingest_emit(ingest, stream, batch);
-}
-
-/* Truncated or replaced: begin anew. */
-static void restart_replaced(struct ingest *ingest, struct ingest_file *file) {
-    ingest_file_replaced(ingest, file);
-    ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
 }
 
 static void after_end(struct ingest *ingest, struct ingest_file *file) {
@@ -555,8 +559,8 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     if (!is_awake(ingest, file)) {
         return false;
     }
-    if (!file->has_cutter) {
-        begin(ingest, file, &st); /* it was open all the time, and is read again */
+    if (!file->has_cutter && !begin(ingest, file, &st)) { /* it was open all the time, and is read again */
+        return false;
     }
     struct core_batch *batch = core_pool_take(ingest->env.pool);
     file->cutter.is_still = has_stood_still(ingest, file);

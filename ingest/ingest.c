@@ -344,6 +344,7 @@ enum core_err ingest_turn(struct ingest *ingest, int timeout_ms, struct core_fai
     bool did = take_returned(ingest);
     enum core_err err = ingest_commit_turn(ingest, &did, fail);
     if (err != CORE_OK) {
+        ingest->is_dirty = false; /* the checkpoint stays as it is until all is understood */
         return err;
     }
     if (!ingest->is_stopped && ingest_commit_may_read(ingest)) {

@@ -392,6 +392,8 @@ CORE_CHECKED enum core_err ingest_checkpoint_read(struct ingest *ingest, struct 
  * line that a checkpoint has. No file there: none. Errors: CORE_IO, CORE_BAD. */
 CORE_CHECKED enum core_err ingest_checkpoint_lines(const char *state_dir, bool (*on_each)(void *ctx, char *line),
                                                    void *ctx, struct core_fail *fail);
+/* A file that was seen and not read is the one that the position is of. */
+void ingest_checkpoint_fill(struct ingest_file *file, const struct ingest_position *position);
 /* A file as a position has it; no other has its inode, or it has none. */
 struct ingest_file *ingest_checkpoint_add(struct ingest *ingest, const struct ingest_position *position);
 /* Write it, durably. On CORE_OK every file in it is_saved. Errors: CORE_IO; the old one is untouched. */

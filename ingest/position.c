@@ -49,8 +49,7 @@ static size_t put_place(char *line, const char *word, const struct ingest_file *
                  "/%016" PRIx64 " seen=%" PRId64 " mtime=%" PRId64 " gz=%d done=%d begin=%" PRIu64 " path=",
                  word, memory->gen, (uint64_t)file->dev, (uint64_t)file->ino, file->born_ns, mark->pos, mark->number,
                  mark->header_at, mark->header_len, mark->marker, mark->marker_len, memory->first.at, memory->first.len,
-                 memory->first.hash, file->size_seen, memory->mtime_ns, file->is_gz, is_done,
-                 memory->begin);
+                 memory->first.hash, file->size_seen, memory->mtime_ns, file->is_gz, is_done, memory->begin);
     MUST(len > 0);
     char *at = ingest_position_put_path(line + len, file->path);
     memcpy(at, first_path, sizeof(first_path) - 1);

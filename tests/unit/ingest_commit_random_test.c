@@ -1,5 +1,5 @@
-/* tests/unit/ingest_commit_random_test.c: writers, rotations, commits, aborts, kills and lost checkpoints in random order: in
- * the end every record is committed once, in the order of its file, and the accounts say so.
+/* tests/unit/ingest_commit_random_test.c: writers, rotations, truncations, commits, aborts, kills and lost checkpoints in
+ * random order: in the end every record is committed once, in the order of its file, and the accounts say so.
  *
  * A record is "w<file>-<serial>"; one that begins with '~' is dropped by rule.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -23,7 +23,7 @@ static struct writer writers[WRITERS];
 static unsigned written[FILES_MAX]; /* serials of each file */
 static unsigned files;
 static uint32_t seed;
-static unsigned kills, aborts, commits, lost_checkpoints;
+static unsigned kills, aborts, commits, lost_checkpoints, truncations, deletions;
 
 static uint32_t next_random(uint32_t below) {
     seed = seed * 1664525u + 1013904223u;
@@ -69,6 +69,28 @@ static void rotate(struct writer *writer) {
     new_file(writer);
 }
 
+/* In place, once all of it is committed: what is not would be lost at the source. */
+static void truncate_and_go_on(struct writer *writer) {
+    end_line(writer);
+    keeper_settle(&keeper);
+    truncations++;
+    rig_write(&rig, writer->name, O_TRUNC, "", 0);
+    new_file(writer);
+}
+
+/* A rotated file, once all of it is committed. */
+static void delete_rotated(void) {
+    char name[64];
+    char path[192];
+    (void)snprintf(name, sizeof(name), "old-%u.log", next_random(files));
+    rig_path(&rig, name, path);
+    if (access(path, F_OK) == 0) {
+        keeper_settle(&keeper);
+        assert_int_equal(unlink(path), 0);
+        deletions++;
+    }
+}
+
 static void lose_checkpoint(void) {
     char path[192];
     rig_path(&rig, "state/checkpoint", path);
@@ -97,6 +119,10 @@ static void step(void) {
         append(writer);
     } else if (what < 29 && files < FILES_MAX) {
         rotate(writer);
+    } else if (what < 31 && files < FILES_MAX) {
+        truncate_and_go_on(writer);
+    } else if (what < 33) {
+        delete_rotated();
     } else if (what < 60) {
         rig.ingest->scan_tick = next_random(2) == 0 ? 0 : rig.ingest->scan_tick;
         rig_turn(&rig);
@@ -168,8 +194,10 @@ static void every_record_is_committed_once(void **state) {
             run(with);
         }
     }
-    print_message("%u kills, %u aborts, %u commits, %u checkpoints lost\n", kills, aborts, commits, lost_checkpoints);
-    assert_true(only != NULL || (kills > SEEDS && aborts > SEEDS && commits > SEEDS && lost_checkpoints > 0));
+    print_message("%u kills, %u aborts, %u commits, %u checkpoints lost, %u truncations, %u deletions\n", kills, aborts,
+                  commits, lost_checkpoints, truncations, deletions);
+    const bool is_enough = kills > SEEDS && aborts > SEEDS && commits > SEEDS && truncations > SEEDS;
+    assert_true(only != NULL || (is_enough && lost_checkpoints > 0 && deletions > 0));
 }
 
 int main(void) {

@@ -512,6 +512,54 @@ static void two_generations_of_one_inode_are_told_apart(void **state) {
     keeper_assert_joined(&keeper);
 }
 
+/* The checkpoint has only seen the file; the keeper has records of it. And in between it was renamed. */
+static void a_file_that_was_only_seen_is_the_keepers(void **state) {
+    (void)state;
+    rig_append(&rig, "a.log", "");
+    rig_open(&rig);
+    for (int i = 0; i < 100 && !is_in_checkpoint("\nseen "); i++) {
+        rig.ingest->scan_tick = 0;
+        rig_turn(&rig);
+    }
+    assert_true(is_in_checkpoint("\nseen "));
+    char path[192];
+    rig_path(&rig, "state/checkpoint.tmp", path);
+    assert_int_equal(mkdir(path, 0700), 0); /* it is not written from now on */
+    rig_append(&rig, "a.log", "a1\na2\n");
+    keeper_settle(&keeper);
+    keeper_assert_records(&keeper, "a1|a2|");
+    assert_int_equal(rmdir(path), 0);
+    assert_false(is_in_checkpoint("\nfile "));
+    rig_rename(&rig, "a.log", "b.log");
+    keeper_kill(&keeper, CORE_COMMIT_RECOVERED);
+    rig_append(&rig, "b.log", "a3\n");
+    keeper_settle(&keeper);
+    keeper_assert_records(&keeper, "a1|a2|a3|");
+    assert_int_equal(rig_find(&rig, "a1")->gen, rig_find(&rig, "a3")->gen);
+    keeper_assert_joined(&keeper);
+}
+
+/* Killed behind the first commit of what follows a truncation, and before the checkpoint was written. */
+static void a_truncation_that_only_the_keeper_heard_of(void **state) {
+    (void)state;
+    rig_append(&rig, "a.log", "a1\na2\n");
+    rig_open(&rig);
+    keeper_settle(&keeper);
+    char path[192];
+    rig_path(&rig, "state/checkpoint.tmp", path);
+    assert_int_equal(mkdir(path, 0700), 0); /* it is not written from now on */
+    rig_write(&rig, "a.log", O_TRUNC, "x1\n", 3);
+    keeper_settle(&keeper);
+    keeper_assert_records(&keeper, "a1|a2|x1|");
+    assert_int_equal(rmdir(path), 0);
+    keeper_kill(&keeper, CORE_COMMIT_RECOVERED);
+    rig_append(&rig, "a.log", "x2\n");
+    keeper_settle(&keeper);
+    keeper_assert_records(&keeper, "a1|a2|x1|x2|");
+    assert_int_equal(rig_find(&rig, "x1")->gen, rig_find(&rig, "x2")->gen);
+    keeper_assert_joined(&keeper);
+}
+
 /* ---- what is over ------------------------------------------------------------------------------------------------------------ */
 
 /* Forget the file of this name, as after a long time. */
@@ -668,6 +716,8 @@ int main(void) {
         TEST(a_checkpoint_without_a_keeper_goes_on),
         TEST(positions_that_are_not_understood_are_refused),
         TEST(two_generations_of_one_inode_are_told_apart),
+        TEST(a_file_that_was_only_seen_is_the_keepers),
+        TEST(a_truncation_that_only_the_keeper_heard_of),
         TEST(a_finished_file_is_written_down_and_told),
         TEST(a_half_written_line_is_passed_over),
         TEST(the_ledger_is_bounded),

@@ -24,6 +24,15 @@ def lines_in(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+def kafka_sink(address, **options):
+    return {"kafka": {"partitions": 2, "rdkafka": {"bootstrap.servers": address}, **options}}
+
+
+def nowhere(**options):
+    """A broker that is not there."""
+    return kafka_sink(f"127.0.0.1:{rig.free_port_pair()}", **options)
+
+
 def maps_copy(tmp_path):
     """The maps of this repository, to be changed by a test."""
     maps = tmp_path / "configs"
@@ -78,8 +87,7 @@ def test_stop_timeout_says_what_is_outstanding_and_nothing_is_lost(tmp_path, run
     """A broker that is not there accepts nothing; stop must not hang on it."""
     log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
     log.write_text(conn_log.text(0, 1000))
-    nowhere = {"kafka": {"rdkafka": {"bootstrap.servers": f"127.0.0.1:{rig.free_port_pair()}"}}}
-    path = file_config(tmp_path, [log], sinks=nowhere, pipeline={"stop_timeout": "1s"})
+    path = file_config(tmp_path, [log], sinks=nowhere(delivery="at_least_once"), pipeline={"stop_timeout": "1s"})
     run = runs(path)
     run.wait_log('"started"')
     time.sleep(0.5)
@@ -92,11 +100,25 @@ def test_stop_timeout_says_what_is_outstanding_and_nothing_is_lost(tmp_path, run
     rig.Documents(out).assert_each_once(1000)
 
 
+def test_stop_while_the_broker_has_not_told_the_positions(tmp_path, runs, conn_log):
+    """Before the positions are known nothing is read, so there is nothing to wait for."""
+    log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
+    log.write_text(conn_log.text(0, 1000))
+    run = runs(file_config(tmp_path, [log], sinks=nowhere(delivery="exactly_once"), pipeline={"stop_timeout": "60s"}))
+    run.wait_log('"started"')
+    time.sleep(1)
+    began = time.monotonic()
+    run.stop(timeout=20)
+    assert time.monotonic() - began < 5
+    assert "outstanding_batches=0 accepted=0" in run.log(), run.log()
+    assert rig.run_once(file_config(tmp_path, [log]))["accepted"] == 1000
+    rig.Documents(out).assert_each_once(1000)
+
+
 def test_second_sigterm_ends_at_once(tmp_path, runs, conn_log):
     log = tmp_path / "conn.log"
     log.write_text(conn_log.text(0, 10))
-    nowhere = {"kafka": {"rdkafka": {"bootstrap.servers": f"127.0.0.1:{rig.free_port_pair()}"}}}
-    run = runs(file_config(tmp_path, [log], sinks=nowhere, pipeline={"stop_timeout": "60s"}))
+    run = runs(file_config(tmp_path, [log], sinks=nowhere(delivery="at_least_once"), pipeline={"stop_timeout": "60s"}))
     run.wait_log('"started"')
     time.sleep(0.3)
     run.signal(signal.SIGTERM)
@@ -118,11 +140,11 @@ def test_idle_run_sleeps(tmp_path, runs, conn_log):
     run.stop()
 
 
-def test_once_sleeps_while_its_sink_cannot_deliver(tmp_path, runs, conn_log):
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_once_sleeps_while_its_sink_cannot_deliver(tmp_path, runs, conn_log, delivery):
     log = tmp_path / "conn.log"
     log.write_text(conn_log.text(0, 1000))
-    nowhere = {"kafka": {"rdkafka": {"bootstrap.servers": f"127.0.0.1:{rig.free_port_pair()}"}}}
-    run = runs(file_config(tmp_path, [log], sinks=nowhere, pipeline={"stop_timeout": "100ms"}), "--once")
+    run = runs(file_config(tmp_path, [log], sinks=nowhere(delivery=delivery), pipeline={"stop_timeout": "100ms"}), "--once")
     run.wait_log('"started"')
     time.sleep(2)
     before = run.cpu_ticks()
@@ -327,24 +349,145 @@ def test_a_storm_of_reloads_under_load_loses_nothing(tmp_path, runs, conn_log):
 # ---- several sinks -----------------------------------------------------------------------------------------------------
 
 
-def test_a_record_is_accepted_when_every_sink_has_accepted_it(own_broker, tmp_path, runs, conn_log):
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_a_record_is_accepted_when_every_sink_has_accepted_it(own_broker, tmp_path, runs, conn_log, delivery):
     """With the broker away the file has all documents, and still nothing is accepted: after a kill all of it comes again."""
     log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"
-    log.write_text(conn_log.text(0, 3000))
-    sinks = {"file": {"path": str(out), "sync_interval": "20ms"},
-             "kafka": {"rdkafka": {"bootstrap.servers": own_broker.address}}}
+    log.write_text(conn_log.text(0, 1))
+    sinks = {"file": {"path": str(out), "sync_interval": "20ms"}, **kafka_sink(own_broker.address, delivery=delivery)}
     path = file_config(tmp_path, [log], sinks=sinks, ingest={"checkpoint_interval": "50ms"})
-    own_broker.stop()
     run = runs(path)
+    run.wait_for("the first record", lambda: own_broker.count("tapline.zeek.connection") == 1)
+    time.sleep(1)
+    own_broker.stop()
+    with open(log, "a") as more:
+        more.write(conn_log.text(1, 3000, header=False))
     run.wait_for("the documents in the file", lambda: lines_in(out) == 3000)
     time.sleep(1)
     run.kill()
     own_broker.start()
     summary = rig.run_once(path)
-    assert summary["accepted"] == 3000, "the file's word alone has moved the checkpoint"
+    assert summary["accepted"] == 2999, "the file's word alone has moved the checkpoint"
     assert sorted(rig.serial_of(r.document) for r in own_broker.records("tapline.zeek.connection")) == list(range(3000))
     documents = rig.Documents(out)
-    assert sorted(documents.serials) == sorted(list(range(3000)) * 2)
+    assert sorted(documents.serials) == sorted([0] + list(range(1, 3000)) * 2)
+
+
+# ---- exactly once: the positions are in Kafka ----------------------------------------------------------------------------
+
+
+def serials(broker, topic):
+    return sorted(rig.serial_of(record.document) for record in broker.records(topic))
+
+
+def assert_each_once(broker, topic, count):
+    found = serials(broker, topic)
+    assert found == list(range(count)), rig.difference(found, count)
+
+
+def test_kafka_comes_after_a_file_and_has_each_record_once_whatever_is_killed(broker, tmp_path, runs, conn_log):
+    """The file was asked for last and is filled first; it has all records, some twice; Kafka has each once."""
+    log, out, topic, step = tmp_path / "conn.log", tmp_path / "out.ndjson", "run-two-sinks", 4000
+    sinks = {**kafka_sink(broker.address, topic=topic), "file": {"path": str(out), "sync_interval": "20ms"}}
+    path = file_config(tmp_path, [log], sinks=sinks)
+    checked = rig.tapline("check", "-c", path)
+    assert "sinks in their order: file, kafka (keeps the files' positions" in checked.stderr
+    log.write_text(conn_log.header)
+    for part in range(5):
+        with open(log, "a") as more:
+            more.write(conn_log.text(part * step, (part + 1) * step, header=False))
+        before = lines_in(out)
+        run = runs(path)
+        run.wait_for("documents in the file", lambda: lines_in(out) > before)
+        run.kill()
+    assert 'sinks=file,kafka positions=kafka' in run.log()
+    rig.run_once(path)
+    assert_each_once(broker, topic, 5 * step)
+    rig.Documents(out).assert_none_lost(5 * step)
+
+
+def test_sighup_under_transactions(broker, tmp_path, runs, conn_log):
+    log, late, topic = tmp_path / "conn.log", tmp_path / "conn.late.log", "run-reload"
+    log.write_text(conn_log.header)
+    sinks = kafka_sink(broker.address, topic=topic, transaction_interval="20ms")
+    path = file_config(tmp_path, [log], sinks=sinks, normalize={"workers": 2})
+    run = runs(path)
+    run.wait_log('"started"')
+    with open(log, "a") as more:
+        for i in range(20):
+            more.write(conn_log.text(i * 1000, (i + 1) * 1000, header=False))
+            more.flush()
+            run.signal(signal.SIGHUP)
+            time.sleep(0.05)
+    late.write_text(conn_log.text(20_000, 21_000))
+    file_config(tmp_path, [log, late], sinks=sinks, normalize={"workers": 2})
+    run.signal(signal.SIGHUP)
+    run.wait_for("all records", lambda: broker.count(topic) >= 21_000)
+    file_config(tmp_path, [log, late], sinks=kafka_sink(broker.address, topic=topic, transaction_interval="30ms"),
+                normalize={"workers": 2})
+    run.signal(signal.SIGHUP)
+    run.wait_log("sinks.kafka.transaction_interval")  # needs a restart
+    run.stop()
+    assert_each_once(broker, topic, 21_000)
+
+
+def test_from_at_least_once_to_exactly_once_and_back(broker, tmp_path, conn_log):
+    """Only the local file knows the positions first; then Kafka does, too; the file is never behind for long."""
+    log, topic = tmp_path / "conn.log", "run-upgrade"
+    log.write_text(conn_log.header)
+    for part, delivery in enumerate(["at_least_once", "exactly_once", "exactly_once", "at_least_once", "auto"]):
+        with open(log, "a") as more:
+            more.write(conn_log.text(part * 1000, (part + 1) * 1000, header=False))
+        path = file_config(tmp_path, [log], sinks=kafka_sink(broker.address, topic=topic, delivery=delivery))
+        assert rig.run_once(path)["accepted"] == 1000, delivery
+        assert_each_once(broker, topic, (part + 1) * 1000)
+
+
+def test_the_state_directory_is_lost_and_kafka_knows_all(broker, tmp_path, conn_log):
+    log, done, topic = tmp_path / "conn.log", tmp_path / "conn.old.log", "run-state-lost"
+    done.write_text(conn_log.text(0, 1000))
+    log.write_text(conn_log.text(1000, 2000))
+    path = file_config(tmp_path, [tmp_path / "conn*.log"], sinks=kafka_sink(broker.address, topic=topic))
+    assert rig.run_once(path)["accepted"] == 2000
+    for part in (2, 3):
+        shutil.rmtree(tmp_path / "state")
+        with open(log, "a") as more:
+            more.write(conn_log.text(part * 1000, (part + 1) * 1000, header=False))
+        assert rig.run_once(path)["accepted"] == 1000
+    assert_each_once(broker, topic, 4000)
+
+
+def test_a_stale_state_directory_does_not_double(broker, tmp_path, conn_log):
+    """An old copy of node.state put back, as from a backup: Kafka's word counts."""
+    log, topic = tmp_path / "conn.log", "run-state-stale"
+    log.write_text(conn_log.text(0, 1000))
+    path = file_config(tmp_path, [log], sinks=kafka_sink(broker.address, topic=topic))
+    assert rig.run_once(path)["accepted"] == 1000
+    shutil.copytree(tmp_path / "state", tmp_path / "backup")
+    for part in (1, 2):
+        with open(log, "a") as more:
+            more.write(conn_log.text(part * 1000, (part + 1) * 1000, header=False))
+        assert rig.run_once(path)["accepted"] == 1000
+        shutil.rmtree(tmp_path / "state")
+        shutil.copytree(tmp_path / "backup", tmp_path / "state")
+    assert rig.run_once(path)["accepted"] == 0
+    assert_each_once(broker, topic, 3000)
+
+
+def test_at_least_once_stays_as_it_was(own_broker, tmp_path, conn_log):
+    """No transactions, no topic of positions: the local file alone counts."""
+    log = tmp_path / "conn.log"
+    log.write_text(conn_log.text(0, 1000))
+    path = file_config(tmp_path, [log], sinks=kafka_sink(own_broker.address, delivery="at_least_once"))
+    assert "sinks in their order" not in rig.tapline("check", "-c", path).stderr
+    run = rig.Run(path, "--once")
+    assert run.wait() == 0 and "sinks=kafka positions=state" in run.log()
+    assert own_broker.count("tapline.zeek.connection") == 1000
+    assert rig.CHECKPOINT not in own_broker._admin().list_topics(timeout=20).topics
+    assert rig.run_once(path)["accepted"] == 0
+    shutil.rmtree(tmp_path / "state")
+    assert rig.run_once(path)["accepted"] == 1000
+    assert len(own_broker.records("tapline.zeek.connection")) == 2000, "nobody else knew"
 
 
 # ---- check -------------------------------------------------------------------------------------------------------------

@@ -137,7 +137,9 @@ static struct ingest_file *find_gen(const struct by_gen *index, uint64_t gen) {
     return low < index->len && index->files[low]->memory.gen == gen ? index->files[low] : NULL;
 }
 
-static void remember_over(struct ingest_commit *commit, uint64_t gen, int64_t at_ns) {
+static void remember_over(struct ingest *ingest, uint64_t gen, int64_t at_ns) {
+    struct ingest_commit *commit = &ingest->commit;
+    ingest_gens_add(&ingest->over_gens, gen);
     for (size_t i = 0; i < commit->overs_len; i++) {
         if (commit->overs[i].gen == gen) {
             commit->overs[i].at_ns = at_ns;
@@ -203,7 +205,7 @@ static bool recover_line(struct ingest *ingest, const struct by_gen *index, char
         add_file(ingest, &position);
     }
     if (position.is_over) {
-        remember_over(&ingest->commit, position.memory.gen, position.at_ns);
+        remember_over(ingest, position.memory.gen, position.at_ns);
     }
     return true;
 }
@@ -318,7 +320,7 @@ void ingest_commit_over(struct ingest *ingest, uint64_t gen, int64_t at_ns, cons
         tell_full(&commit->lines);
         return;
     }
-    remember_over(commit, gen, at_ns);
+    remember_over(ingest, gen, at_ns);
 }
 
 void ingest_commit_lines_back(struct ingest *ingest, bool is_committed) {

@@ -49,6 +49,7 @@ enum core_err ingest_open(struct ingest **out, const struct ingest_env *env, str
         ingest_close(ingest);
         return err;
     }
+    ingest_ledger_learn(ingest);
     ingest_watch_open(ingest);
     *out = ingest;
     return CORE_OK;
@@ -116,6 +117,7 @@ void ingest_close(struct ingest *ingest) {
     ingest_wants_release(&ingest->wants);
     ingest_commit_close(ingest);
     free(ingest->over_lines.text);
+    free(ingest->over_gens.slots);
     free(ingest->tickets);
     free(ingest->text);
     free(ingest->globs_seen);

@@ -45,7 +45,18 @@ struct ingest_source {
     size_t back_len;
     char sniffed[CORE_GZIP_MAGIC_BYTES]; /* first bytes of a pipe, read to look at them */
     size_t sniffed_len;
+    /* A copy in the spool has the bytes from base on, and before them the header that they need. Offsets that are asked for
+     * are those of the original; the copy's own begin with a line that says this. */
+    struct ingest_window {
+        uint64_t line_len; /* 0: it is no copy */
+        uint64_t base;
+        uint64_t header_at;
+        uint32_t header_len;
+    } window;
 };
+
+/* A copy in the spool: read its first line, and answer for the original from then on. Errors: CORE_BAD, CORE_IO. */
+CORE_CHECKED enum core_err ingest_source_open_copy(struct ingest_source *source, struct core_fail *fail);
 
 /* Look at the first bytes and make ready. can_grow: whether too few bytes may become enough.
  * Owns:    takes fd, on failure too (but not with CORE_AGAIN); ingest_source_close().
@@ -453,6 +464,19 @@ struct ingest_lines {
     bool is_full; /* it was, and that was told */
 };
 
+/* Numbers of generations. */
+struct ingest_gens {
+    uint64_t *slots; /* cap, a power of two; 0: free */
+    size_t len;
+    size_t cap;
+};
+void ingest_gens_add(struct ingest_gens *gens, uint64_t gen);
+bool ingest_gens_has(const struct ingest_gens *gens, uint64_t gen);
+/* Does a file other than this one have the number, or is it one of those that are over and still remembered (by the keeper of
+ * positions, or by the ledger on this disk)? but may be NULL. */
+bool ingest_gen_is_known(const struct ingest *ingest, const struct ingest_file *but, uint64_t gen);
+/* Learn the numbers in the ledger on this disk. A ledger that cannot be read is said, and no reason to stop. */
+void ingest_ledger_learn(struct ingest *ingest);
 /* This generation is finished; say so in the ledger and to the keeper of positions. Nothing of it is under way. */
 void ingest_ledger_over(struct ingest *ingest, const struct ingest_file *file);
 /* Write down what is over, and look at the accounts, when it is time. */
@@ -518,6 +542,43 @@ struct ingest_file *ingest_file_orphan(struct ingest *ingest, struct ingest_file
 uint64_t ingest_identity_gen(const struct ingest *ingest, const struct ingest_file *file, uint64_t gen);
 void ingest_identity_close(struct ingest *ingest);
 
+/* ---- spool.c: what a rotation may delete while nothing can be delivered ------------------------------------------------------ */
+
+struct ingest_spool {
+    struct ingest_spool_conf conf; /* dir: resolved, ours; NULL: no spool */
+    bool is_ready;                 /* the directory was looked through */
+    int64_t progress_tick;         /* when something was last accepted, or could have been read */
+    int64_t retry_tick;            /* not before: there was trouble, or no room */
+    uint64_t used;                 /* bytes of all copies */
+    bool is_told;                  /* that copies are being made */
+    bool is_full_told;
+    struct ingest_copy { /* the one being made */
+        int fd;          /* the original's; -1: none is being made */
+        int out_fd;
+        struct core_gzip *gzip;
+        dev_t dev;
+        ino_t ino;
+        uint64_t gen;
+        uint64_t from; /* the accepted position */
+        uint64_t pos;  /* copied up to here */
+        uint64_t end;
+        uint64_t lines; /* behind from */
+        uint64_t out_len;
+    } copy;
+};
+
+/* conf may be NULL. */
+void ingest_spool_open(struct ingest *ingest, const struct ingest_spool_conf *conf);
+/* Copy a little, if nothing can be delivered. did_return: a batch came back in this turn. Returns whether there is more to do. */
+bool ingest_spool_turn(struct ingest *ingest, bool did_return);
+/* Remove copies that were read to their end, when the checkpoint says so, too. */
+void ingest_spool_clean(struct ingest *ingest);
+/* Is this the path of a copy? */
+bool ingest_spool_has(const struct ingest *ingest, const char *path);
+/* A copy cannot be read on. Go back to the original, or give up what is left of it. */
+void ingest_spool_damaged(struct ingest *ingest, struct ingest_file *file, const struct core_fail *fail);
+void ingest_spool_close(struct ingest *ingest);
+
 #define INGEST_WATCHES_MAX 1024 /* directories; files in others are found by the scan */
 
 /* ---- watch.c: inotify ----------------------------------------------------------------------------------------------------- */
@@ -568,6 +629,8 @@ void ingest_scan(struct ingest *ingest);
 struct ingest_want *ingest_want_of(struct ingest *ingest, const struct ingest_file *file);
 /* Is it excluded from this input? */
 bool ingest_want_excludes(const struct ingest_want *want, const char *path);
+/* It is open or closed, and stands still: can nothing follow in it any more? */
+bool ingest_file_has_ended(const struct ingest *ingest, const struct ingest_file *file, int64_t now);
 /* Does this name lead to the file's inode, and was that born with it? */
 bool ingest_file_is_at(const struct ingest_file *file, const char *path, struct stat *st);
 
@@ -613,10 +676,12 @@ struct ingest {
     struct core_batch *unsaved;  /* made, but of generations that the checkpoint does not have yet */
     struct core_batch **unsaved_tail;
     uint64_t outstanding; /* pushed, not returned */
-    uint64_t pending;     /* delivered, not committed */
+    struct ingest_spool spool;
+    uint64_t pending; /* delivered, not committed */
     struct ingest_commit commit;
     struct ingest_lines over_lines; /* for the ledger on this disk */
     int64_t over_tick;              /* when writing them is tried again */
+    struct ingest_gens over_gens;   /* finished generations */
     struct core_tally over_tally;   /* of the generations that were over since we started */
     int64_t ledger_tick;
     uint64_t scan_no;

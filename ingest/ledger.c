@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define GENS_CAP_MIN 1024
+
 static uint64_t accounted(const struct core_tally *tally) {
     return tally->events + tally->dead + tally->dropped + tally->lost;
 }
@@ -29,6 +31,47 @@ static void add(struct core_tally *to, const struct core_tally *more) {
     to->dead += more->dead;
     to->dropped += more->dropped;
     to->lost += more->lost;
+}
+
+/* ---- numbers of generations ------------------------------------------------------------------------------------------------ */
+
+static size_t slot_of(const struct ingest_gens *gens, uint64_t gen) {
+    size_t at = (size_t)gen & (gens->cap - 1); /* a generation is a hash already */
+    while (gens->slots[at] != 0 && gens->slots[at] != gen) {
+        at = (at + 1) & (gens->cap - 1);
+    }
+    return at;
+}
+
+void ingest_gens_add(struct ingest_gens *gens, uint64_t gen) {
+    if (gens->len * 2 >= gens->cap) {
+        const struct ingest_gens old = *gens;
+        gens->cap = old.cap == 0 ? GENS_CAP_MIN : old.cap * 2;
+        gens->slots = calloc(gens->cap, sizeof(*gens->slots));
+        MUST(gens->slots != NULL);
+        for (size_t i = 0; i < old.cap; i++) {
+            if (old.slots[i] != 0) {
+                gens->slots[slot_of(gens, old.slots[i])] = old.slots[i];
+            }
+        }
+        free(old.slots);
+    }
+    const size_t at = slot_of(gens, gen);
+    gens->len += gens->slots[at] == 0 ? 1 : 0;
+    gens->slots[at] = gen;
+}
+
+bool ingest_gens_has(const struct ingest_gens *gens, uint64_t gen) {
+    return gens->cap > 0 && gens->slots[slot_of(gens, gen)] == gen;
+}
+
+bool ingest_gen_is_known(const struct ingest *ingest, const struct ingest_file *but, uint64_t gen) {
+    for (const struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
+        if (file != but && file->memory.first.len > 0 && file->memory.gen == gen) {
+            return true;
+        }
+    }
+    return gen == 0 || ingest_gens_has(&ingest->over_gens, gen); /* 0: of a stream that has none yet */
 }
 
 /* ---- what is over -------------------------------------------------------------------------------------------------------- */
@@ -42,6 +85,7 @@ void ingest_ledger_over(struct ingest *ingest, const struct ingest_file *file) {
     const int64_t now = core_now_ns();
     const size_t len = ingest_position_put_whole(line, file, now);
     ingest->is_dirty = true; /* the checkpoint is to be without it */
+    ingest_gens_add(&ingest->over_gens, file->memory.gen);
     add(&ingest->over_tally, &file->memory.tally);
     ingest_commit_over(ingest, file->memory.gen, now, line, len);
     if (!ingest_lines_add(&ingest->over_lines, line, len) && !ingest->over_lines.is_full) {
@@ -227,6 +271,24 @@ static enum core_err read_ledger(const struct reader *reader, const char *state_
     }
     (void)fclose(in);
     return err;
+}
+
+static void learn_row(void *ctx, const struct ingest_ledger_row *row) {
+    struct ingest *ingest = ctx;
+    ingest_gens_add(&ingest->over_gens, row->gen);
+}
+
+void ingest_ledger_learn(struct ingest *ingest) {
+    const struct reader reader = {.on_row = learn_row, .ctx = ingest};
+    struct core_fail fail = {0};
+    if (read_ledger(&reader, ingest->env.state_dir, "ledger.old", &fail) != CORE_OK ||
+        read_ledger(&reader, ingest->env.state_dir, "ledger", &fail) != CORE_OK) {
+        core_log(
+            CORE_LEVEL_ERROR, "ingest", "cannot read the ledger",
+            "where=%s reason=\"%s\"; reading begins all the same: a log that begins with the same record as a "
+            "finished one of its name may get the same generation, and `tapline verify` would take the two for one",
+            fail.where, fail.text);
+    }
 }
 
 enum core_err ingest_ledger_read(const char *state_dir, void (*on_row)(void *ctx, const struct ingest_ledger_row *row),

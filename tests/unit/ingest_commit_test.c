@@ -676,6 +676,57 @@ static void the_ledger_is_bounded(void **state) {
     assert_int_equal(st.st_size, INGEST_LEDGER_BYTES_MAX);
 }
 
+/* Their numbers are known, so that no later log gets one of them: here, and by the keeper. */
+static void finished_generations_are_known(void **state) {
+    (void)state;
+    char path[192];
+    rig_append(&rig, "a.log", "a1\n");
+    rig_append(&rig, "b.log", "b1\n");
+    rig_open(&rig);
+    keeper_settle(&keeper);
+    const uint64_t a = rig_find(&rig, "a1")->gen;
+    const uint64_t b = rig_find(&rig, "b1")->gen;
+    assert_true(ingest_gen_is_known(rig.ingest, NULL, a));
+    assert_false(ingest_gen_is_known(rig.ingest, file_of("a.log"), a));
+    rig_unlink(&rig, "a.log");
+    for (int i = 0; i < 100 && file_of("a.log")->stream != NULL; i++) {
+        keeper_settle(&keeper);
+    }
+    forget("a.log");
+    keeper_settle(&keeper);
+    assert_true(ingest_gen_is_known(rig.ingest, NULL, a));
+    keeper_stop(&keeper);
+    for (int i = 0; i < 2; i++) {
+        keeper_start(&keeper, i == 0 ? CORE_COMMIT_WAITS : CORE_COMMIT_RECOVERED);
+        rig_open(&rig);
+        rig_turn(&rig);
+        assert_true(ingest_gen_is_known(rig.ingest, NULL, a));
+        assert_true(ingest_gen_is_known(rig.ingest, NULL, b));
+        assert_true(ingest_gen_is_known(rig.ingest, NULL, 0));
+        assert_false(ingest_gen_is_known(rig.ingest, NULL, a + 1));
+        ingest_close(rig.ingest);
+        rig.ingest = NULL;
+        rig_path(&rig, "state/ledger", path);
+        assert_true(i == 1 || unlink(path) == 0); /* then only the keeper knows */
+    }
+}
+
+static void many_numbers_are_kept_apart(void **state) {
+    (void)state;
+    struct ingest_gens gens = {0};
+    assert_false(ingest_gens_has(&gens, 1));
+    for (uint64_t i = 1; i <= 5000; i++) {
+        ingest_gens_add(&gens, i * 1024);
+        ingest_gens_add(&gens, i * 1024);
+    }
+    assert_int_equal(gens.len, 5000);
+    for (uint64_t i = 1; i <= 5000; i++) {
+        assert_true(ingest_gens_has(&gens, i * 1024));
+        assert_false(ingest_gens_has(&gens, i * 1024 + 1));
+    }
+    free(gens.slots);
+}
+
 static void accounts_that_do_not_agree_are_told(void **state) {
     (void)state;
     rig_append(&rig, "a.log", "a1\na2\n");
@@ -721,6 +772,8 @@ int main(void) {
         TEST(a_finished_file_is_written_down_and_told),
         TEST(a_half_written_line_is_passed_over),
         TEST(the_ledger_is_bounded),
+        TEST(finished_generations_are_known),
+        TEST(many_numbers_are_kept_apart),
         TEST(accounts_that_do_not_agree_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

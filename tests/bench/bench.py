@@ -162,7 +162,7 @@ class Bench:
             f"node: {{name: {topic}, state: {json.dumps(str(state))}}}\n"
             f"inputs:\n  - {{type: zeek, paths: [{json.dumps(str(log))}]}}\n"
             f"normalize: {{maps: {json.dumps(str(TOP / 'configs'))}}}\n"
-            f"sinks:\n  kafka:\n    topic: {topic}\n    create_topics: no\n    delivery: {delivery}\n    rdkafka:\n{properties}"
+            f"sinks:\n  kafka:\n    topic: {topic}\n    delivery: {delivery}\n    rdkafka:\n{properties}"
         )
         return config
 
@@ -184,7 +184,7 @@ class Bench:
         self.broker.delete(topic)
 
     def warm_up(self):
-        """A broker makes its own topics at the first transaction, the first run makes the checkpoints' topic, and the broker's
+        """A broker makes its own topics at the first transaction, the first run makes the topic of positions, and the broker's
         code is slow until it has been used."""
         for how in DELIVERIES:
             topic = f"bench-warm-{DELIVERIES[how]}"

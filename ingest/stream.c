@@ -124,7 +124,7 @@ void ingest_stream_free(struct ingest *ingest, struct ingest_stream *stream) {
         MUST(file->stream == stream);
         file->stream = NULL;
         if (file->awaits_drain) {
-            file->awaits_drain = false;
+            file->awaits_drain = file->awaits_close = false;
             ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
         }
     }
@@ -152,7 +152,7 @@ static void note_settled(struct ingest *ingest, struct ingest_stream *stream) {
     if (!ingest_stream_is_settled(stream)) {
         return;
     }
-    if (file != NULL && file->awaits_close) {
+    if (file != NULL && file->awaits_close && !file->awaits_drain) {
         file->awaits_close = false;
         ingest_file_close(ingest, file);
     }

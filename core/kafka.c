@@ -235,12 +235,12 @@ static enum core_kafka_fate fate_of(rd_kafka_resp_err_t code) {
     case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
     case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
     case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
         return CORE_KAFKA_RECORD;
-    default: /* purged, out of sequence, not enough replicas …: passing, or followed by a fatal error */
+    default: /* purged, out of sequence, not enough replicas …: passing, or followed by a fatal error. A timestamp, too: it is
+                the time of sending, so the clock is wrong, not the record */
         return CORE_KAFKA_AGAIN;
     }
 }
@@ -324,6 +324,10 @@ void core_kafka_poll(struct core_kafka *kafka) {
 }
 
 const char *core_kafka_text(int code) {
+    if (code == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP) {
+        return "the broker refuses the time of sending: this machine's clock is ahead of the broker's by more than "
+               "message.timestamp.after.max.ms (an hour, unless set); see to the clock (timedatectl)";
+    }
     return rd_kafka_err2str((rd_kafka_resp_err_t)code);
 }
 

@@ -111,7 +111,7 @@ class Stage:
         rig.run_once(self.config)
         look = self.bench["judge"]
         look.read()
-        mine = [file for file in look.generations.values() if self.first <= next(iter(file.serials), -1) < self.first + RANGE]
+        mine = [file for file in look.generations.values() if self.first <= (-1 if file.name is None else file.name) < self.first + RANGE]
         judge.verdict(look, self.arrived(), self.expected, mine)
         self.bench["expected"].update(self.expected)
         return mine

@@ -22,11 +22,11 @@ def kafka_sink(broker, prefix, delivery="exactly_once", **options):
 
 
 class Generation:
-    """A file's spans, in the order of arrival."""
+    """A file's spans, in the order of arrival, and the name of its first record."""
 
     def __init__(self):
-        self.froms, self.ends, self.serials = array.array("Q"), array.array("Q"), array.array("Q")
-        self.sample, self.disorder, self._last = None, [], {}
+        self.froms, self.ends = array.array("Q"), array.array("Q")
+        self.name, self.sample, self.disorder, self._last = None, None, [], {}
 
     def take(self, partition, start, begin, end):
         """A record; order must hold within a topic's partition."""
@@ -51,13 +51,19 @@ class Generation:
         return max(self.ends)
 
 
-class Judge(rig.Reader):
-    """Reads all topics of a prefix. records: how many; dead: how many dead letters; generations; seen: how often each
-    serial number came."""
+def serial_of(value):
+    """The serial number that rig.ConnLog gave a connection."""
+    at = value.index(SERIAL) + len(SERIAL)
+    return int(value[at:at + 17])
 
-    def __init__(self, broker, prefix):
+
+class Judge(rig.Reader):
+    """Reads all topics of a prefix. records: how many; dead: the dead letters; generations; seen: how often each came, by
+    what name_of() makes of a document: its serial number, if nothing else is said."""
+
+    def __init__(self, broker, prefix, name_of=serial_of):
         super().__init__(broker, lambda topic: topic.startswith(prefix + "."), self._take)
-        self.records, self.dead, self.seen = 0, [], collections.Counter()
+        self.name_of, self.records, self.dead, self.seen = name_of, 0, [], collections.Counter()
         self.generations = collections.defaultdict(Generation)
 
     def _take(self, message):
@@ -70,13 +76,13 @@ class Judge(rig.Reader):
         file.take((message.topic(), message.partition()), start, begin, end)
         if file.sample is None:
             file.sample = value
-        at = value.find(SERIAL)
-        if message.topic().endswith(".deadletter") or at < 0:
+        if message.topic().endswith(".deadletter"):
             self.dead.append(value)
             return
-        serial = int(value[at + len(SERIAL):at + len(SERIAL) + 17])
-        self.seen[serial] += 1
-        file.serials.append(serial)
+        name = self.name_of(value)
+        self.seen[name] += 1
+        if file.name is None:
+            file.name = name
 
     def distinct(self):
         return len(self.seen)
@@ -87,31 +93,16 @@ class Judge(rig.Reader):
         if isinstance(expected, int):
             expected = collections.Counter(range(expected))
         verdict(self, self.seen, expected, list(self.generations.values()))
+        assert self.records == expected.total()
 
 
 def verdict(judge, seen, expected, generations):
     lost, doubled = expected - seen, seen - expected
     assert not lost and not doubled, (
         f"{judge.records} records: lost {lost.total()} {sorted(lost)[:3]}…{sorted(lost)[-2:]}, "
-        f"doubled {doubled.total()} {sorted(doubled)[:3]}…{sorted(doubled)[-2:]}")
+        f"doubled {doubled.total()} {sorted(doubled)[:3]}…{sorted(doubled)[-2:]}, dead {judge.dead[:2]}")
     wrong = {str(file.sample[-300:]): file.mistakes() for file in generations if file.mistakes()}
     assert not wrong, f"spans: {wrong}"
     assert not judge.dead, f"{len(judge.dead)} dead letters: {judge.dead[:2]}"
     disorder = [one for file in generations for one in file.disorder]
     assert not disorder, f"{len(disorder)} out of order (where, start before, start): {disorder[:3]}"
-
-
-class Blocks:
-    """Connections as rig.ConnLog has them, a block at a time and fast: ten million in seconds."""
-
-    def __init__(self, lines=2000):
-        self.lines, self.log = lines, rig.ConnLog()
-        made = []
-        for i in range(lines):
-            cells = self.log.line(i).replace("%", "%%").split("\t")
-            cells[self.log.at["uid"]] = "C%017d"
-            made.append("\t".join(cells))
-        self.form, self.header = "".join(made).encode(), self.log.header.encode()
-
-    def text(self, first):
-        return self.form % tuple(range(first, first + self.lines))

@@ -302,6 +302,27 @@ class Broker:
         found = self._admin().list_topics(timeout=20).topics
         return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith("__") and name != CHECKPOINT}
 
+    def ends(self, places, is_committed=True):
+        """(topic, partition) to the offset behind its last record, or its last committed one. A broker names the leader of a
+        new partition before that leader knows of it, and any client is told to ask again meanwhile; so it is when a node
+        has gone."""
+        from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+        from confluent_kafka.admin import OffsetSpec
+
+        level = IsolationLevel.READ_COMMITTED if is_committed else IsolationLevel.READ_UNCOMMITTED
+        found, end = {}, time.monotonic() + 60
+        while len(found) < len(places):
+            asked = self._admin().list_offsets({TopicPartition(*place): OffsetSpec.latest() for place in places
+                                                if place not in found}, isolation_level=level, request_timeout=5)
+            for place, answer in asked.items():
+                try:
+                    found[(place.topic, place.partition)] = answer.result(10).offset
+                except KafkaException as refused:
+                    if not is_passing(refused.args[0]) or time.monotonic() > end:
+                        raise
+                    time.sleep(0.01)
+        return found
+
     def counts(self):
         """Topic to the number of records that are committed in it by now. They are read: offsets count the ends of
         transactions, and what was aborted, too."""
@@ -333,11 +354,9 @@ class Reader:
 
         self.broker, self.wanted, self.each = broker, wanted, each
         self.at = {}  # (topic, partition) to the offset that is read next
-        common = {"bootstrap.servers": broker.address, "group.id": "judge", "enable.auto.commit": False, "log_level": 2}
-        self.consumer = Consumer({**common, "isolation.level": "read_committed", "enable.partition.eof": True,
-                                  "fetch.wait.max.ms": 10, "fetch.message.max.bytes": 20_000_000,
-                                  "queued.max.messages.kbytes": 65536})
-        self.loose = Consumer({**common, "isolation.level": "read_uncommitted"})  # says where the logs end, reads nothing
+        self.consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "judge", "enable.auto.commit": False,
+                                  "isolation.level": "read_committed", "enable.partition.eof": True, "fetch.wait.max.ms": 10,
+                                  "fetch.message.max.bytes": 20_000_000, "queued.max.messages.kbytes": 65536, "log_level": 2})
 
     def __enter__(self):
         return self
@@ -347,7 +366,6 @@ class Reader:
 
     def close(self):
         self.consumer.close()
-        self.loose.close()
 
     def _join_new(self):
         from confluent_kafka import TopicPartition, OFFSET_BEGINNING
@@ -361,15 +379,12 @@ class Reader:
     def _behind(self, settle):
         """Where reading must get to. A commit is answered a moment before the logs have its marks, so that a transaction
         that seems open is waited for, a little."""
-        behind, until = {}, time.monotonic() + settle
-        for place, at in self.at.items():
-            end = marks(self.consumer, *place)[1]
-            while end < marks(self.loose, *place)[1] and time.monotonic() < until:
-                time.sleep(0.01)
-                end = marks(self.consumer, *place)[1]
-            if at < end:
-                behind[place] = end
-        return behind
+        until = time.monotonic() + settle
+        ends = self.broker.ends(self.at)
+        while settle and ends != self.broker.ends(self.at, is_committed=False) and time.monotonic() < until:
+            time.sleep(0.01)
+            ends = self.broker.ends(self.at)
+        return {place: end for place, end in ends.items() if self.at[place] < end}
 
     def read(self, timeout=120.0, settle=0.5):
         """To the end of what is committed by now. Returns how many partitions there are."""
@@ -418,26 +433,6 @@ def is_passing(error):
     return error.retriable() or error.code() in (
         KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE,
         KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
-
-
-def marks(consumer, topic, partition):
-    """The first offset and the one after the last that is committed. A broker names the leader of a new partition before
-    that leader knows of it, and any client is told to ask again meanwhile; so it is when a node has gone."""
-    from confluent_kafka import KafkaException, TopicPartition
-
-    end = time.monotonic() + 60
-    while True:
-        try:
-            return consumer.get_watermark_offsets(TopicPartition(topic, partition), 3)
-        except KafkaException as refused:
-            if not is_passing(refused.args[0]) or time.monotonic() > end:
-                raise
-        time.sleep(0.05)
-        try:
-            consumer.list_topics(topic, 3)  # who leads it now
-        except KafkaException as refused:
-            if not is_passing(refused.args[0]):
-                raise
 
 
 def header_of(header):

@@ -5,6 +5,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/ingest_keeper.h"
 
+#include <zlib.h>
+
 #define WRITERS 4
 #define FILES_MAX 256
 #define SEEDS 60
@@ -23,7 +25,7 @@ static struct writer writers[WRITERS];
 static unsigned written[FILES_MAX]; /* serials of each file */
 static unsigned files;
 static uint32_t seed;
-static unsigned kills, aborts, commits, lost_checkpoints, truncations, deletions;
+static unsigned kills, aborts, commits, lost_checkpoints, truncations, deletions, compressions;
 
 static uint32_t next_random(uint32_t below) {
     seed = seed * 1664525u + 1013904223u;
@@ -91,6 +93,34 @@ static void delete_rotated(void) {
     }
 }
 
+/* A rotated file, whatever of it is committed: X becomes X.gz, and is deleted. */
+static void compress_rotated(void) {
+    char name[64];
+    char path[192];
+    char bytes[65536];
+    (void)snprintf(name, sizeof(name), "old-%u.log", next_random(files));
+    rig_path(&rig, name, path);
+    const int fd = open(path, O_RDONLY);
+    if (fd < 0) {
+        return;
+    }
+    const ssize_t len = read(fd, bytes, sizeof(bytes));
+    assert_true(len > 0 && (size_t)len < sizeof(bytes));
+    close(fd);
+    (void)snprintf(name + strlen(name), sizeof(name) - strlen(name), ".gz.tmp");
+    rig_path(&rig, name, path);
+    gzFile gz = gzopen(path, "wb6");
+    assert_non_null(gz);
+    assert_int_equal(gzwrite(gz, bytes, (unsigned)len), (int)len);
+    assert_int_equal(gzclose(gz), Z_OK);
+    char whole[64];
+    (void)snprintf(whole, sizeof(whole), "%.*s", (int)(strlen(name) - strlen(".tmp")), name);
+    rig_rename(&rig, name, whole);
+    whole[strlen(whole) - strlen(".gz")] = '\0';
+    rig_unlink(&rig, whole);
+    compressions++;
+}
+
 static void lose_checkpoint(void) {
     char path[192];
     rig_path(&rig, "state/checkpoint", path);
@@ -123,6 +153,8 @@ static void step(void) {
         truncate_and_go_on(writer);
     } else if (what < 33) {
         delete_rotated();
+    } else if (what < 36) {
+        compress_rotated();
     } else if (what < 60) {
         rig.ingest->scan_tick = next_random(2) == 0 ? 0 : rig.ingest->scan_tick;
         rig_turn(&rig);
@@ -165,6 +197,7 @@ static void run(uint32_t with) {
     rig.conf.checkpoint_interval_ns = with % 2 == 0 ? 0 : 20 * CORE_NS_PER_MS;
     rig.conf.remember_ns = 3600 * CORE_NS_PER_S;
     rig.conf.files_max = with % 3 == 0 ? 3 : 64;
+    rig_glob(&rig, 1, "*.gz");
     keeper_setup(&keeper, &rig);
     for (size_t i = 0; i < WRITERS; i++) {
         (void)snprintf(writers[i].name, sizeof(writers[i].name), "w%zu.log", i);
@@ -194,10 +227,11 @@ static void every_record_is_committed_once(void **state) {
             run(with);
         }
     }
-    print_message("%u kills, %u aborts, %u commits, %u checkpoints lost, %u truncations, %u deletions\n", kills, aborts,
-                  commits, lost_checkpoints, truncations, deletions);
+    print_message(
+        "%u kills, %u aborts, %u commits, %u checkpoints lost, %u truncations, %u deletions, %u compressions\n", kills,
+        aborts, commits, lost_checkpoints, truncations, deletions, compressions);
     const bool is_enough = kills > SEEDS && aborts > SEEDS && commits > SEEDS && truncations > SEEDS;
-    assert_true(only != NULL || (is_enough && lost_checkpoints > 0 && deletions > 0));
+    assert_true(only != NULL || (is_enough && lost_checkpoints > 0 && deletions > 0 && compressions > 0));
 }
 
 int main(void) {

@@ -36,6 +36,7 @@ struct config {
     struct ingest_input *inputs;
     size_t inputs_len;
     struct ingest_conf ingest;
+    struct ingest_spool_conf spool;
     struct normalize_conf normalize;
     struct config_pipeline pipeline;
     struct config_log log;

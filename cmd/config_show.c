@@ -27,6 +27,7 @@ static const struct {
 } show_places[] = {
     {"node", offsetof(struct config, node)},
     {"ingest", offsetof(struct config, ingest)},
+    {"spool", offsetof(struct config, spool)},
     {"normalize", offsetof(struct config, normalize)},
     {"pipeline", offsetof(struct config, pipeline)},
     {"log", offsetof(struct config, log)},

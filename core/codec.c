@@ -22,9 +22,10 @@ struct core_gunzip {
     core_codec_source source;
     void *ctx;
     char where[256];
-    uint64_t in_bytes;  /* compressed bytes used up */
-    uint64_t out_bytes; /* plain bytes given */
-    bool is_inside;     /* of a member, its header and trailer included */
+    uint64_t in_bytes;   /* compressed bytes used up */
+    uint64_t out_bytes;  /* plain bytes given */
+    uint64_t good_bytes; /* of these, those of whole members */
+    bool is_inside;      /* of a member, its header and trailer included */
     bool had_member;
     bool is_ended;
     bool is_damaged;
@@ -89,6 +90,11 @@ bool core_gunzip_is_cut(const struct core_gunzip *gunzip) {
     return gunzip->is_cut;
 }
 
+uint64_t core_gunzip_good(const struct core_gunzip *gunzip) {
+    MUST(gunzip->magic == GUNZIP_MAGIC);
+    return gunzip->good_bytes;
+}
+
 static void note_damage(struct core_gunzip *gunzip, const char *what) {
     MUST(!gunzip->is_damaged);
     gunzip->is_damaged = true;
@@ -145,6 +151,7 @@ static size_t inflate_step(struct core_gunzip *gunzip, char *buf, size_t cap) {
     if (rc == Z_STREAM_END) {
         gunzip->is_inside = false;
         gunzip->had_member = true;
+        gunzip->good_bytes = gunzip->out_bytes;
     } else if (rc == Z_NEED_DICT) {
         note_damage(gunzip, "it asks for a preset dictionary, which gzip does not have");
     } else if (rc != Z_OK && rc != Z_BUF_ERROR) {
@@ -188,4 +195,89 @@ enum core_err core_gunzip_read(struct core_gunzip *gunzip, char *buf, size_t cap
         *fail = gunzip->damage;
     }
     return CORE_BAD;
+}
+
+/* ---- compressing ------------------------------------------------------------------------------------------------------------- */
+
+#define OUTPUT_BYTES (64 * CORE_KIB)
+#define GZIP_MAGIC 0x677a6970u
+#define GZIP_MEM_LEVEL 8 /* zlib's own default */
+
+struct core_gzip {
+    uint32_t magic;
+    z_stream z;
+    core_codec_sink sink;
+    void *ctx;
+    bool is_finished;
+    unsigned char output[OUTPUT_BYTES];
+};
+
+enum core_err core_gzip_open(struct core_gzip **out, core_codec_sink sink, void *ctx, const char *where,
+                             struct core_fail *fail) {
+    MUST(out != NULL);
+    MUST(sink != NULL);
+    *out = NULL;
+    struct core_gzip *gzip = calloc(1, sizeof(*gzip));
+    if (gzip == NULL) {
+        return core_fail_errno(fail, where, "no memory to compress it");
+    }
+    const int rc =
+        deflateInit2(&gzip->z, Z_BEST_SPEED, Z_DEFLATED, WINDOW_BITS_GZIP, GZIP_MEM_LEVEL, Z_DEFAULT_STRATEGY);
+    if (rc != Z_OK) {
+        free(gzip);
+        return core_fail_set(fail, CORE_IO, where, "zlib cannot start (%s): no memory to compress it", zError(rc));
+    }
+    gzip->magic = GZIP_MAGIC;
+    gzip->sink = sink;
+    gzip->ctx = ctx;
+    *out = gzip;
+    return CORE_OK;
+}
+
+static enum core_err run_deflate(struct core_gzip *gzip, int flush, struct core_fail *fail) {
+    int rc = Z_OK;
+    do {
+        gzip->z.next_out = gzip->output;
+        gzip->z.avail_out = sizeof(gzip->output);
+        rc = deflate(&gzip->z, flush);
+        MUST(rc == Z_OK || rc == Z_STREAM_END || rc == Z_BUF_ERROR);
+        const size_t len = sizeof(gzip->output) - gzip->z.avail_out;
+        const enum core_err err = len == 0 ? CORE_OK : gzip->sink(gzip->ctx, (char *)gzip->output, len, fail);
+        if (err != CORE_OK) {
+            return err;
+        }
+    } while (gzip->z.avail_out == 0);
+    MUST(gzip->z.avail_in == 0);
+    MUST(flush != Z_FINISH || rc == Z_STREAM_END);
+    return CORE_OK;
+}
+
+enum core_err core_gzip_write(struct core_gzip *gzip, const char *bytes, size_t len, struct core_fail *fail) {
+    MUST(gzip->magic == GZIP_MAGIC);
+    MUST(len <= UINT32_MAX);
+    if (gzip->is_finished) {
+        MUST(deflateReset(&gzip->z) == Z_OK);
+        gzip->is_finished = false;
+    }
+    gzip->z.next_in = (unsigned char *)(uintptr_t)bytes;
+    gzip->z.avail_in = (uInt)len;
+    return run_deflate(gzip, Z_NO_FLUSH, fail);
+}
+
+enum core_err core_gzip_finish(struct core_gzip *gzip, struct core_fail *fail) {
+    MUST(gzip->magic == GZIP_MAGIC);
+    MUST(!gzip->is_finished);
+    gzip->is_finished = true;
+    gzip->z.avail_in = 0;
+    return run_deflate(gzip, Z_FINISH, fail);
+}
+
+void core_gzip_close(struct core_gzip *gzip) {
+    if (gzip == NULL) {
+        return;
+    }
+    MUST(gzip->magic == GZIP_MAGIC);
+    gzip->magic = 0;
+    (void)deflateEnd(&gzip->z);
+    free(gzip);
 }

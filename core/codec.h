@@ -1,4 +1,4 @@
-/* core/codec.h: the one wrapper of zlib: a stream of gzip members in, plain bytes out.
+/* core/codec.h: the one wrapper of zlib: a stream of gzip members in, plain bytes out; and back.
  *
  * What it promises: every byte before a damage is given before the damage is told; a damage is told in words (where in
  * the compressed bytes, how much text came out before) and never skipped; members that follow each other are one text,
@@ -37,6 +37,24 @@ CORE_CHECKED enum core_err core_gunzip_read(struct core_gunzip *gunzip, char *bu
                                             struct core_fail *fail);
 /* Is the damage that the bytes simply end too early (a file still being written, or cut)? */
 bool core_gunzip_is_cut(const struct core_gunzip *gunzip);
+/* How many of the plain bytes that were given are in members that came to their end, with their checksums right. */
+uint64_t core_gunzip_good(const struct core_gunzip *gunzip);
 void core_gunzip_close(struct core_gunzip *gunzip); /* takes NULL */
+
+/* ---- the other way: plain bytes in, gzip members out ------------------------------------------------------------------ */
+
+/* Where compressed bytes go. Errors: anything but CORE_OK is passed up as it is, and the member is spoilt. */
+typedef enum core_err (*core_codec_sink)(void *ctx, const char *bytes, size_t len, struct core_fail *fail);
+
+struct core_gzip;
+
+/* Quick rather than small (zlib's level 1). where as above. Owns: core_gzip_close(*out). Errors: CORE_IO no memory. */
+CORE_CHECKED enum core_err core_gzip_open(struct core_gzip **out, core_codec_sink sink, void *ctx, const char *where,
+                                          struct core_fail *fail);
+CORE_CHECKED enum core_err core_gzip_write(struct core_gzip *gzip, const char *bytes, size_t len,
+                                           struct core_fail *fail);
+/* The member's end: length and checksum. What is written behind it begins another member. */
+CORE_CHECKED enum core_err core_gzip_finish(struct core_gzip *gzip, struct core_fail *fail);
+void core_gzip_close(struct core_gzip *gzip); /* takes NULL */
 
 #endif

@@ -181,6 +181,40 @@ const struct core_opt ingest_opts[] = {
 };
 const size_t ingest_opts_len = sizeof(ingest_opts) / sizeof(ingest_opts[0]);
 
+static const char *const full_choices[] = {"block", "drop_oldest", NULL}; /* in the order of enum ingest_spool_full */
+
+#define SPOOL(member) offsetof(struct ingest_spool_conf, member)
+const struct core_opt ingest_spool_opts[] = {
+    {.key = "dir",
+     .type = CORE_OPT_STRING,
+     .offset = SPOOL(dir),
+     .help = "Where copies of rotated files are kept; default: spool, below node.state."},
+    {.key = "size_max",
+     .type = CORE_OPT_SIZE,
+     .offset = SPOOL(size_max),
+     .def = "1GiB",
+     .min = "0",
+     .max = "1000000GiB",
+     .help =
+         "How much all copies together may take, compressed (logs shrink to about a tenth); 0: no copies are made."},
+    {.key = "when_full",
+     .type = CORE_OPT_ENUM,
+     .offset = SPOOL(when_full),
+     .def = "block",
+     .choices = full_choices,
+     .help = "What to do when size_max is reached: block makes no more copies (rotated files stay open, and their disk "
+             "space taken, as long as tapline runs); drop_oldest gives up the oldest copy, and counts its bytes and "
+             "lines."},
+    {.key = "after",
+     .type = CORE_OPT_DURATION,
+     .offset = SPOOL(after_ns),
+     .def = "60s",
+     .min = "0",
+     .max = "24h",
+     .help = "How long nothing was delivered before files that are rotated away with bytes to read are copied."},
+};
+const size_t ingest_spool_opts_len = sizeof(ingest_spool_opts) / sizeof(ingest_spool_opts[0]);
+
 /* ---- fields: dotted names to one object ------------------------------------------------------------------------------- */
 
 /* By parts, so that the names below one object stand together: '.' sorts before every other byte. */

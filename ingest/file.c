@@ -301,7 +301,8 @@ static void restart_replaced(struct ingest *ingest, struct ingest_file *file) {
 static bool begin(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
     enum ingest_kind kind = ingest_kind_of(&file->origin->core);
     note_stat(file, st);
-    if (file->memory.first.len > 0 && !is_first_same(ingest, file, &kind)) {
+    const bool is_copy = file->source.window.line_len > 0; /* its checksum proves it */
+    if (file->memory.first.len > 0 && !is_copy && !is_first_same(ingest, file, &kind)) {
         restart_replaced(ingest, file);
         return false;
     }
@@ -354,6 +355,12 @@ static enum core_err open_source(struct ingest *ingest, struct ingest_file *file
         (void)close(fd);
         return err;
     }
+    if (err == CORE_OK && ingest_spool_has(ingest, file->path)) {
+        err = ingest_source_open_copy(&file->source, fail);
+        if (err != CORE_OK) {
+            ingest_source_close(&file->source);
+        }
+    }
     if (err != CORE_OK) {
         return err;
     }
@@ -378,6 +385,10 @@ static bool open_file(struct ingest *ingest, struct ingest_file *file) {
     }
     if (err == CORE_AGAIN) {
         note_stat(file, &st); /* it waits until it grows */
+        return false;
+    }
+    if (err == CORE_BAD && ingest_spool_has(ingest, file->path)) {
+        ingest_spool_damaged(ingest, file, &fail);
         return false;
     }
     if (err != CORE_OK) {
@@ -527,12 +538,38 @@ static bool is_awake(struct ingest *ingest, struct ingest_file *file) {
 /* A .gz that ends too early, and grew not long ago: gzip is at it. It is tried again when it has grown by half, and when it
  * has stood still for ingest.close_after; then it is damaged. */
 static bool is_being_written(struct ingest *ingest, struct ingest_file *file) {
-    const bool is_cut = file->source.fd >= 0 && file->source.is_gz && core_gunzip_is_cut(file->source.gunzip);
+    const bool is_cut = file->source.fd >= 0 && file->source.gunzip != NULL && core_gunzip_is_cut(file->source.gunzip);
     const int64_t still_due = file->grew_tick + ingest->conf.close_after_ns;
     const bool is_written = is_cut && !ingest->is_once && core_tick_ns() < still_due;
     file->judge_tick = is_written ? still_due : 0;
     file->size_cut = is_written ? file->size : 0;
     return is_written;
+}
+
+/* A copy in the spool is read when all of it has been seen to be sound, or how much of it is. */
+static bool is_copy_checked(struct ingest *ingest, struct ingest_file *file) {
+    if (file->source.window.line_len == 0 || file->copy_good > 0) {
+        return true;
+    }
+    struct core_fail fail = {0};
+    uint64_t good = 0;
+    struct core_batch *batch = core_pool_take(ingest->env.pool); /* its segment is the room we need */
+    MUST(batch != NULL);
+    const enum core_err err = ingest_source_check_copy(&file->source, batch->segment, CORE_SEGMENT_BYTES, &good, &fail);
+    core_pool_give(ingest->env.pool, batch);
+    if (err == CORE_AGAIN) {
+        ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+    } else if (err != CORE_OK) {
+        note_failure(ingest, file, &fail);
+    } else if (good != UINT64_MAX && (good == 0 || ingest_spool_has_original(file))) {
+        (void)core_fail_set(&fail, CORE_BAD, file->path,
+                            "its checksums are not right from byte %llu of the original on", (unsigned long long)good);
+        ingest_spool_damaged(ingest, file, &fail);
+    } else {
+        file->copy_good = good;
+        return true;
+    }
+    return false;
 }
 
 bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
@@ -562,9 +599,13 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     if (!file->has_cutter && !begin(ingest, file, &st)) { /* it was open all the time, and is read again */
         return false;
     }
+    if (!is_copy_checked(ingest, file)) {
+        return false;
+    }
     struct core_batch *batch = core_pool_take(ingest->env.pool);
     file->cutter.is_still = has_stood_still(ingest, file);
-    const uint64_t limit = ingest->is_once && !file->source.is_gz ? file->once_end : UINT64_MAX;
+    const uint64_t end = ingest->is_once && !file->source.is_gz ? file->once_end : UINT64_MAX;
+    const uint64_t limit = file->source.window.line_len > 0 ? file->copy_good : end;
     const uint64_t before = file->cutter.pos;
     const enum core_err err = ingest_cutter_fill(&file->cutter, &file->source, batch, limit, &fail);
     const bool has_lines = err == CORE_OK && batch->lines_len > 0;
@@ -585,6 +626,10 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
         }
         break;
     case CORE_AGAIN:
+        if (limit != UINT64_MAX && file->source.window.line_len > 0) {
+            (void)core_fail_set(&fail, CORE_BAD, file->path, "its checksums are not right from here on");
+            ingest_spool_damaged(ingest, file, &fail);
+        }
         break;
     case CORE_GONE:
         after_end(ingest, file);
@@ -593,6 +638,10 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
         restart_replaced(ingest, file);
         break;
     default:
+        if (fail.err == CORE_BAD && ingest_spool_has(ingest, file->path)) {
+            ingest_spool_damaged(ingest, file, &fail);
+            break;
+        }
         file->is_stuck = file->source.is_gz;
         if (!is_being_written(ingest, file)) {
             note_failure(ingest, file, &fail);

@@ -95,7 +95,7 @@ static void find_first(struct ingest *ingest, const struct ingest_file *file, st
     sight->first = cutter.first;
     sight->gen = cutter.gen;
     sight->is_first_sure = !is_still && cutter.first.len > 0;
-    sight->is_cut = sight->source.is_gz && core_gunzip_is_cut(sight->source.gunzip);
+    sight->is_cut = sight->source.gunzip != NULL && core_gunzip_is_cut(sight->source.gunzip);
     ingest_cutter_release(&cutter);
 }
 
@@ -119,7 +119,7 @@ static enum proof prove_bytes(struct ingest_source *source, char *buf, uint64_t 
     if (got == len) {
         return len == 0 || core_hash64(buf, len, 0) == hash ? PROOF_YES : PROOF_NO;
     }
-    const bool is_cut = source->is_gz && core_gunzip_is_cut(source->gunzip);
+    const bool is_cut = source->gunzip != NULL && core_gunzip_is_cut(source->gunzip);
     return err == CORE_OK || is_cut ? PROOF_SHORT : PROOF_FAILED;
 }
 
@@ -156,7 +156,8 @@ static enum life life_of(struct ingest *ingest, struct ingest_file *file) {
     if (file->source.fd >= 0 && fstat(file->source.fd, &st) != 0) {
         return LIFE_UNKNOWN;
     }
-    if (file->is_proven) {
+    if (file->is_proven ||
+        ingest_spool_has(ingest, file->path)) { /* a copy in the spool proves itself by its checksum */
         const bool is_shorter = !file->is_gz && (uint64_t)st.st_size < mark_of(file)->pos;
         return is_shorter ? LIFE_UNKNOWN : LIFE_HERE; /* truncated: its next read will say so */
     }
@@ -258,8 +259,9 @@ static struct ingest_file *file_of_gen(const struct ingest *ingest, const struct
 
 uint64_t ingest_identity_gen(const struct ingest *ingest, const struct ingest_file *file, uint64_t gen) {
     /* The same name and the same first record, and yet other bytes: a sensor that begins each log alike. */
-    while (file_of_gen(ingest, file, gen) != NULL) {
-        gen = core_hash64(&gen, sizeof(gen), gen);
+    const int64_t more[] = {file->born_ns, (int64_t)file->dev, (int64_t)file->ino, file->memory.mtime_ns};
+    for (uint64_t i = 0; ingest_gen_is_known(ingest, file, gen); i++) {
+        gen = core_hash64(more, sizeof(more), core_hash64(&i, sizeof(i), gen));
     }
     return gen;
 }

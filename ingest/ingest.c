@@ -36,6 +36,7 @@ enum core_err ingest_open(struct ingest **out, const struct ingest_env *env, str
     ingest->env.state_dir = ingest_strdup(env->state_dir);
     ingest->env.inputs = NULL;
     ingest->env.conf = NULL;
+    ingest->env.spool = NULL;
     ingest->conf = *env->conf;
     ingest->unsaved_tail = &ingest->unsaved;
     ingest->watch.fd = -1;
@@ -43,6 +44,7 @@ enum core_err ingest_open(struct ingest **out, const struct ingest_env *env, str
     ingest->tickets = calloc(env->pool->len, sizeof(*ingest->tickets));
     MUST(ingest->tickets != NULL);
     ingest_wants_init(&ingest->wants, env->inputs, env->inputs_len);
+    ingest_spool_open(ingest, env->spool);
     const enum core_err err = ingest_checkpoint_read(ingest, fail);
     if (err != CORE_OK) {
         ingest->is_dirty = false; /* what could not be read is not to be written over */
@@ -70,6 +72,7 @@ enum core_err ingest_reload(struct ingest *ingest, const struct ingest_env *env,
     ingest_wants_init(&ingest->wants, env->inputs, env->inputs_len);
     const bool is_watch_same = ingest->conf.use_inotify == env->conf->use_inotify;
     ingest->conf = *env->conf;
+    ingest_spool_reload(ingest, env->spool);
     if (!is_watch_same) {
         ingest_watch_close(ingest);
         ingest_watch_open(ingest);
@@ -81,11 +84,12 @@ enum core_err ingest_reload(struct ingest *ingest, const struct ingest_env *env,
 static void write_checkpoint_last(struct ingest *ingest) {
     struct core_fail fail = {0};
     if (ingest->is_dirty && ingest_checkpoint_write(ingest, &fail) != CORE_OK) {
-        core_log(
-            CORE_LEVEL_ERROR, "ingest", "the last checkpoint was not written",
-            "where=%s reason=\"%s\"; nothing is lost, but what was delivered since the one before is delivered again "
-            "at the next start, with the same ids",
-            fail.where, fail.text);
+        core_log(CORE_LEVEL_ERROR, "ingest", "the last checkpoint was not written",
+                 "where=%s reason=\"%s\"; nothing is lost%s", fail.where, fail.text,
+                 ingest->commit.is_keeping
+                     ? " or doubled: the next start has the positions from Kafka"
+                     : ", but what was delivered since the one before is delivered again at the next "
+                       "start, with the same ids");
     }
 }
 
@@ -114,6 +118,7 @@ void ingest_close(struct ingest *ingest) {
     }
     ingest_watch_close(ingest);
     ingest_identity_close(ingest);
+    ingest_spool_close(ingest);
     ingest_wants_release(&ingest->wants);
     ingest_commit_close(ingest);
     free(ingest->over_lines.text);
@@ -203,6 +208,7 @@ static bool take_returned(struct ingest *ingest) {
         ingest_stream_back(ingest, batch);
         did = true;
     }
+    ingest->spool.progress_tick = did ? core_tick_ns() : ingest->spool.progress_tick;
     return did;
 }
 
@@ -232,10 +238,15 @@ static enum core_err checkpoint(struct ingest *ingest, struct core_fail *fail) {
         return CORE_OK;
     }
     core_log(CORE_LEVEL_ERROR, "ingest", "the checkpoint was not written",
-             "where=%s reason=\"%s\"; files that are new wait, others go on; tried again every "
-             "ingest.checkpoint_interval. Nothing is lost%s",
-             local.where, local.text,
+             "where=%s reason=\"%s\"; %s; tried again every ingest.checkpoint_interval. Nothing is lost%s", local.where,
+             local.text,
+             ingest->commit.is_keeping ? "delivery goes on, for Kafka has the positions"
+                                       : "files that are new wait, others go on",
              ingest->commit.is_keeping ? "" : "; a restart now would deliver again what came since the last one");
+    if (ingest->commit.is_keeping) {
+        ingest->is_dirty = ingest->is_dirty && !ingest->is_stopped; /* it is but a copy: no reason not to end */
+        return CORE_OK;
+    }
     if (ingest->is_once || ingest->is_stopped) {
         if (fail != NULL) {
             *fail = local;
@@ -365,8 +376,10 @@ enum core_err ingest_turn(struct ingest *ingest, int timeout_ms, struct core_fai
     if (ingest_commit_may_read(ingest)) {
         ingest_stream_end_all(ingest);
     }
+    did = ingest_spool_turn(ingest) || did;
     ingest_ledger_turn(ingest);
     err = checkpoint(ingest, fail);
+    ingest_spool_clean(ingest);
     if (err == CORE_OK && !did && !has_work(ingest) && timeout_ms > 0 && !ingest_is_drained(ingest)) {
         wait_for_work(ingest, timeout_ms);
     }

@@ -58,6 +58,17 @@ struct ingest_conf {
 extern const struct core_opt ingest_opts[];
 extern const size_t ingest_opts_len;
 
+/* Section `spool:`: what a rotation may delete while nothing can be delivered. */
+enum ingest_spool_full { INGEST_SPOOL_BLOCK, INGEST_SPOOL_DROP_OLDEST };
+struct ingest_spool_conf {
+    char *dir;         /* NULL or "": state_dir/spool */
+    uint64_t size_max; /* of all copies, compressed; 0: no spool; default 1 GiB */
+    int when_full;     /* enum ingest_spool_full; default block */
+    int64_t after_ns;  /* nothing was accepted for so long, and no batch is free; default 60s */
+};
+extern const struct core_opt ingest_spool_opts[];
+extern const size_t ingest_spool_opts_len;
+
 struct ingest;
 
 /* What the pipeline gives. push hands a filled batch on (it cannot fail); returned gives back a batch that all sinks
@@ -68,6 +79,7 @@ struct ingest_env {
     const struct ingest_input *inputs;
     size_t inputs_len;
     const struct ingest_conf *conf;
+    const struct ingest_spool_conf *spool; /* NULL: none */
     struct core_pool *pool;
     struct core_counters *counters;
     uint32_t workers; /* stream->worker is 0 … workers-1 */

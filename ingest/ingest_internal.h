@@ -57,6 +57,10 @@ struct ingest_source {
 
 /* A copy in the spool: read its first line, and answer for the original from then on. Errors: CORE_BAD, CORE_IO. */
 CORE_CHECKED enum core_err ingest_source_open_copy(struct ingest_source *source, struct core_fail *fail);
+/* Read a copy through, without using it, to see whether its checksums are right. buf is room to throw bytes into. *good: up to
+ * which of the original's offsets they are; UINT64_MAX: all. Errors: CORE_AGAIN go on, this was a turn's share · CORE_IO. */
+CORE_CHECKED enum core_err ingest_source_check_copy(struct ingest_source *source, char *buf, size_t cap, uint64_t *good,
+                                                    struct core_fail *fail);
 
 /* Look at the first bytes and make ready. can_grow: whether too few bytes may become enough.
  * Owns:    takes fd, on failure too (but not with CORE_AGAIN); ingest_source_close().
@@ -285,18 +289,19 @@ struct ingest_file {
     struct ingest_stream *stream; /* NULL: no batch under way */
     struct ingest_source source;  /* fd -1: closed */
     struct ingest_cutter cutter;
-    bool has_cutter;  /* the cutter knows the position; else memory.accepted is it */
-    bool is_proven;   /* it was read since it was found, and is what memory says */
-    bool is_looked;   /* a look came since we started */
-    bool is_saved;    /* the checkpoint on disk has its generation, or need not */
-    bool is_gz;       /* it was one when last opened */
-    bool is_from_end; /* start: end, not begun yet */
-    bool is_settled;  /* without a first record in memory: judged to be a file of its own (identity.c) */
-    bool is_over;     /* complete: read to its end when nothing could follow any more */
-    bool is_archived; /* found by archive: of an input, to finish a generation */
-    bool wants_judge; /* not settled, and changed since it was judged */
-    int64_t size_cut; /* of a .gz that was not whole when it was read last; 0: it was */
-    dev_t was_dev;    /* without an inode: the one that was truncated */
+    bool has_cutter;    /* the cutter knows the position; else memory.accepted is it */
+    bool is_proven;     /* it was read since it was found, and is what memory says */
+    bool is_looked;     /* a look came since we started */
+    bool is_saved;      /* the checkpoint on disk has its generation, or need not */
+    bool is_gz;         /* it was one when last opened */
+    bool is_from_end;   /* start: end, not begun yet */
+    bool is_settled;    /* without a first record in memory: judged to be a file of its own (identity.c) */
+    bool is_over;       /* complete: read to its end when nothing could follow any more */
+    bool is_archived;   /* found by archive: of an input, to finish a generation */
+    bool wants_judge;   /* not settled, and changed since it was judged */
+    uint64_t copy_good; /* of a copy in the spool: up to where its checksums are right; 0: not known yet */
+    int64_t size_cut;   /* of a .gz that was not whole when it was read last; 0: it was */
+    dev_t was_dev;      /* without an inode: the one that was truncated */
     ino_t was_ino;
     int64_t
         judge_tick; /* not settled: when it is judged again though it does not change; or read, that stands still; 0: never */
@@ -563,18 +568,23 @@ struct ingest_spool {
         uint64_t pos;  /* copied up to here */
         uint64_t end;
         uint64_t lines; /* behind from */
+        int64_t begun_tick;
         uint64_t out_len;
     } copy;
 };
 
 /* conf may be NULL. */
 void ingest_spool_open(struct ingest *ingest, const struct ingest_spool_conf *conf);
-/* Copy a little, if nothing can be delivered. did_return: a batch came back in this turn. Returns whether there is more to do. */
-bool ingest_spool_turn(struct ingest *ingest, bool did_return);
+/* New limits; the directory stays. conf may be NULL. */
+void ingest_spool_reload(struct ingest *ingest, const struct ingest_spool_conf *conf);
+/* Copy a little, if nothing can be delivered. Returns whether there may be more to do at once. */
+bool ingest_spool_turn(struct ingest *ingest);
 /* Remove copies that were read to their end, when the checkpoint says so, too. */
 void ingest_spool_clean(struct ingest *ingest);
 /* Is this the path of a copy? */
 bool ingest_spool_has(const struct ingest *ingest, const char *path);
+/* Is the file that this copy was made of still there? */
+bool ingest_spool_has_original(const struct ingest_file *file);
 /* A copy cannot be read on. Go back to the original, or give up what is left of it. */
 void ingest_spool_damaged(struct ingest *ingest, struct ingest_file *file, const struct core_fail *fail);
 void ingest_spool_close(struct ingest *ingest);

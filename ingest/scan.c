@@ -210,7 +210,7 @@ static void note_match(struct ingest *ingest, struct ingest_want *want, const ch
 
 static void note_path(struct ingest *ingest, struct ingest_want *want, const char *path, bool is_first_look) {
     struct stat st;
-    if (ingest_want_excludes(want, path)) {
+    if (ingest_want_excludes(want, path) || ingest_spool_has(ingest, path)) {
         return;
     }
     if (stat(path, &st) != 0) {
@@ -402,8 +402,7 @@ static bool is_still(const struct ingest *ingest, const struct ingest_file *file
            (file->is_over || now - file->grew_tick >= ingest->conf.close_after_ns);
 }
 
-/* It is open and stands still: is it over? */
-static bool is_over(const struct ingest *ingest, const struct ingest_file *file, int64_t now) {
+bool ingest_file_has_ended(const struct ingest *ingest, const struct ingest_file *file, int64_t now) {
     struct stat st;
     if (file->is_unlinked || file->is_over || file->is_archived) {
         return true;
@@ -474,7 +473,7 @@ static void sweep(struct ingest *ingest, struct ingest_file *file, int64_t now) 
             sweep_closed(ingest, file);
         }
     }
-    if (file->source.fd >= 0 && is_still(ingest, file, now) && is_over(ingest, file, now)) {
+    if (file->source.fd >= 0 && is_still(ingest, file, now) && ingest_file_has_ended(ingest, file, now)) {
         close_over(ingest, file);
     }
     if (is_forgotten(ingest, file, now)) {

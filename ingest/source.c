@@ -9,11 +9,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 /* A read gives at most a segment, and at most that much can be given back on top of what was left. */
 #define BACK_BYTES (2 * CORE_SEGMENT_BYTES)
+#define SPOOL_LINE_BYTES_MAX 128 /* the first line of a copy in the spool */
 
 /* The descriptor's next bytes, the sniffed ones first. core_codec_source. */
 static enum core_err read_onwards(void *ctx, char *buf, size_t cap, size_t *len, struct core_fail *fail) {
@@ -205,11 +207,84 @@ static enum core_err seek_gz(struct ingest_source *source, uint64_t offset, char
     return CORE_OK;
 }
 
+/* "tapline-spool 1 base=N header=N+N\n" */
+static bool parse_window(const char *line, size_t len, struct ingest_window *window) {
+    char text[SPOOL_LINE_BYTES_MAX + 1];
+    unsigned long long base = 0;
+    unsigned long long header_at = 0;
+    unsigned header_len = 0;
+    int used = 0;
+    const char *end = memchr(line, '\n', len);
+    if (end == NULL) {
+        return false;
+    }
+    const size_t line_len = (size_t)(end - line);
+    memcpy(text, line, line_len);
+    text[line_len] = '\0';
+    const int got = sscanf(text, "tapline-spool 1 base=%llu header=%llu+%u%n", &base, &header_at, &header_len, &used);
+    *window = (struct ingest_window){
+        .line_len = line_len + 1, .base = base, .header_at = header_at, .header_len = header_len};
+    return got == 3 && (size_t)used == line_len && header_len <= INGEST_HEADER_BYTES_MAX;
+}
+
+enum core_err ingest_source_open_copy(struct ingest_source *source, struct core_fail *fail) {
+    MUST(source->fd >= 0);
+    char line[SPOOL_LINE_BYTES_MAX];
+    size_t len = 0;
+    source->window = (struct ingest_window){0};
+    const enum core_err err = ingest_source_read(source, 0, line, sizeof(line), &len, fail);
+    struct ingest_window window;
+    if (len > 0 && source->is_gz && parse_window(line, len, &window)) {
+        source->window = window; /* reading tells of trouble further on */
+        return CORE_OK;
+    }
+    return err != CORE_OK
+               ? err
+               : core_fail_set(fail, CORE_BAD, source->where, "it does not begin as a copy in the spool does");
+}
+
+enum core_err ingest_source_check_copy(struct ingest_source *source, char *buf, size_t cap, uint64_t *good,
+                                       struct core_fail *fail) {
+    MUST(source->window.line_len > 0);
+    for (uint64_t left = INGEST_SCAN_BYTES_MAX; left > 0;) {
+        size_t got = 0;
+        const enum core_err err = core_gunzip_read(source->gunzip, buf, left < cap ? (size_t)left : cap, &got, fail);
+        source->next += got;
+        left -= got;
+        if (err == CORE_GONE || err == CORE_BAD) {
+            const struct ingest_window *window = &source->window;
+            const uint64_t before = window->line_len + window->header_len;
+            const uint64_t plain = core_gunzip_good(source->gunzip);
+            *good = err == CORE_GONE ? UINT64_MAX : plain > before ? window->base + plain - before : 0;
+            return CORE_OK;
+        }
+        if (err != CORE_OK) {
+            return err;
+        }
+    }
+    return CORE_AGAIN;
+}
+
+/* Where the copy has what the original had at *offset. false: it has not. */
+static bool to_window(const struct ingest_window *window, uint64_t *offset) {
+    if (*offset >= window->base) {
+        *offset = *offset - window->base + window->line_len + window->header_len;
+        return true;
+    }
+    const bool is_header = *offset >= window->header_at && *offset - window->header_at < window->header_len;
+    *offset = is_header ? *offset - window->header_at + window->line_len : *offset;
+    return is_header;
+}
+
 enum core_err ingest_source_read(struct ingest_source *source, uint64_t offset, char *buf, size_t cap, size_t *len,
                                  struct core_fail *fail) {
     MUST(source->fd >= 0);
     *len = 0;
     source->is_ended = source->is_quiet = false;
+    if (source->window.line_len > 0 && !to_window(&source->window, &offset)) {
+        source->is_ended = true;
+        return CORE_OK;
+    }
     if (!ingest_source_is_one_way(source)) {
         return read_plain(source, offset, buf, cap, len, fail);
     }

@@ -37,6 +37,7 @@ struct rig {
     struct core_pool pool;
     struct core_counters counters;
     struct ingest_conf conf;
+    struct ingest_spool_conf spool; /* size_max 0: none */
     struct ingest_input input;
     struct core_conf_item items[4];
     struct core_conf_item excludes[2];
@@ -108,6 +109,7 @@ static inline struct ingest_env rig_env(struct rig *rig) {
         .inputs = &rig->input,
         .inputs_len = 1,
         .conf = &rig->conf,
+        .spool = &rig->spool,
         .pool = &rig->pool,
         .counters = &rig->counters,
         .workers = 1,

@@ -1,0 +1,332 @@
+/* tests/unit/ingest_spool_test.c: rotated files are copied while nothing can be delivered, and read from there, whatever
+ * happens in between.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/ingest_rig.h"
+
+#define FILL_BYTES (8 * CORE_MIB) /* more than the pool holds */
+
+static struct rig rig;
+
+static int setup(void **state) {
+    (void)state;
+    rig_setup(&rig, 4);
+    rig.spool = (struct ingest_spool_conf){.size_max = 64 * CORE_MIB, .after_ns = CORE_NS_PER_MS};
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    rig_teardown(&rig);
+    return 0;
+}
+
+/* Lines that do not compress well. */
+static void append_lines(const char *name, const char *word, int from, int to) {
+    char line[80];
+    uint64_t noise = 88172645463325252u + (uint64_t)word[0];
+    for (int i = from; i < to; i++) {
+        noise = core_hash64(&noise, sizeof(noise), (uint64_t)i);
+        (void)snprintf(line, sizeof(line), "%s %d %016llx\n", word, i, (unsigned long long)noise);
+        rig_append(&rig, name, line);
+    }
+}
+
+static void assert_once(const char *word, int from, int to) {
+    char want[64];
+    for (int i = from; i < to; i++) {
+        const int len = snprintf(want, sizeof(want), "%s %d ", word, i);
+        size_t n = 0;
+        for (size_t k = 0; k < rig.seen_len; k++) {
+            n += rig_is_record(&rig.seen[k]) && strncmp(rig.seen[k].text, want, (size_t)len) == 0;
+        }
+        if (n != 1) {
+            fail_msg("\"%s\" came by %zu times", want, n);
+        }
+    }
+}
+
+/* The sink goes away, and a busy file takes all batches. */
+static void go_away(void) {
+    char *bytes = malloc(FILL_BYTES);
+    memset(bytes, 'x', FILL_BYTES);
+    for (size_t i = 1023; i < FILL_BYTES; i += 1024) {
+        bytes[i] = '\n';
+    }
+    rig.is_holding = true;
+    rig_write(&rig, "busy.log", O_APPEND, bytes, FILL_BYTES);
+    free(bytes);
+    for (int i = 0; rig.pool.free_len > 0; i++) {
+        assert_true(i < 1000);
+        rig.ingest->scan_tick = 0;
+        rig_turn(&rig);
+    }
+}
+
+static void turns(int n) {
+    for (int i = 0; i < n; i++) {
+        rig.ingest->scan_tick = 0;
+        rig_turn(&rig);
+    }
+}
+
+/* Turns until so many copies were made. */
+static void wait_copies(uint64_t copies) {
+    for (int i = 0; core_counted(&rig.counters, CORE_COUNT_SPOOL_COPIES) < copies; i++) {
+        assert_true(i < 3000);
+        turns(1);
+    }
+}
+
+/* How many files there are in the spool; the first one's path. */
+static size_t copies_now(char path[512]) {
+    char dir_path[192];
+    size_t n = 0;
+    (void)snprintf(dir_path, sizeof(dir_path), "%s/spool", rig.state);
+    DIR *dir = opendir(dir_path);
+    for (const struct dirent *e = dir == NULL ? NULL : readdir(dir); e != NULL; e = readdir(dir)) {
+        if (e->d_name[0] != '.') {
+            n++;
+            (void)snprintf(path, 512, "%s/%s", dir_path, e->d_name);
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+    return n;
+}
+
+static void come_back(void) {
+    rig.is_holding = false;
+    rig_settle(&rig);
+    turns(20);
+}
+
+static void a_deleted_file_is_copied_and_read_from_there(void **state) {
+    (void)state;
+    char path[512];
+    rig_open(&rig);
+    go_away();
+    rig_append(&rig, "a.log", "#fields\tx\n");
+    append_lines("a.log", "r", 0, 200);
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    wait_copies(1);
+    assert_int_equal(copies_now(path), 1);
+    assert_int_equal(rig.ingest->open_len, 1); /* busy.log: the deleted one gives back its disk space */
+    come_back();
+    assert_once("r", 0, 200);
+    assert_non_null(strstr(rig_find(&rig, "#fields\tx")->path, "/a.log"));
+    assert_int_equal(copies_now(path), 0);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_SPOOL_READ), 1);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST), 0);
+}
+
+/* Read halfway, then copied: the header is far before the copy's first byte. Killed on top of that. */
+static void the_rest_of_a_file_is_copied_and_outlives_us(void **state) {
+    (void)state;
+    char path[512];
+    rig_append(&rig, "a.log", "#fields\tx\n");
+    append_lines("a.log", "r", 0, 300);
+    rig_open(&rig);
+    rig_settle(&rig);
+    assert_once("r", 0, 300);
+    const struct rig_line before = rig.seen[rig.seen_len - 1];
+    const uint64_t end = before.end;
+    const uint64_t gen = before.gen;
+    go_away();
+    append_lines("a.log", "r", 300, 400);
+    rig_append(&rig, "a.log", "r 400 unfinished");
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    wait_copies(1);
+    assert_int_equal(copies_now(path), 1);
+    rig_kill(&rig);
+    rig_forget(&rig);
+    rig_open(&rig);
+    rig_settle(&rig);
+    turns(20);
+    assert_once("r", 300, 401);
+    const struct rig_line *header = rig_find(&rig, "#fields\tx");
+    assert_int_equal(header->flags, CORE_LINE_CONTEXT | CORE_LINE_REPLAYED);
+    assert_int_equal(header[1].start, end);
+    assert_int_equal(header[1].gen, gen);
+    assert_int_equal(copies_now(path), 0);
+    rig_stop(&rig);
+    rig_forget(&rig);
+    rig_open(&rig);
+    rig_settle(&rig);
+    assert_int_equal(rig_records(&rig), 0);
+}
+
+static size_t slurp(const char *path, char *out, size_t cap) {
+    const int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    const ssize_t len = read(fd, out, cap);
+    assert_true(len >= 0 && (size_t)len < cap);
+    close(fd);
+    return (size_t)len;
+}
+
+static void spill(const char *path, const char *bytes, size_t len) {
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, len), (ssize_t)len);
+    close(fd);
+}
+
+/* kill -9 between the copy's rename and the checkpoint that names it. */
+static void a_copy_that_the_checkpoint_does_not_know(void **state) {
+    (void)state;
+    static char text[64 * 1024];
+    char path[512];
+    char checkpoint[192];
+    char tmp[192];
+    (void)snprintf(checkpoint, sizeof(checkpoint), "%s/checkpoint", rig.state);
+    rig_open(&rig);
+    go_away();
+    append_lines("a.log", "r", 0, 200);
+    append_lines("b.log", "s", 0, 200);
+    turns(5);
+    const size_t len = slurp(checkpoint, text, sizeof(text));
+    rig_unlink(&rig, "a.log");
+    rig_rename(&rig, "b.log", "b.old"); /* this one still has its bytes */
+    rig_append(&rig, "b.log", "n1\n");
+    wait_copies(2);
+    (void)snprintf(tmp, sizeof(tmp), "%s/spool/copy.tmp", rig.state);
+    spill(tmp, "half", 4);
+    rig_kill(&rig);
+    spill(checkpoint, text, len);
+    rig_forget(&rig);
+    rig_open(&rig);
+    rig_settle(&rig);
+    turns(20);
+    assert_once("r", 0, 200);
+    assert_once("s", 0, 200);
+    assert_int_equal(rig_count(&rig, "n1"), 1);
+    assert_int_equal(copies_now(path), 0);
+}
+
+static void block_makes_no_copy_and_loses_nothing(void **state) {
+    (void)state;
+    char path[512];
+    rig.spool.size_max = 1000;
+    rig_open(&rig);
+    go_away();
+    append_lines("a.log", "r", 0, 500);
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    turns(100);
+    assert_true(rig.ingest->spool.is_full_told);
+    assert_int_equal(copies_now(path), 0);
+    assert_int_equal(rig.ingest->open_len, 2);
+    come_back();
+    assert_once("r", 0, 500);
+}
+
+static void drop_oldest_counts_what_it_gives_up(void **state) {
+    (void)state;
+    char path[512];
+    rig.spool.when_full = INGEST_SPOOL_DROP_OLDEST;
+    rig.spool.size_max = 9000; /* one copy, not two */
+    rig_open(&rig);
+    go_away();
+    append_lines("a.log", "r", 0, 500);
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    wait_copies(1);
+    append_lines("b.log", "s", 0, 500);
+    turns(3);
+    rig_unlink(&rig, "b.log");
+    wait_copies(2);
+    assert_int_equal(copies_now(path), 1);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_SPOOL_LINES_LOST), 500);
+    assert_true(core_counted(&rig.counters, CORE_COUNT_SPOOL_BYTES_LOST) > 10000);
+    come_back();
+    assert_once("s", 0, 500);
+    assert_int_equal(copies_now(path), 0);
+    for (size_t i = 0; i < rig.seen_len; i++) {
+        assert_int_not_equal(rig.seen[i].text[0], 'r');
+    }
+}
+
+static void damage(const char *path) {
+    static char bytes[256 * 1024];
+    const size_t len = slurp(path, bytes, sizeof(bytes));
+    memset(bytes + len / 2, 0x55, 40);
+    spill(path, bytes, len);
+}
+
+static void a_damaged_copy_whose_original_is_there(void **state) {
+    (void)state;
+    char path[512];
+    rig_open(&rig);
+    go_away();
+    append_lines("a.log", "r", 0, 3000);
+    turns(3);
+    rig_rename(&rig, "a.log", "a.old");
+    rig_append(&rig, "a.log", "n1\n");
+    wait_copies(1);
+    assert_int_equal(copies_now(path), 1);
+    damage(path);
+    come_back();
+    assert_once("r", 0, 3000);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_SPOOL_DAMAGED), 1);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST), 0);
+    assert_int_equal(copies_now(path), 0);
+}
+
+static void a_damaged_copy_whose_original_is_gone(void **state) {
+    (void)state;
+    char path[512];
+    rig_open(&rig);
+    go_away();
+    append_lines("a.log", "r", 0, 3000);
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    wait_copies(1);
+    assert_int_equal(copies_now(path), 1);
+    damage(path);
+    come_back();
+    size_t got = 0;
+    uint64_t end = 0;
+    for (size_t i = 0; i < rig.seen_len; i++) {
+        got += rig.seen[i].text[0] == 'r';
+        end = rig.seen[i].text[0] == 'r' ? rig.seen[i].end : end;
+    }
+    assert_true(got < 3000);
+    assert_once("r", 0, (int)got); /* what is before the damage */
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_SPOOL_DAMAGED), 1);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_SPOOL_BYTES_LOST),
+                     rig_find(&rig, rig.seen[0].text) ? core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST) : 0);
+    assert_true(core_counted(&rig.counters, CORE_COUNT_SPOOL_BYTES_LOST) > 0);
+    assert_int_equal(copies_now(path), 1); /* the damaged one, aside */
+    assert_non_null(strstr(path, ".damaged"));
+    assert_true(end > 0 || got == 0);
+}
+
+static void a_spool_that_cannot_be_written(void **state) {
+    (void)state;
+    char dir[192];
+    rig_open(&rig);
+    (void)snprintf(dir, sizeof(dir), "%s/spool", rig.state);
+    spill(dir, "a file", 6); /* where the directory should be */
+    go_away();
+    append_lines("a.log", "r", 0, 100);
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    turns(50);
+    assert_true(rig.ingest->spool.retry_tick > 0);
+    come_back();
+    assert_once("r", 0, 100);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_deleted_file_is_copied_and_read_from_there), TEST(the_rest_of_a_file_is_copied_and_outlives_us),
+        TEST(a_copy_that_the_checkpoint_does_not_know),     TEST(block_makes_no_copy_and_loses_nothing),
+        TEST(drop_oldest_counts_what_it_gives_up),          TEST(a_damaged_copy_whose_original_is_there),
+        TEST(a_damaged_copy_whose_original_is_gone),        TEST(a_spool_that_cannot_be_written),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -373,10 +374,13 @@ static int ledger_main(const struct cmd *cmd, int argc, char **argv) {
         cmd_print_mistakes(&mistakes);
         return code;
     }
+    struct stat st;
     ledger.state_dir = path == NULL ? cmd_value(cmd, &args, "state") : ledger.config->node.state;
     ledger.zeeks = calloc(LEDGER_ZEEK_MAX, sizeof *ledger.zeeks); /* pages that are not used cost nothing */
     MUST(ledger.zeeks != NULL);
-    if (path == NULL || ledger_open(&ledger, &code)) {
+    if (!ledger.with_topics && (stat(ledger.state_dir, &st) != 0 || !S_ISDIR(st.st_mode))) {
+        (void)fprintf(stderr, "tapline ledger: %s is no state directory; is it this machine's?\n", ledger.state_dir);
+    } else if (path == NULL || ledger_open(&ledger, &code)) {
         code = ledger.watch_ns != 0 ? ledger_watch(&ledger) : ledger_once(&ledger);
     }
     proof_verdict_release(&ledger.verdict);

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ASK_TIMEOUT_MS 30000
+#define ASK_TIMEOUT_MS 15000
 #define NEXT_TIMEOUT_MS 500
 #define PATIENCE_NS (120 * CORE_NS_PER_S) /* without a record and without an end */
 #define PROGRESS_NS (CORE_NS_PER_S / 2)
@@ -65,6 +65,10 @@ bool proof_header_take(struct core_span bytes, struct proof_header *header) {
 
 static uint32_t seconds_of(int64_t timestamp_ms) {
     return timestamp_ms < 0 ? 0 : (uint32_t)(timestamp_ms / 1000);
+}
+
+static void newest_note(struct proof *proof, int64_t timestamp_ms) {
+    proof->newest_ms = timestamp_ms > proof->newest_ms ? timestamp_ms : proof->newest_ms;
 }
 
 /* ---- generations --------------------------------------------------------------------------------------------------------- */
@@ -270,6 +274,7 @@ static void position_set(struct proof *proof, const struct ingest_ledger_row *ro
     gen->position_ms = timestamp_ms;
     gen->has_position = true;
     gen->is_foreign = false;
+    newest_note(proof, timestamp_ms);
     newer_settle(gen);
     gen->log = log_of(proof, zeek_log_of(gen->first_path));
 }
@@ -469,6 +474,7 @@ static enum core_err record_take(void *proof_ptr, const struct core_kafka_got *g
         place->first_s = seconds_of(got->timestamp_ms);
     }
     proof->records++;
+    newest_note(proof, got->timestamp_ms);
     if ((proof->records & 0xfff) == 0) {
         progress(proof, false);
     }

@@ -109,6 +109,7 @@ struct proof {
     uint64_t records_foreign;    /* of others */
     uint64_t records_headerless; /* not written by tapline */
     uint64_t expected;           /* by the partitions' offsets, for the progress */
+    int64_t newest_ms;           /* when the newest position or record was produced */
     int64_t opened_ns;
     int64_t told_tick; /* when progress was last shown */
 };
@@ -174,8 +175,8 @@ CORE_CHECKED enum core_err proof_judge(struct proof *proof, struct proof_verdict
 CORE_CHECKED enum core_err proof_explain(struct proof *proof, struct proof_verdict *verdict, struct core_fail *fail);
 void proof_verdict_release(struct proof_verdict *verdict);
 
-/* Read and judge; what is found is looked at again a little later, and what stays is explained. The way of a command that
- * looks once. Errors: as proof_read(). */
+/* Read and judge; of a node that wrote just now what its last transaction brought is waited for; what is found is looked at
+ * again a little later, and what stays is explained. The way of a command that looks once. Errors: as proof_read(). */
 CORE_CHECKED enum core_err proof_settle(struct proof *proof, struct proof_verdict *verdict, struct core_fail *fail);
 
 /* ---- what a person reads (proof_report.c) ----------------------------------------------------------------------------- */

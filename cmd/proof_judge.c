@@ -188,19 +188,28 @@ void proof_verdict_release(struct proof_verdict *verdict) {
 
 /* ---- all of it ------------------------------------------------------------------------------------------------------------ */
 
-/* By then every broker shows the end of a transaction that the position's broker has shown. */
-#define LOOK_AGAIN_NS (2 * CORE_NS_PER_S)
+#define LIVE_NS (60 * CORE_NS_PER_S)      /* a node that wrote within that time may be writing now */
+#define COMMIT_NS (500 * CORE_NS_PER_MS)  /* a commit is answered that long before it is to be seen, at most, mostly */
+#define LOOK_AGAIN_NS (2 * CORE_NS_PER_S) /* when something was found */
+
+static void pause_for(int64_t ns) {
+    const struct timespec pause = {.tv_sec = ns / CORE_NS_PER_S, .tv_nsec = ns % CORE_NS_PER_S};
+    (void)nanosleep(&pause, NULL); /* shorter, after a signal, is as good */
+}
 
 enum core_err proof_settle(struct proof *proof, struct proof_verdict *verdict, struct core_fail *fail) {
     enum core_err err = proof_read(proof, fail);
+    if (err == CORE_OK && proof->newest_ms > (core_now_ns() - LIVE_NS) / CORE_NS_PER_MS) {
+        pause_for(COMMIT_NS);
+        err = proof_read(proof, fail);
+    }
     if (err == CORE_OK) {
         err = proof_judge(proof, verdict, fail);
     }
     if (err != CORE_OK || verdict->wrong == 0) {
         return err;
     }
-    const struct timespec pause = {.tv_sec = LOOK_AGAIN_NS / CORE_NS_PER_S};
-    (void)nanosleep(&pause, NULL); /* shorter, after a signal, is as good */
+    pause_for(LOOK_AGAIN_NS);
     err = proof_read(proof, fail);
     if (err == CORE_OK) {
         err = proof_judge(proof, verdict, fail);

@@ -235,6 +235,7 @@ def test_the_watch_raises_what_zeek_wrote_and_nobody_read(tmp_path, zeek):
 
 def test_what_is_no_zeek_is_said(tmp_path, zeek):
     config = config_of(tmp_path, zeek)
+    (tmp_path / "state").mkdir()
     zeek.text = "<html>hello</html>"
     done = rig.tapline("ledger", "-c", config)
     assert done.returncode == 100 and zeek.url in done.stderr and "zeek_log_writer_writes_total" in done.stderr

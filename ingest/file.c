@@ -572,6 +572,70 @@ static bool is_copy_checked(struct ingest *ingest, struct ingest_file *file) {
     return false;
 }
 
+/* Open it, and see that it can be read now. */
+static bool make_ready(struct ingest *ingest, struct ingest_file *file) {
+    struct stat st;
+    if (ingest_file_is_unsettled(file) && !ingest_identity_judge(ingest, file)) {
+        return false;
+    }
+    if (!is_origin_settled(ingest, file) || (file->source.fd < 0 && !open_file(ingest, file))) {
+        return false;
+    }
+    if (fstat(file->source.fd, &st) == 0) {
+        note_stat(file, &st);
+    }
+    if (!is_awake(ingest, file)) {
+        return false;
+    }
+    if (!file->has_cutter && !begin(ingest, file, &st)) { /* it was open all the time, and is read again */
+        return false;
+    }
+    return is_copy_checked(ingest, file);
+}
+
+static void after_trouble(struct ingest *ingest, struct ingest_file *file, const struct core_fail *fail) {
+    if (fail->err == CORE_BAD && ingest_spool_has(ingest, file->path)) {
+        ingest_spool_damaged(ingest, file, fail);
+        return;
+    }
+    file->is_stuck = file->source.is_gz;
+    if (!is_being_written(ingest, file)) {
+        note_failure(ingest, file, fail);
+    }
+    if (file->is_stuck) {
+        ingest_file_let_go(ingest, file);
+    }
+}
+
+/* What a fill answered: what becomes of the file? */
+static void after_fill(struct ingest *ingest, struct ingest_file *file, enum core_err err, struct core_fail *fail) {
+    const bool is_copy = file->source.window.line_len > 0;
+    const bool is_spoilt = is_copy && (err == CORE_BAD || (err == CORE_AGAIN && file->copy_good != UINT64_MAX));
+    if (is_spoilt) {
+        (void)core_fail_set(fail, CORE_BAD, file->path, "its checksums are not right from here on");
+        ingest_spool_damaged(ingest, file, fail);
+        return;
+    }
+    switch (err) {
+    case CORE_OK:
+        if (file->cutter.is_more || file->cutter.is_end_final) {
+            ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+        }
+        break;
+    case CORE_AGAIN:
+        break;
+    case CORE_GONE:
+        after_end(ingest, file);
+        break;
+    case CORE_BAD:
+        restart_replaced(ingest, file);
+        break;
+    default:
+        after_trouble(ingest, file, fail);
+        break;
+    }
+}
+
 bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     MUST(ingest->env.pool->free_len > 0);
     MUST(file->queue == INGEST_QUEUE_NONE);
@@ -582,26 +646,10 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
             false; /* its batch could not leave; those that can need the pool. The next scan tries again */
         return false;
     }
-    if (ingest_file_is_unsettled(file) && !ingest_identity_judge(ingest, file)) {
+    if (!make_ready(ingest, file)) {
         return false;
     }
-    if (!is_origin_settled(ingest, file) || (file->source.fd < 0 && !open_file(ingest, file))) {
-        return false;
-    }
-    struct stat st;
     struct core_fail fail = {0};
-    if (fstat(file->source.fd, &st) == 0) {
-        note_stat(file, &st);
-    }
-    if (!is_awake(ingest, file)) {
-        return false;
-    }
-    if (!file->has_cutter && !begin(ingest, file, &st)) { /* it was open all the time, and is read again */
-        return false;
-    }
-    if (!is_copy_checked(ingest, file)) {
-        return false;
-    }
     struct core_batch *batch = core_pool_take(ingest->env.pool);
     file->cutter.is_still = has_stood_still(ingest, file);
     const uint64_t end = ingest->is_once && !file->source.is_gz ? file->once_end : UINT64_MAX;
@@ -619,38 +667,7 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     } else {
         core_pool_give(ingest->env.pool, batch);
     }
-    switch (err) {
-    case CORE_OK:
-        if (file->cutter.is_more || file->cutter.is_end_final) {
-            ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
-        }
-        break;
-    case CORE_AGAIN:
-        if (limit != UINT64_MAX && file->source.window.line_len > 0) {
-            (void)core_fail_set(&fail, CORE_BAD, file->path, "its checksums are not right from here on");
-            ingest_spool_damaged(ingest, file, &fail);
-        }
-        break;
-    case CORE_GONE:
-        after_end(ingest, file);
-        break;
-    case CORE_BAD:
-        restart_replaced(ingest, file);
-        break;
-    default:
-        if (fail.err == CORE_BAD && ingest_spool_has(ingest, file->path)) {
-            ingest_spool_damaged(ingest, file, &fail);
-            break;
-        }
-        file->is_stuck = file->source.is_gz;
-        if (!is_being_written(ingest, file)) {
-            note_failure(ingest, file, &fail);
-        }
-        if (file->is_stuck) {
-            ingest_file_let_go(ingest, file);
-        }
-        break;
-    }
+    after_fill(ingest, file, err, &fail);
     return has_lines;
 }
 

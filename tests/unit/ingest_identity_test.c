@@ -222,6 +222,39 @@ static void renamed_into_the_archive_while_we_were_down(void **state) {
     assert_int_equal(find_start("r 19 ")->gen, find_start("r 0 ")->gen);
 }
 
+/* Three logs in a row of the same name and first record: one forgotten before the next comes, one while we were down. */
+static void generations_never_share_a_number(void **state) {
+    (void)state;
+    uint64_t gens[3];
+    for (int i = 0; i < 3; i++) {
+        char text[64];
+        (void)snprintf(text, sizeof(text), "same\nsecond %d\n", i);
+        rig_append(&rig, "a.log", text);
+        if (rig.ingest == NULL) {
+            rig_open(&rig);
+        }
+        rig_settle(&rig);
+        (void)snprintf(text, sizeof(text), "second %d", i);
+        gens[i] = rig_find(&rig, text)->gen;
+        if (i == 0) {
+            rig_unlink(&rig, "a.log");
+            rig_settle(&rig);
+            for (struct ingest_file *file = rig.ingest->files; file != NULL; file = file->next) {
+                file->quiet_tick -= 2 * INGEST_FORGET_NS;
+            }
+            rig_settle(&rig);
+            assert_int_equal(rig.ingest->files_len, 0);
+        } else if (i == 1) {
+            rig_stop(&rig);
+            rig_unlink(&rig, "a.log");
+        }
+    }
+    assert_int_equal(rig_records(&rig), 6);
+    assert_int_not_equal(gens[0], gens[1]);
+    assert_int_not_equal(gens[1], gens[2]);
+    assert_int_not_equal(gens[0], gens[2]);
+}
+
 static void a_shorter_file_in_its_place(void **state) {
     (void)state;
     append_lines("a.log", "r", 0, 10);
@@ -583,6 +616,7 @@ int main(void) {
         TEST(files_of_the_same_first_record),
         TEST(the_next_log_begins_like_the_one_before),
         TEST(renamed_into_the_archive_while_we_were_down),
+        TEST(generations_never_share_a_number),
         TEST(a_shorter_file_in_its_place),
         TEST(rotated_and_compressed_while_we_were_down),
         TEST(compressed_and_its_inode_used_again),

@@ -1,11 +1,12 @@
 /* tests/unit/ingest_spool_test.c: rotated files are copied while nothing can be delivered, and read from there, whatever
  * happens in between.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit/ingest_rig.h"
+#include "tests/unit/ingest_keeper.h"
 
 #define FILL_BYTES (8 * CORE_MIB) /* more than the pool holds */
 
 static struct rig rig;
+static struct keeper keeper;
 
 static int setup(void **state) {
     (void)state;
@@ -17,6 +18,22 @@ static int setup(void **state) {
 static int teardown(void **state) {
     (void)state;
     rig_teardown(&rig);
+    return 0;
+}
+
+static int setup_keeper(void **state) {
+    (void)setup(state);
+    keeper_setup(&keeper, &rig);
+    return 0;
+}
+
+static int teardown_keeper(void **state) {
+    for (const struct ingest_stream *stream = rig.ingest == NULL ? NULL : rig.ingest->streams; stream != NULL;
+         stream = stream->next) {
+        free(stream->core.decode);
+    }
+    (void)teardown(state);
+    keeper_teardown(&keeper);
     return 0;
 }
 
@@ -320,13 +337,69 @@ static void a_spool_that_cannot_be_written(void **state) {
     assert_once("r", 0, 100);
 }
 
+/* Half of a file is delivered and not committed; it is deleted and copied; then the transaction comes to nothing. */
+static void begin_aborted(void) {
+    rig_append(&rig, "a.log", "#fields\tx\n");
+    append_lines("a.log", "r", 0, 5000);
+    rig_open(&rig);
+    keeper_read(&keeper);
+    keeper_send(&keeper, 1);
+    go_away();
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    wait_copies(1);
+}
+
+static void assert_all_committed_once(int lines) {
+    char text[80];
+    uint64_t noise = 88172645463325252u + (uint64_t)'r';
+    for (int i = 0; i < lines; i++) {
+        noise = core_hash64(&noise, sizeof(noise), (uint64_t)i);
+        (void)snprintf(text, sizeof(text), "r %d %016llx", i, (unsigned long long)noise);
+        assert_int_equal(keeper_count(&keeper, text), 1);
+    }
+    keeper_assert_joined(&keeper);
+}
+
+static void an_abort_behind_the_copying(void **state) {
+    (void)state;
+    char path[512];
+    begin_aborted();
+    keeper_abort(&keeper);
+    keeper_settle(&keeper);
+    turns(20);
+    keeper_settle(&keeper);
+    assert_all_committed_once(5000);
+    assert_int_equal(copies_now(path), 0);
+    keeper_stop(&keeper);
+}
+
+static void killed_behind_the_copying(void **state) {
+    (void)state;
+    char path[512];
+    begin_aborted();
+    keeper_kill(&keeper, CORE_COMMIT_RECOVERED);
+    keeper_settle(&keeper);
+    turns(20);
+    keeper_settle(&keeper);
+    assert_all_committed_once(5000);
+    assert_int_equal(copies_now(path), 0);
+    keeper_stop(&keeper);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(a_deleted_file_is_copied_and_read_from_there), TEST(the_rest_of_a_file_is_copied_and_outlives_us),
-        TEST(a_copy_that_the_checkpoint_does_not_know),     TEST(block_makes_no_copy_and_loses_nothing),
-        TEST(drop_oldest_counts_what_it_gives_up),          TEST(a_damaged_copy_whose_original_is_there),
-        TEST(a_damaged_copy_whose_original_is_gone),        TEST(a_spool_that_cannot_be_written),
+        TEST(a_deleted_file_is_copied_and_read_from_there),
+        TEST(the_rest_of_a_file_is_copied_and_outlives_us),
+        TEST(a_copy_that_the_checkpoint_does_not_know),
+        TEST(block_makes_no_copy_and_loses_nothing),
+        TEST(drop_oldest_counts_what_it_gives_up),
+        TEST(a_damaged_copy_whose_original_is_there),
+        TEST(a_damaged_copy_whose_original_is_gone),
+        TEST(a_spool_that_cannot_be_written),
+        cmocka_unit_test_setup_teardown(an_abort_behind_the_copying, setup_keeper, teardown_keeper),
+        cmocka_unit_test_setup_teardown(killed_behind_the_copying, setup_keeper, teardown_keeper),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -471,6 +471,7 @@ static enum core_err record_take(void *proof_ptr, const struct core_kafka_got *g
     place->next = got->offset + 1;
     if (!place->is_first_known) {
         place->is_first_known = true;
+        place->first = got->offset;
         place->first_s = seconds_of(got->timestamp_ms);
     }
     proof->records++;
@@ -535,5 +536,18 @@ enum core_err proof_read(struct proof *proof, struct core_fail *fail) {
     free(places);
     progress(proof, true);
     unknown_forget(proof);
+    return err;
+}
+
+enum core_err proof_ask_again(struct proof *proof, struct core_fail *fail) {
+    enum core_err err = CORE_OK;
+    for (size_t i = 0; i < proof->places_len && err == CORE_OK; i++) {
+        struct proof_place *place = &proof->places[i];
+        struct core_kafka_place at = {.topic = proof->topics[place->topic].name, .partition = place->partition};
+        int64_t low = 0;
+        int64_t high = 0;
+        err = core_kafka_reader_bounds(proof->reader, &at, ASK_TIMEOUT_MS, &low, &high, fail);
+        place->is_cut = place->is_cut || (err == CORE_OK && low > 0 && (!place->is_first_known || place->first >= low));
+    }
     return err;
 }

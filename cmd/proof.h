@@ -46,7 +46,8 @@ struct proof_place {
     int64_t next;        /* the first offset not read yet */
     bool is_cut;         /* its first records are deleted */
     bool is_first_known; /* of those left */
-    uint32_t first_s;    /* when that one was produced */
+    int64_t first;       /* its offset */
+    uint32_t first_s;    /* when it was produced */
 };
 
 struct proof_topic {
@@ -167,6 +168,10 @@ void proof_close(struct proof *proof); /* takes NULL */
 CORE_CHECKED enum core_err proof_read(struct proof *proof, struct core_fail *fail);
 /* The generation, or NULL. */
 struct proof_gen *proof_find(const struct proof *proof, uint64_t gen);
+
+/* Retention may have deleted records while they were read: ask again, so that what was gone before we came to it is not held
+ * against the node. Errors: CORE_NET. */
+CORE_CHECKED enum core_err proof_ask_again(struct proof *proof, struct core_fail *fail);
 
 /* Judge what was read. Fills verdict anew. Errors: CORE_LIMIT no memory. */
 CORE_CHECKED enum core_err proof_judge(struct proof *proof, struct proof_verdict *verdict, struct core_fail *fail);

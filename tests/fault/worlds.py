@@ -209,6 +209,14 @@ def said(run, *parts):
     return next((line for line in list(run.lines) if all(str(part) in line for part in parts)), None)
 
 
+def wait_with_log(run, what, condition, timeout):
+    """Run.wait_for(), and what the log says if it was in vain."""
+    try:
+        run.wait_for(what, condition, timeout)
+    except AssertionError as failed:
+        raise AssertionError(f"{failed}\n{run.log()}") from None
+
+
 def wait_said(run, *parts, timeout=20):
     try:
         return rig.wait_for("it", lambda: said(run, *parts), timeout)

@@ -76,7 +76,7 @@ static void slot_begin(struct sink *sink, struct slot *slot, struct core_batch *
     slot->dead = 0;
     slot->is_blocked = false;
     slot->txn = 0;
-    slot->is_stale = kafka_keeper_is_stale(sink->keeper, batch);
+    slot->is_stale = !kafka_keeper_takes(sink->keeper, batch);
     slot->is_joining = !slot->is_stale && sink->keeper != NULL && (slot->open > 0 || batch->position.len > 0);
     slot->open = slot->is_stale ? 0 : slot->open + (slot->is_joining ? 1 : 0);
     slot->dataset = NULL;

@@ -319,7 +319,8 @@ void kafka_keeper_close(struct sink *sink);
 void kafka_keeper_turn(struct sink *sink, int64_t now);
 /* The first moment at which it wants a turn without anything having happened. */
 int64_t kafka_keeper_due(const struct sink *sink, int64_t now);
-bool kafka_keeper_is_stale(const struct kafka_keeper *keeper, const struct core_batch *batch);
+/* A batch has come. False: it is of an older epoch and goes back unsent. */
+bool kafka_keeper_takes(struct kafka_keeper *keeper, const struct core_batch *batch);
 /* May records be sent now? */
 bool kafka_keeper_sends(const struct sink *sink);
 /* May the transaction take this batch? If so it has: a transaction is begun, tally and position are noted. */

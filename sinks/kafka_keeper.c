@@ -70,15 +70,19 @@ bool kafka_keeper_is_gone(const struct sink *sink, struct core_fail *fail) {
 void kafka_keeper_flush(struct sink *sink) {
     MUST(sink->magic == KAFKA_SINK_MAGIC);
     if (sink->keeper != NULL) {
-        sink->keeper->is_idle = true;
+        sink->keeper->is_idle = true; /* until the next batch comes */
     }
 }
 
 /* ---- batches ------------------------------------------------------------------------------------------------------------- */
 
-bool kafka_keeper_is_stale(const struct kafka_keeper *keeper, const struct core_batch *batch) {
+bool kafka_keeper_takes(struct kafka_keeper *keeper, const struct core_batch *batch) {
     MUST(batch != NULL);
-    return keeper != NULL && batch->epoch < atomic_load(&keeper->commit->epoch);
+    if (keeper == NULL) {
+        return true;
+    }
+    keeper->is_idle = false;
+    return batch->epoch >= atomic_load(&keeper->commit->epoch);
 }
 
 bool kafka_keeper_sends(const struct sink *sink) {
@@ -168,7 +172,6 @@ static void slot_join(struct sink *sink, struct slot *slot) {
     keeper->joined++;
     keeper->last_gen = batch->stream->gen;
     keeper->last_end = batch->accepted_end;
-    keeper->is_idle = false;
 }
 
 static bool transaction_begin(struct sink *sink, int64_t now) {
@@ -185,7 +188,7 @@ static bool transaction_begin(struct sink *sink, int64_t now) {
     keeper->begun_ns = now;
     keeper->joined = keeper->bytes = keeper->accepted = keeper->dead = 0;
     keeper->lines_sent = 0;
-    keeper->is_owner_sent = keeper->is_idle = keeper->is_failed = false;
+    keeper->is_owner_sent = keeper->is_failed = false;
     keeper->failure[0] = '\0';
     return true;
 }
@@ -304,7 +307,6 @@ static void positions_hand_over(struct kafka_keeper *keeper) {
 
 void kafka_keeper_committed(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
-    keeper->committed_ns = now;
     if (keeper->is_claim) {
         keeper->is_claim = false;
         kafka_lines_clear(&keeper->lines);
@@ -316,6 +318,7 @@ void kafka_keeper_committed(struct sink *sink, int64_t now) {
     }
     MUST(keeper->is_under_way);
     keeper->is_under_way = false;
+    keeper->committed_ns = now;
     keeper->committed = keeper->txn;
     core_count(sink->env->counters, CORE_COUNT_SINK_TRANSACTIONS, 1);
     core_count(sink->env->counters, CORE_COUNT_SINK_ACCEPTED, keeper->accepted);

@@ -15,7 +15,8 @@
  *
  * Batches are given back as soon as their records are reported, with the number of their transaction; they are accepted when
  * that number is committed (core/commit.h). A transaction is closed when it is old or big, or when nothing more comes and the
- * last commit was long enough ago: so a trickle is committed at once, and no more often than the interval says.
+ * last commit was a second ago (or transaction_interval, if that is shorter): so a trickle is committed at once, but not
+ * line by line, and the end of a run does not wait.
  *
  * A commit whose answer is lost may have been done. The owner record tells: it carries the number of its transaction, so the
  * next producer, after ending what was open, reads the number that was really committed.
@@ -38,6 +39,8 @@
 #define RETRY_MAX_NS (10 * CORE_NS_PER_S)
 #define WATCH_NS (5 * CORE_NS_PER_S)
 #define SAY_EVERY_NS (30 * CORE_NS_PER_S)
+#define IDLE_REST_NS                                                                                                   \
+    CORE_NS_PER_S  /* when nothing more comes, commits are at least min(this, transaction_interval) apart */
 #define STAY_MAX 8 /* states passed through in one turn */
 
 /* What became of a step. */
@@ -293,10 +296,17 @@ static enum step step_read(struct sink *sink, int64_t now) {
 
 /* ---- a transaction ----------------------------------------------------------------------------------------------------------------- */
 
+/* When is an open transaction old enough? */
+static int64_t due_ns(const struct kafka_keeper *keeper, const struct kafka_conf *conf) {
+    int64_t interval_ns = conf->transaction_interval_ns;
+    int64_t old_ns = keeper->begun_ns + interval_ns;
+    int64_t rested_ns = keeper->committed_ns + (interval_ns < IDLE_REST_NS ? interval_ns : IDLE_REST_NS);
+    return keeper->is_idle && rested_ns < old_ns ? rested_ns : old_ns;
+}
+
 static bool is_due(const struct kafka_keeper *keeper, const struct kafka_conf *conf, int64_t now) {
-    bool is_rested = now - keeper->committed_ns >= conf->transaction_interval_ns;
-    return now - keeper->begun_ns >= conf->transaction_interval_ns || keeper->bytes >= conf->transaction_bytes ||
-           (keeper->is_idle && is_rested) || (keeper->shape.is_alone && keeper->joined > 0);
+    return now >= due_ns(keeper, conf) || keeper->bytes >= conf->transaction_bytes ||
+           (keeper->shape.is_alone && keeper->joined > 0);
 }
 
 static enum step step_open(struct sink *sink, int64_t now) {
@@ -471,7 +481,7 @@ int64_t kafka_keeper_due(const struct sink *sink, int64_t now) {
     }
     switch (keeper->state) {
     case KEEPER_OPEN:
-        return (keeper->is_idle ? keeper->committed_ns : keeper->begun_ns) + sink->conf->transaction_interval_ns;
+        return due_ns(keeper, sink->conf);
     case KEEPER_READ:
         return keeper->hold_ns > now ? keeper->hold_ns : now;
     case KEEPER_INIT: /* these wait in their own calls */

@@ -524,7 +524,7 @@ def test_check_finds_mistakes_in_maps(tmp_path):
 
 def test_the_example_that_ships_has_no_mistakes_even_with_all_of_it_switched_on(tmp_path):
     example = (rig.TOP / "configs/tapline.yml.example").read_text()
-    whole = re.sub(r"(?m)^( +)# (?=  |- |(name|maps|networks|networks_file|geo_databases|site_maps|kafka):)", r"\1", example)
+    whole = re.sub(r"(?m)^( +)# (?=  |- |(name|maps|networks|networks_file|geo_databases|site_maps|metrics_url|kafka):)", r"\1", example)
     assert not re.search(r"(?m)^ *# *\w+: ", whole), "a key is still switched off"
     contents = {"/etc/tapline/kafka.password": "secret\n", "/opt/zeek/etc/networks.cfg": "10.0.0.0/8  private\n",
                 "/etc/snort/sid-msg.map": "1000001 || LOCAL ping\n", "/etc/snort/gen-msg.map": "116 || 1 || decoder\n",

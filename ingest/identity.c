@@ -488,7 +488,7 @@ bool ingest_identity_judge(struct ingest *ingest, struct ingest_file *file) {
     const enum core_err err = open_again(file, &sight, NULL);
     if (err != CORE_OK) {
         if (err == CORE_GONE) {
-            file->is_searched = false;
+            file->is_searched = file->is_looked = false;
             ingest->scan_tick = 0;
         }
         file->is_settled = err != CORE_GONE && err != CORE_AGAIN; /* reading it tells what the trouble is */
@@ -534,4 +534,5 @@ void ingest_identity_close(struct ingest *ingest) {
     }
     free(ingest->peek_counters);
     free(ingest->archive_seen);
+    ingest_listing_free(ingest->listing);
 }

@@ -635,6 +635,8 @@ struct ingest_wants {
 void ingest_wants_init(struct ingest_wants *wants, const struct ingest_input *inputs, size_t len);
 void ingest_wants_release(struct ingest_wants *wants);
 void ingest_scan(struct ingest *ingest);
+struct ingest_listing;
+void ingest_listing_free(struct ingest_listing *listing); /* takes NULL */
 /* The input whose generation this is: by the name it began with, else by its name now. NULL: none names it any more. */
 struct ingest_want *ingest_want_of(struct ingest *ingest, const struct ingest_file *file);
 /* Is it excluded from this input? */
@@ -707,7 +709,8 @@ struct ingest {
     uint64_t *globs_seen; /* hashes of the globs that were looked at once: start: end is over for them */
     size_t globs_seen_len;
     uint64_t told[INGEST_TOLD];
-    struct core_pool peek; /* one batch, to look at files with; made when first needed */
+    struct ingest_listing *listing; /* scan.c's */
+    struct core_pool peek;          /* one batch, to look at files with; made when first needed */
     struct core_counters *peek_counters;
     size_t unjudged_len; /* files that want to be judged, at least */
     bool is_gone_new;    /* a generation was lost sight of since the archives were looked at */

@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define LISTING_FIRST 256 /* names of a directory that there is room for at first */
+
 /* ---- inputs -------------------------------------------------------------------------------------------------------------- */
 
 static char **copy_list(const struct core_conf_list *list) {
@@ -284,27 +286,96 @@ static void scan_glob(struct ingest *ingest, struct ingest_want *want, const cha
 
 /* ---- files that no glob gave ----------------------------------------------------------------------------------------------- */
 
+/* The directory that was looked through last, by inode: when many files are gone from one, it is read once a scan. */
+struct ingest_listing {
+    char *dir; /* "" or "…/" */
+    uint64_t scan_no;
+    struct listed {
+        ino_t ino;
+        char *name;
+    } * items;
+    size_t len;
+};
+
+static void listing_clear(struct ingest_listing *listing) {
+    for (size_t i = 0; i < listing->len; i++) {
+        free(listing->items[i].name);
+    }
+    free(listing->items);
+    free(listing->dir);
+    *listing = (struct ingest_listing){0};
+}
+
+void ingest_listing_free(struct ingest_listing *listing) {
+    if (listing != NULL) {
+        listing_clear(listing);
+        free(listing);
+    }
+}
+
+static int compare_listed(const void *a, const void *b) {
+    const ino_t x = ((const struct listed *)a)->ino;
+    const ino_t y = ((const struct listed *)b)->ino;
+    return x < y ? -1 : x > y;
+}
+
+/* The listing of a directory, as of this scan. */
+static const struct ingest_listing *list_directory(struct ingest *ingest, const char *dir_path) {
+    if (ingest->listing == NULL) {
+        ingest->listing = calloc(1, sizeof(*ingest->listing));
+        MUST(ingest->listing != NULL);
+    }
+    struct ingest_listing *listing = ingest->listing;
+    if (listing->dir != NULL && listing->scan_no == ingest->scan_no && strcmp(listing->dir, dir_path) == 0) {
+        return listing;
+    }
+    listing_clear(listing);
+    listing->dir = ingest_strdup(dir_path);
+    listing->scan_no = ingest->scan_no;
+    DIR *dir = opendir(dir_path[0] == '\0' ? "." : dir_path);
+    size_t cap = 0;
+    for (const struct dirent *entry = dir == NULL ? NULL : readdir(dir); entry != NULL; entry = readdir(dir)) {
+        if (listing->len == cap) {
+            cap = cap == 0 ? LISTING_FIRST : cap * 2;
+            listing->items = realloc(listing->items, cap * sizeof(*listing->items));
+            MUST(listing->items != NULL);
+        }
+        listing->items[listing->len++] = (struct listed){.ino = entry->d_ino, .name = ingest_strdup(entry->d_name)};
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+    if (listing->len > 0) {
+        qsort(listing->items, listing->len, sizeof(*listing->items), compare_listed);
+    }
+    return listing;
+}
+
 /* Look through the directory that the file was in, for its inode. */
-static bool search_directory(const struct ingest_file *file, char *out, size_t out_len, struct stat *st) {
+static bool search_directory(struct ingest *ingest, const struct ingest_file *file, char out[PATH_MAX],
+                             struct stat *st) {
     char dir_path[PATH_MAX];
     const char *slash = strrchr(file->path, '/');
     const int prefix_len = slash == NULL ? 0 : (int)(slash - file->path) + 1;
     const int dir_len = snprintf(dir_path, sizeof(dir_path), "%.*s", prefix_len, file->path);
-    DIR *dir = dir_len < 0 || (size_t)dir_len >= sizeof(dir_path) ? NULL : opendir(dir_len == 0 ? "." : dir_path);
-    if (dir == NULL) {
+    if (dir_len < 0 || (size_t)dir_len >= sizeof(dir_path) || file->ino == 0) {
         return false;
     }
-    bool is_found = false;
-    for (const struct dirent *entry = readdir(dir); entry != NULL && !is_found; entry = readdir(dir)) {
-        if (entry->d_ino != file->ino) {
-            continue;
-        }
-        const int len = snprintf(out, out_len, "%.*s%s", prefix_len, file->path, entry->d_name);
-        is_found = len > 0 && (size_t)len < out_len && leads_to(out, file->dev, file->ino, st) &&
-                   S_ISREG(st->st_mode) && is_born_same(file, out);
+    const struct ingest_listing *listing = list_directory(ingest, dir_path);
+    const struct listed key = {.ino = file->ino};
+    const struct listed *at =
+        listing->len == 0 ? NULL : bsearch(&key, listing->items, listing->len, sizeof(key), compare_listed);
+    while (at != NULL && at > listing->items && at[-1].ino == file->ino) {
+        at--; /* the first of its hard links */
     }
-    (void)closedir(dir);
-    return is_found;
+    for (; at != NULL && at < listing->items + listing->len && at->ino == file->ino; at++) {
+        const int len = snprintf(out, PATH_MAX, "%s%s", dir_path, at->name);
+        if (len > 0 && len < PATH_MAX && leads_to(out, file->dev, file->ino, st) && S_ISREG(st->st_mode) &&
+            is_born_same(file, out)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void note_unlinked(struct ingest *ingest, struct ingest_file *file) {
@@ -334,7 +405,7 @@ static void sweep_open(struct ingest *ingest, struct ingest_file *file) {
         const ssize_t len = readlink(link, name, sizeof(name) - 1);
         name[len < 0 ? 0 : len] = '\0';
         const bool is_named = len > 0 && leads_to(name, file->dev, file->ino, &named);
-        if (is_named || search_directory(file, name, sizeof(name), &named)) {
+        if (is_named || search_directory(ingest, file, name, &named)) {
             note_renamed(ingest, file, name);
         } else {
             note_unlinked(ingest, file); /* the name we held is gone; another hard link is elsewhere */
@@ -386,7 +457,7 @@ static void sweep_closed(struct ingest *ingest, struct ingest_file *file) {
     if (is_nobody_sure()) {
         return;
     }
-    if (!file->is_searched && search_directory(file, name, sizeof(name), &st)) {
+    if (!file->is_searched && search_directory(ingest, file, name, &st)) {
         note_renamed(ingest, file, name);
         look(ingest, file, &st);
         return;

@@ -375,7 +375,8 @@ static bool open_file(struct ingest *ingest, struct ingest_file *file) {
     struct stat st = {0};
     const enum core_err err = open_source(ingest, file, &st, &fail);
     if (err == CORE_GONE) {
-        file->is_searched = false; /* the scan finds where it went */
+        file->is_searched = false; /* the scan finds where it went … */
+        file->is_looked = false;   /* … and has it read, though it may never grow again */
         ingest->scan_tick = 0;
         return false;
     }

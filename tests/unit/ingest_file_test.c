@@ -792,6 +792,29 @@ static void a_file_never_read_is_found_after_a_restart(void **state) {
     assert_non_null(strstr(rig_find(&rig, "r1")->path, "/a.log"));
 }
 
+/* Found, renamed before its turn to be opened came, and never written to again. */
+static void a_file_renamed_before_it_was_opened(void **state) {
+    (void)state;
+    rig.conf.files_max = 1;
+    rig_append(&rig, "a.log", "a1\n");
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_append(&rig, "b.log", "b1\n");
+    ingest_scan(rig.ingest);
+    char path[192];
+    rig_path(&rig, "b.log", path);
+    const struct ingest_file *file = ingest_file_by_path(rig.ingest, path);
+    assert_non_null(file);
+    assert_true(file->source.fd < 0);
+    assert_int_not_equal(file->queue, INGEST_QUEUE_NONE);
+    rig_rename(&rig, "b.log", "c.log");
+    rig.ingest->scan_tick = INT64_MAX;
+    rig_turn(&rig);
+    assert_int_equal(rig_count(&rig, "b1"), 0);
+    rig_settle(&rig);
+    assert_int_equal(rig_count(&rig, "b1"), 1);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -833,6 +856,7 @@ int main(void) {
         TEST(backlog_is_read_oldest_first_and_live_files_have_every_second_batch),
         TEST(a_reload_changes_what_is_added_once_batches_are_back),
         TEST(a_file_never_read_is_found_after_a_restart),
+        TEST(a_file_renamed_before_it_was_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -193,9 +193,18 @@ static bool transaction_begin(struct sink *sink, int64_t now) {
     return true;
 }
 
+/* Batches of the last transaction go back before the next one begins: an abort of that must not touch them. */
+static bool is_any_joined(const struct sink *sink) {
+    const struct slot *slot = sink->first;
+    while (slot != NULL && (slot->txn == 0 || slot->is_stale)) {
+        slot = slot->next;
+    }
+    return slot != NULL;
+}
+
 bool kafka_keeper_admits(struct sink *sink, struct slot *slot, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
-    bool may_begin = keeper->state == KEEPER_READY && now >= keeper->hold_ns && sink->finished == 0;
+    bool may_begin = keeper->state == KEEPER_READY && now >= keeper->hold_ns && !is_any_joined(sink);
     bool may_join = keeper->state == KEEPER_OPEN && !keeper->is_failed &&
                     keeper->bytes < sink->conf->transaction_bytes && !(keeper->shape.is_alone && keeper->joined > 0);
     if (!may_begin && !may_join) {

@@ -457,6 +457,31 @@ def test_the_state_directory_is_lost_and_kafka_knows_all(broker, tmp_path, conn_
     assert_each_once(broker, topic, 4000)
 
 
+def test_a_node_moves_to_another_machine(broker, tmp_path, conn_log):
+    """Its files are copied: other inodes, other births; one was finished, one is in the middle, one went into an archive
+    unread. node.state stays behind."""
+    topic, here, there = "run-moved", tmp_path / "logs", tmp_path / "copy"
+    here.mkdir()
+    for name, first, last in (("conn.1.log", 0, 1000), ("conn.2.log", 1000, 2000), ("conn.3.log", 2000, 3000)):
+        (here / name).write_text(conn_log.text(first, last))
+    sinks = kafka_sink(broker.address, topic=topic)
+    inputs = [{"type": "zeek", "paths": [str(here / "conn*.log")], "archive": [str(tmp_path / "archive/*.gz")]}]
+    path = rig.config_write(tmp_path / "tapline.yml", inputs, sinks)
+    assert rig.run_once(path)["accepted"] == 3000
+    for name, first, last in (("conn.2.log", 3000, 4000), ("conn.3.log", 4000, 5000)):
+        with open(here / name, "a") as more:
+            more.write(conn_log.text(first, last, header=False))
+    shutil.copytree(here, there, copy_function=shutil.copyfile)
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/conn.3.log.gz").write_bytes(gzip.compress((there / "conn.3.log").read_bytes()))
+    (there / "conn.3.log").unlink()
+    shutil.rmtree(here)
+    shutil.rmtree(tmp_path / "state")
+    there.rename(here)
+    assert rig.run_once(path)["accepted"] == 2000
+    assert_each_once(broker, topic, 5000)
+
+
 def test_a_stale_state_directory_does_not_double(broker, tmp_path, conn_log):
     """An old copy of node.state put back, as from a backup: Kafka's word counts."""
     log, topic = tmp_path / "conn.log", "run-state-stale"

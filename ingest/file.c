@@ -683,11 +683,12 @@ void ingest_file_open_early(struct ingest *ingest, struct ingest_file *file) {
 }
 
 void ingest_file_look(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
-    const bool is_grown = file->size != st->st_size;
-    const bool is_changed = is_grown || file->mtime_ns != mtime_of(st);
-    if (is_grown || file->grew_tick == 0) {
+    const bool is_changed = file->size != st->st_size || file->mtime_ns != mtime_of(st);
+    if (st->st_size != file->size_looked ||
+        file->grew_tick == 0) { /* not since it was read: it may wait long for that */
         file->grew_tick = core_tick_ns();
     }
+    file->size_looked = st->st_size;
     file->size_seen = st->st_size > file->size_seen ? st->st_size : file->size_seen;
     if (file->queue != INGEST_QUEUE_NONE || file->awaits_drain) {
         return;

@@ -325,6 +325,7 @@ struct ingest_file {
     int64_t mtime_ns;
     int64_t size_seen;   /* the most that was ever seen: what is behind the position then, and gone, is lost */
     int64_t size_read;   /* when it was last read and proved to be the same */
+    int64_t size_looked; /* at the last look of a scan */
     int64_t size_found;  /* when it was first seen: where start: end begins */
     int64_t looked_tick; /* when last read */
     int64_t still_tick;  /* since when bytes wait at its end that stillness makes a record; 0: none do */

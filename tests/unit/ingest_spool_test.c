@@ -175,6 +175,22 @@ static void the_rest_of_a_file_is_copied_and_outlives_us(void **state) {
     assert_int_equal(rig_records(&rig), 0);
 }
 
+/* It grew while no batch was free: it stands still all the same, though it was not read since. */
+static void a_file_that_grew_behind_its_last_read(void **state) {
+    (void)state;
+    rig.conf.close_after_ns = 20 * CORE_NS_PER_MS;
+    append_lines("a.log", "r", 0, 10);
+    rig_open(&rig);
+    rig_settle(&rig);
+    go_away();
+    append_lines("a.log", "r", 10, 200);
+    turns(2);
+    rig_unlink(&rig, "a.log");
+    wait_copies(1);
+    come_back();
+    assert_once("r", 0, 200);
+}
+
 static size_t slurp(const char *path, char *out, size_t cap) {
     const int fd = open(path, O_RDONLY);
     assert_true(fd >= 0);
@@ -392,6 +408,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_deleted_file_is_copied_and_read_from_there),
         TEST(the_rest_of_a_file_is_copied_and_outlives_us),
+        TEST(a_file_that_grew_behind_its_last_read),
         TEST(a_copy_that_the_checkpoint_does_not_know),
         TEST(block_makes_no_copy_and_loses_nothing),
         TEST(drop_oldest_counts_what_it_gives_up),

@@ -326,6 +326,12 @@ void core_kafka_poll(struct core_kafka *kafka) {
     }
 }
 
+void core_kafka_hurry(struct core_kafka *kafka, int timeout_ms) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    /* "timed out": reports are events here, and wait to be polled */
+    rd_kafka_resp_err_t flushed CORE_UNUSED = rd_kafka_flush(kafka->handle, timeout_ms);
+}
+
 const char *core_kafka_text(int code) {
     if (code == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP) {
         return "the broker refuses the time of sending: this machine's clock is ahead of the broker's by more than "

@@ -104,6 +104,8 @@ int core_kafka_partition_of(struct core_span key, int partitions);
 /* Queue a record. *code gets librdkafka's error code (0: none). Never waits. */
 CORE_CHECKED enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka_topic *topic,
                                                   const struct core_kafka_record *record, int *code);
+/* What waits for company (linger.ms) is sent at once. Waits up to timeout_ms, so that it is seen; reports come by a poll. */
+void core_kafka_hurry(struct core_kafka *kafka, int timeout_ms);
 /* A code in words. */
 const char *core_kafka_text(int code);
 /* Is it a refusal because of size? */

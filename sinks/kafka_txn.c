@@ -35,6 +35,7 @@
 #include <stdlib.h>
 
 #define CALL_MS 100
+#define HURRY_MS 1
 #define RETRY_NS CORE_NS_PER_S
 #define RETRY_MAX_NS (10 * CORE_NS_PER_S)
 #define WATCH_NS (5 * CORE_NS_PER_S)
@@ -298,6 +299,9 @@ static enum step step_read(struct sink *sink, int64_t now) {
 
 /* When is an open transaction old enough? */
 static int64_t due_ns(const struct kafka_keeper *keeper, const struct kafka_conf *conf) {
+    if (keeper->is_idle && atomic_load(&keeper->commit->is_ending)) {
+        return keeper->begun_ns; /* nobody will come */
+    }
     int64_t interval_ns = conf->transaction_interval_ns;
     int64_t old_ns = keeper->begun_ns + interval_ns;
     int64_t rested_ns = keeper->committed_ns + (interval_ns < IDLE_REST_NS ? interval_ns : IDLE_REST_NS);
@@ -332,8 +336,15 @@ static enum step step_closing(struct sink *sink) {
     if (!keeper->is_claim && !kafka_events_are_sent(sink)) {
         return STEP_WAIT; /* librdkafka's queue was full */
     }
-    if (!kafka_keeper_send_positions(sink) || sink->outstanding > 0 || keeper->is_failed) {
-        return keeper->is_failed ? STEP_ON : STEP_WAIT; /* failed: this again, which aborts */
+    bool is_all_sent = kafka_keeper_send_positions(sink);
+    if (keeper->is_failed) {
+        return STEP_ON; /* this again, which aborts */
+    }
+    if (!is_all_sent || sink->outstanding > 0) {
+        if (is_all_sent) {
+            core_kafka_hurry(sink->lanes[KAFKA_TOGETHER], HURRY_MS);
+        }
+        return STEP_WAIT;
     }
     state_set(keeper, KEEPER_COMMIT);
     return STEP_ON;

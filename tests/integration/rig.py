@@ -417,7 +417,7 @@ class Counter(Reader):
         self.found = {}
 
     def _count(self, message):
-        self.found[message.topic()] += 1
+        self.found[message.topic()] = self.found.get(message.topic(), 0) + 1  # it may be newer than the list
 
     def counts(self):
         for topic in self.broker.topics():

@@ -1,0 +1,305 @@
+"""Exactly once into a real broker: what a foreign read_committed client sees when a process dies in an open transaction, when
+records are refused, when another instance takes the node over, when the process is stopped for too long.
+SPDX-License-Identifier: Apache-2.0
+"""
+import itertools
+import random
+import re
+import signal
+import threading
+import time
+
+import pytest
+
+import rig
+
+SERIAL = itertools.count(time.time_ns() % 1_000_000)
+
+
+class Node:
+    """A node of its own on a broker that others use, too: its topics and its positions."""
+
+    def __init__(self, broker, folder, **kafka):
+        self.broker, self.folder, self.name = broker, folder, f"node-{next(SERIAL)}"
+        self.log = folder / "conn.log"
+        self.sink = {"topic": self.name + ".%{event.dataset}", "dead_letter_topic": self.name + ".dead",
+                     "rdkafka": {"bootstrap.servers": broker.address}, "delivery": "exactly_once", **kafka}
+        self.topic = f"{self.name}.zeek.connection"
+        self.dead = f"{self.name}.dead"
+
+    def config(self, name="tapline", **sections):
+        state = self.folder / f"{name}-state"
+        state.mkdir(exist_ok=True)
+        node = {"name": self.name, "state": str(state)}
+        return rig.config_write(self.folder / f"{name}.yml", [{"type": "zeek", "paths": [str(self.log)]}],
+                                {"kafka": self.sink}, node=node, **sections)
+
+    def serials(self):
+        return [rig.serial_of(record.document) for record in self.broker.records(self.topic)]
+
+    def assert_each_once(self, count):
+        serials = self.serials()
+        assert sorted(serials) == list(range(count)), rig.difference(serials, count)
+
+    def positions(self):
+        """Key to value of what the topic of positions holds of this node, tombstones left out."""
+        found = {}
+
+        def take(message):
+            node, _, name = message.key().decode().rpartition("/")
+            if node == self.name:
+                found[name] = message.value() and message.value().decode()
+
+        with rig.Reader(self.broker, lambda topic: False, take) as reader:
+            partitions = self.broker._admin().list_topics(rig.CHECKPOINT, timeout=20).topics[rig.CHECKPOINT].partitions
+            from confluent_kafka import TopicPartition, OFFSET_BEGINNING
+            for partition in partitions:
+                reader.consumer.incremental_assign([TopicPartition(rig.CHECKPOINT, partition, OFFSET_BEGINNING)])
+                reader.at[(rig.CHECKPOINT, partition)] = 0
+            reader.read()
+        return {name: value for name, value in found.items() if value}
+
+
+class Load(threading.Thread):
+    """Writes a hundred lines every few milliseconds until it is told to finish: nobody finds the end of the log, so that a
+    transaction stays open as long as it may."""
+
+    def __init__(self, path, log, first):
+        super().__init__(daemon=True)
+        self.path, self.log, self.lines, self.is_finished = path, log, first, False
+        self.start()
+
+    def run(self):
+        with open(self.path, "a") as out:
+            while not self.is_finished:
+                out.write(self.log.text(self.lines, self.lines + 100, header=False))
+                out.flush()
+                self.lines += 100
+                time.sleep(0.004)
+
+    def finish(self):
+        self.is_finished = True
+        self.join()
+        return self.lines
+
+
+def number(line, word):
+    return int(re.search(rf" {word}=(\d+)", line).group(1))
+
+
+def ends(broker, topic, isolation):
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "ends", "isolation.level": isolation, "log_level": 2})
+    found = [consumer.get_watermark_offsets(TopicPartition(topic, p), 10)[1] for p in range(broker.topics()[topic])]
+    consumer.close()
+    return found
+
+
+def is_open(broker, topic):
+    """Are there records that nobody has committed or aborted, for longer than a commit takes?"""
+    first = ends(broker, topic, "read_committed")
+    time.sleep(0.3)
+    return any(old == committed < end for old, committed, end in
+               zip(first, ends(broker, topic, "read_committed"), ends(broker, topic, "read_uncommitted")))
+
+
+def test_records_and_positions_are_one(broker, runs, tmp_path, conn_log):
+    node = Node(broker, tmp_path)
+    node.log.write_text(conn_log.text(0, 5000) + "not a conn line\n" + conn_log.text(5000, 6000, header=False))
+    assert runs(node.config(), "--once").wait() == 0
+    node.assert_each_once(6000)
+    assert broker.count(node.dead) == 1
+    positions = node.positions()
+    owner = positions.pop("owner")
+    assert re.fullmatch(r"owner instance=[0-9a-f]{16} txn=[1-9]\d* host=\S+ pid=\d+ version=\S+ started=\S+Z", owner)
+    (generation, line), = positions.items()
+    assert line.startswith(f"file gen={generation} ") and "\n" not in line
+    assert number(line, "pos") == number(line, "from") == node.log.stat().st_size
+    assert [number(line, w) for w in ("records", "events", "dead", "dropped", "lost")] == [6001, 6000, 1, 0, 0]
+
+    # Another machine with nothing but the log: it goes on where the topic says.
+    with open(node.log, "a") as out:
+        out.write(conn_log.text(6000, 7000, header=False))
+    run = runs(node.config("other"), "--once")
+    assert run.wait() == 0
+    node.assert_each_once(7000)
+    assert number(node.positions()[generation], "records") == 7001
+
+
+def test_kill_in_an_open_transaction(broker, runs, tmp_path, conn_log):
+    """A load that never pauses; the next process ends the transaction before it reads the positions."""
+    node = Node(broker, tmp_path, transaction_interval="60s", transaction_bytes="1GiB")
+    node.log.write_text(conn_log.text(0, 3000))
+    config = node.config()
+    run = runs(config)
+    run.wait_for("its first commit", lambda: broker.count(node.topic) > 0)
+    load = Load(node.log, conn_log, 3000)
+    for _ in range(8):
+        time.sleep(0.6)
+        run.kill()
+        if is_open(broker, node.topic):
+            break
+        run = runs(config)
+        run.wait_log("positions recovered")
+    lines = load.finish()
+    assert is_open(broker, node.topic), "no kill hit an open transaction: this test has shown nothing"
+    run = runs(config, "--once")
+    assert run.wait() == 0, run.log()
+    node.assert_each_once(lines)
+
+
+def test_a_refused_record_is_a_dead_letter_once(broker, runs, tmp_path, conn_log):
+    node = Node(broker, tmp_path, create_topics=True)
+    broker.create_topic(node.topic, 2, **{"max.message.bytes": "60000"})
+    fat = conn_log.line(777_777).split("\t")
+    fat[conn_log.at["history"]] = "".join(random.Random(5).choices("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", k=200_000))
+    lines = [conn_log.line(i) for i in range(3000)]
+    lines.insert(1500, "\t".join(fat))
+    lines.insert(2500, "\t".join(fat).replace("C00000000000777777", "C00000000000777778"))
+    node.log.write_text(conn_log.header + "".join(lines))
+    run = runs(node.config(), "--once")
+    assert run.wait() == 0, run.log()
+    serials = node.serials()
+    assert sorted(serials) == list(range(3000)), rig.difference(serials, 3000)
+    dead = [record.document for record in broker.records(node.dead)]
+    assert len(dead) == 2
+    assert all("refused the document for good" in str(document["error"]["message"]) for document in dead)
+    line, = (value for name, value in node.positions().items() if name != "owner")
+    assert [number(line, w) for w in ("records", "events", "dead", "lost")] == [3002, 3000, 2, 0]
+    assert "transaction aborted" in run.log()
+    assert "sent one by one" in run.log()
+
+
+def test_a_topic_that_takes_less_than_a_batch(broker, runs, tmp_path, conn_log):
+    """Nothing is guilty: batches become smaller until the topic takes them, and no record is a dead letter."""
+    node = Node(broker, tmp_path)
+    node.sink["rdkafka"]["compression.codec"] = "none"
+    broker.create_topic(node.topic, 1, **{"max.message.bytes": "30000"})
+    node.log.write_text(conn_log.text(0, 4000))
+    run = runs(node.config(), "--once")
+    assert run.wait() == 0, run.log()
+    node.assert_each_once(4000)
+    assert broker.count(node.dead) == 0
+    assert "smaller batches" in run.log()
+
+
+def test_another_instance_takes_over(broker, runs, tmp_path, conn_log):
+    node = Node(broker, tmp_path)
+    node.log.write_text(conn_log.text(0, 1000))
+    first = runs(node.config("first"))
+    first.wait_for("the first records", lambda: broker.count(node.topic) == 1000)
+    second = runs(node.config("second"))
+    second.wait_log("positions recovered")
+    with open(node.log, "a") as out:
+        out.write(conn_log.text(1000, 2000, header=False))
+    assert first.wait(30) == 100, first.log()
+    assert "another tapline has taken over node" in first.log()
+    assert f"pid {second.pid}" in first.log()
+    second.wait_for("all records", lambda: broker.count(node.topic) >= 2000)
+    with open(node.log, "a") as out:
+        out.write(conn_log.text(2000, 3000, header=False))
+    second.wait_for("all records", lambda: broker.count(node.topic) >= 3000)
+    second.stop()
+    node.assert_each_once(3000)
+
+
+@pytest.mark.parametrize("moment", ["idle", "busy"])
+def test_stopped_for_longer_than_a_transaction_may_be_open(broker, runs, tmp_path, conn_log, moment):
+    """The broker ends the transaction and shuts the producer out; the process makes a new one and goes on."""
+    node = Node(broker, tmp_path, transaction_timeout="5s", transaction_interval="4s" if moment == "busy" else "100ms")
+    node.log.write_text(conn_log.text(0, 1000))
+    run = runs(node.config())
+    run.wait_for("the first records", lambda: broker.count(node.topic) == 1000)
+    load = None
+    if moment == "busy":
+        load = Load(node.log, conn_log, 1000)
+        time.sleep(1.5)
+    run.signal(signal.SIGSTOP)
+    while load and not is_open(broker, node.topic):
+        run.signal(signal.SIGCONT)
+        time.sleep(0.7)
+        run.signal(signal.SIGSTOP)
+    lines = load.finish() if load else 1000
+    time.sleep(18)  # the broker looks for old transactions every ten seconds
+    with open(node.log, "a") as out:
+        out.write(conn_log.text(lines, lines + 1000, header=False))
+    run.signal(signal.SIGCONT)
+    run.wait_for("all records", lambda: broker.count(node.topic) >= lines + 1000, 60)
+    run.stop()
+    node.assert_each_once(lines + 1000)
+    if moment == "busy":
+        assert "producer shut out" in run.log() or "transaction aborted" in run.log()
+
+
+def test_the_broker_goes_in_the_middle(own_broker, runs, tmp_path, conn_log):
+    """Killed in the middle of transactions under load, twice: nothing lost, nothing doubled."""
+    node = Node(own_broker, tmp_path)
+    run = runs(node.config())
+    with open(node.log, "w") as out:
+        out.write(conn_log.header)
+        for part in range(40):
+            out.write(conn_log.text(part * 500, part * 500 + 500, header=False))
+            out.flush()
+            time.sleep(0.05)
+            if part == 5:
+                run.wait_for("the first records", lambda: own_broker.count(node.topic) > 0)
+            if part in (10, 25):
+                own_broker.kill()
+            if part in (18, 32):
+                own_broker.start()
+    run.wait_for("all records", lambda: own_broker.count(node.topic) >= 20_000, 120)
+    run.stop()
+    node.assert_each_once(20_000)
+
+
+def test_stop_without_a_broker_then_go_on(own_broker, runs, tmp_path, conn_log):
+    """SIGTERM while no broker answers: it ends in time, and the next start goes on without loss or double."""
+    node = Node(own_broker, tmp_path)
+    node.log.write_text(conn_log.text(0, 2000))
+    config = node.config(pipeline={"stop_timeout": "2s"})
+    run = runs(config)
+    run.wait_for("the first records", lambda: own_broker.count(node.topic) == 2000)
+    own_broker.kill()
+    with open(node.log, "a") as out:
+        out.write(conn_log.text(2000, 4000, header=False))
+    time.sleep(1)
+    run.signal(signal.SIGTERM)
+    assert run.wait(20) == 0, run.log()
+    own_broker.start()
+    run = runs(config, "--once")
+    assert run.wait() == 0, run.log()
+    node.assert_each_once(4000)
+
+
+def test_the_checkpoint_topic_grows(broker, runs, tmp_path, conn_log):
+    """More partitions: the node's lines are elsewhere than its name says; they are found, and written anew."""
+    from confluent_kafka.admin import NewPartitions
+
+    node = Node(broker, tmp_path, checkpoint_topic=f"grown-{next(SERIAL)}", partitions=1)
+    node.log.write_text(conn_log.text(0, 1000))
+    assert runs(node.config("a"), "--once").wait() == 0
+    topic = node.sink["checkpoint_topic"]
+    admin = broker._admin()
+    admin.create_partitions([NewPartitions(topic, 13)])[topic].result(30)
+    rig.wait_for("the partitions", lambda: len(admin.list_topics(timeout=10).topics[topic].partitions) == 13)
+    for name in ("b", "c"):  # each on a machine without any state of its own
+        run = runs(node.config(name), "--once")
+        assert run.wait() == 0, run.log()
+    node.assert_each_once(1000)
+
+
+def test_without_the_topic_of_positions(broker, runs, tmp_path, conn_log):
+    """create_topics is off and nobody made it: exactly_once says so and ends; auto goes on at least once, and says so."""
+    node = Node(broker, tmp_path, checkpoint_topic=f"missing-{next(SERIAL)}", create_topics=False)
+    broker.create_topic(node.topic, 1)
+    broker.create_topic(node.dead, 1)
+    node.log.write_text(conn_log.text(0, 500))
+    run = runs(node.config(), "--once")
+    assert run.wait(60) == 100, run.log()
+    assert "exactly_once cannot be had" in run.log()
+    node.sink["delivery"] = "auto"
+    run = runs(node.config(), "--once")
+    assert run.wait(60) == 0, run.log()
+    assert "at_least_once is used" in run.log()
+    node.assert_each_once(500)

@@ -472,6 +472,15 @@ bool kafka_events_are_sent(const struct sink *sink) {
     return true;
 }
 
+void kafka_events_release(struct sink *sink) {
+    MUST(sink->outstanding == 0);
+    for (struct slot *slot = sink->first; slot != NULL; slot = slot->next) {
+        slot->open -= slot->is_joining ? 1 : 0;
+        sink->finished += slot->is_joining && slot->open == 0 ? 1 : 0;
+        slot->is_joining = slot->is_blocked = false;
+    }
+}
+
 void kafka_events_drop(struct sink *sink) {
     MUST(sink->outstanding == 0);
     for (struct slot *slot = sink->first; slot != NULL; slot = slot->next) {

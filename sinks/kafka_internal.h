@@ -190,6 +190,8 @@ void kafka_events_send(struct sink *sink, int64_t now);
 bool kafka_events_are_sent(const struct sink *sink);
 /* What was sent and not reported waits again: its producer is gone. */
 void kafka_events_unsend(struct sink *sink);
+/* There are no transactions after all: no batch waits for one. */
+void kafka_events_release(struct sink *sink);
 /* Every batch goes back unsent. */
 void kafka_events_drop(struct sink *sink);
 /* Batches with nothing open, none before an earlier one of its stream. */

@@ -481,6 +481,7 @@ void kafka_keeper_turn(struct sink *sink, int64_t now) {
         now = core_tick_ns();
     }
     if (keeper->state == KEEPER_OFF) {
+        kafka_events_release(sink);
         kafka_keeper_close(sink); /* from now on as if there had never been one */
     }
 }

@@ -1,0 +1,387 @@
+/* tests/unit/sinks_kafka_txn_test.c: exactly-once delivery, and what a real broker cannot be asked for: a commit whose answer
+ * says that somebody else has the node, a coordinator that refuses, records refused of a whole batch. The broker is librdkafka's
+ * mock, which shows a reader what was aborted, too; what a foreign reader sees is proved in tests/integration.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/sinks_testing.h"
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+
+enum { PRODUCE = 0, INIT_PRODUCER_ID = 22, END_TXN = 26 };
+
+static rd_kafka_t *host; /* the mock lives in it */
+static rd_kafka_mock_cluster_t *mock;
+static char servers[256];
+static struct core_commit commit;
+static struct core_bell bell;
+
+static int mock_begin(void **state) {
+    (void)state;
+    char text[256];
+    struct core_fail fail;
+    host = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), text, sizeof text);
+    assert_non_null(host);
+    mock = rd_kafka_mock_cluster_new(host, 1);
+    assert_non_null(mock);
+    snprintf(servers, sizeof servers, "%s", rd_kafka_mock_cluster_bootstraps(mock));
+    assert_int_equal(core_bell_init(&bell, &fail), CORE_OK);
+    static const char *const topics[] = {"tapline.checkpoint", "tapline.deadletter", "tapline.x"};
+    for (size_t i = 0; i < sizeof topics / sizeof topics[0]; i++) {
+        assert_int_equal(rd_kafka_mock_topic_create(mock, topics[i], 1, 1), RD_KAFKA_RESP_ERR_NO_ERROR);
+    }
+    return 0;
+}
+
+static int mock_end(void **state) {
+    (void)state;
+    rd_kafka_mock_cluster_destroy(mock);
+    rd_kafka_destroy(host);
+    core_bell_destroy(&bell);
+    free(commit.positions);
+    commit.positions = NULL;
+    return 0;
+}
+
+static void sink_open(struct rig *rig, const char *more) {
+    char yaml[1024];
+    struct core_fail fail = {0};
+    snprintf(yaml, sizeof yaml,
+             "kafka:\n  create_topics: no\n%s  rdkafka:\n    bootstrap.servers: \"%s\"\n    linger.ms: 1\n"
+             "    topic.metadata.propagation.max.ms: 300\n    retry.backoff.ms: 10\n",
+             more, servers);
+    assert_int_equal(rig_conf(rig, yaml, 8), CORE_OK);
+    free(commit.positions);
+    commit = (struct core_commit){.bell = &bell};
+    rig->env.commit = &commit;
+    assert_int_equal(rig->ops->open(&rig->sink, rig->conf, &rig->env, &fail), CORE_OK);
+}
+
+static bool is_recovered(struct rig *rig) {
+    (void)rig;
+    return atomic_load(&commit.state) != CORE_COMMIT_WAITS;
+}
+
+static bool is_committed_once(struct rig *rig) {
+    (void)rig;
+    return atomic_load(&commit.committed) == 1;
+}
+
+static bool is_aborted_once(struct rig *rig) {
+    (void)rig;
+    return atomic_load(&commit.epoch) == 1;
+}
+
+static bool is_gone(struct rig *rig) {
+    struct core_fail fail;
+    return rig->ops->is_gone(rig->sink, &fail);
+}
+
+/* Poll until it is so; no batch may come back meanwhile. */
+static void wait_until(struct rig *rig, bool (*is_so)(struct rig *)) {
+    int64_t until = core_tick_ns() + 20 * CORE_NS_PER_S;
+    struct core_batch *done = NULL;
+    while (!is_so(rig)) {
+        assert_int_equal(rig->ops->poll(rig->sink, &done, 1, 20), 0);
+        assert_true(core_tick_ns() < until);
+    }
+}
+
+/* A batch of records with the line of its file's position. */
+static struct core_batch *numbers(struct rig *rig, unsigned first, unsigned len) {
+    struct core_batch *batch = rig_numbers(rig, "x", first, len);
+    char line[128];
+    int line_len =
+        snprintf(line, sizeof line, "file gen=0123456789abcdef pos=%llu\n", (unsigned long long)batch->accepted_end);
+    char *copy = core_arena_copy(&batch->arena, (struct core_span){line, (size_t)line_len});
+    batch->position = (struct core_span){copy, (size_t)line_len};
+    batch->tally = (struct core_tally){.records = len, .events = len};
+    batch->open_from = batch->accepted_end;
+    batch->epoch = atomic_load(&commit.epoch);
+    return batch;
+}
+
+static void give(struct rig *rig, struct core_batch *batch) {
+    assert_int_equal(rig->ops->send(rig->sink, batch), CORE_OK);
+}
+
+static struct core_batch *back(struct rig *rig) {
+    struct core_batch *batch = rig_wait(rig, 20000);
+    assert_non_null(batch);
+    return batch;
+}
+
+/* Time for another producer to come. */
+static void settle(struct rig *rig) {
+    int64_t until = core_tick_ns() + 2 * CORE_NS_PER_S;
+    struct core_batch *done = NULL;
+    while (core_tick_ns() < until) {
+        assert_int_equal(rig->ops->poll(rig->sink, &done, 1, 20), 0);
+    }
+}
+
+static void test_commit_and_recover(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    assert_true(rig.ops->keeps_positions(rig.conf));
+    wait_until(&rig, is_recovered);
+    assert_int_equal(atomic_load(&commit.state), CORE_COMMIT_RECOVERED);
+    assert_int_equal(commit.positions_len, 0);
+    struct core_batch *batch = numbers(&rig, 0, 100);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(batch->txn, 1);
+    core_pool_give(&rig.pool, batch);
+    rig.ops->flush(rig.sink);
+    wait_until(&rig, is_committed_once);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_ACCEPTED), 100);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_TRANSACTIONS), 1);
+    struct core_stream control = {.magic = CORE_STREAM_MAGIC, .path = ""};
+    batch = numbers(&rig, 0, 0);
+    batch->stream = &control;
+    batch->position = CORE_SPAN("over gen=00000000000000aa path=/a\nover gen=00000000000000bb path=/b\n"
+                                "over gen=00000000000000cc path=/c\ngone gen=00000000000000bb\n");
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(batch->txn, 2);
+    rig.ops->flush(rig.sink);
+    int64_t until = core_tick_ns() + 5 * CORE_NS_PER_S;
+    while (atomic_load(&commit.committed) < 2) {
+        struct core_batch *done = NULL;
+        assert_int_equal(rig.ops->poll(rig.sink, &done, 1, 20), 0);
+        assert_true(core_tick_ns() < until);
+    }
+    rig_close(&rig);
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    assert_string_equal(
+        commit.positions,
+        "file gen=0123456789abcdef pos=10000 from=10000 records=100 events=100 dead=0 dropped=0 lost=0\n"
+        "over gen=00000000000000aa path=/a\nover gen=00000000000000cc path=/c\n");
+    rig_close(&rig);
+}
+
+/* A batch without anything, behind one of its stream that no transaction has yet, keeps none from beginning. */
+static void test_an_empty_batch_behind_a_waiting_one(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    struct core_batch *first = numbers(&rig, 0, 10); /* both come before the sink has even a producer */
+    struct core_batch *last = rig_batch(&rig);
+    last->is_last = true;
+    give(&rig, first);
+    give(&rig, last);
+    assert_ptr_equal(back(&rig), first);
+    assert_ptr_equal(back(&rig), last);
+    assert_int_equal(first->txn, 1);
+    assert_int_equal(last->txn, 0);
+    rig.ops->flush(rig.sink);
+    wait_until(&rig, is_committed_once);
+    rig_close(&rig);
+}
+
+/* Refused in company: everything goes back, and again one by one; nobody was guilty. */
+static void test_refused_in_company(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    rd_kafka_mock_push_request_errors(mock, PRODUCE, 1, RD_KAFKA_RESP_ERR_INVALID_RECORD);
+    struct core_batch *first = numbers(&rig, 0, 50);
+    struct core_batch *second = numbers(&rig, 50, 50);
+    give(&rig, first);
+    give(&rig, second);
+    assert_ptr_equal(back(&rig), first);
+    assert_true(is_aborted_once(&rig)); /* before the first goes back */
+    assert_int_equal(first->txn, 0);
+    assert_ptr_equal(back(&rig), second);
+    assert_int_equal(second->txn, 0);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_TRANSACTIONS_ABORTED), 1);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_ACCEPTED), 0);
+    rig.position = 0; /* read again, in the new epoch */
+    rig.stream.tally = (struct core_tally){0};
+    core_pool_give(&rig.pool, first);
+    core_pool_give(&rig.pool, second);
+    for (unsigned i = 0; i < 2; i++) {
+        struct core_batch *batch = numbers(&rig, 50 * i, 50);
+        assert_int_equal(batch->epoch, 1);
+        give(&rig, batch);
+    }
+    assert_int_equal(back(&rig)->txn, 2);
+    assert_int_equal(back(&rig)->txn, 3); /* one batch a transaction while there are suspects */
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_REFUSED), 0);
+    rig_close(&rig);
+}
+
+/* Refused alone: a dead letter the next time, and the tally knows. */
+static void test_refused_alone(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    for (unsigned epoch = 0; epoch < 2; epoch++) { /* in company (of itself), then alone */
+        settle(&rig);                              /* the refusal is not for another producer's claim */
+        rd_kafka_mock_push_request_errors(mock, PRODUCE, 1, RD_KAFKA_RESP_ERR_INVALID_RECORD);
+        rig.position = 0;
+        struct core_batch *batch = numbers(&rig, 7, 1);
+        give(&rig, batch);
+        assert_ptr_equal(back(&rig), batch);
+        assert_int_equal(batch->txn, 0);
+        assert_int_equal(atomic_load(&commit.epoch), epoch + 1);
+        core_pool_give(&rig.pool, batch);
+    }
+    rig.position = 0;
+    rig.stream.tally = (struct core_tally){0};
+    struct core_batch *batch = numbers(&rig, 7, 1);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(batch->txn, 3);
+    assert_int_equal(batch->tally.events, 0);
+    assert_int_equal(batch->tally.dead, 1);
+    assert_int_equal(rig.stream.tally.dead, 1);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_REFUSED), 1);
+    rig_close(&rig);
+}
+
+/* The answer to a commit is lost with its producer: the owner record says that it was done. */
+static void test_a_commit_that_was_done(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    rd_kafka_mock_push_request_errors(mock, END_TXN, 1, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
+    struct core_batch *batch = numbers(&rig, 0, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(batch->txn, 1);
+    wait_until(&rig, is_committed_once);
+    assert_int_equal(atomic_load(&commit.epoch), 0);
+    assert_false(is_gone(&rig));
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_PRODUCERS_REMADE), 1);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_ACCEPTED), 10);
+    rig_close(&rig);
+}
+
+/* The same, but another instance has written its name since. */
+static void test_another_has_the_node(void **state) {
+    (void)state;
+    struct rig rig;
+    struct core_fail fail = {0};
+    char text[256];
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", servers, text, sizeof text), RD_KAFKA_CONF_OK);
+    rd_kafka_t *other = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    static char owner[] =
+        "owner instance=00000000000000ff txn=5 host=elsewhere pid=4711 version=1 started=2026-11-21T00:00:00Z";
+    assert_int_equal(rd_kafka_producev(other, RD_KAFKA_V_TOPIC("tapline.checkpoint"), RD_KAFKA_V_PARTITION(0),
+                                       RD_KAFKA_V_KEY("test/owner", 10), RD_KAFKA_V_VALUE(owner, sizeof owner - 1),
+                                       RD_KAFKA_V_END),
+                     0);
+    assert_int_equal(rd_kafka_flush(other, 5000), 0);
+    rd_kafka_destroy(other);
+    rd_kafka_mock_push_request_errors(mock, END_TXN, 1, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
+    struct core_batch *batch = numbers(&rig, 0, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    /* the mock shows the owner record of the transaction, too, which is the last one: so it is the other's turn again */
+    conf = rd_kafka_conf_new();
+    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", servers, text, sizeof text), RD_KAFKA_CONF_OK);
+    other = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    int64_t until = core_tick_ns() + CORE_NS_PER_S / 2;
+    struct core_batch *done = NULL;
+    while (core_tick_ns() < until) {
+        assert_int_equal(rig.ops->poll(rig.sink, &done, 1, 10), 0);
+    }
+    assert_int_equal(rd_kafka_producev(other, RD_KAFKA_V_TOPIC("tapline.checkpoint"), RD_KAFKA_V_PARTITION(0),
+                                       RD_KAFKA_V_KEY("test/owner", 10), RD_KAFKA_V_VALUE(owner, sizeof owner - 1),
+                                       RD_KAFKA_V_END),
+                     0);
+    assert_int_equal(rd_kafka_flush(other, 5000), 0);
+    rd_kafka_destroy(other);
+    wait_until(&rig, is_gone);
+    assert_true(rig.ops->is_gone(rig.sink, &fail));
+    assert_int_equal(fail.err, CORE_LOCKED);
+    assert_non_null(strstr(fail.text, "elsewhere"));
+    assert_non_null(strstr(fail.text, "4711"));
+    assert_int_equal(atomic_load(&commit.committed), 0);
+    rig_close(&rig);
+}
+
+static void test_no_right_to(void **state) {
+    (void)state;
+    struct rig rig;
+    struct core_fail fail = {0};
+    rd_kafka_mock_push_request_errors(mock, INIT_PRODUCER_ID, 1,
+                                      RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    sink_open(&rig, "  delivery: exactly_once\n");
+    wait_until(&rig, is_gone);
+    assert_true(rig.ops->is_gone(rig.sink, &fail));
+    assert_int_equal(fail.err, CORE_BAD);
+    assert_non_null(strstr(fail.text, "tapline/test"));
+    rig_close(&rig);
+}
+
+/* With auto the same is a warning, and records go at least once. */
+static void test_no_right_to_and_auto(void **state) {
+    (void)state;
+    struct rig rig;
+    rd_kafka_mock_push_request_errors(mock, INIT_PRODUCER_ID, 1,
+                                      RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    sink_open(&rig, "  delivery: auto\n");
+    struct core_batch *batch = numbers(&rig, 0, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(atomic_load(&commit.state), CORE_COMMIT_OFF);
+    assert_int_equal(batch->txn, 0);
+    assert_int_equal(atomic_load(&commit.epoch), 0);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_ACCEPTED), 10);
+    assert_false(is_gone(&rig));
+    rig_close(&rig);
+}
+
+static void test_at_least_once_keeps_nothing(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "  delivery: at_least_once\n");
+    assert_false(rig.ops->keeps_positions(rig.conf));
+    struct core_batch *batch = numbers(&rig, 0, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(batch->txn, 0);
+    rig_close(&rig);
+}
+
+/* What comes of an older epoch goes back unsent. */
+static void test_a_batch_of_an_older_epoch(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    struct core_batch *batch = numbers(&rig, 0, 10);
+    atomic_store(&commit.epoch, 1);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(batch->txn, 0);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_ACCEPTED), 0);
+    rig_close(&rig);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, mock_begin, mock_end)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_commit_and_recover),
+        TEST(test_an_empty_batch_behind_a_waiting_one),
+        TEST(test_refused_in_company),
+        TEST(test_refused_alone),
+        TEST(test_a_commit_that_was_done),
+        TEST(test_another_has_the_node),
+        TEST(test_no_right_to),
+        TEST(test_no_right_to_and_auto),
+        TEST(test_at_least_once_keeps_nothing),
+        TEST(test_a_batch_of_an_older_epoch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

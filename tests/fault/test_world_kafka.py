@@ -4,6 +4,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 import errno
 import os
+import random
 import time
 
 import pytest
@@ -82,6 +83,25 @@ def test_the_clock_is_a_day_ahead(broker, prefix, arrived, tmp_path, world, star
     run.stop(timeout=15)
     arrived.count()
     arrived.assert_whole(2 * COUNT)
+
+
+def test_the_clock_goes_back_a_day_while_librdkafka_waits(broker, prefix, arrived, tmp_path, world, starts, conn_log):
+    """Its threads wait by that clock (core/steady_wait.c): a wait of 100 ms within an abort must not become one of a day."""
+    log, done = tmp_path / "conn.log", 0
+    run = starts(config_of(tmp_path, tmp_path, broker, prefix), env=world.env())
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    for i in range(6 * rig.STORM):
+        world.clock(DAY)        # the broker refuses, transactions are aborted and tried again
+        worlds.append(log, conn_log, done, done + COUNT)
+        done += COUNT
+        time.sleep(chance.uniform(0.05, 1.0))
+        world.clock(0)
+        worlds.wait_with_log(run, f"records of round {i}", lambda: arrived.count() >= done, timeout=30)
+    run.stop(timeout=15)
+    arrived.count()
+    arrived.assert_whole(done)
 
 
 @pytest.mark.parametrize("jump", [-DAY, HALF_HOUR], ids=["back", "forward"])

@@ -11,7 +11,7 @@
  * something reads again a little later before it is said aloud.
  *
  * Retention: a partition whose first records were deleted cannot testify of that time. The horizon is when the newest of
- * the first records that are left was produced; a hole behind a record older than that is not judged, only counted. A log
+ * the first records that are left was produced; a hole beside a record older than that is not judged, only counted. A log
  * all of whose records were seen in one topic is judged by that topic and the dead letters alone, others by all topics.
  *
  * Memory: 24 bytes for each span that joins no other yet (at most PROOF_SPANS_MAX), 8 for a record behind its position,

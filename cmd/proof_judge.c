@@ -78,7 +78,8 @@ static enum core_err judge_gaps(const struct proof *proof, const struct proof_ge
     struct span_gap gap;
     enum core_err err = CORE_OK;
     for (uint64_t at = gen->begin; err == CORE_OK && spans_gap(&gen->spans, at, gen->from, &gap); at = gap.end) {
-        bool is_judged = horizon == 0 || gap.before_s >= horizon;
+        /* records of a file are produced in its order, mostly: an aborted transaction's come again, later */
+        bool is_judged = gap.before_s >= horizon && (gap.after_s == 0 || gap.after_s >= horizon);
         struct proof_finding finding = {
             .kind = is_judged ? PROOF_GAP : PROOF_NOT_JUDGED, .gen = gen, .from = gap.from, .end = gap.end};
         err = finding_add(verdict, &finding, fail);

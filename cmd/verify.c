@@ -182,7 +182,7 @@ const struct cmd cmd_verify = {
         "file the byte ranges in the records' headers join, without a gap and without an overlap, from where reading "
         "began to the file's position, and that records and dead letters are as many as the position says. Each "
         "gap is named with its bytes, the records on both sides of it and how to get at the bytes in the file. What "
-        "retention has deleted cannot be judged: a hole behind a record that is older than the newest first record of "
+        "retention has deleted cannot be judged: a hole beside a record that is older than the newest first record of "
         "the "
         "partitions that lost their beginning is counted, not held against the node; a log all of whose records are in "
         "one "

@@ -68,18 +68,18 @@ class Site:
 
     def copy(self, change=None, seconds=0.0):
         """All topics again under another prefix, as any client would: keys, partitions, headers kept. change(kind, records)
-        returns what is to be written of a topic. seconds: how far apart records are produced. Returns the new config."""
+        returns what is to be written of a topic. seconds: how long it took to produce all of conn. Returns the new config."""
         from confluent_kafka import Producer
 
         prefix = self.name + "c" + random.randbytes(2).hex()
-        producer = Producer({"bootstrap.servers": self.broker.address, "queue.buffering.max.messages": 1_000_000})
+        producer = Producer({"bootstrap.servers": self.broker.address})
+        size = self.log.stat().st_size
         for topic in self.topics():
             kind = topic[len(self.name) + 1:]
             self.broker.create_topic(f"{prefix}.{kind}", 4)
             records = self.records(kind)
-            now = time.time()
-            for place, record in enumerate(records):
-                record.made = int((now - seconds * (len(records) - place)) * 1000)
+            for record in records:
+                record.made = int((time.time() - seconds * (size - record.start) / size) * 1000)
             for record in change(kind, records) if change else records:
                 producer.produce(f"{prefix}.{kind}", key=record.key, value=record.value, partition=record.partition,
                                  headers=[("tapline", record.header)], timestamp=record.made)
@@ -274,10 +274,10 @@ def delete_before(broker, topic, partition, offset):
 
 
 def test_what_retention_deleted_is_not_judged_and_what_is_younger_is(site, broker):
-    """Records a second apart; one partition loses its older half. One record is left out of the older half, one of the younger."""
+    """Records about a second apart; one partition loses its older half. One record is left out of the older half, one of the younger."""
     old, young = RECORDS // 10, RECORDS * 9 // 10
     conn = site.records("zeek.connection")
-    copy = site.copy(less("zeek.connection", old, young), seconds=1)
+    copy = site.copy(less("zeek.connection", old, young), seconds=RECORDS)
     topic = f"{copy.stem}.zeek.connection"
     before = verify(copy, code=1)
     assert before["counts"]["gap"] == 2 and "horizon" not in before
@@ -289,7 +289,7 @@ def test_what_retention_deleted_is_not_judged_and_what_is_younger_is(site, broke
     done = rig.tapline("verify", "-c", copy)
     assert "not judged" in done.stdout and "NOT complete: 1 missing" in done.stdout
     # without the young one's absence it is complete as far as can be said
-    whole = site.copy(less("zeek.connection", old), seconds=1)
+    whole = site.copy(less("zeek.connection", old), seconds=RECORDS)
     delete_before(broker, f"{whole.stem}.zeek.connection", 1, sum(r.partition == 1 for r in conn) // 2)
     answer = verify(whole)
     assert answer["complete"] and answer["counts"]["not_judged"] > 1
@@ -361,6 +361,28 @@ def test_the_ledger_raises_an_alarm_within_a_minute(broker, tmp_path):
     finally:
         code = watch.end()
     assert code == 0
+
+
+def test_the_ledger_waits_for_brokers_that_are_away(own_broker, tmp_path):
+    from confluent_kafka import Producer
+
+    here = Site(own_broker, tmp_path).delivered()
+    copy = here.copy()
+    conn = here.records("zeek.connection")[20]
+    watch = Watch(copy, "1s", "--json")
+    try:
+        watch.wait('"watching"', watch.err, 30)
+        own_broker.kill()
+        watch.wait("a look failed", watch.err, 60)
+        own_broker.start()
+        producer = Producer({"bootstrap.servers": own_broker.address})
+        producer.produce(f"{copy.stem}.zeek.connection", key=conn.key, value=conn.value, headers=[("tapline", conn.header)])
+        assert producer.flush(30) == 0
+        watch.wait("ALARM", watch.out, 60)
+        [alarm] = map(json.loads, watch.out)
+        assert alarm["state"] == "ALARM" and "kind=doubled" in alarm["text"] and f"from={conn.start} " in alarm["text"]
+    finally:
+        assert watch.end() == 1, "the alarm stands"
 
 
 # ---- called wrongly, and a world that failed ---------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
  * Debian's librdkafka makes its threads with thrd_create(), which ThreadSanitizer does not know: it crashes in the first
  * allocation of such a thread (librdkafka issue 4929, google/sanitizers issue 1195). These definitions stand before
  * libc's and go through pthreads, which it knows, so librdkafka's threads and locks are seen and its reports mean
- * something. glibc's mtx_t, cnd_t and thrd_t are its pthread types under other names.
+ * something. cnd_timedwait() is in steady_wait.c, for all builds. glibc's mtx_t, cnd_t and thrd_t are its pthread types under
+ * other names.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/core.h"
 
@@ -83,10 +84,6 @@ int cnd_init(cnd_t *condition) {
 
 int cnd_wait(cnd_t *condition, mtx_t *mutex) {
     return result_of(pthread_cond_wait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex));
-}
-
-int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict until) {
-    return result_of(pthread_cond_timedwait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex, until));
 }
 
 int cnd_signal(cnd_t *condition) {

@@ -281,7 +281,7 @@ static void hold(struct ingest_file *file, const struct ingest_file *from, const
     struct ingest_hold *hold = &file->hold;
     const bool is_new = hold->gen != from->memory.gen;
     hold->gen = from->memory.gen;
-    hold->is_derived = is_derived(file, from) || from->is_unlinked;
+    hold->is_derived = is_derived(file, from) || from->is_unlinked || file->is_unlinked;
     hold->is_changed = false;
     hold->judged_tick = core_tick_ns();
     if (is_new) {
@@ -420,11 +420,44 @@ static void judge_sibling(struct ingest *ingest, const struct ingest_file *file)
         *cut = '\0';
         struct ingest_file *sibling = ingest_file_by_path(ingest, name);
         if (sibling != NULL && ingest_file_is_unsettled(sibling) && sibling->queue == INGEST_QUEUE_NONE &&
-            sibling->origin != NULL && sibling->hold.gen == 0 && ingest_identity_judge(ingest, sibling)) {
+            sibling->origin != NULL && sibling->hold.gen == 0 && !sibling->is_being_judged &&
+            ingest_identity_judge(ingest, sibling)) {
             ingest_file_queue(ingest, sibling, INGEST_QUEUE_READY);
         }
     }
     free(name);
+}
+
+/* Those found earlier that have no name yet because they had no record then: they come first in time. */
+static void judge_elders(struct ingest *ingest, const struct ingest_file *file) {
+    const uint64_t found_no = file->found_no;
+    if (ingest->is_judging_elders) {
+        return;
+    }
+    ingest->is_judging_elders = true;
+    uint64_t last = 0; /* judging one can free it, and make orphans: the list is gone through anew each time */
+    for (bool is_done = false; !is_done;) {
+        struct ingest_file *elder = NULL;
+        for (struct ingest_file *other = ingest->files; other != NULL; other = other->next) {
+            const bool is_elder = other->found_no > last && other->found_no < found_no && other->source.fd >= 0;
+            const bool may_judge = other->origin != NULL && !other->is_being_judged && other->hold.gen == 0 &&
+                                   !is_name_derived(other->path, file->path);
+            if (is_elder && may_judge && ingest_file_is_unsettled(other) &&
+                (elder == NULL || other->found_no < elder->found_no)) {
+                elder = other;
+            }
+        }
+        is_done = elder == NULL;
+        struct stat st;
+        last = is_done ? last : elder->found_no;
+        if (!is_done && fstat(elder->source.fd, &st) == 0 && st.st_size > elder->judged_size) {
+            ingest_file_leave_queue(ingest, elder);
+            if (ingest_identity_judge(ingest, elder)) {
+                ingest_file_queue(ingest, elder, INGEST_QUEUE_READY);
+            }
+        }
+    }
+    ingest->is_judging_elders = false;
 }
 
 /* It is a file of its own. What names its generation is remembered from here on, so that it is found again wherever it
@@ -476,14 +509,7 @@ static enum answer judge_unclear(struct ingest *ingest, struct ingest_file *file
     return file->is_settled ? ANSWER_OWN : ANSWER_WAITS;
 }
 
-bool ingest_identity_judge(struct ingest *ingest, struct ingest_file *file) {
-    MUST(file->queue == INGEST_QUEUE_NONE);
-    MUST(file->origin != NULL);
-    ready_to_peek(ingest);
-    if (is_held(ingest, file)) {
-        return false;
-    }
-    judge_sibling(ingest, file);
+static enum answer judge(struct ingest *ingest, struct ingest_file *file) {
     struct sight sight = {0};
     const enum core_err err = open_again(file, &sight, NULL);
     if (err != CORE_OK) {
@@ -492,19 +518,38 @@ bool ingest_identity_judge(struct ingest *ingest, struct ingest_file *file) {
             ingest->scan_tick = 0;
         }
         file->is_settled = err != CORE_GONE && err != CORE_AGAIN; /* reading it tells what the trouble is */
-        return file->is_settled;
+        return file->is_settled ? ANSWER_OWN : ANSWER_WAITS;
     }
     find_first(ingest, file, &sight, false);
     if (sight.first.len == 0) {
         find_first(ingest, file, &sight, true);
     }
     file->judge_tick = 0;
+    file->judged_size = sight.st.st_size;
     const enum answer answer =
         sight.first.len > 0 ? judge_sight(ingest, file, &sight) : judge_unclear(ingest, file, &sight);
     if (answer == ANSWER_WAITS && file->source.is_gz) {
         ingest_file_close(ingest, file); /* another one can be read */
     }
     ingest_source_close(&sight.source);
+    return answer;
+}
+
+bool ingest_identity_judge(struct ingest *ingest, struct ingest_file *file) {
+    MUST(file->queue == INGEST_QUEUE_NONE);
+    MUST(file->origin != NULL);
+    MUST(!file->is_being_judged);
+    ready_to_peek(ingest);
+    if (is_held(ingest, file)) {
+        return false;
+    }
+    file->is_being_judged = true; /* not again, while those that come before it are */
+    judge_elders(ingest, file);
+    judge_sibling(ingest, file);
+    const enum answer answer = judge(ingest, file);
+    if (answer != ANSWER_TAKEN) {
+        file->is_being_judged = false;
+    }
     return answer == ANSWER_OWN;
 }
 

@@ -289,19 +289,22 @@ struct ingest_file {
     struct ingest_stream *stream; /* NULL: no batch under way */
     struct ingest_source source;  /* fd -1: closed */
     struct ingest_cutter cutter;
-    bool has_cutter;    /* the cutter knows the position; else memory.accepted is it */
-    bool is_proven;     /* it was read since it was found, and is what memory says */
-    bool is_looked;     /* a look came since we started */
-    bool is_saved;      /* the checkpoint on disk has its generation, or need not */
-    bool is_gz;         /* it was one when last opened */
-    bool is_from_end;   /* start: end, not begun yet */
-    bool is_settled;    /* without a first record in memory: judged to be a file of its own (identity.c) */
-    bool is_over;       /* complete: read to its end when nothing could follow any more */
-    bool is_archived;   /* found by archive: of an input, to finish a generation */
-    bool wants_judge;   /* not settled, and changed since it was judged */
-    uint64_t copy_good; /* of a copy in the spool: up to where its checksums are right; 0: not known yet */
-    int64_t size_cut;   /* of a .gz that was not whole when it was read last; 0: it was */
-    dev_t was_dev;      /* without an inode: the one that was truncated */
+    bool has_cutter;  /* the cutter knows the position; else memory.accepted is it */
+    bool is_proven;   /* it was read since it was found, and is what memory says */
+    bool is_looked;   /* a look came since we started */
+    bool is_saved;    /* the checkpoint on disk has its generation, or need not */
+    bool is_gz;       /* it was one when last opened */
+    bool is_from_end; /* start: end, not begun yet */
+    bool is_being_judged;
+    int64_t judged_size; /* when it was judged last */
+    uint64_t found_no;   /* files found earlier have smaller ones */
+    bool is_settled;     /* without a first record in memory: judged to be a file of its own (identity.c) */
+    bool is_over;        /* complete: read to its end when nothing could follow any more */
+    bool is_archived;    /* found by archive: of an input, to finish a generation */
+    bool wants_judge;    /* not settled, and changed since it was judged */
+    uint64_t copy_good;  /* of a copy in the spool: up to where its checksums are right; 0: not known yet */
+    int64_t size_cut;    /* of a .gz that was not whole when it was read last; 0: it was */
+    dev_t was_dev;       /* without an inode: the one that was truncated */
     ino_t was_ino;
     int64_t
         judge_tick; /* not settled: when it is judged again though it does not change; or read, that stands still; 0: never */
@@ -367,6 +370,8 @@ void ingest_file_set_path(struct ingest *ingest, struct ingest_file *file, const
 struct ingest_file *ingest_file_by_inode(struct ingest *ingest, dev_t dev, ino_t ino);
 struct ingest_file *ingest_file_by_path(struct ingest *ingest, const char *path);
 void ingest_file_queue(struct ingest *ingest, struct ingest_file *file, enum ingest_queue_id id);
+/* It leaves the queue that it stands in, wherever it stands. */
+void ingest_file_leave_queue(struct ingest *ingest, struct ingest_file *file);
 struct ingest_file *ingest_file_unqueue(struct ingest *ingest, enum ingest_queue_id id);
 /* Its bytes are others now: tell, and begin anew; it is closed, and to be judged. */
 void ingest_file_replaced(struct ingest *ingest, struct ingest_file *file);
@@ -713,6 +718,8 @@ struct ingest {
     struct ingest_listing *listing; /* scan.c's */
     struct core_pool peek;          /* one batch, to look at files with; made when first needed */
     struct core_counters *peek_counters;
+    uint64_t found_no; /* of the file found last */
+    bool is_judging_elders;
     size_t unjudged_len; /* files that want to be judged, at least */
     bool is_gone_new;    /* a generation was lost sight of since the archives were looked at */
     int64_t archive_tick;

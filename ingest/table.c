@@ -76,6 +76,7 @@ struct ingest_file *ingest_file_new(struct ingest *ingest, const char *path, dev
     file->path = ingest_strdup(path);
     file->memory.first_path = ingest_strdup(path);
     file->source.fd = -1;
+    file->found_no = ++ingest->found_no;
     link_inode(ingest, file);
     link_path(ingest, file);
     file->next = ingest->files;
@@ -228,4 +229,24 @@ struct ingest_file *ingest_file_unqueue(struct ingest *ingest, enum ingest_queue
     file->queue = INGEST_QUEUE_NONE;
     file->queue_next = NULL;
     return file;
+}
+
+void ingest_file_leave_queue(struct ingest *ingest, struct ingest_file *file) {
+    struct ingest_file_queue *const queues[] = {&ingest->ready, &ingest->backlog, &ingest->linger, &ingest->gz_wait};
+    for (size_t i = 0; file->queue != INGEST_QUEUE_NONE && i < sizeof(queues) / sizeof(queues[0]); i++) {
+        struct ingest_file *before = NULL;
+        struct ingest_file *at = queues[i]->head;
+        for (; at != NULL && at != file; at = at->queue_next) {
+            before = at;
+        }
+        if (at == NULL) {
+            continue;
+        }
+        *(before == NULL ? &queues[i]->head : &before->queue_next) = file->queue_next;
+        queues[i]->tail = file->queue_next == NULL ? before : queues[i]->tail;
+        queues[i]->len--;
+        file->queue = INGEST_QUEUE_NONE;
+        file->queue_next = NULL;
+    }
+    MUST(file->queue == INGEST_QUEUE_NONE);
 }

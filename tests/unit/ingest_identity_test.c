@@ -343,6 +343,25 @@ static void gzip_at_work_beside_its_original(void **state) {
 }
 
 /* Both are there at the very first look: the .gz is not read beside its original. */
+/* All within one scan's interval: a file found with its header only gets records, is renamed, compressed and deleted. */
+static void compressed_before_its_first_record_was_seen(void **state) {
+    (void)state;
+    rig_glob(&rig, 0, "a.log");
+    rig_glob(&rig, 1, "old*.gz");
+    rig_append(&rig, "a.log", "#fields\tx\n");
+    rig_open(&rig);
+    rig_settle(&rig);
+    append_lines("a.log", "r", 0, 6);
+    rig_rename(&rig, "a.log", "old-0.log");
+    compress_to("old-0.log", "old-0.log.gz", 0);
+    rig_unlink(&rig, "old-0.log");
+    rig_settle(&rig);
+    rig_settle(&rig);
+    assert_int_equal(rig_records(&rig), 6);
+    assert_once("r", 0, 6);
+    assert_non_null(strstr(find_start("r 0 ")->path, "/a.log"));
+}
+
 static void gzip_at_work_when_we_start(void **state) {
     (void)state;
     rig_glob(&rig, 0, "a.*");
@@ -621,6 +640,7 @@ int main(void) {
         TEST(rotated_and_compressed_while_we_were_down),
         TEST(compressed_and_its_inode_used_again),
         TEST(gzip_at_work_beside_its_original),
+        TEST(compressed_before_its_first_record_was_seen),
         TEST(gzip_at_work_when_we_start),
         TEST(a_gz_that_grows_is_no_trouble_and_no_dead_end),
         TEST(an_archive_finishes_what_is_gone_and_nothing_else),

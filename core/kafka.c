@@ -340,6 +340,10 @@ const char *core_kafka_text(int code) {
     return rd_kafka_err2str((rd_kafka_resp_err_t)code);
 }
 
+bool core_kafka_is_topic(int code) {
+    return fate_of((rd_kafka_resp_err_t)code) == CORE_KAFKA_TOPIC;
+}
+
 bool core_kafka_is_size(int code) {
     return code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || code == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE ||
            code == RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE;

@@ -108,6 +108,8 @@ CORE_CHECKED enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, stru
 void core_kafka_hurry(struct core_kafka *kafka, int timeout_ms);
 /* A code in words. */
 const char *core_kafka_text(int code);
+/* Is it a refusal because of the topic: not there, or not to be written? */
+bool core_kafka_is_topic(int code);
 /* Is it a refusal because of size? */
 bool core_kafka_is_size(int code);
 

@@ -360,6 +360,7 @@ static enum progress event_send(struct sink *sink, struct slot *slot, uint32_t i
     }
     if (fate == CORE_KAFKA_ACCEPTED) {
         sink->outstanding++;
+        topic->txn = slot->txn;
         slot->state[index] = (uint8_t)(state + 1);
         slot->again_waiting -= is_again_waiting((uint8_t)state) ? 1 : 0;
         return PROGRESS_DONE;

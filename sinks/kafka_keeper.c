@@ -367,7 +367,58 @@ bool kafka_keeper_reshape(struct sink *sink) {
     return true;
 }
 
-void kafka_keeper_suspect_topics(struct sink *sink, const struct core_fail *why) {
+/* ---- topics that may not be written -------------------------------------------------------------------------------------------- */
+
+void kafka_keeper_suspect_topics(struct sink *sink) {
     MUST(sink->keeper != NULL);
-    (void)why;
+    for (size_t i = 0; i < sink->topics.len; i++) {
+        struct kafka_topic *topic = sink->topics.topics[i];
+        topic->is_suspect = topic->txn == sink->keeper->txn && !topic->is_checkpoint;
+    }
+}
+
+bool kafka_keeper_probe(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    struct kafka_topic *topic = NULL;
+    for (size_t i = 0; i < sink->topics.len && topic == NULL; i++) {
+        topic = sink->topics.topics[i]->is_suspect ? sink->topics.topics[i] : NULL;
+    }
+    if (topic == NULL || !kafka_topic_is_ready(&sink->topics, topic, KAFKA_TOGETHER, now) ||
+        !transaction_begin(sink, now)) {
+        return false;
+    }
+    keeper->state = KEEPER_PROBE;
+    keeper->probe = topic;
+    const struct core_kafka_record record = {
+        .key = CORE_SPAN("tapline: may this topic be written?"), .ticket = KAFKA_TICKET_POSITION, .is_copied = true};
+    int code = 0;
+    if (core_kafka_send(sink->lanes[KAFKA_TOGETHER], topic->handles[KAFKA_TOGETHER], &record, &code) ==
+        CORE_KAFKA_ACCEPTED) {
+        sink->outstanding++;
+    } else {
+        keeper->is_failed = true;
+    }
+    return true;
+}
+
+void kafka_keeper_probed(struct sink *sink, int code, int64_t now) {
+    struct kafka_topic *topic = sink->keeper->probe;
+    MUST(topic != NULL);
+    topic->is_suspect = false;
+    sink->keeper->probe = NULL;
+    if (!sink->keeper->is_failed || (code != 0 && !core_kafka_is_topic(code))) {
+        return; /* innocent, or something else is wrong: then it is suspected again */
+    }
+    const char *text = code == 0 ? sink->keeper->failure : core_kafka_text(code);
+    if (topic->is_dead_letters) {
+        bool is_waited_for = kafka_topic_refused(&sink->topics, topic, text, now);
+        MUST(is_waited_for);
+        return;
+    }
+    core_log(
+        CORE_LEVEL_ERROR, "kafka",
+        "topic may not be written; its records become dead letters, and it is tried again in ten minutes. Give the "
+        "right to write it, or make it",
+        "topic=\"%s\" reason=\"%s\"", topic->name, text);
+    kafka_topic_give_up(topic, now);
 }

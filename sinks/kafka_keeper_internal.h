@@ -16,6 +16,7 @@ enum keeper_state {
     KEEPER_CLOSING,
     KEEPER_COMMIT,
     KEEPER_ABORT,
+    KEEPER_PROBE, /* one record for one topic, never committed: may it be written? */
     KEEPER_WATCH, /* there is no producer; perhaps another process has the node */
     KEEPER_GONE,
     KEEPER_OFF /* as at_least_once; the keeper is let go of at once */
@@ -31,6 +32,7 @@ struct kafka_keeper {
     struct kafka_recover recover;
     struct kafka_blame blame;
     struct kafka_topic *topic; /* of positions */
+    struct kafka_topic *probe; /* the one that is tried; NULL: it was judged */
     int partition;             /* ours there */
     bool has_read;             /* owner_seen is what was read */
     bool is_recovered;         /* positions were handed over */
@@ -72,7 +74,11 @@ CORE_CHECKED bool kafka_keeper_send_positions(struct sink *sink);
 void kafka_keeper_committed(struct sink *sink, int64_t now);
 /* Is another shape of producer wanted? If so it is written into keeper->shape. */
 CORE_CHECKED bool kafka_keeper_reshape(struct sink *sink);
-/* The transaction failed without a record to blame, as it does when a topic may not be written: which one? */
-void kafka_keeper_suspect_topics(struct sink *sink, const struct core_fail *why);
+/* A topic may not be written, and librdkafka does not say which: every topic of the transaction is tried alone. */
+void kafka_keeper_suspect_topics(struct sink *sink);
+/* Begin to try the next one. False: there is none. */
+CORE_CHECKED bool kafka_keeper_probe(struct sink *sink, int64_t now);
+/* What came of it, when it was reported. code: why the transaction must be aborted; 0: it need not. */
+void kafka_keeper_probed(struct sink *sink, int code, int64_t now);
 
 #endif

@@ -398,11 +398,16 @@ static enum step step_abort(struct sink *sink, int64_t now) {
     struct core_fail why = {0};
     if (!keeper->is_abort_said) {
         keeper->is_abort_said = true;
-        core_kafka_txn_why(sink->lanes[KAFKA_TOGETHER], &why);
+        int code = core_kafka_txn_why(sink->lanes[KAFKA_TOGETHER], &why);
+        if (core_kafka_is_topic(code) && keeper->is_claim) {
+            return refused(sink, "the topic of positions may not be written", &why);
+        }
+        if (core_kafka_is_topic(code)) {
+            kafka_keeper_suspect_topics(sink);
+        }
         core_log(CORE_LEVEL_WARN, "kafka", "transaction aborted; its records are read and sent again, none is doubled",
                  "node=\"%s\" txn=%" PRIu64 " records=%" PRIu64 " reason=\"%s\"", keeper->node, keeper->txn,
                  keeper->accepted + keeper->dead + sink->outstanding, why.text[0] != '\0' ? why.text : keeper->failure);
-        kafka_keeper_suspect_topics(sink, &why);
     }
     enum core_kafka_txn txn = core_kafka_txn_abort(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
     if (txn == CORE_KAFKA_TXN_AGAIN || (txn == CORE_KAFKA_TXN_OK && sink->outstanding > 0)) {
@@ -418,9 +423,38 @@ static enum step step_abort(struct sink *sink, int64_t now) {
     return STEP_ON;
 }
 
-/* Another kind of producer is wanted: one by one while there are suspects, as before when there are none. */
-static enum step step_ready(struct sink *sink) {
+/* A transaction with one record for one topic. What comes of it is the answer; it is aborted in any case. */
+static enum step step_probe(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
+    struct core_fail why = {0};
+    if (keeper->probe != NULL && sink->outstanding > 0 && !keeper->is_failed) {
+        return STEP_WAIT;
+    }
+    if (keeper->probe != NULL) {
+        int code = keeper->is_failed ? core_kafka_txn_why(sink->lanes[KAFKA_TOGETHER], &why) : 0;
+        kafka_keeper_probed(sink, code, now);
+    }
+    enum core_kafka_txn txn = core_kafka_txn_abort(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
+    if (txn == CORE_KAFKA_TXN_AGAIN || (txn == CORE_KAFKA_TXN_OK && sink->outstanding > 0)) {
+        return STEP_WAIT;
+    }
+    keeper->is_failed = false;
+    if (txn != CORE_KAFKA_TXN_OK) {
+        producer_lost(sink, txn, &why, now);
+        return STEP_WAIT;
+    }
+    keeper->hold_ns = 0;
+    state_set(keeper, KEEPER_READY);
+    return STEP_ON;
+}
+
+/* Topics to be tried come first. Or another kind of producer is wanted: one by one while there are suspects, as before when
+ * there are none. */
+static enum step step_ready(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    if (kafka_keeper_probe(sink, now)) {
+        return STEP_ON;
+    }
     if (!kafka_keeper_reshape(sink)) {
         return STEP_WAIT;
     }
@@ -444,7 +478,7 @@ static enum step step(struct sink *sink, int64_t now) {
     case KEEPER_READ:
         return step_read(sink, now);
     case KEEPER_READY:
-        return step_ready(sink);
+        return step_ready(sink, now);
     case KEEPER_OPEN:
         return step_open(sink, now);
     case KEEPER_CLOSING:
@@ -453,6 +487,8 @@ static enum step step(struct sink *sink, int64_t now) {
         return step_commit(sink, now);
     case KEEPER_ABORT:
         return step_abort(sink, now);
+    case KEEPER_PROBE:
+        return step_probe(sink, now);
     case KEEPER_WATCH:
         return step_watch(sink, now);
     case KEEPER_GONE:
@@ -500,6 +536,8 @@ int64_t kafka_keeper_due(const struct sink *sink, int64_t now) {
     case KEEPER_COMMIT:
     case KEEPER_ABORT:
         return now;
+    case KEEPER_PROBE:
+        return keeper->probe == NULL ? now : INT64_MAX;
     case KEEPER_WATCH:
         return now < keeper->watch_until_ns ? now + RETRY_NS / 2 : keeper->hold_ns;
     case KEEPER_TOPIC:

@@ -7,7 +7,7 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
-enum { PRODUCE = 0, INIT_PRODUCER_ID = 22, END_TXN = 26 };
+enum { PRODUCE = 0, INIT_PRODUCER_ID = 22, ADD_PARTITIONS = 24, END_TXN = 26 };
 
 static rd_kafka_t *host; /* the mock lives in it */
 static rd_kafka_mock_cluster_t *mock;
@@ -341,6 +341,40 @@ static void test_no_right_to_and_auto(void **state) {
     rig_close(&rig);
 }
 
+/* A topic that may not be written makes every transaction with it fail, and nobody says which it is: each is tried alone. */
+static void test_a_topic_that_may_not_be_written(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    settle(&rig);
+    for (int i = 0; i < 2; i++) { /* the batch's, and the one that tries */
+        rd_kafka_mock_push_request_errors(mock, ADD_PARTITIONS, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    }
+    struct core_batch *batch = numbers(&rig, 0, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(batch->txn, 0);
+    assert_int_equal(atomic_load(&commit.epoch), 1);
+    core_pool_give(&rig.pool, batch);
+    rig.position = 0;
+    rig.stream.tally = (struct core_tally){0};
+    batch = numbers(&rig, 0, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(batch->txn, 2);
+    assert_int_equal(batch->tally.dead, 10); /* without a try: that would have been the next abort */
+    rig.ops->flush(rig.sink);
+    int64_t until = core_tick_ns() + 5 * CORE_NS_PER_S;
+    while (atomic_load(&commit.committed) < 2) {
+        struct core_batch *done = NULL;
+        assert_int_equal(rig.ops->poll(rig.sink, &done, 1, 20), 0);
+        assert_true(core_tick_ns() < until);
+    }
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_DEAD), 10);
+    rig_close(&rig);
+}
+
 static void test_at_least_once_keeps_nothing(void **state) {
     (void)state;
     struct rig rig;
@@ -380,6 +414,7 @@ int main(void) {
         TEST(test_another_has_the_node),
         TEST(test_no_right_to),
         TEST(test_no_right_to_and_auto),
+        TEST(test_a_topic_that_may_not_be_written),
         TEST(test_at_least_once_keeps_nothing),
         TEST(test_a_batch_of_an_older_epoch),
     };

@@ -19,6 +19,7 @@
 _Static_assert(sizeof(mtx_t) >= sizeof(pthread_mutex_t), "a mutex fits");
 _Static_assert(sizeof(cnd_t) >= sizeof(pthread_cond_t), "a condition fits");
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): libc's names are no names for a reader */
 int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict until) {
     static _Thread_local struct {
         struct timespec until; /* of the last wait of this thread */

@@ -253,6 +253,24 @@ def test_the_broker_goes_in_the_middle(own_broker, runs, tmp_path, conn_log):
     node.assert_each_once(20_000)
 
 
+def test_away_for_longer_than_a_transaction_may_be_open(own_broker, runs, tmp_path, conn_log):
+    """The broker goes in an open transaction and comes back when that is long too old."""
+    node = Node(own_broker, tmp_path, transaction_timeout="5s")
+    node.log.write_text(conn_log.text(0, 1000))
+    run = runs(node.config())
+    run.wait_for("the first records", lambda: own_broker.count(node.topic) == 1000)
+    load = Load(node.log, conn_log, 1000)
+    time.sleep(0.8)
+    own_broker.kill()
+    time.sleep(1)
+    lines = load.finish()
+    time.sleep(14)
+    own_broker.start()
+    run.wait_for("all records", lambda: own_broker.count(node.topic) >= lines, 90)
+    run.stop()
+    node.assert_each_once(lines)
+
+
 def test_stop_without_a_broker_then_go_on(own_broker, runs, tmp_path, conn_log):
     """SIGTERM while no broker answers: it ends in time, and the next start goes on without loss or double."""
     node = Node(own_broker, tmp_path)

@@ -82,8 +82,8 @@ static const struct section_row section_rows[] = {
     {"node", "Who this node is and where it keeps its state.", node_opts, &node_opts_len,
      offsetof(struct config, node)},
     {"ingest", "How files are found and read.", ingest_opts, &ingest_opts_len, offsetof(struct config, ingest)},
-    {"spool", "Copies of rotated files, made while nothing can be delivered.", ingest_spool_opts, &ingest_spool_opts_len,
-     offsetof(struct config, spool)},
+    {"spool", "Copies of rotated files, made while nothing can be delivered.", ingest_spool_opts,
+     &ingest_spool_opts_len, offsetof(struct config, spool)},
     {"normalize", "How records become documents.", normalize_opts, &normalize_opts_len,
      offsetof(struct config, normalize)},
     {"pipeline", "How much is under way at once, and how it stops.", pipeline_opts, &pipeline_opts_len,
@@ -151,10 +151,10 @@ static void unknown_sections(const struct config *config, struct core_conf_mista
             continue;
         }
         const char *near = core_conf_nearest(key, names, names_len);
-        core_conf_mistake(config->file, value, mistakes,
-                          near != NULL ? "unknown section \"%s\", did you mean \"%s\"?" : "unknown section \"%s\"%s",
-                          key,
-                          near != NULL ? near : ": there are node, inputs, ingest, spool, normalize, pipeline, log, sinks");
+        core_conf_mistake(
+            config->file, value, mistakes,
+            near != NULL ? "unknown section \"%s\", did you mean \"%s\"?" : "unknown section \"%s\"%s", key,
+            near != NULL ? near : ": there are node, inputs, ingest, spool, normalize, pipeline, log, sinks");
     }
 }
 

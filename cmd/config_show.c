@@ -25,12 +25,9 @@ static const struct {
     const char *name;
     size_t offset;
 } show_places[] = {
-    {"node", offsetof(struct config, node)},
-    {"ingest", offsetof(struct config, ingest)},
-    {"spool", offsetof(struct config, spool)},
-    {"normalize", offsetof(struct config, normalize)},
-    {"pipeline", offsetof(struct config, pipeline)},
-    {"log", offsetof(struct config, log)},
+    {"node", offsetof(struct config, node)},         {"ingest", offsetof(struct config, ingest)},
+    {"spool", offsetof(struct config, spool)},       {"normalize", offsetof(struct config, normalize)},
+    {"pipeline", offsetof(struct config, pipeline)}, {"log", offsetof(struct config, log)},
 };
 
 struct show {

@@ -228,7 +228,6 @@ static void note_path(struct ingest *ingest, struct ingest_want *want, const cha
     ingest_untell(ingest, path, "stat");
     if (!S_ISREG(st.st_mode)) {
         if (ingest_tell(ingest, path, "type")) {
-            core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_FAILED, 1);
             core_log(
                 CORE_LEVEL_WARN, "ingest", "not a file",
                 "path=%s; a glob matches it, but it is a %s and is left alone; narrow inputs[].paths or name it in "

@@ -276,12 +276,20 @@ static bool is_derived(const struct ingest_file *file, const struct ingest_file 
     return is_name_derived(file->path, from->path) || is_name_derived(file->path, from->memory.first_path);
 }
 
+/* Is file never to be read as long as the other can be? So it is when its name is made of the other's; and when one of them
+ * is deleted and only still open: then they were one. */
+static bool must_wait(const struct ingest_file *file, const struct ingest_file *from) {
+    struct stat st;
+    const bool is_open_only = from->source.fd >= 0 && fstat(from->source.fd, &st) == 0 && st.st_nlink == 0;
+    return is_derived(file, from) || is_open_only || from->is_unlinked || file->is_unlinked;
+}
+
 /* `file` looks like a copy of one that is there. */
 static void hold(struct ingest_file *file, const struct ingest_file *from, const struct stat *st) {
     struct ingest_hold *hold = &file->hold;
     const bool is_new = hold->gen != from->memory.gen;
     hold->gen = from->memory.gen;
-    hold->is_derived = is_derived(file, from) || from->is_unlinked || file->is_unlinked;
+    hold->is_derived = must_wait(file, from);
     hold->is_changed = false;
     hold->judged_tick = core_tick_ns();
     if (is_new) {
@@ -368,7 +376,9 @@ static void take_over(struct ingest *ingest, struct ingest_file *gone, struct in
         ingest_cutter_rewind(&gone->cutter);
     }
     ingest->is_dirty = ingest->is_urgent = true;
-    ingest_file_queue(ingest, gone, INGEST_QUEUE_READY);
+    if (!gone->awaits_drain) { /* else it is queued when its stream's batches are back */
+        ingest_file_queue(ingest, gone, INGEST_QUEUE_READY);
+    }
 }
 
 /* What was found about one file. */
@@ -441,7 +451,7 @@ static void judge_elders(struct ingest *ingest, const struct ingest_file *file) 
         for (struct ingest_file *other = ingest->files; other != NULL; other = other->next) {
             const bool is_elder = other->found_no > last && other->found_no < found_no && other->source.fd >= 0;
             const bool may_judge = other->origin != NULL && !other->is_being_judged && other->hold.gen == 0 &&
-                                   !is_name_derived(other->path, file->path);
+                                   (strcmp(other->path, file->path) == 0 || !is_name_derived(other->path, file->path));
             if (is_elder && may_judge && ingest_file_is_unsettled(other) &&
                 (elder == NULL || other->found_no < elder->found_no)) {
                 elder = other;
@@ -465,6 +475,8 @@ static void judge_elders(struct ingest *ingest, const struct ingest_file *file) 
 static void settle(struct ingest *ingest, struct ingest_file *file, const struct sight *sight) {
     file->is_settled = true;
     file->hold = (struct ingest_hold){0};
+    core_log(CORE_LEVEL_DEBUG, "ingest", "file is one of its own", "file=%s size=%lld found=%llu", file->path,
+             (long long)sight->st.st_size, (unsigned long long)file->found_no);
     if (sight->is_first_sure && !file->is_from_end && !file->is_archived) {
         file->memory.first = sight->first;
         file->memory.gen = ingest_identity_gen(ingest, file, sight->gen);
@@ -487,7 +499,7 @@ static enum answer judge_sight(struct ingest *ingest, struct ingest_file *file, 
         return ANSWER_TAKEN;
     }
     const bool is_waited_for = file->hold.is_up || ingest->is_once; /* with --once nobody comes back to it */
-    if (verdict.copy != NULL && !(is_waited_for && !is_derived(file, verdict.copy))) {
+    if (verdict.copy != NULL && !(is_waited_for && !must_wait(file, verdict.copy))) {
         hold(file, verdict.copy, &sight->st);
         return ANSWER_WAITS;
     }

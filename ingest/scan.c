@@ -192,6 +192,7 @@ static void note_match(struct ingest *ingest, struct ingest_want *want, const ch
         free(file->memory.first_path);
         file->memory.first_path = ingest_strdup(path);
         file->is_gone = file->is_archived = file->is_looked = false;
+        file->found_no = ++ingest->found_no;
     }
     const bool is_new = file == NULL;
     if (is_new) {
@@ -491,6 +492,10 @@ static void close_over(struct ingest *ingest, struct ingest_file *file) {
     const uint64_t unread = ingest_file_unread(file);
     const bool is_renamed = file->rotated_from != NULL || strcmp(file->path, file->memory.first_path) != 0;
     const bool is_ended = file->is_unlinked || file->is_archived || is_renamed; /* not only left out by the inputs */
+    if (file->hold.gen != 0) { /* a copy of what is there: it was never to be read */
+        ingest_file_retire(ingest, file);
+        return;
+    }
     if (unread > 0 && file->has_cutter && is_ended && !file->cutter.is_end_final) {
         file->cutter.is_end_final = true; /* its last line will not become whole: it is given as it is, then closed */
         file->is_settled = true;

@@ -66,8 +66,10 @@ fuzz: ## Fuzz every parser, FUZZ_SECONDS each (600)
 	@TAPLINE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CTEST) --test-dir build/fuzz -L fuzz
 
 .PHONY: storm
-storm: dev ## The long fault tests only: kill -9, a broker that stops, a full disk
-	@$(CTEST) --test-dir build/dev -L 'fault|integration'
+storm: dev ## The long storm and outages (two hours): ten million records, 100 times kill -9, Kafka away for an hour
+	@tests/integration/setup.sh
+	@TAPLINE_LONG=1 TAPLINE=$(CURDIR)/build/dev/cmd/tapline .venv/bin/python -B -m pytest -v -rA -p no:cacheprovider \
+		tests/fault/test_storm.py tests/fault/test_outage.py
 
 .PHONY: bench
 bench: build ## Measure speed and memory; rsyslog, syslog-ng and a bare producer beside it

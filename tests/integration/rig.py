@@ -1,7 +1,8 @@
 """What the integration and fault tests share: a real broker, a `tapline run`, logs as a sensor writes them, and a foreign
 client's view of what arrived. Nothing here is asked of tapline itself but its exit code and its log.
 
-Environment: TAPLINE (the program), TAPLINE_STORM (multiplies loads and repetitions of the fault tests; 1 in CI).
+Environment: TAPLINE (the program), TAPLINE_STORM (multiplies loads and repetitions of the fault tests; 1 in CI),
+TAPLINE_LONG=1 (the long storm and the long outages; `make storm` sets it).
 SPDX-License-Identifier: Apache-2.0
 """
 import hashlib
@@ -21,6 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 TAPLINE = pathlib.Path(os.environ.get("TAPLINE", TOP / "build/dev/cmd/tapline"))
 STORM = int(os.environ.get("TAPLINE_STORM", "1"))
+IS_LONG = os.environ.get("TAPLINE_LONG") == "1"
 SAMPLES = TOP / "configs/samples"
 KAFKA = HERE / "kafka"
 

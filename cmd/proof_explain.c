@@ -145,6 +145,9 @@ static enum core_err explain_take(void *explain_ptr, const struct core_kafka_got
 
 /* The same id again: doubled. Other ids, and bytes in common: an overlap. */
 static void twins_count(struct explain *explain) {
+    if (explain->twins_len == 0) {
+        return;
+    }
     qsort(explain->twins, explain->twins_len, sizeof *explain->twins, by_twin);
     for (size_t i = 0; i < explain->twins_len;) {
         struct proof_finding *region = explain->regions[explain->twins[i].region];

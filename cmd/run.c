@@ -54,6 +54,11 @@ static const char *sink_place(const struct config_sink *sink, size_t row, const 
     return NULL;
 }
 
+/* With --once nothing is tried again: what could not be read is left out, and the end must not look like a good one. */
+static uint64_t files_unread(const struct pipeline_report *report) {
+    return core_counted(report->counters, CORE_COUNT_INGEST_FILES_FAILED);
+}
+
 static void summary_print(const struct pipeline_report *report) {
     double seconds = (double)report->elapsed_ns / (double)CORE_NS_PER_S;
     (void)fprintf(stderr, "%llu records accepted in %.2f s (%.0f/s)\n", (unsigned long long)report->events, seconds,
@@ -73,6 +78,10 @@ static void summary_print(const struct pipeline_report *report) {
         if (drop.dropped > 0) {
             (void)fprintf(stderr, "%llu dropped by %s\n", (unsigned long long)drop.dropped, drop.rule);
         }
+    }
+    if (files_unread(report) > 0) {
+        (void)fprintf(stderr, "%llu files could not be read, or not to their end; the log above says why\n",
+                      (unsigned long long)files_unread(report));
     }
     if (report->outstanding > 0) {
         (void)fprintf(stderr, "%llu batches were not accepted; they are read again after the next start\n",
@@ -194,8 +203,9 @@ static int run_with(struct config *config, const struct pipeline_options *option
     if (is_json) {
         summary_json(&report);
     }
+    const bool is_all_read = !options->is_once || files_unread(&report) == 0;
     pipeline_close(pipeline);
-    return (int)pipeline_exit(err);
+    return err == CORE_OK && !is_all_read ? CORE_EXIT_SYSTEM : (int)pipeline_exit(err);
 }
 
 static int run_main(const struct cmd *cmd, int argc, char **argv) {

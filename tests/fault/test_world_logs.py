@@ -165,3 +165,19 @@ def test_a_read_only_file_system_of_logs_is_read(tmp_path, starts, conn_log):
         run.stop()
         assert " error " not in run.log() and " warn " not in run.log(), run.log()
     rig.Documents(out).assert_each_once(2 * COUNT)
+
+
+@pytest.mark.parametrize("what", ["not_opened", "not_to_its_end"])
+def test_once_does_not_end_well_with_a_file_unread(tmp_path, world, starts, conn_log, what):
+    """The others are delivered, and the exit code says that it was not all; the next time it is."""
+    out = tmp_path / "out.ndjson"
+    worlds.append(tmp_path / "conn.bad.log", conn_log, 0, COUNT)
+    worlds.append(tmp_path / "conn.good.log", conn_log, COUNT, 2 * COUNT)
+    config = worlds.conn_config(tmp_path, tmp_path, out)
+    world.fail((worlds.OPEN, errno.EACCES, "conn.bad.log") if what == "not_opened" else (worlds.READ, errno.EIO, "conn.bad.log", 30_000))
+    run = starts(config, "--once", env=world.env())
+    assert run.wait() == 111, run.log()
+    assert worlds.said(run, "cannot read a file", tmp_path / "conn.bad.log"), run.log()
+    assert worlds.said(run, "1 files could not be read, or not to their end"), run.log()
+    rig.run_once(config)
+    rig.Documents(out).assert_each_once(2 * COUNT)

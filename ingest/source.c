@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -210,10 +209,6 @@ static enum core_err seek_gz(struct ingest_source *source, uint64_t offset, char
 /* "tapline-spool 1 base=N header=N+N\n" */
 static bool parse_window(const char *line, size_t len, struct ingest_window *window) {
     char text[SPOOL_LINE_BYTES_MAX + 1];
-    unsigned long long base = 0;
-    unsigned long long header_at = 0;
-    unsigned header_len = 0;
-    int used = 0;
     const char *end = memchr(line, '\n', len);
     if (end == NULL) {
         return false;
@@ -221,10 +216,12 @@ static bool parse_window(const char *line, size_t len, struct ingest_window *win
     const size_t line_len = (size_t)(end - line);
     memcpy(text, line, line_len);
     text[line_len] = '\0';
-    const int got = sscanf(text, "tapline-spool 1 base=%llu header=%llu+%u%n", &base, &header_at, &header_len, &used);
-    *window = (struct ingest_window){
-        .line_len = line_len + 1, .base = base, .header_at = header_at, .header_len = header_len};
-    return got == 3 && (size_t)used == line_len && header_len <= INGEST_HEADER_BYTES_MAX;
+    struct ingest_cursor cursor = {.at = text};
+    *window = (struct ingest_window){.line_len = line_len + 1};
+    window->base = ingest_cursor_unsigned(&cursor, "tapline-spool 1 base=", 10, INT64_MAX);
+    window->header_at = ingest_cursor_unsigned(&cursor, " header=", 10, INT64_MAX);
+    window->header_len = (uint32_t)ingest_cursor_unsigned(&cursor, "+", 10, INGEST_HEADER_BYTES_MAX);
+    return !cursor.is_bad && *cursor.at == '\0';
 }
 
 enum core_err ingest_source_open_copy(struct ingest_source *source, struct core_fail *fail) {

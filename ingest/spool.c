@@ -42,10 +42,17 @@ struct name {
 };
 
 static bool parse_name(const char *text, struct name *name) {
-    int used = 0;
-    const int got = sscanf(text, "%16" SCNx64 "-%" SCNu64 "-%" SCNu64 "-%" SCNu64 ".gz%n", &name->gen, &name->from,
-                           &name->end, &name->lines, &used);
-    return got == 4 && used > 0 && text[used] == '\0' && name->end >= name->from;
+    char copy[NAME_MAX + 1];
+    if (strlen(text) >= sizeof(copy)) {
+        return false;
+    }
+    strcpy(copy, text);
+    struct ingest_cursor cursor = {.at = copy};
+    name->gen = ingest_cursor_unsigned(&cursor, "", 16, UINT64_MAX);
+    name->from = ingest_cursor_unsigned(&cursor, "-", 10, INT64_MAX);
+    name->end = ingest_cursor_unsigned(&cursor, "-", 10, INT64_MAX);
+    name->lines = ingest_cursor_unsigned(&cursor, "-", 10, INT64_MAX);
+    return !cursor.is_bad && strcmp(cursor.at, ".gz") == 0 && name->end >= name->from;
 }
 
 static void path_in(const struct ingest_spool *spool, const char *name, char out[PATH_MAX]) {

@@ -199,18 +199,42 @@ size_t kafka_owner_write(const struct kafka_owner *owner, char out[KAFKA_OWNER_B
     return (size_t)len;
 }
 
-bool kafka_owner_parse(struct core_span text, struct kafka_owner *owner) {
-    char line[KAFKA_OWNER_BYTES_MAX];
-    *owner = (struct kafka_owner){.offset = -1};
-    if (text.len >= sizeof line) {
+/* The text behind " word=", up to the next blank. False: it is not there, empty or too long. */
+static bool word_of(const char *line, const char *word, char *out, size_t out_len) {
+    const char *at = strstr(line, word);
+    size_t len = at == NULL ? 0 : strcspn(at + strlen(word), " ");
+    if (len == 0 || len >= out_len) {
         return false;
     }
-    if (text.len > 0) {
-        memcpy(line, text.ptr, text.len);
+    memcpy(out, at + strlen(word), len);
+    out[len] = '\0';
+    return true;
+}
+
+static bool number_of(const char *line, const char *word, int base, uint64_t *out) {
+    char text[32];
+    char *end = NULL;
+    if (!word_of(line, word, text, sizeof text) || text[0] == '-') {
+        return false;
     }
+    *out = strtoull(text, &end, base);
+    return *end == '\0';
+}
+
+bool kafka_owner_parse(struct core_span text, struct kafka_owner *owner) {
+    char line[KAFKA_OWNER_BYTES_MAX];
+    uint64_t pid = 0;
+    *owner = (struct kafka_owner){.offset = -1};
+    if (text.len >= sizeof line || !core_span_starts(text, CORE_SPAN("owner "))) {
+        return false;
+    }
+    memcpy(line, text.ptr, text.len);
     line[text.len] = '\0';
-    int got = sscanf(line, "owner instance=%16" SCNx64 " txn=%" SCNu64 " host=%127s pid=%ld version=%31s started=%31s",
-                     &owner->instance, &owner->txn, owner->host, &owner->pid, owner->version, owner->started);
-    owner->is_there = got == 6;
+    owner->is_there = number_of(line, " instance=", 16, &owner->instance) &&
+                      number_of(line, " txn=", 10, &owner->txn) && number_of(line, " pid=", 10, &pid) &&
+                      word_of(line, " host=", owner->host, sizeof owner->host) &&
+                      word_of(line, " version=", owner->version, sizeof owner->version) &&
+                      word_of(line, " started=", owner->started, sizeof owner->started);
+    owner->pid = (long)pid;
     return owner->is_there;
 }

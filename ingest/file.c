@@ -696,7 +696,8 @@ void ingest_file_look(struct ingest *ingest, struct ingest_file *file, const str
     const bool is_due = file->judge_tick != 0 && core_tick_ns() >= file->judge_tick;
     if (ingest_file_is_unsettled(file)) {
         note_stat(file, st);
-        file->wants_judge = st->st_size > 0 && (is_changed || !file->is_looked || file->hold.gen != 0 || is_due);
+        const bool is_news = is_changed || !file->is_looked || file->hold.gen != 0 || is_due;
+        file->wants_judge = file->wants_judge || (st->st_size > 0 && is_news);
         file->is_looked = true;
         ingest->unjudged_len += file->wants_judge ? 1 : 0;
         return;

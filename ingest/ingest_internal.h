@@ -599,6 +599,8 @@ void ingest_spool_close(struct ingest *ingest);
 
 /* ---- watch.c: inotify ----------------------------------------------------------------------------------------------------- */
 
+#define INGEST_MOVED_MAX 64 /* renames whose two halves may be apart */
+
 struct ingest_watch {
     int fd; /* -1: not to be had, or not wanted */
     struct ingest_watch_dir {
@@ -606,6 +608,11 @@ struct ingest_watch {
         char *prefix; /* of the names of its files: "" or "…/" */
     } dirs[INGEST_WATCHES_MAX];
     size_t dirs_len;
+    struct ingest_moved {
+        uint32_t cookie; /* 0: none */
+        char *path;
+    } moved[INGEST_MOVED_MAX]; /* names that files were moved from, until it is heard where to */
+    size_t moved_next;
     size_t last;  /* found last: most likely the next, too */
     bool is_told; /* that some directory cannot be watched */
 };
@@ -643,6 +650,10 @@ void ingest_wants_release(struct ingest_wants *wants);
 void ingest_scan(struct ingest *ingest);
 struct ingest_listing;
 void ingest_listing_free(struct ingest_listing *listing); /* takes NULL */
+/* A rename was heard of: if a glob gives the old name, and none the new one, and no scan has seen the file, it is found now. */
+void ingest_scan_moved(struct ingest *ingest, const char *from, const char *to);
+/* Does a glob of an input give this name? */
+bool ingest_is_wanted(struct ingest *ingest, const char *path);
 /* The input whose generation this is: by the name it began with, else by its name now. NULL: none names it any more. */
 struct ingest_want *ingest_want_of(struct ingest *ingest, const struct ingest_file *file);
 /* Is it excluded from this input? */

@@ -284,6 +284,34 @@ static void scan_glob(struct ingest *ingest, struct ingest_want *want, const cha
     }
 }
 
+bool ingest_is_wanted(struct ingest *ingest, const char *path) {
+    return want_of(ingest, path) != NULL;
+}
+
+void ingest_scan_moved(struct ingest *ingest, const char *from, const char *to) {
+    struct stat st;
+    const struct ingest_want *want = want_of(ingest, from);
+    if (want == NULL || want_of(ingest, to) != NULL || stat(to, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return;
+    }
+    struct ingest_file *known = ingest_file_by_inode(ingest, st.st_dev, st.st_ino);
+    if (known != NULL && (known->source.fd >= 0 || is_born_same(known, to))) {
+        return; /* the scan follows it */
+    }
+    if (known != NULL) {
+        ingest_file_become_new(ingest, known); /* its inode is used again; what it was is an orphan now */
+        ingest_file_free(ingest, known);
+    }
+    struct ingest_file *file = ingest_file_new(ingest, from, st.st_dev, st.st_ino);
+    file->size_found = st.st_size;
+    set_origin(file, want->origin);
+    core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_ROTATED, 1);
+    file->rotated_from = ingest_strdup(from);
+    ingest_file_set_path(ingest, file, to);
+    first_sight(ingest, file, &st);
+    look(ingest, file, &st);
+}
+
 /* ---- files that no glob gave ----------------------------------------------------------------------------------------------- */
 
 /* The directory that was looked through last, by inode: when many files are gone from one, it is read once a scan. */

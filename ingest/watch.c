@@ -43,6 +43,10 @@ void ingest_watch_close(struct ingest *ingest) {
     for (size_t i = 0; i < watch->dirs_len; i++) {
         free(watch->dirs[i].prefix);
     }
+    for (size_t i = 0; i < INGEST_MOVED_MAX; i++) {
+        free(watch->moved[i].path);
+        watch->moved[i] = (struct ingest_moved){0};
+    }
     watch->fd = -1;
     watch->dirs_len = 0;
 }
@@ -154,6 +158,24 @@ void ingest_watch_refresh(struct ingest *ingest) {
     }
 }
 
+/* One half of a rename. A file that was made and renamed between two scans was never seen under the name that a glob gives. */
+static void on_moved(struct ingest *ingest, const struct inotify_event *event, const char *path) {
+    struct ingest_watch *watch = &ingest->watch;
+    if ((event->mask & IN_MOVED_FROM) != 0 && ingest_is_wanted(ingest, path)) {
+        struct ingest_moved *moved = &watch->moved[watch->moved_next++ % INGEST_MOVED_MAX];
+        free(moved->path);
+        *moved = (struct ingest_moved){.cookie = event->cookie, .path = ingest_strdup(path)};
+    }
+    for (size_t i = 0; (event->mask & IN_MOVED_TO) != 0 && i < INGEST_MOVED_MAX; i++) {
+        struct ingest_moved *moved = &watch->moved[i];
+        if (moved->cookie == event->cookie && moved->path != NULL) {
+            ingest_scan_moved(ingest, moved->path, path);
+            free(moved->path);
+            *moved = (struct ingest_moved){0};
+        }
+    }
+}
+
 static void on_event(struct ingest *ingest, const struct inotify_event *event) {
     struct ingest_watch *watch = &ingest->watch;
     if ((event->mask & IN_Q_OVERFLOW) != 0) {
@@ -176,10 +198,13 @@ static void on_event(struct ingest *ingest, const struct inotify_event *event) {
             drop_dir(watch, i);
             continue;
         }
-        if ((event->mask & IN_MODIFY) != 0 && event->len > 0) {
-            char path[PATH_MAX];
-            const int len = snprintf(path, sizeof(path), "%s%s", watch->dirs[i].prefix, event->name);
-            struct ingest_file *file = len > 0 && (size_t)len < sizeof(path) ? ingest_file_by_path(ingest, path) : NULL;
+        char path[PATH_MAX];
+        const int len = event->len == 0 ? 0 : snprintf(path, sizeof(path), "%s%s", watch->dirs[i].prefix, event->name);
+        if (len > 0 && (size_t)len < sizeof(path) && (event->mask & (IN_MOVED_FROM | IN_MOVED_TO)) != 0) {
+            on_moved(ingest, event, path);
+        }
+        if (len > 0 && (size_t)len < sizeof(path) && (event->mask & IN_MODIFY) != 0) {
+            struct ingest_file *file = ingest_file_by_path(ingest, path);
             if (file != NULL) {
                 ingest_file_grown(ingest, file);
             }

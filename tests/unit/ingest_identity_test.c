@@ -584,6 +584,25 @@ static void a_directory_vanishes_and_returns(void **state) {
     assert_once("r", 0, 8);
 }
 
+/* No scan ever saw it under the name that the glob gives: inotify tells where it went. */
+static void made_and_renamed_between_two_scans(void **state) {
+    (void)state;
+    rig.conf.use_inotify = true;
+    rig.conf.scan_interval_ns = 3600 * CORE_NS_PER_S;
+    append_lines("a.log", "r", 0, 3);
+    rig_open(&rig);
+    for (int i = 0; i < 200 && rig_records(&rig) < 3; i++) {
+        rig_turn(&rig);
+    }
+    append_lines("b.log", "n", 0, 5);
+    rig_rename(&rig, "b.log", "b.2026.old");
+    for (int i = 0; i < 500 && rig_records(&rig) < 8; i++) {
+        rig_turn(&rig);
+    }
+    assert_once("n", 0, 5);
+    assert_non_null(strstr(find_start("n 0 ")->path, "/b.log"));
+}
+
 static void a_hard_link_elsewhere_is_the_same_file(void **state) {
     (void)state;
     char a[192];
@@ -654,6 +673,7 @@ int main(void) {
         TEST(close_ends_a_log_at_once),
         TEST(copytruncate_with_a_copy_that_is_matched),
         TEST(a_directory_vanishes_and_returns),
+        TEST(made_and_renamed_between_two_scans),
         TEST(a_hard_link_elsewhere_is_the_same_file),
         TEST(a_symlink_flips_between_two_files),
     };

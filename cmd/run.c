@@ -245,10 +245,13 @@ const struct cmd cmd_run = {
     .args = "",
     .about =
         "Tails the files named by inputs:, makes one document of each record and gives it to every sink. A record "
-        "counts "
-        "as done when all sinks have accepted it; the checkpoint in node.state holds only that, so a crash or a kill "
-        "loses nothing and at most repeats records, with the same id. A second process on the same node.state is "
-        "refused. "
+        "counts as done when all sinks have accepted it, and only that is remembered, so a crash or a kill loses "
+        "nothing. "
+        "Into Kafka it repeats nothing either: records and positions are one transaction, and sinks.kafka.delivery "
+        "says "
+        "more; other sinks may get records again, with the same id. A second process on the same node.state is "
+        "refused; "
+        "one with the same node.name on another machine takes the node over, and this one ends with 100. "
         "SIGTERM and SIGINT stop: what is under way is delivered within pipeline.stop_timeout; a second one ends at "
         "once. "
         "SIGHUP reads the configuration and the maps again; with a mistake in them the old ones stay. SIGUSR1 writes "

@@ -76,6 +76,7 @@ struct kafka_topic {
     bool is_counted_wrong; /* its differing partition count was said */
     bool is_given_up;      /* that it is not to be had was said */
     int64_t given_up_ns;   /* exactly once: until then its records are dead letters from the start */
+    int partitions;        /* as the producers before knew it; 0: not known */
     uint64_t txn;          /* exactly once: the last transaction with a record of it */
     bool is_suspect;       /* exactly once: it may be the one that made a transaction fail; it is to be tried alone */
     bool is_alone;         /* it takes less at once than librdkafka's batches: each record goes alone */

@@ -377,6 +377,46 @@ void kafka_keeper_suspect_topics(struct sink *sink) {
     }
 }
 
+/* A record that nobody is to see: its transaction is aborted. */
+static void unseen_send(struct sink *sink, struct kafka_topic *topic, struct core_span key, int partition) {
+    const struct core_kafka_record record = {.key = key,
+                                             .ticket = KAFKA_TICKET_POSITION,
+                                             .is_copied = true,
+                                             .has_partition = partition >= 0,
+                                             .partition = partition};
+    int code = 0;
+    if (core_kafka_send(sink->lanes[KAFKA_TOGETHER], topic->handles[KAFKA_TOGETHER], &record, &code) ==
+        CORE_KAFKA_ACCEPTED) {
+        sink->outstanding++;
+    } else {
+        sink->keeper->is_failed = true;
+    }
+}
+
+bool kafka_keeper_sweep(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    if (keeper->sweep_txn == 0 || !transaction_begin(sink, now)) {
+        return false;
+    }
+    keeper->state = KEEPER_PROBE;
+    keeper->is_sweep = true;
+    uint64_t partitions = 0;
+    for (size_t i = 0; i < sink->topics.len; i++) {
+        struct kafka_topic *topic = sink->topics.topics[i];
+        bool was_written = topic->txn == keeper->sweep_txn && !topic->is_checkpoint;
+        if (was_written && kafka_topic_is_ready(&sink->topics, topic, KAFKA_TOGETHER, now)) {
+            for (int partition = 0; partition < topic->partitions; partition++) {
+                unseen_send(sink, topic, CORE_SPAN("tapline: ends what was left open"), partition);
+                partitions++;
+            }
+        }
+    }
+    core_log(CORE_LEVEL_INFO, "kafka", "what the lost producer may have left open is aborted",
+             "node=\"%s\" txn=%llu partitions=%llu", keeper->node, (unsigned long long)keeper->sweep_txn,
+             (unsigned long long)partitions);
+    return true;
+}
+
 bool kafka_keeper_probe(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     struct kafka_topic *topic = NULL;
@@ -389,15 +429,7 @@ bool kafka_keeper_probe(struct sink *sink, int64_t now) {
     }
     keeper->state = KEEPER_PROBE;
     keeper->probe = topic;
-    const struct core_kafka_record record = {
-        .key = CORE_SPAN("tapline: may this topic be written?"), .ticket = KAFKA_TICKET_POSITION, .is_copied = true};
-    int code = 0;
-    if (core_kafka_send(sink->lanes[KAFKA_TOGETHER], topic->handles[KAFKA_TOGETHER], &record, &code) ==
-        CORE_KAFKA_ACCEPTED) {
-        sink->outstanding++;
-    } else {
-        keeper->is_failed = true;
-    }
+    unseen_send(sink, topic, CORE_SPAN("tapline: may this topic be written?"), -1);
     return true;
 }
 

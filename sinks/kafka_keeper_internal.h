@@ -16,7 +16,7 @@ enum keeper_state {
     KEEPER_CLOSING,
     KEEPER_COMMIT,
     KEEPER_ABORT,
-    KEEPER_PROBE, /* one record for one topic, never committed: may it be written? */
+    KEEPER_PROBE, /* a transaction that is aborted in any case: kafka_keeper_probe(), kafka_keeper_sweep() */
     KEEPER_WATCH, /* there is no producer; perhaps another process has the node */
     KEEPER_GONE,
     KEEPER_OFF /* as at_least_once; the keeper is let go of at once */
@@ -46,6 +46,8 @@ struct kafka_keeper {
     bool is_blamed;     /* it is known why: no rest before the next one */
     bool is_idle;       /* nothing more came for a while */
     bool is_abort_said;
+    bool is_sweep;      /* PROBE: it is a sweep */
+    uint64_t sweep_txn; /* the transaction that was lost with its producer; 0: none */
     int64_t begun_ns;
     int64_t committed_ns;
     uint64_t joined;
@@ -78,6 +80,10 @@ CORE_CHECKED bool kafka_keeper_reshape(struct sink *sink);
 void kafka_keeper_suspect_topics(struct sink *sink);
 /* Begin to try the next one. False: there is none. */
 CORE_CHECKED bool kafka_keeper_probe(struct sink *sink, int64_t now);
+/* A broker that is killed can lose the marks that end a transaction. Its records then wait in the partition for the next
+ * mark of this producer's id, and a commit would commit them, too. So when a producer was lost, the first mark is an abort:
+ * a transaction with one record for each partition of the topics that the lost one wrote. False: nothing to do. */
+CORE_CHECKED bool kafka_keeper_sweep(struct sink *sink, int64_t now);
 /* What came of it, when it was reported. code: why the transaction must be aborted; 0: it need not. */
 void kafka_keeper_probed(struct sink *sink, int code, int64_t now);
 

@@ -126,6 +126,8 @@ void kafka_topics_rebind(struct kafka_topics *topics, enum kafka_lane lane, stru
     MUST(topics->topics != NULL);
     topics->lanes[lane] = kafka;
     for (size_t i = 0; i < topics->len; i++) {
+        int partitions = kafka_topic_partitions(topics->topics[i]);
+        topics->topics[i]->partitions = partitions > 0 ? partitions : topics->topics[i]->partitions;
         topics->topics[i]->handles[lane] = NULL;
         if (lane == KAFKA_TOGETHER && topics->topics[i]->state == KAFKA_TOPIC_ASKED) { /* the answer will never come */
             topics->topics[i]->state = KAFKA_TOPIC_NEEDED;

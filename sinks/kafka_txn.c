@@ -21,6 +21,10 @@
  * A commit whose answer is lost may have been done. The owner record tells: it carries the number of its transaction, so the
  * next producer, after ending what was open, reads the number that was really committed.
  *
+ * A producer that was lost may have left records in partitions without the marks that end their transaction (a broker that is
+ * killed can lose them). The next marks are ours, so they are an abort's: a transaction with a record for each partition that
+ * may have been written, and no commit, comes before the claim.
+ *
  * Two processes with one node's name on two machines: the newer producer shuts the older one out. The older cannot tell that
  * from a transaction that was open for too long, so it waits for the owner record of another instance, written after it
  * last read the topic. If there is one it is gone, and says who has the node. Else it makes a new producer and goes on. Either
@@ -94,6 +98,7 @@ static void transaction_drop(struct sink *sink) {
 static void producer_lost(struct sink *sink, enum core_kafka_txn txn, const struct core_fail *why, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     bool may_be_done = keeper->state == KEEPER_COMMIT && keeper->is_under_way && !keeper->is_failed;
+    keeper->sweep_txn = keeper->is_under_way ? keeper->txn : keeper->sweep_txn;
     core_log(CORE_LEVEL_WARN, "kafka",
              txn == CORE_KAFKA_TXN_FENCED
                  ? "producer shut out: another process has this node's name, or the transaction was open for too long"
@@ -104,7 +109,8 @@ static void producer_lost(struct sink *sink, enum core_kafka_txn txn, const stru
     if (!may_be_done && keeper->is_under_way) {
         transaction_drop(sink);
     }
-    keeper->is_claim = keeper->is_failed = keeper->is_abort_said = false;
+    keeper->is_claim = keeper->is_failed = keeper->is_abort_said = keeper->is_sweep = false;
+    keeper->probe = NULL;
     keeper->watch_until_ns = now + (txn == CORE_KAFKA_TXN_FENCED ? WATCH_NS : 0);
     keeper->failures++;
     int64_t hold = RETRY_NS << (keeper->failures < 5 ? keeper->failures - 1 : 4);
@@ -253,6 +259,7 @@ static void judge(struct sink *sink, const struct kafka_owner *found) {
              is_done ? "the transaction under way was committed" : "the transaction under way was not committed",
              "node=\"%s\" txn=%" PRIu64, keeper->node, keeper->txn);
     if (is_done) {
+        keeper->sweep_txn = 0;
         kafka_keeper_committed(sink, core_tick_ns());
     } else {
         transaction_drop(sink);
@@ -291,7 +298,9 @@ static enum step step_read(struct sink *sink, int64_t now) {
     keeper->owner_seen = found;
     keeper->has_read = true;
     keeper->partition = keeper->recover.partition;
-    kafka_keeper_claim(sink, now);
+    if (!kafka_keeper_sweep(sink, now)) {
+        kafka_keeper_claim(sink, now);
+    }
     return STEP_ON;
 }
 
@@ -423,11 +432,11 @@ static enum step step_abort(struct sink *sink, int64_t now) {
     return STEP_ON;
 }
 
-/* A transaction with one record for one topic. What comes of it is the answer; it is aborted in any case. */
+/* What comes of its records is the answer, if there was a question; it is aborted in any case. */
 static enum step step_probe(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     struct core_fail why = {0};
-    if (keeper->probe != NULL && sink->outstanding > 0 && !keeper->is_failed) {
+    if ((keeper->probe != NULL || keeper->is_sweep) && sink->outstanding > 0 && !keeper->is_failed) {
         return STEP_WAIT;
     }
     if (keeper->probe != NULL) {
@@ -444,7 +453,12 @@ static enum step step_probe(struct sink *sink, int64_t now) {
         return STEP_WAIT;
     }
     keeper->hold_ns = 0;
-    state_set(keeper, KEEPER_READY);
+    state_set(keeper, keeper->is_sweep ? KEEPER_READ : KEEPER_READY);
+    if (keeper->is_sweep) {
+        keeper->is_sweep = false;
+        keeper->sweep_txn = 0;
+        kafka_recover_end(&keeper->recover);
+    }
     return STEP_ON;
 }
 
@@ -537,7 +551,7 @@ int64_t kafka_keeper_due(const struct sink *sink, int64_t now) {
     case KEEPER_ABORT:
         return now;
     case KEEPER_PROBE:
-        return keeper->probe == NULL ? now : INT64_MAX;
+        return sink->outstanding == 0 ? now : INT64_MAX;
     case KEEPER_WATCH:
         return now < keeper->watch_until_ns ? now + RETRY_NS / 2 : keeper->hold_ns;
     case KEEPER_TOPIC:

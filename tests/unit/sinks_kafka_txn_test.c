@@ -2,6 +2,7 @@
  * says that somebody else has the node, a coordinator that refuses, records refused of a whole batch. The broker is librdkafka's
  * mock, which shows a reader what was aborted, too; what a foreign reader sees is proved in tests/integration.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/kafka_read.h"
 #include "tests/unit/sinks_testing.h"
 
 #include <librdkafka/rdkafka.h>
@@ -264,6 +265,54 @@ static void test_a_commit_that_was_done(void **state) {
     rig_close(&rig);
 }
 
+static size_t swept; /* records that end what was left open */
+
+static void count_swept(void) {
+    const struct core_kafka_pair pairs[] = {{"bootstrap.servers", servers}};
+    const struct core_kafka_place place = {"tapline.x", 0, CORE_KAFKA_BEGINNING};
+    struct core_kafka_reader *reader = NULL;
+    struct core_kafka_got got;
+    struct core_fail fail;
+    swept = 0;
+    assert_int_equal(core_kafka_reader_open(&reader, pairs, 1, &fail), CORE_OK);
+    assert_int_equal(core_kafka_reader_assign(reader, &place, 1, false, 10000, &fail), CORE_OK);
+    while (core_kafka_reader_next(reader, 5000, &got, &fail) == CORE_OK) {
+        swept += core_span_is(got.key, "tapline: ends what was left open") ? 1 : 0;
+    }
+    core_kafka_reader_close(reader);
+}
+
+/* Shut out with records under way: they are read again, and the first thing the next producer does to their partitions is an
+ * abort, so that its first commit cannot commit what was left there. */
+static void test_shut_out_with_records_under_way(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    struct core_batch *batch = numbers(&rig, 0, 10); /* so that the number of partitions is known */
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    core_pool_give(&rig.pool, batch);
+    rig.ops->flush(rig.sink);
+    wait_until(&rig, is_committed_once);
+    rd_kafka_mock_push_request_errors(mock, ADD_PARTITIONS, 1, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
+    batch = numbers(&rig, 10, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(batch->txn, 0);
+    assert_int_equal(atomic_load(&commit.epoch), 1);
+    core_pool_give(&rig.pool, batch);
+    rig.position = 1000;
+    batch = numbers(&rig, 10, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    assert_int_equal(batch->txn, 3);
+    count_swept();
+    assert_int_equal(swept, 1);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_PRODUCERS_REMADE), 1);
+    rig_close(&rig);
+}
+
 /* The same, but another instance has written its name since. */
 static void test_another_has_the_node(void **state) {
     (void)state;
@@ -408,17 +457,12 @@ static void test_a_batch_of_an_older_epoch(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_commit_and_recover),
-        TEST(test_an_empty_batch_behind_a_waiting_one),
-        TEST(test_refused_in_company),
-        TEST(test_refused_alone),
-        TEST(test_a_commit_that_was_done),
-        TEST(test_another_has_the_node),
-        TEST(test_no_right_to),
-        TEST(test_no_right_to_and_auto),
-        TEST(test_a_topic_that_may_not_be_written),
-        TEST(test_at_least_once_keeps_nothing),
-        TEST(test_a_batch_of_an_older_epoch),
+        TEST(test_commit_and_recover),          TEST(test_an_empty_batch_behind_a_waiting_one),
+        TEST(test_refused_in_company),          TEST(test_refused_alone),
+        TEST(test_a_commit_that_was_done),      TEST(test_shut_out_with_records_under_way),
+        TEST(test_another_has_the_node),        TEST(test_no_right_to),
+        TEST(test_no_right_to_and_auto),        TEST(test_a_topic_that_may_not_be_written),
+        TEST(test_at_least_once_keeps_nothing), TEST(test_a_batch_of_an_older_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -335,6 +335,13 @@ static bool is_held(struct ingest *ingest, struct ingest_file *file) {
     return !hold->is_up;
 }
 
+/* It was judged, and can be read. */
+static void queue_own(struct ingest *ingest, struct ingest_file *file) {
+    if (!file->awaits_drain) { /* else it is queued when its stream's batches are back */
+        ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+    }
+}
+
 /* The generation of `gone` goes on in `file`, which is freed. */
 static void take_over(struct ingest *ingest, struct ingest_file *gone, struct ingest_file *file,
                       const struct sight *sight) {
@@ -376,9 +383,7 @@ static void take_over(struct ingest *ingest, struct ingest_file *gone, struct in
         ingest_cutter_rewind(&gone->cutter);
     }
     ingest->is_dirty = ingest->is_urgent = true;
-    if (!gone->awaits_drain) { /* else it is queued when its stream's batches are back */
-        ingest_file_queue(ingest, gone, INGEST_QUEUE_READY);
-    }
+    queue_own(ingest, gone);
 }
 
 /* What was found about one file. */
@@ -432,7 +437,7 @@ static void judge_sibling(struct ingest *ingest, const struct ingest_file *file)
         if (sibling != NULL && ingest_file_is_unsettled(sibling) && sibling->queue == INGEST_QUEUE_NONE &&
             sibling->origin != NULL && sibling->hold.gen == 0 && !sibling->is_being_judged &&
             ingest_identity_judge(ingest, sibling)) {
-            ingest_file_queue(ingest, sibling, INGEST_QUEUE_READY);
+            queue_own(ingest, sibling);
         }
     }
     free(name);
@@ -463,7 +468,7 @@ static void judge_elders(struct ingest *ingest, const struct ingest_file *file) 
         if (!is_done && fstat(elder->source.fd, &st) == 0 && st.st_size > elder->judged_size) {
             ingest_file_leave_queue(ingest, elder);
             if (ingest_identity_judge(ingest, elder)) {
-                ingest_file_queue(ingest, elder, INGEST_QUEUE_READY);
+                queue_own(ingest, elder);
             }
         }
     }
@@ -578,8 +583,11 @@ void ingest_identity_judge_all(struct ingest *ingest) {
     int judged = 0;
     for (struct ingest_file *file = next_to_judge(ingest); file != NULL; file = next_to_judge(ingest)) {
         file->wants_judge = false;
-        if (++judged > INGEST_JUDGE_MAX || !ingest_file_is_unsettled(file) || ingest_identity_judge(ingest, file)) {
-            ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+        if (!ingest_file_is_unsettled(file)) {
+            continue; /* it was judged when it was read */
+        }
+        if (++judged > INGEST_JUDGE_MAX || ingest_identity_judge(ingest, file)) {
+            queue_own(ingest, file);
         }
     }
     ingest->unjudged_len = 0;

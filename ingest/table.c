@@ -188,6 +188,7 @@ static void insert_old(struct ingest_file_queue *queue, struct ingest_file *file
 
 void ingest_file_queue(struct ingest *ingest, struct ingest_file *file, enum ingest_queue_id id) {
     MUST(file->queue == INGEST_QUEUE_NONE);
+    MUST(!file->awaits_drain); /* it is queued when its stream's batches are back */
     struct ingest_file_queue *queue = queue_of(ingest, id);
     file->queue = id;
     file->queue_next = NULL;

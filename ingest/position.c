@@ -91,8 +91,8 @@ bool ingest_position_get_path(char *text) {
         }
         const int high = hex_value(at[1]);
         const int low = high < 0 ? -1 : hex_value(at[2]);
-        if (low < 0) {
-            return false;
+        if (low < 0 || (high == 0 && low == 0)) {
+            return false; /* no name holds a NUL */
         }
         *to++ = (char)(high * 16 + low);
         at += 2;
@@ -110,8 +110,14 @@ void ingest_cursor_text(struct ingest_cursor *cursor, const char *text) {
     cursor->at += cursor->is_bad ? 0 : strlen(text);
 }
 
+/* As we write it: strtoull() would take blanks and signs, too. */
+static bool is_digit(char c, int base) {
+    return (c >= '0' && c <= '9') || (base == 16 && c >= 'a' && c <= 'f');
+}
+
 uint64_t ingest_cursor_unsigned(struct ingest_cursor *cursor, const char *key, int base, uint64_t max) {
     ingest_cursor_text(cursor, key);
+    cursor->is_bad = cursor->is_bad || !is_digit(*cursor->at, base);
     char *end = cursor->at;
     errno = 0;
     const uint64_t value = cursor->is_bad ? 0 : strtoull(cursor->at, &end, base);
@@ -122,6 +128,7 @@ uint64_t ingest_cursor_unsigned(struct ingest_cursor *cursor, const char *key, i
 
 int64_t ingest_cursor_signed(struct ingest_cursor *cursor, const char *key) {
     ingest_cursor_text(cursor, key);
+    cursor->is_bad = cursor->is_bad || !is_digit(cursor->at[*cursor->at == '-' ? 1 : 0], 10);
     char *end = cursor->at;
     errno = 0;
     const int64_t value = cursor->is_bad ? 0 : strtoll(cursor->at, &end, 10);

@@ -74,7 +74,9 @@ const struct core_opt kafka_opts[KAFKA_OPTS_LEN] = {
      .offset = offsetof(struct kafka_conf, create_topics),
      .def = "yes",
      .needs_restart = true,
-     .help = "Make topics that are missing, all with the same number of partitions."},
+     .help =
+         "Make topics that are missing, all with the same number of partitions. Off, a missing topic is waited for 5 s "
+         "(rdkafka.topic.metadata.propagation.max.ms); then its records become dead letters, until it is there."},
     {.key = "partitions",
      .type = CORE_OPT_UINT,
      .offset = offsetof(struct kafka_conf, partitions),
@@ -163,10 +165,13 @@ static const struct core_kafka_pair forbidden[] = {
 struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, size_t *len) {
     MUST(conf != NULL && len != NULL);
     size_t n = 0;
-    struct core_kafka_pair *pairs = calloc(DEFAULTS_LEN + conf->rdkafka.len + GUARDS_LEN + 1, sizeof *pairs);
+    struct core_kafka_pair *pairs = calloc(DEFAULTS_LEN + conf->rdkafka.len + GUARDS_LEN + 2, sizeof *pairs);
     MUST(pairs != NULL);
     for (size_t i = 0; i < DEFAULTS_LEN; i++) {
         pairs[n++] = defaults[i];
+    }
+    if (!conf->create_topics) { /* librdkafka's 30 s are for topics that were made a moment ago: here none was, by us */
+        pairs[n++] = (struct core_kafka_pair){"topic.metadata.propagation.max.ms", "5000"};
     }
     for (size_t i = 0; i < conf->rdkafka.len; i++) {
         pairs[n++] = (struct core_kafka_pair){conf->rdkafka.items[i].key, conf->rdkafka.items[i].value};

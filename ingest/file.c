@@ -260,7 +260,8 @@ static void note_replaced(struct ingest *ingest, struct ingest_file *file) {
     const uint64_t pos = ingest_file_pos(file);
     const bool is_kept = file->memory.first.len > 0 && may_return(ingest, file);
     const bool was_proven = file->is_proven;
-    const uint64_t lost = is_kept ? 0 : lost_bytes(file); /* else it is counted when it is forgotten */
+    const uint64_t unread = lost_bytes(file);
+    const uint64_t lost = is_kept ? 0 : unread; /* else it is counted when it is forgotten */
     core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_TRUNCATED, 1);
     core_count(ingest->env.counters, CORE_COUNT_INGEST_BYTES_LOST, lost);
     core_log(lost > 0 ? CORE_LEVEL_ERROR : CORE_LEVEL_WARN, "ingest",
@@ -277,6 +278,7 @@ static void note_replaced(struct ingest *ingest, struct ingest_file *file) {
         return;
     }
     orphan->is_over = orphan->is_over || !is_kept;
+    orphan->size_seen = (int64_t)(pos + unread); /* not what was seen of the bytes that took their place */
     if (was_proven) {
         orphan->was_dev = file->dev; /* truncated: what is written there now is none of it, however alike */
         orphan->was_ino = file->ino;

@@ -567,6 +567,24 @@ static void copytruncate_with_a_copy_that_is_matched(void **state) {
     assert_int_equal(find_start("r 29 ")->gen, find_start("r 0 ")->gen);
 }
 
+/* What was seen of the bytes that took their place is not missed. */
+static void a_longer_file_in_its_inode_is_no_loss(void **state) {
+    (void)state;
+    make_dir("arch");
+    rig_archive(&rig, "arch/*");
+    append_lines("a.log", "r", 0, 5);
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_write(&rig, "a.log", O_TRUNC, "", 0);
+    append_lines("a.log", "n", 0, 100);
+    rig_settle(&rig);
+    assert_once("n", 0, 100);
+    for (struct ingest_file *file = rig.ingest->files; file != NULL; file = file->next) {
+        assert_int_equal(ingest_file_unread(file), 0);
+    }
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST), 0);
+}
+
 static void a_directory_vanishes_and_returns(void **state) {
     (void)state;
     make_dir("logs");
@@ -672,6 +690,7 @@ int main(void) {
         TEST(a_live_files_unfinished_line_waits_when_its_input_is_dropped),
         TEST(close_ends_a_log_at_once),
         TEST(copytruncate_with_a_copy_that_is_matched),
+        TEST(a_longer_file_in_its_inode_is_no_loss),
         TEST(a_directory_vanishes_and_returns),
         TEST(made_and_renamed_between_two_scans),
         TEST(a_hard_link_elsewhere_is_the_same_file),

@@ -329,10 +329,18 @@ void kafka_conf_check(const void *conf_ptr, const struct core_conf_file *file, c
     size_t len = 0;
     struct core_fail fail;
     struct core_kafka_pair *pairs = kafka_conf_pairs(conf, &len);
-    if (core_kafka_pairs_check(pairs, len - 1, &fail) != CORE_OK) {
+    enum core_err err = core_kafka_pairs_check(pairs, len - 1, &fail);
+    free(pairs);
+    if (err == CORE_OK &&
+        conf->delivery != KAFKA_DELIVERY_AT_LEAST_ONCE) { /* a transactional producer has more to say */
+        struct kafka_shape shape = {0};
+        pairs = kafka_conf_txn_pairs(conf, "node", &shape, &len);
+        err = core_kafka_pairs_check(pairs, len, &fail);
+        free(pairs);
+    }
+    if (err != CORE_OK) {
         core_conf_mistake(file, node_of(&checked, "rdkafka"), mistakes, "rdkafka: %s", fail.text);
     }
-    free(pairs);
 }
 
 enum core_err kafka_conf_connect(const void *conf, int timeout_ms, struct core_fail *fail) {

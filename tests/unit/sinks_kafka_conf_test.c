@@ -85,6 +85,36 @@ static void test_what_is_missing_or_no_name(void **state) {
     expect_mistake("kafka:\n  dead_letter_topic: \"..\"\n  rdkafka:\n" SERVERS, 2, "is no topic's name");
 }
 
+static void test_exactly_once_keys(void **state) {
+    (void)state;
+    struct rig rig;
+    struct sink_kafka_places places;
+    expect_mistake("kafka:\n  checkpoint_topic: \"a.%{event.dataset}\"\n  rdkafka:\n" SERVERS, 2, "it is one topic");
+    expect_mistake("kafka:\n  delivery: twice\n  rdkafka:\n" SERVERS, 2, "exactly_once");
+    expect_mistake("kafka:\n  transaction_interval: 2m\n  rdkafka:\n" SERVERS, 2, "60s");
+    expect_mistake("kafka:\n  rdkafka:\n" SERVERS "      transactional.id: x\n", 4, "node's name");
+    expect_mistake("kafka:\n  rdkafka:\n" SERVERS "      transaction.timeout.ms: 7\n", 4, "use transaction_timeout");
+    assert_int_equal(rig_conf(&rig, "kafka:\n  checkpoint_topic: positions\n  rdkafka:\n" SERVERS, 1), CORE_OK);
+    assert_true(rig.ops->keeps_positions(rig.conf));
+    assert_int_equal(sink_kafka_places(rig.conf, &places), CORE_OK);
+    assert_string_equal(places.checkpoint_topic, "positions");
+    assert_string_equal(places.dead_letter_topic, "tapline.deadletter");
+    assert_true(places.pairs_len > 0);
+    assert_true(sink_topic_fits(places.topic, "tapline.zeek.connection"));
+    assert_false(sink_topic_fits(places.topic, "tapline."));
+    assert_false(sink_topic_fits(places.topic, "other.zeek.connection"));
+    assert_true(sink_topic_fits("a.%{event.dataset}.b", "a.b.b.b"));
+    assert_false(sink_topic_fits("a.%{event.dataset}.b", "a.b.c"));
+    assert_true(sink_topic_fits("fixed", "fixed"));
+    sink_kafka_places_release(&places);
+    rig_close(&rig);
+    assert_int_equal(rig_conf(&rig, "kafka:\n  delivery: at_least_once\n  rdkafka:\n" SERVERS, 1), CORE_OK);
+    assert_false(rig.ops->keeps_positions(rig.conf));
+    assert_int_equal(sink_kafka_places(rig.conf, &places), CORE_GONE);
+    sink_kafka_places_release(&places);
+    rig_close(&rig);
+}
+
 static void test_nobody_is_there(void **state) {
     (void)state;
     struct rig rig;
@@ -104,6 +134,7 @@ int main(void) {
         cmocka_unit_test(test_what_librdkafka_refuses),
         cmocka_unit_test(test_what_does_not_fit_together),
         cmocka_unit_test(test_what_is_missing_or_no_name),
+        cmocka_unit_test(test_exactly_once_keys),
         cmocka_unit_test(test_nobody_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

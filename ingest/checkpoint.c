@@ -49,15 +49,22 @@ static bool is_kept(const struct ingest_file *file) {
 
 /* Seen, but no record read yet: should it be renamed while we are down, its birth says that it is the one. */
 static bool is_kept_as_seen(const struct ingest_file *file) {
-    return file->memory.first.len == 0 && file->born_ns != 0 && !file->is_gone && !file->is_from_end;
+    return file->memory.first.len == 0 && file->born_ns != 0 && !file->is_gone;
 }
 
+#define PATH_WORD_LEN 6 /* " path=" */
+
 static size_t put_seen(char *line, const struct ingest_file *file) {
-    const int len =
+    int len =
         snprintf(line, LINE_BYTES_MAX,
                  "seen dev=%" PRIx64 " ino=%" PRIx64 " born=%" PRId64 " mtime=%" PRId64 " path=", (uint64_t)file->dev,
                  (uint64_t)file->ino, file->born_ns, file->memory.mtime_ns);
     MUST(len > 0);
+    if (file->is_from_end) { /* where the end was when it was found: a crash does not move it */
+        len += snprintf(line + len - PATH_WORD_LEN, LINE_BYTES_MAX - (size_t)len,
+                        " end=%" PRId64 " path=", file->size_found) -
+               PATH_WORD_LEN;
+    }
     static const char first_path[] = " first_path=";
     char *at = ingest_position_put_path(line + len, file->path);
     memcpy(at, first_path, sizeof(first_path) - 1);
@@ -72,7 +79,7 @@ static bool make_text(struct ingest *ingest, size_t *text_len) {
     size_t lines = 0;
     bool is_skipping = false;
     for (const struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
-        is_skipping = is_skipping || file->is_from_end;
+        is_skipping = is_skipping || (file->is_from_end && !is_kept_as_seen(file));
     }
     if (!reserve(ingest, used, 2 * LINE_BYTES_MAX)) {
         return false;
@@ -82,7 +89,8 @@ static bool make_text(struct ingest *ingest, size_t *text_len) {
         used += (size_t)snprintf(ingest->text + used, LINE_BYTES_MAX, KEPT_LINE "\n");
         lines++;
     }
-    /* While a file is still being passed over (start: end), a crash must begin its glob's first look again. */
+    /* While a file is still being passed over (start: end) and could not be told from another by its birth, a crash must
+     * begin its glob's first look again. */
     for (size_t i = 0; !is_skipping && i < ingest->globs_seen_len; i++, lines++) {
         if (!reserve(ingest, used, LINE_BYTES_MAX)) {
             return false;
@@ -234,6 +242,8 @@ static bool get_seen(struct ingest *ingest, char *line) {
     const uint64_t ino = ingest_cursor_unsigned(&cursor, " ino=", 16, UINT64_MAX);
     const int64_t born_ns = ingest_cursor_signed(&cursor, " born=");
     const int64_t mtime_ns = ingest_cursor_signed(&cursor, " mtime=");
+    const bool is_from_end = ingest_cursor_has(&cursor, " end=");
+    const int64_t end = is_from_end ? ingest_cursor_signed(&cursor, " end=") : 0;
     ingest_cursor_text(&cursor, " path=");
     struct ingest_file *file = cursor.is_bad ? NULL : get_paths(ingest, cursor.at, dev, ino);
     if (file == NULL) {
@@ -241,6 +251,8 @@ static bool get_seen(struct ingest *ingest, char *line) {
     }
     file->born_ns = born_ns;
     file->memory.mtime_ns = mtime_ns;
+    file->is_from_end = is_from_end;
+    file->size_found = end;
     return true;
 }
 

@@ -191,3 +191,23 @@ def test_permission_is_lost_and_tapline_is_killed(broker, prefix, arrived, tmp_p
     arrived.count()
     arrived.assert_whole(3 * COUNT)
     assert rig.run_once(config)["accepted"] == 0
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_the_topic_of_dead_letters_is_missing_too(broker, prefix, arrived, tmp_path, starts, conn_log, delivery):
+    """Neither the records' own topic nor the other is there, and none may be made: what has no place waits, and the log says for
+    what. When somebody makes it, all go there, once."""
+    broker.create_topic(f"positions-{prefix}", 1, **{"cleanup.policy": "compact"})
+    sinks = judge.kafka_sink(broker, prefix, delivery, create_topics=False, checkpoint_topic=f"positions-{prefix}")
+    config = rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(tmp_path / "conn.log")]}], sinks)
+    worlds.append(tmp_path / "conn.log", conn_log, 0, COUNT)
+    run = starts(config)
+    worlds.wait_said(run, "topic not to be had; its records become dead letters", f"{prefix}.zeek.connection", "create_topics", timeout=30)
+    line = worlds.wait_said(run, "topic of dead letters not to be had", f"{prefix}.deadletter", timeout=30)
+    assert "waits" in line and "Make the topic" in line, line
+    broker.create_topic(f"{prefix}.deadletter", judge.PARTITIONS)
+    worlds.wait_with_log(run, "dead letters", lambda: arrived.count() >= COUNT, timeout=40)
+    run.stop()
+    arrived.count()
+    assert len(arrived.dead) == arrived.records == COUNT
+    assert rig.run_once(config)["accepted"] == 0

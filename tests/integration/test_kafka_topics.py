@@ -4,8 +4,8 @@ SPDX-License-Identifier: Apache-2.0
 import base64
 import hashlib
 import json
-import time
 import pathlib
+import time
 
 import pytest
 

@@ -26,7 +26,7 @@ FILES = {
     "unified2.log": ("unified2/unified2.log", "unified2", None),
     "unified2-legacy.log": ("unified2-legacy/unified2.log", "unified2", None),
 }
-SECONDS = 7.0 * rig.STORM
+SECONDS = 5.0 * rig.STORM
 PIECES = 900
 
 

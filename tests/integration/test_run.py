@@ -499,6 +499,29 @@ def test_a_stale_state_directory_does_not_double(broker, tmp_path, conn_log):
     assert_each_once(broker, topic, 3000)
 
 
+def test_stop_in_a_transaction_that_cannot_be_committed(own_broker, tmp_path, runs, conn_log):
+    """The broker has gone and records are under way; the stop waits for stop_timeout, no longer, and says what is left."""
+    log, topic = tmp_path / "conn.log", "tapline.zeek.connection"
+    log.write_text(conn_log.text(0, 1000))
+    path = file_config(tmp_path, [log], sinks=kafka_sink(own_broker.address),
+                       pipeline={"stop_timeout": "1s"})
+    run = runs(path)
+    run.wait_for("the first records", lambda: own_broker.count(topic) == 1000)
+    time.sleep(0.5)
+    own_broker.kill()
+    with open(log, "a") as more:
+        more.write(conn_log.text(1000, 3000, header=False))
+    time.sleep(0.5)
+    began = time.monotonic()
+    run.stop(timeout=20)
+    assert 0.9 < time.monotonic() - began < 10
+    assert re.search(r"stop_timeout is over.*outstanding_batches=[1-9]", run.log()), run.log()
+    assert " accepted=1000" in run.log(), run.log()
+    own_broker.start()
+    assert rig.run_once(path)["accepted"] == 2000
+    assert_each_once(own_broker, topic, 3000)
+
+
 def test_at_least_once_stays_as_it_was(own_broker, tmp_path, conn_log):
     """No transactions, no topic of positions: the local file alone counts."""
     log = tmp_path / "conn.log"

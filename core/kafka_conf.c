@@ -77,7 +77,10 @@ static void log_take(const rd_kafka_t *handle, int level, const char *fac, const
     snprintf(what, sizeof what, "librdkafka: %s", fac);
     /* FAIL and ERROR come as events too, and there the owner says what it means */
     bool is_said = strcmp(fac, "FAIL") == 0 || strcmp(fac, "ERROR") == 0;
-    core_log(levels[is_said || level < 0 || level > 7 ? 7 : level], "kafka", what, "text=\"%s\"", text);
+    /* the end of a producer, not ours: its owner makes another, or says what a person must do */
+    bool is_healed = strcmp(fac, "FATAL") == 0 || strcmp(fac, "TXNERR") == 0;
+    int severity = is_said || level < 0 || level > 7 ? 7 : is_healed ? 4 : level;
+    core_log(levels[severity], "kafka", what, "text=\"%s\"", text);
 }
 
 /* librdkafka's table has a column that says whose a property is: '*' both, 'P' a producer's, 'C' a consumer's. Set all the

@@ -256,6 +256,7 @@ struct kafka_owner {
     uint64_t txn;      /* the last transaction with batches that it committed */
     int64_t offset;    /* of the record; -1: not read from the topic */
     int partition;
+    int64_t timestamp_ms; /* of the record */
     long pid;
     char host[128];
     char version[32];

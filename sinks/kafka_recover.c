@@ -62,9 +62,12 @@ static void record_take(struct kafka_recover *recover, const struct core_kafka_g
     name.len -= node_len + 1;
     if (core_span_is(name, "owner")) {
         struct kafka_owner owner;
-        if (kafka_owner_parse(got->value, &owner)) {
+        bool is_later = !recover->owner.is_there || recover->owner.partition == got->partition ||
+                        recover->owner.timestamp_ms <= got->timestamp_ms;
+        if (is_later && kafka_owner_parse(got->value, &owner)) {
             owner.offset = got->offset;
             owner.partition = got->partition;
+            owner.timestamp_ms = got->timestamp_ms;
             recover->owner = owner;
         }
         return;

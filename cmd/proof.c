@@ -377,24 +377,7 @@ static bool topic_is_wanted(const struct sink_kafka_places *places, const char *
     return strcmp(name, places->checkpoint_topic) != 0 && (*is_dead || sink_topic_fits(places->topic, name));
 }
 
-/* A partition seen for the first time: has retention taken its beginning? */
-static enum core_err place_add(struct proof *proof, size_t topic, int partition, struct core_fail *fail) {
-    struct core_kafka_place at = {.topic = proof->topics[topic].name, .partition = partition};
-    int64_t low = 0;
-    int64_t high = 0;
-    enum core_err err = core_kafka_reader_bounds(proof->reader, &at, ASK_TIMEOUT_MS, &low, &high, fail);
-    if (err != CORE_OK) {
-        return err;
-    }
-    proof->places = grown(proof->places, proof->places_len, &proof->places_cap, sizeof *proof->places);
-    proof->places[proof->places_len++] =
-        (struct proof_place){.topic = topic, .partition = partition, .next = CORE_KAFKA_BEGINNING, .is_cut = low > 0};
-    proof->expected += (uint64_t)(high - low);
-    return CORE_OK;
-}
-
-static enum core_err topic_add(struct proof *proof, const struct core_kafka_seen *seen, bool is_dead,
-                               struct core_fail *fail) {
+static void topic_add(struct proof *proof, const struct core_kafka_seen *seen, bool is_dead) {
     size_t at = 0;
     while (at < proof->topics_len && strcmp(proof->topics[at].name, seen->name) != 0) {
         at++;
@@ -403,11 +386,40 @@ static enum core_err topic_add(struct proof *proof, const struct core_kafka_seen
         proof->topics = grown(proof->topics, proof->topics_len, &proof->topics_cap, sizeof *proof->topics);
         proof->topics[proof->topics_len++] = (struct proof_topic){.name = copied(seen->name), .is_dead = is_dead};
     }
-    enum core_err err = CORE_OK;
-    while (proof->topics[at].partitions < seen->partitions && err == CORE_OK) {
-        err = place_add(proof, at, proof->topics[at].partitions, fail);
-        proof->topics[at].partitions += err == CORE_OK ? 1 : 0;
+    for (struct proof_topic *topic = &proof->topics[at]; topic->partitions < seen->partitions; topic->partitions++) {
+        proof->places = grown(proof->places, proof->places_len, &proof->places_cap, sizeof *proof->places);
+        proof->places[proof->places_len++] =
+            (struct proof_place){.topic = at, .partition = topic->partitions, .next = CORE_KAFKA_BEGINNING};
     }
+}
+
+/* Where all partitions are to be read on. Owns: the caller frees it. */
+static struct core_kafka_place *places_now(const struct proof *proof) {
+    struct core_kafka_place *places = calloc(proof->places_len + 1, sizeof *places);
+    MUST(places != NULL);
+    for (size_t i = 0; i < proof->places_len; i++) {
+        const struct proof_place *place = &proof->places[i];
+        places[i] = (struct core_kafka_place){
+            .topic = proof->topics[place->topic].name, .partition = place->partition, .offset = place->next};
+    }
+    return places;
+}
+
+enum core_err proof_ask_bounds(struct proof *proof, struct core_fail *fail) {
+    struct core_kafka_place *places = places_now(proof);
+    struct core_kafka_bounds *bounds = calloc(proof->places_len + 1, sizeof *bounds);
+    MUST(bounds != NULL);
+    enum core_err err =
+        core_kafka_reader_bounds(proof->reader, places, proof->places_len, ASK_TIMEOUT_MS, bounds, fail);
+    for (size_t i = 0; i < proof->places_len && err == CORE_OK; i++) {
+        struct proof_place *place = &proof->places[i];
+        place->is_cut =
+            place->is_cut || (bounds[i].low > 0 && (!place->is_first_known || place->first >= bounds[i].low));
+        proof->expected += place->is_asked ? 0 : (uint64_t)(bounds[i].high - bounds[i].low);
+        place->is_asked = true;
+    }
+    free(bounds);
+    free(places);
     return err;
 }
 
@@ -418,11 +430,15 @@ static enum core_err topics_find(struct proof *proof, struct core_fail *fail) {
     for (size_t i = 0; i < len && err == CORE_OK; i++) {
         bool is_dead = false;
         if (topic_is_wanted(proof->source.places, seen[i].name, &is_dead)) {
-            err = topic_add(proof, &seen[i], is_dead, fail);
+            topic_add(proof, &seen[i], is_dead);
         }
     }
     core_kafka_seen_free(seen, len);
-    return err;
+    bool is_any_new = false;
+    for (size_t i = 0; i < proof->places_len; i++) {
+        is_any_new = is_any_new || !proof->places[i].is_asked;
+    }
+    return err == CORE_OK && is_any_new ? proof_ask_bounds(proof, fail) : err;
 }
 
 /* ---- records ------------------------------------------------------------------------------------------------------------- */
@@ -525,29 +541,10 @@ enum core_err proof_read(struct proof *proof, struct core_fail *fail) {
     if (err != CORE_OK) {
         return err;
     }
-    struct core_kafka_place *places = calloc(proof->places_len + 1, sizeof *places);
-    MUST(places != NULL);
-    for (size_t i = 0; i < proof->places_len; i++) {
-        const struct proof_place *place = &proof->places[i];
-        places[i] = (struct core_kafka_place){
-            .topic = proof->topics[place->topic].name, .partition = place->partition, .offset = place->next};
-    }
+    struct core_kafka_place *places = places_now(proof);
     err = proof_each(proof, places, proof->places_len, record_take, proof, fail);
     free(places);
     progress(proof, true);
     unknown_forget(proof);
-    return err;
-}
-
-enum core_err proof_ask_again(struct proof *proof, struct core_fail *fail) {
-    enum core_err err = CORE_OK;
-    for (size_t i = 0; i < proof->places_len && err == CORE_OK; i++) {
-        struct proof_place *place = &proof->places[i];
-        struct core_kafka_place at = {.topic = proof->topics[place->topic].name, .partition = place->partition};
-        int64_t low = 0;
-        int64_t high = 0;
-        err = core_kafka_reader_bounds(proof->reader, &at, ASK_TIMEOUT_MS, &low, &high, fail);
-        place->is_cut = place->is_cut || (err == CORE_OK && low > 0 && (!place->is_first_known || place->first >= low));
-    }
     return err;
 }

@@ -44,6 +44,7 @@ struct proof_place {
     size_t topic;
     int partition;
     int64_t next;        /* the first offset not read yet */
+    bool is_asked;       /* is_cut is known: */
     bool is_cut;         /* its first records are deleted */
     bool is_first_known; /* of those left */
     int64_t first;       /* its offset */
@@ -169,9 +170,9 @@ CORE_CHECKED enum core_err proof_read(struct proof *proof, struct core_fail *fai
 /* The generation, or NULL. */
 struct proof_gen *proof_find(const struct proof *proof, uint64_t gen);
 
-/* Retention may have deleted records while they were read: ask again, so that what was gone before we came to it is not held
- * against the node. Errors: CORE_NET. */
-CORE_CHECKED enum core_err proof_ask_again(struct proof *proof, struct core_fail *fail);
+/* Ask which partitions have lost their beginning. proof_read() asks before it reads; retention may delete records
+ * meanwhile: ask again, so that what was gone before we came to it is not held against the node. Errors: CORE_NET. */
+CORE_CHECKED enum core_err proof_ask_bounds(struct proof *proof, struct core_fail *fail);
 
 /* Judge what was read. Fills verdict anew. Errors: CORE_LIMIT no memory. */
 CORE_CHECKED enum core_err proof_judge(struct proof *proof, struct proof_verdict *verdict, struct core_fail *fail);

@@ -211,7 +211,7 @@ enum core_err proof_settle(struct proof *proof, struct proof_verdict *verdict, s
         return err;
     }
     pause_for(LOOK_AGAIN_NS);
-    err = proof_ask_again(proof, fail);
+    err = proof_ask_bounds(proof, fail);
     if (err == CORE_OK) {
         err = proof_read(proof, fail);
     }

@@ -207,41 +207,64 @@ enum core_err core_kafka_reader_topic(struct core_kafka_reader *reader, const ch
                                               : reader_fail(reader, topic, "the topic cannot be seen", code, fail);
 }
 
-enum core_err core_kafka_reader_bounds(struct core_kafka_reader *reader, const struct core_kafka_place *place,
-                                       int timeout_ms, int64_t *low, int64_t *high, struct core_fail *fail) {
-    MUST(reader->magic == READER_MAGIC);
-    rd_kafka_resp_err_t code =
-        rd_kafka_query_watermark_offsets(reader->handle, place->topic, place->partition, low, high, timeout_ms);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return reader_fail(reader, place->topic, "the partition's leader did not tell its offsets", code, fail);
-    }
-    return CORE_OK;
-}
-
 /* ---- assign --------------------------------------------------------------------------------------------------------------- */
 
-/* One request a broker: the ends of all places. */
-static enum core_err ends_ask(struct core_kafka_reader *reader, const struct core_kafka_place *places, int timeout_ms,
-                              struct core_fail *fail) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)reader->places_len);
-    for (size_t i = 0; i < reader->places_len; i++) { /* "the offset at this time", where -1 is the end of time */
-        rd_kafka_topic_partition_list_add(list, places[i].topic, places[i].partition)->offset = RD_KAFKA_OFFSET_END;
+/* What a partition's offsets are asked by: "the offset at this time", where -1 is the end of time and -2 its beginning. */
+static enum core_err offsets_ask(struct core_kafka_reader *reader, const struct core_kafka_place *places, size_t len,
+                                 int64_t time, int timeout_ms, int64_t *offsets, struct core_fail *fail) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)len);
+    for (size_t i = 0; i < len; i++) {
+        rd_kafka_topic_partition_list_add(list, places[i].topic, places[i].partition)->offset = time;
     }
     enum core_err err = CORE_OK;
     rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(reader->handle, list, timeout_ms);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        err = reader_fail(reader, "brokers", "the ends of the partitions were not told", code, fail);
+        err = reader_fail(reader, "brokers", "the offsets of the partitions were not told", code, fail);
     }
-    for (size_t i = 0; err == CORE_OK && i < reader->places_len; i++) {
+    for (size_t i = 0; err == CORE_OK && i < len; i++) {
         const rd_kafka_topic_partition_t *found =
             rd_kafka_topic_partition_list_find(list, places[i].topic, places[i].partition);
         MUST(found != NULL);
         if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR || found->offset < 0) {
-            err = reader_fail(reader, places[i].topic, "the partition's end was not told", found->err, fail);
+            err = reader_fail(reader, places[i].topic, "the partition's offset was not told", found->err, fail);
         }
-        reader->places[i].end = found->offset;
+        offsets[i] = found->offset;
     }
     rd_kafka_topic_partition_list_destroy(list);
+    return err;
+}
+
+enum core_err core_kafka_reader_bounds(struct core_kafka_reader *reader, const struct core_kafka_place *places,
+                                       size_t len, int timeout_ms, struct core_kafka_bounds *bounds,
+                                       struct core_fail *fail) {
+    MUST(reader->magic == READER_MAGIC);
+    int64_t *offsets = calloc(len + 1, sizeof *offsets);
+    MUST(offsets != NULL);
+    enum core_err err =
+        len == 0 ? CORE_OK : offsets_ask(reader, places, len, RD_KAFKA_OFFSET_BEGINNING, timeout_ms, offsets, fail);
+    for (size_t i = 0; err == CORE_OK && i < len; i++) {
+        bounds[i].low = offsets[i];
+    }
+    if (err == CORE_OK && len > 0) {
+        err = offsets_ask(reader, places, len, RD_KAFKA_OFFSET_END, timeout_ms, offsets, fail);
+    }
+    for (size_t i = 0; err == CORE_OK && i < len; i++) {
+        bounds[i].high = offsets[i];
+    }
+    free(offsets);
+    return err;
+}
+
+/* With follows too: it says what cannot be read. */
+static enum core_err ends_ask(struct core_kafka_reader *reader, const struct core_kafka_place *places, int timeout_ms,
+                              struct core_fail *fail) {
+    int64_t *ends = calloc(reader->places_len + 1, sizeof *ends);
+    MUST(ends != NULL);
+    enum core_err err = offsets_ask(reader, places, reader->places_len, RD_KAFKA_OFFSET_END, timeout_ms, ends, fail);
+    for (size_t i = 0; err == CORE_OK && i < reader->places_len; i++) {
+        reader->places[i].end = ends[i];
+    }
+    free(ends);
     return err;
 }
 
@@ -309,7 +332,7 @@ enum core_err core_kafka_reader_assign(struct core_kafka_reader *reader, const s
     reader->follows = follows;
     enum core_err err = CORE_OK;
     if (len > 0) {
-        err = ends_ask(reader, places, timeout_ms, fail); /* with follows too: it says what cannot be read */
+        err = ends_ask(reader, places, timeout_ms, fail);
     }
     for (size_t i = 0; err == CORE_OK && i < len; i++) {
         reader->places[i].end = follows ? INT64_MAX : reader->places[i].end;

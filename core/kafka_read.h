@@ -59,11 +59,16 @@ CORE_CHECKED enum core_err core_kafka_reader_topic(struct core_kafka_reader *rea
                                                    int *partitions, struct core_fail *fail);
 void core_kafka_seen_free(struct core_kafka_seen *seen, size_t len); /* takes NULL */
 
-/* The offsets a partition has now: [*low, *high). *high is behind the last record that read_committed shows, or would.
- * Errors: CORE_NET no answer within timeout_ms. */
+/* The offsets a partition has: [low, high). high is behind the last record that read_committed shows, or would. */
+struct core_kafka_bounds {
+    int64_t low;
+    int64_t high;
+};
+/* Those of many partitions, asked in two requests a broker; bounds has len of them.
+ * Errors: CORE_NET no answer within timeout_ms, of one of them. */
 CORE_CHECKED enum core_err core_kafka_reader_bounds(struct core_kafka_reader *reader,
-                                                    const struct core_kafka_place *place, int timeout_ms, int64_t *low,
-                                                    int64_t *high, struct core_fail *fail);
+                                                    const struct core_kafka_place *places, size_t len, int timeout_ms,
+                                                    struct core_kafka_bounds *bounds, struct core_fail *fail);
 
 /* Read these places, and nothing that was assigned before. Their present ends are asked for at once and become the ends of
  * reading, unless follows. What place.topic points to is copied.

@@ -96,11 +96,12 @@ static void test_records_to_the_end(void **state) {
     struct core_kafka_reader *reader = reader_open();
     const struct core_kafka_place places[] = {
         {"a", 0, 1}, {"a", 1, CORE_KAFKA_BEGINNING}, {"a", 2, CORE_KAFKA_BEGINNING}};
-    int64_t low = -1;
-    int64_t high = -1;
-    assert_int_equal(core_kafka_reader_bounds(reader, &places[0], 10000, &low, &high, &fail), CORE_OK);
-    assert_int_equal(low, 0);
-    assert_int_equal(high, 3);
+    struct core_kafka_bounds bounds[3];
+    assert_int_equal(core_kafka_reader_bounds(reader, places, 3, 10000, bounds, &fail), CORE_OK);
+    assert_int_equal(bounds[0].low, 0);
+    assert_int_equal(bounds[0].high, 3);
+    assert_int_equal(bounds[1].high, 0);
+    assert_int_equal(bounds[2].high, 1);
     assert_int_equal(core_kafka_reader_assign(reader, places, 3, false, 10000, &fail), CORE_OK);
     produce("a", 0, "k4", "younger than the first look", NULL);
     assert_true(core_kafka_reader_is_at_end(reader, 1));

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #define CONFIRM_NS (5 * CORE_NS_PER_S)
+#define DECIDED_NS (15 * CORE_NS_PER_S) /* how long transactions are waited for before an alarm */
 #define SLICE_NS (100 * CORE_NS_PER_MS)
 #define ALARMS_MAX 10000
 #define WORDS_MAX 512
@@ -162,6 +163,9 @@ static enum core_err look(struct watch *watch, struct core_fail *fail) {
     struct ledger *ledger = watch->ledger;
     struct ledger_book book = {0};
     enum core_err err = ledger_book_read(&book, ledger->state_dir, ledger->since_ns, fail);
+    if (err == CORE_OK && ledger->proof != NULL && watch->is_new) {
+        err = proof_wait(ledger->proof, DECIDED_NS, fail);
+    }
     if (err == CORE_OK && ledger->proof != NULL) {
         err = proof_read(ledger->proof, fail);
     }

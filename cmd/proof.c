@@ -8,11 +8,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define ASK_TIMEOUT_MS 15000
 #define NEXT_TIMEOUT_MS 500
 #define PATIENCE_NS (120 * CORE_NS_PER_S) /* without a record and without an end */
 #define PROGRESS_NS (CORE_NS_PER_S / 2)
+#define WAIT_NS (100 * CORE_NS_PER_MS)
 #define POSITION_BYTES_MAX (64 * CORE_KIB) /* of a line of it */
 #define UNKNOWN_KEPT_NS (120 * CORE_NS_PER_S)
 #define MEMORY_CHECK_RECORDS 65536
@@ -500,8 +502,8 @@ static enum core_err record_take(void *proof_ptr, const struct core_kafka_got *g
         return CORE_OK;
     }
     struct proof_gen *gen = proof_find(proof, header.gen);
-    if (gen == NULL && proof->source.keeps_unknown &&
-        got->timestamp_ms * CORE_NS_PER_MS > proof->opened_ns - UNKNOWN_KEPT_NS) {
+    if (gen == NULL && got->timestamp_ms * CORE_NS_PER_MS > proof->opened_ns - UNKNOWN_KEPT_NS) {
+        /* young: its position may be written and not shown yet; it is wanted when that comes */
         gen = gen_of(proof, header.gen);
     }
     if (gen == NULL || gen->is_foreign) {
@@ -546,5 +548,52 @@ enum core_err proof_read(struct proof *proof, struct core_fail *fail) {
     free(places);
     progress(proof, true);
     unknown_forget(proof);
+    return err;
+}
+
+/* ---- transactions that are open ------------------------------------------------------------------------------------------- */
+
+/* All partitions, those of positions too. Owns: the caller frees it. */
+static struct core_kafka_place *places_all(const struct proof *proof, size_t *len) {
+    struct core_kafka_place *places = places_now(proof);
+    *len = proof->places_len + (size_t)proof->position_partitions;
+    places = realloc(places, (*len + 1) * sizeof *places);
+    MUST(places != NULL);
+    for (int i = 0; i < proof->position_partitions; i++) {
+        places[proof->places_len + (size_t)i] =
+            (struct core_kafka_place){.topic = proof->source.places->checkpoint_topic, .partition = i};
+    }
+    return places;
+}
+
+enum core_err proof_wait(struct proof *proof, int64_t timeout_ns, struct core_fail *fail) {
+    struct core_kafka_reader *loose = NULL;
+    size_t len = 0;
+    struct core_kafka_place *places = places_all(proof, &len);
+    struct core_kafka_bounds *written = calloc(len + 1, sizeof *written);
+    struct core_kafka_bounds *shown = calloc(len + 1, sizeof *shown);
+    MUST(written != NULL && shown != NULL);
+    const struct timespec pause = {.tv_nsec = WAIT_NS};
+    int64_t end = core_tick_ns() + timeout_ns;
+    bool is_all = false;
+    enum core_err err =
+        core_kafka_reader_open_loose(&loose, proof->source.places->pairs, proof->source.places->pairs_len, fail);
+    if (err == CORE_OK) {
+        err = core_kafka_reader_bounds(loose, places, len, ASK_TIMEOUT_MS, written, fail);
+    }
+    while (err == CORE_OK && !is_all && core_tick_ns() < end) {
+        err = core_kafka_reader_bounds(proof->reader, places, len, ASK_TIMEOUT_MS, shown, fail);
+        is_all = true;
+        for (size_t i = 0; i < len && err == CORE_OK; i++) {
+            is_all = is_all && shown[i].high >= written[i].high;
+        }
+        if (!is_all) {
+            (void)nanosleep(&pause, NULL);
+        }
+    }
+    core_kafka_reader_close(loose);
+    free(shown);
+    free(written);
+    free(places);
     return err;
 }

@@ -35,7 +35,6 @@
 struct proof_source {
     const struct sink_kafka_places *places;
     const char *node;
-    bool keeps_unknown;  /* a generation without a position may get one: keep its records for a while (--watch) */
     bool shows_progress; /* stderr is a terminal */
 };
 
@@ -85,7 +84,7 @@ struct proof_gen {
     uint64_t earlier;   /* records before the account begins */
     struct spans spans; /* of [begin, …) */
     size_t topic;       /* as proof_log.topic */
-    int64_t seen_tick;  /* when first seen, for keeps_unknown */
+    int64_t seen_tick;  /* when first seen, until a position comes */
 };
 
 struct proof {
@@ -155,6 +154,7 @@ struct proof_verdict {
     uint64_t proven_bytes;       /* in spans that join */
     uint64_t proven_records;
     uint64_t newer;       /* records behind their positions */
+    uint64_t unknown;     /* young ones of generations without a position, which may still come */
     uint32_t horizon_s;   /* over all topics; 0: nothing was deleted */
     bool is_explain_full; /* more records share bytes than were looked at */
 };
@@ -173,6 +173,10 @@ struct proof_gen *proof_find(const struct proof *proof, uint64_t gen);
 /* Ask which partitions have lost their beginning. proof_read() asks before it reads; retention may delete records
  * meanwhile: ask again, so that what was gone before we came to it is not held against the node. Errors: CORE_NET. */
 CORE_CHECKED enum core_err proof_ask_bounds(struct proof *proof, struct core_fail *fail);
+
+/* Wait until every transaction that is open now in the topics is decided, at most timeout_ns: what a position that was
+ * read speaks of is there then. Errors: CORE_NET. */
+CORE_CHECKED enum core_err proof_wait(struct proof *proof, int64_t timeout_ns, struct core_fail *fail);
 
 /* Judge what was read. Fills verdict anew. Errors: CORE_LIMIT no memory. */
 CORE_CHECKED enum core_err proof_judge(struct proof *proof, struct proof_verdict *verdict, struct core_fail *fail);

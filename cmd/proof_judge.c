@@ -7,7 +7,6 @@
 #include "cmd/proof.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 static enum core_err finding_add(struct proof_verdict *verdict, const struct proof_finding *finding,
                                  struct core_fail *fail) {
@@ -177,6 +176,8 @@ enum core_err proof_judge(struct proof *proof, struct proof_verdict *verdict, st
     for (size_t i = 0; i < proof->gens_len && err == CORE_OK; i++) {
         if (proof->gens[i]->has_position) {
             err = judge_gen(proof, proof->gens[i], verdict, fail);
+        } else {
+            verdict->unknown += proof->gens[i]->newer_len;
         }
     }
     return err;
@@ -189,20 +190,17 @@ void proof_verdict_release(struct proof_verdict *verdict) {
 
 /* ---- all of it ------------------------------------------------------------------------------------------------------------ */
 
-#define LIVE_NS (60 * CORE_NS_PER_S)      /* a node that wrote within that time may be writing now */
-#define COMMIT_NS (500 * CORE_NS_PER_MS)  /* a commit is answered that long before it is to be seen, at most, mostly */
-#define LOOK_AGAIN_NS (2 * CORE_NS_PER_S) /* when something was found */
-
-static void pause_for(int64_t ns) {
-    const struct timespec pause = {.tv_sec = ns / CORE_NS_PER_S, .tv_nsec = ns % CORE_NS_PER_S};
-    (void)nanosleep(&pause, NULL); /* shorter, after a signal, is as good */
-}
+#define LIVE_NS (60 * CORE_NS_PER_S)     /* a node that wrote within that time may be writing now */
+#define COMMIT_NS (2 * CORE_NS_PER_S)    /* a commit is answered that long before it is to be seen, at most, mostly */
+#define DECIDED_NS (120 * CORE_NS_PER_S) /* twice what a transaction may take */
 
 enum core_err proof_settle(struct proof *proof, struct proof_verdict *verdict, struct core_fail *fail) {
     enum core_err err = proof_read(proof, fail);
     if (err == CORE_OK && proof->newest_ms > (core_now_ns() - LIVE_NS) / CORE_NS_PER_MS) {
-        pause_for(COMMIT_NS);
-        err = proof_read(proof, fail);
+        err = proof_wait(proof, COMMIT_NS, fail);
+        if (err == CORE_OK) {
+            err = proof_read(proof, fail);
+        }
     }
     if (err == CORE_OK) {
         err = proof_judge(proof, verdict, fail);
@@ -210,8 +208,10 @@ enum core_err proof_settle(struct proof *proof, struct proof_verdict *verdict, s
     if (err != CORE_OK || verdict->wrong == 0) {
         return err;
     }
-    pause_for(LOOK_AGAIN_NS);
-    err = proof_ask_bounds(proof, fail);
+    err = proof_wait(proof, DECIDED_NS, fail);
+    if (err == CORE_OK) {
+        err = proof_ask_bounds(proof, fail);
+    }
     if (err == CORE_OK) {
         err = proof_read(proof, fail);
     }

@@ -76,7 +76,8 @@ static void answer_text(const struct proof *proof, const struct proof_verdict *v
     printf("read: %" PRIu64 " records in %zu topics; of these %" PRIu64
            " of other nodes or of files no longer remembered, "
            "%" PRIu64 " without tapline's header, %" PRIu64 " newer than their position\n",
-           proof->records, proof->topics_len, proof->records_foreign, proof->records_headerless, verdict->newer);
+           proof->records, proof->topics_len, proof->records_foreign + verdict->unknown, proof->records_headerless,
+           verdict->newer);
     if (verdict->horizon_s != 0) {
         horizon_put(verdict, text);
         printf("retention: some partitions have lost their beginning; all are whole from %s on; %" PRIu64
@@ -105,7 +106,7 @@ static void answer_json(const struct proof *proof, const struct proof_verdict *v
            verdict->newer);
     printf(",\"read\":{\"records\":%" PRIu64 ",\"topics\":%zu,\"other_generations\":%" PRIu64
            ",\"without_header\":%" PRIu64 "}",
-           proof->records, proof->topics_len, proof->records_foreign, proof->records_headerless);
+           proof->records, proof->topics_len, proof->records_foreign + verdict->unknown, proof->records_headerless);
     if (verdict->horizon_s != 0) {
         horizon_put(verdict, horizon);
         printf(",\"horizon\":\"%s\"", horizon);

@@ -52,23 +52,26 @@ struct core_kafka_reader {
 /* ---- life ------------------------------------------------------------------------------------------------------------- */
 
 static const struct core_kafka_pair reader_pairs[] = {
-    {"isolation.level", "read_committed"}, {"enable.partition.eof", "true"}, {"auto.offset.reset", "earliest"},
-    {"enable.auto.commit", "false"}, /* how long a broker may keep a question that has no answer yet: so late is an end seen behind a transaction's mark */
+    {"enable.partition.eof", "true"},
+    {"auto.offset.reset", "earliest"},
+    {"enable.auto.commit",
+     "false"}, /* how long a broker may keep a question that has no answer yet: so late is an end seen behind a transaction's mark */
     {"fetch.wait.max.ms", "100"},
 };
 #define READER_PAIRS_LEN (sizeof reader_pairs / sizeof reader_pairs[0])
 
-enum core_err core_kafka_reader_open(struct core_kafka_reader **out, const struct core_kafka_pair *pairs, size_t len,
-                                     struct core_fail *fail) {
+static enum core_err reader_open(struct core_kafka_reader **out, const struct core_kafka_pair *pairs, size_t len,
+                                 const char *isolation, struct core_fail *fail) {
     MUST(out != NULL);
     struct core_kafka_reader *reader = calloc(1, sizeof *reader);
-    struct core_kafka_pair *all = calloc(len + READER_PAIRS_LEN, sizeof *all);
+    struct core_kafka_pair *all = calloc(len + READER_PAIRS_LEN + 1, sizeof *all);
     MUST(reader != NULL && all != NULL);
     reader->magic = READER_MAGIC;
     memcpy(all, pairs, len * sizeof *all);
     memcpy(all + len, reader_pairs, sizeof reader_pairs);
+    all[len + READER_PAIRS_LEN] = (struct core_kafka_pair){"isolation.level", isolation};
     rd_kafka_conf_t *conf = NULL;
-    enum core_err err = core_kafka_conf_make(&conf, RD_KAFKA_CONSUMER, all, len + READER_PAIRS_LEN, fail);
+    enum core_err err = core_kafka_conf_make(&conf, RD_KAFKA_CONSUMER, all, len + READER_PAIRS_LEN + 1, fail);
     if (err == CORE_OK) {
         err = core_kafka_handle_new(&reader->handle, RD_KAFKA_CONSUMER, conf, fail);
     }
@@ -80,6 +83,16 @@ enum core_err core_kafka_reader_open(struct core_kafka_reader **out, const struc
     reader->queue = rd_kafka_queue_new(reader->handle);
     *out = reader;
     return CORE_OK;
+}
+
+enum core_err core_kafka_reader_open(struct core_kafka_reader **out, const struct core_kafka_pair *pairs, size_t len,
+                                     struct core_fail *fail) {
+    return reader_open(out, pairs, len, "read_committed", fail);
+}
+
+enum core_err core_kafka_reader_open_loose(struct core_kafka_reader **out, const struct core_kafka_pair *pairs,
+                                           size_t len, struct core_fail *fail) {
+    return reader_open(out, pairs, len, "read_uncommitted", fail);
 }
 
 static void given_drop(struct core_kafka_reader *reader) {

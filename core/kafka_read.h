@@ -46,6 +46,11 @@ struct core_kafka_got {
  * security and bootstrap.servers are the same. Errors: CORE_BAD a property; CORE_IO no thread. */
 CORE_CHECKED enum core_err core_kafka_reader_open(struct core_kafka_reader **out, const struct core_kafka_pair *pairs,
                                                   size_t len, struct core_fail *fail);
+/* The same, but it sees records of open and aborted transactions, too: its bounds say what was written, not what was
+ * committed. */
+CORE_CHECKED enum core_err core_kafka_reader_open_loose(struct core_kafka_reader **out,
+                                                        const struct core_kafka_pair *pairs, size_t len,
+                                                        struct core_fail *fail);
 /* May take a second while librdkafka's threads end. Takes NULL. */
 void core_kafka_reader_close(struct core_kafka_reader *reader);
 

@@ -136,6 +136,7 @@ def arrive(nodes, prefix, run, records):
             return seen.distinct() >= records
 
         run.wait_for(f"{records} records", all_there, 120)
+        print(run.log())
         time.sleep(0.5)
         seen.read()
         seen.assert_whole(records)
@@ -155,6 +156,7 @@ def test_the_newer_instance_wins_and_the_older_one_says_who_it_was(nodes, sensor
         newer = runs(configs[(turn + 1) % 2])
         sensor.wanted.put(10)
         told_who(older, newer)
+        print(older.log())
         older = newer
     arrive(nodes, "fenced", newer, sensor.finish())
     newer.stop()

@@ -405,7 +405,9 @@ bool kafka_keeper_sweep(struct sink *sink, int64_t now) {
         struct kafka_topic *topic = sink->topics.topics[i];
         bool was_written = topic->txn == keeper->sweep_txn && !topic->is_checkpoint;
         if (was_written && kafka_topic_is_ready(&sink->topics, topic, KAFKA_TOGETHER, now)) {
-            for (int partition = 0; partition < topic->partitions; partition++) {
+            int known = kafka_topic_partitions(topic); /* by this producer; else by the one before */
+            int len = known > 0 ? known : topic->partitions;
+            for (int partition = 0; partition < len; partition++) {
                 unseen_send(sink, topic, CORE_SPAN("tapline: ends what was left open"), partition);
                 partitions++;
             }

@@ -38,13 +38,14 @@ struct kafka_keeper {
     bool is_recovered;         /* positions were handed over */
 
     /* the transaction */
-    uint64_t txn;       /* number of the last one with batches */
-    uint64_t committed; /* number of the last one that was committed */
-    bool is_under_way;  /* one with batches is open, or what became of it is not known */
-    bool is_claim;      /* it holds no batches */
-    bool is_failed;     /* it can only be aborted */
-    bool is_blamed;     /* it is known why: no rest before the next one */
-    bool is_idle;       /* nothing more came for a while */
+    uint64_t txn;        /* number of the last one with batches */
+    uint64_t committed;  /* number of the last one that was committed */
+    bool is_under_way;   /* one with batches is open, or what became of it is not known */
+    bool is_claim;       /* it holds no batches */
+    bool is_failed;      /* it can only be aborted */
+    bool is_blamed;      /* it is known why: no rest before the next one */
+    bool is_idle;        /* nothing more came for a while */
+    bool is_about_topic; /* it failed because a topic may not be written */
     bool is_abort_said;
     bool is_sweep;      /* PROBE: it is a sweep */
     uint64_t sweep_txn; /* the transaction that was lost with its producer; 0: none */

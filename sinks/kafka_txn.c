@@ -21,9 +21,9 @@
  * A commit whose answer is lost may have been done. The owner record tells: it carries the number of its transaction, so the
  * next producer, after ending what was open, reads the number that was really committed.
  *
- * A producer that was lost may have left records in partitions without the marks that end their transaction (a broker that is
- * killed can lose them). The next marks are ours, so they are an abort's: a transaction with a record for each partition that
- * may have been written, and no commit, comes before the claim.
+ * A producer that was lost, or aborted and nobody knows why, may have left records in partitions without the marks that end
+ * their transaction (a broker that is killed can lose them). The next marks are ours, so they are an abort's: a transaction with
+ * a record for each partition that may have been written, and no commit, comes before anything else.
  *
  * Two processes with one node's name on two machines: the newer producer shuts the older one out. The older cannot tell that
  * from a transaction that was open for too long, so it waits for the owner record of another instance, written after it
@@ -307,18 +307,20 @@ static enum step step_read(struct sink *sink, int64_t now) {
 /* ---- a transaction ----------------------------------------------------------------------------------------------------------------- */
 
 /* When is an open transaction old enough? */
-static int64_t due_ns(const struct kafka_keeper *keeper, const struct kafka_conf *conf) {
-    if (keeper->is_idle && atomic_load(&keeper->commit->is_ending)) {
-        return keeper->begun_ns; /* nobody will come */
+static int64_t due_ns(const struct sink *sink) {
+    const struct kafka_keeper *keeper = sink->keeper;
+    if (keeper->is_idle && sink->outstanding == 0 && atomic_load(&keeper->commit->is_ending)) {
+        return keeper->begun_ns; /* nobody will come; who waits for batches to come back would */
     }
-    int64_t interval_ns = conf->transaction_interval_ns;
+    int64_t interval_ns = sink->conf->transaction_interval_ns;
     int64_t old_ns = keeper->begun_ns + interval_ns;
     int64_t rested_ns = keeper->committed_ns + (interval_ns < IDLE_REST_NS ? interval_ns : IDLE_REST_NS);
     return keeper->is_idle && rested_ns < old_ns ? rested_ns : old_ns;
 }
 
-static bool is_due(const struct kafka_keeper *keeper, const struct kafka_conf *conf, int64_t now) {
-    return now >= due_ns(keeper, conf) || keeper->bytes >= conf->transaction_bytes ||
+static bool is_due(const struct sink *sink, int64_t now) {
+    const struct kafka_keeper *keeper = sink->keeper;
+    return now >= due_ns(sink) || keeper->bytes >= sink->conf->transaction_bytes ||
            (keeper->shape.is_alone && keeper->joined > 0);
 }
 
@@ -328,7 +330,7 @@ static enum step step_open(struct sink *sink, int64_t now) {
         state_set(keeper, KEEPER_ABORT);
         return STEP_ON;
     }
-    if (!is_due(keeper, sink->conf, now)) {
+    if (!is_due(sink, now)) {
         return STEP_WAIT;
     }
     state_set(keeper, KEEPER_CLOSING);
@@ -396,6 +398,10 @@ static void aborted(struct sink *sink, int64_t now) {
         state_set(keeper, KEEPER_READY);
     }
     keeper->failures += is_rest_needed ? 1 : 0;
+    if (is_rest_needed && !was_claim && !keeper->is_about_topic) { /* why? Was it the broker that ended it? */
+        keeper->sweep_txn = keeper->txn;
+    }
+    keeper->is_about_topic = false;
     if (is_rest_needed) {
         int64_t rest = (RETRY_NS / 10) << (keeper->failures < 7 ? keeper->failures : 7);
         keeper->hold_ns = now + (rest < RETRY_MAX_NS ? rest : RETRY_MAX_NS);
@@ -413,6 +419,7 @@ static enum step step_abort(struct sink *sink, int64_t now) {
         }
         if (core_kafka_is_topic(code)) {
             kafka_keeper_suspect_topics(sink);
+            keeper->is_about_topic = true;
         }
         core_log(CORE_LEVEL_WARN, "kafka", "transaction aborted; its records are read and sent again, none is doubled",
                  "node=\"%s\" txn=%" PRIu64 " records=%" PRIu64 " reason=\"%s\"", keeper->node, keeper->txn,
@@ -466,7 +473,7 @@ static enum step step_probe(struct sink *sink, int64_t now) {
  * there are none. */
 static enum step step_ready(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
-    if (kafka_keeper_probe(sink, now)) {
+    if (kafka_keeper_sweep(sink, now) || kafka_keeper_probe(sink, now)) {
         return STEP_ON;
     }
     if (!kafka_keeper_reshape(sink)) {
@@ -543,7 +550,7 @@ int64_t kafka_keeper_due(const struct sink *sink, int64_t now) {
     }
     switch (keeper->state) {
     case KEEPER_OPEN:
-        return due_ns(keeper, sink->conf);
+        return due_ns(sink);
     case KEEPER_READ:
         return keeper->hold_ns > now ? keeper->hold_ns : now;
     case KEEPER_INIT: /* these wait in their own calls */

@@ -282,10 +282,9 @@ static void count_swept(void) {
     core_kafka_reader_close(reader);
 }
 
-/* Shut out with records under way: they are read again, and the first thing the next producer does to their partitions is an
- * abort, so that its first commit cannot commit what was left there. */
-static void test_shut_out_with_records_under_way(void **state) {
-    (void)state;
+/* Records under way when the coordinator says this: they are read again, and the first thing that is done to their partitions
+ * is an abort, so that the next commit cannot commit what was left there. */
+static void fail_with(rd_kafka_resp_err_t error, uint64_t remade) {
     struct rig rig;
     sink_open(&rig, "");
     wait_until(&rig, is_recovered);
@@ -295,7 +294,7 @@ static void test_shut_out_with_records_under_way(void **state) {
     core_pool_give(&rig.pool, batch);
     rig.ops->flush(rig.sink);
     wait_until(&rig, is_committed_once);
-    rd_kafka_mock_push_request_errors(mock, ADD_PARTITIONS, 1, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
+    rd_kafka_mock_push_request_errors(mock, ADD_PARTITIONS, 1, error);
     batch = numbers(&rig, 10, 10);
     give(&rig, batch);
     assert_ptr_equal(back(&rig), batch);
@@ -309,8 +308,19 @@ static void test_shut_out_with_records_under_way(void **state) {
     assert_int_equal(batch->txn, 3);
     count_swept();
     assert_int_equal(swept, 1);
-    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_PRODUCERS_REMADE), 1);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_PRODUCERS_REMADE), remade);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_TRANSACTIONS_ABORTED), 1);
     rig_close(&rig);
+}
+
+static void test_shut_out_with_records_under_way(void **state) {
+    (void)state;
+    fail_with(RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1);
+}
+
+static void test_aborted_and_nobody_knows_why(void **state) {
+    (void)state;
+    fail_with(RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING, 0);
 }
 
 /* The same, but another instance has written its name since. */
@@ -457,12 +467,19 @@ static void test_a_batch_of_an_older_epoch(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_commit_and_recover),          TEST(test_an_empty_batch_behind_a_waiting_one),
-        TEST(test_refused_in_company),          TEST(test_refused_alone),
-        TEST(test_a_commit_that_was_done),      TEST(test_shut_out_with_records_under_way),
-        TEST(test_another_has_the_node),        TEST(test_no_right_to),
-        TEST(test_no_right_to_and_auto),        TEST(test_a_topic_that_may_not_be_written),
-        TEST(test_at_least_once_keeps_nothing), TEST(test_a_batch_of_an_older_epoch),
+        TEST(test_commit_and_recover),
+        TEST(test_an_empty_batch_behind_a_waiting_one),
+        TEST(test_refused_in_company),
+        TEST(test_refused_alone),
+        TEST(test_a_commit_that_was_done),
+        TEST(test_shut_out_with_records_under_way),
+        TEST(test_aborted_and_nobody_knows_why),
+        TEST(test_another_has_the_node),
+        TEST(test_no_right_to),
+        TEST(test_no_right_to_and_auto),
+        TEST(test_a_topic_that_may_not_be_written),
+        TEST(test_at_least_once_keeps_nothing),
+        TEST(test_a_batch_of_an_older_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

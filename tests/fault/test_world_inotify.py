@@ -10,7 +10,7 @@ import pytest
 
 import rig
 import worlds
-from worlds import starts  # noqa: F401  (fixtures)
+from worlds import starts, world  # noqa: F401  (fixtures)
 
 COUNT = 300
 
@@ -61,6 +61,19 @@ def test_lines_come_within_poll_interval(tmp_path, starts, conn_log, limits, ing
         assert line and " warn " in line, run.log()
     else:
         assert " warn " not in run.log(), run.log()
+
+
+@pytest.mark.parametrize("kind", [0x6969, 0x65735546], ids=["nfs", "fuse"])
+def test_a_network_file_system_is_polled(tmp_path, world, starts, conn_log, kind):
+    """inotify takes a watch there, and tells nothing of what other machines write. (A stand-in: statfs(2) says so.)"""
+    out = tmp_path / "out.ndjson"
+    world.fail((worlds.REMOTE, kind, tmp_path))
+    config = worlds.conn_config(tmp_path, tmp_path, out, ingest={"poll_interval": "200ms", "scan_interval": "1h"})
+    run = starts(config, env=world.env())
+    run.wait_log('"started"')
+    grow_and_expect(tmp_path, run, conn_log, out)
+    line = worlds.said(run, "a directory cannot be watched", tmp_path, "a network file system does not tell what other machines write")
+    assert line and "poll_interval" in line and "put the logs on a local disk" in line, run.log()
 
 
 def test_a_full_queue_of_events_loses_no_line(tmp_path, starts, conn_log):

@@ -18,15 +18,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { OP_READ = 1, OP_WRITE = 2, OP_SYNC = 4, OP_OPEN = 8, OP_STAT = 16, OP_TRUNCATE = 32, OP_RENAME = 64 };
+enum {
+    OP_READ = 1,
+    OP_WRITE = 2,
+    OP_SYNC = 4,
+    OP_OPEN = 8,
+    OP_STAT = 16,
+    OP_TRUNCATE = 32,
+    OP_RENAME = 64,
+    OP_REMOTE = 128
+};
 
 struct fault {
     uint32_t ops;
@@ -192,6 +203,22 @@ int renameat(int from_dir, const char *from, int to_dir, const char *to) {
         FAIL_IF(fault_of_fd(OP_RENAME, from_dir));
     }
     return real(from_dir, from, to_dir, to);
+}
+
+/* As another machine's: statfs(2) says so (error: which kind), and inotify takes a watch that tells nothing. */
+int statfs(const char *path, struct statfs *out) {
+    REAL(statfs)
+    int rc = real(path, out);
+    const struct fault *fault = fault_of(OP_REMOTE, path);
+    if (rc == 0 && fault != NULL) {
+        out->f_type = fault->error;
+    }
+    return rc;
+}
+
+int inotify_add_watch(int fd, const char *path, uint32_t mask) {
+    REAL(inotify_add_watch)
+    return real(fd, path, fault_of(OP_REMOTE, path) != NULL ? (mask & IN_ONLYDIR) | IN_DELETE_SELF : mask);
 }
 
 /* ---- the clock ----------------------------------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@ import rig
 HERE = pathlib.Path(__file__).resolve().parent
 MIB = 1024 * 1024
 DAY = 86400
-READ, WRITE, SYNC, OPEN, STAT, TRUNCATE, RENAME = 1, 2, 4, 8, 16, 32, 64
+READ, WRITE, SYNC, OPEN, STAT, TRUNCATE, RENAME, REMOTE = 1, 2, 4, 8, 16, 32, 64, 128
 FAULT = struct.Struct("<Iiq240s")
 FAULTS_MAX = 8
 

@@ -163,7 +163,9 @@ const struct core_opt ingest_opts[] = {
      .max = "365d",
      .help =
          "How long the keeper of positions (Kafka, with delivery exactly_once) remembers a file that is finished and "
-         "gone, so that `tapline verify` can tell that it is complete. This machine's own ledger remembers longer."},
+         "gone, so that `tapline verify` can tell that it is complete. This machine's own ledger remembers longer. "
+         "Also how long (a day at least) a file "
+         "that is gone before it was read to its end is looked for."},
     {.key = "files_max",
      .type = CORE_OPT_UINT,
      .offset = CONF(files_max),

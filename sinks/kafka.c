@@ -87,7 +87,7 @@ bool kafka_lane_is_made(struct sink *sink, enum kafka_lane lane, int64_t now) {
 void kafka_lane_close(struct sink *sink, enum kafka_lane lane) {
     MUST(lane < KAFKA_LANES);
     if (sink->lanes[lane] != NULL) {
-        core_kafka_poll(sink->lanes[lane]); /* what was accepted is not sent again */
+        core_kafka_poll(sink->lanes[lane]);             /* what was accepted is not sent again */
         kafka_topics_rebind(&sink->topics, lane, NULL); /* looks at its handles a last time */
         core_kafka_close(sink->lanes[lane]);
         sink->lanes[lane] = NULL;

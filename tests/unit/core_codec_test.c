@@ -244,6 +244,73 @@ static void magic_needs_three_bytes(void **state) {
     assert_false(core_gzip_is_magic((struct core_span){0}));
 }
 
+struct sunk {
+    size_t len;
+    size_t fail_at; /* 0: never */
+};
+
+static enum core_err sink_write(void *ctx, const char *bytes, size_t len, struct core_fail *fail) {
+    struct sunk *sunk = ctx;
+    if (sunk->fail_at != 0 && sunk->len + len >= sunk->fail_at) {
+        return core_fail_set(fail, CORE_IO, "sink", "the disk is full");
+    }
+    assert_true(sunk->len + len <= sizeof(gz));
+    memcpy(gz + sunk->len, bytes, len);
+    sunk->len += len;
+    return CORE_OK;
+}
+
+/* What is written comes back; of a damaged member nothing counts as good, of those before it all does. */
+static void members_that_were_written_are_read(void **state) {
+    (void)state;
+    struct core_fail fail = {0};
+    struct core_gzip *gzip = NULL;
+    struct sunk sunk = {0};
+    char plain[1000];
+    for (size_t i = 0; i < sizeof(plain); i++) {
+        plain[i] = (char)core_hash64(&i, sizeof(i), 0);
+    }
+    assert_int_equal(core_gzip_open(&gzip, sink_write, &sunk, "x.gz", &fail), CORE_OK);
+    size_t ends[3];
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(core_gzip_write(gzip, plain, 600, &fail), CORE_OK);
+        assert_int_equal(core_gzip_write(gzip, plain + 600, 400, &fail), CORE_OK);
+        assert_int_equal(core_gzip_finish(gzip, &fail), CORE_OK);
+        ends[i] = sunk.len;
+    }
+    core_gzip_close(gzip);
+    for (int is_damaged = 0; is_damaged < 2; is_damaged++) {
+        gz[ends[1] + (ends[2] - ends[1]) / 2] ^= is_damaged != 0 ? 0x55 : 0;
+        struct feed feed = {.bytes = gz, .len = sunk.len, .step = 100};
+        struct core_gunzip *gunzip = NULL;
+        assert_int_equal(core_gunzip_open(&gunzip, feed_read, &feed, "x.gz", &fail), CORE_OK);
+        char got[4000];
+        size_t len = 0;
+        size_t n = 0;
+        enum core_err err = CORE_OK;
+        for (; err == CORE_OK; len += n) {
+            err = core_gunzip_read(gunzip, got + len, sizeof(got) - len, &n, &fail);
+        }
+        assert_int_equal(err, is_damaged != 0 ? CORE_BAD : CORE_GONE);
+        assert_int_equal(core_gunzip_good(gunzip), is_damaged != 0 ? 2000 : 3000);
+        assert_memory_equal(got, plain, sizeof(plain));
+        assert_memory_equal(got + 1000, plain, sizeof(plain));
+        core_gunzip_close(gunzip);
+    }
+}
+
+static void a_failing_sink_is_told(void **state) {
+    (void)state;
+    struct core_fail fail = {0};
+    struct core_gzip *gzip = NULL;
+    struct sunk sunk = {.fail_at = 15};
+    assert_int_equal(core_gzip_open(&gzip, sink_write, &sunk, "x.gz", &fail), CORE_OK);
+    assert_int_equal(core_gzip_write(gzip, "text", 4, &fail), CORE_OK);
+    assert_int_equal(core_gzip_finish(gzip, &fail), CORE_IO);
+    assert_string_equal(fail.text, "the disk is full");
+    core_gzip_close(gzip);
+}
+
 int main(void) {
     make_text();
     const struct CMUnitTest tests[] = {
@@ -254,6 +321,8 @@ int main(void) {
         cmocka_unit_test(zeros_behind_the_end_are_padding_and_others_are_not),
         cmocka_unit_test(no_gzip_at_all),
         cmocka_unit_test(a_failing_source_may_be_tried_again),
+        cmocka_unit_test(members_that_were_written_are_read),
+        cmocka_unit_test(a_failing_sink_is_told),
         cmocka_unit_test(magic_needs_three_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,7 +170,9 @@ static void lay_over(const struct ingest *ingest, struct ingest_file *file, cons
 
 /* One that only the keeper has. The checkpoint may have seen its file, by this name or a newer one. Two generations of one
  * inode: it was truncated or reused; the one that the keeper heard of last, or the checkpoint has, is the file, and the
- * other is without one: should that be wrong, the first read finds out, and they change places (identity.c). */
+ * other is without one: should that be wrong, the first read finds out, and they change places (identity.c). What the
+ * checkpoint has and nothing was ever committed of is not believed: another process of this node may have read the file
+ * since, and have found it under another name. */
 static void add_file(struct ingest *ingest, struct ingest_position *position) {
     const dev_t dev = (dev_t)position->dev;
     const ino_t ino = (ino_t)position->ino;
@@ -181,7 +183,9 @@ static void add_file(struct ingest *ingest, struct ingest_position *position) {
         other->is_remote = true;
         return;
     }
-    if (other != NULL && !other->is_remote) {
+    const bool is_believed =
+        other != NULL && !other->is_remote && !(ingest->commit.was_keeping && other->memory.accepted.pos == 0);
+    if (is_believed) {
         position->dev = position->ino = 0;
     } else if (other != NULL) {
         ingest_file_set_inode(ingest, other, 0, 0);

@@ -130,7 +130,6 @@ static enum core_err stages_open(struct pipeline *pipeline, struct core_conf_mis
         err = workers_open(pipeline, fail);
     }
     pipeline->commit.bell = &pipeline->ingest_thread.bell;
-    atomic_store(&pipeline->commit.is_ending, pipeline->options.is_once);
     if (err == CORE_OK) {
         struct ingest_env env;
         pipeline_ingest_env(pipeline, config, &env);
@@ -272,7 +271,6 @@ static enum core_err threads_start(struct pipeline *pipeline, struct core_fail *
 static void phase_set(struct pipeline *pipeline, enum pipeline_phase phase) {
     if ((int)phase > atomic_load(&pipeline->phase)) {
         atomic_store(&pipeline->phase, phase);
-        atomic_store(&pipeline->commit.is_ending, true);
     }
     struct pipeline_thread *thread;
     for (uint32_t i = 0; (thread = thread_at(pipeline, i)) != NULL; i++) {

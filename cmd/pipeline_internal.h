@@ -87,6 +87,7 @@ struct pipeline {
     struct core_pool pool; /* ingest's */
     struct ingest *ingest; /* ingest's while it runs */
     struct pipeline_thread ingest_thread;
+    uint64_t pushed;           /* ingest's: batches, ever */
     struct core_queue returns; /* producer: the last sink; consumer: ingest */
     struct core_commit commit; /* between ingest and the last sink, if that keeps the positions */
     bool has_keeper;

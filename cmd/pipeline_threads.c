@@ -39,6 +39,7 @@ static void ingest_push(void *ctx, struct core_batch *batch) {
     struct pipeline *pipeline = ctx;
     MUST(pipeline->magic == PIPELINE_MAGIC);
     MUST(batch->stream->worker < pipeline->workers_len);
+    pipeline->pushed++;
     core_queue_push(&pipeline->workers[batch->stream->worker].in, batch);
 }
 
@@ -81,6 +82,12 @@ static void ingest_reload_if_told(struct pipeline *pipeline) {
     pipeline_poke(pipeline->control_fd);
 }
 
+/* A turn that had batches to fill and filled none found nothing to read. */
+static void ending_tell(struct pipeline *pipeline, uint64_t pushed_before) {
+    bool is_all_read = pipeline->options.is_once && pipeline->pushed == pushed_before && pipeline->pool.free_len > 0;
+    atomic_store(&pipeline->commit.is_ending, is_all_read || phase_of(pipeline) != PIPELINE_RUNNING);
+}
+
 void *pipeline_ingest_main(void *arg) {
     struct pipeline *pipeline = arg;
     MUST(pipeline->magic == PIPELINE_MAGIC);
@@ -96,7 +103,9 @@ void *pipeline_ingest_main(void *arg) {
             is_stopped = true;
         }
         ingest_reload_if_told(pipeline);
+        uint64_t pushed = pipeline->pushed;
         enum core_err err = ingest_turn(pipeline->ingest, INGEST_TURN_MS, &thread->fail);
+        ending_tell(pipeline, pushed);
         if (err != CORE_OK && err != CORE_AGAIN) {
             atomic_store(&thread->is_failed, true);
             break;

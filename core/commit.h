@@ -44,8 +44,8 @@ struct core_commit {
     _Atomic uint64_t committed; /* written by the keeper, always before it gives back a batch of a later transaction */
     _Atomic uint64_t epoch;     /* written by the keeper: one more for each abort */
     struct core_bell *bell;     /* ingest's; rung by the keeper after each change */
-    /* Written by the pipeline: what is under way is the last, or likely to be (--once, a stop). When nothing more comes, the
-     * keeper commits at once and does not wait for company. */
+    /* Written by ingest's thread: all there is to read is under way (--once), or no more is read (a stop). When nothing more
+     * comes, the keeper commits at once and does not wait for company. */
     _Atomic bool is_ending;
 };
 

@@ -85,6 +85,24 @@ static void test_sinks_keep_their_order(void **state) {
     config_free(config);
 }
 
+static void test_the_keeper_of_positions_comes_last(void **state) {
+    (void)state;
+    struct config *config = load_good(INPUTS "sinks:\n  kafka: {rdkafka: {bootstrap.servers: 'h:1'}}\n"
+                                             "  stdout: {}\n  file: {path: /out}\n");
+    assert_int_equal(config->sinks_len, 3);
+    assert_string_equal(config->sinks[0].ops->name, "stdout");
+    assert_string_equal(config->sinks[1].ops->name, "file");
+    assert_string_equal(config->sinks[2].ops->name, "kafka");
+    assert_true(config_sinks_order(config));
+    assert_string_equal(config->sinks[2].ops->name, "kafka");
+    config_free(config);
+    config = load_good(INPUTS "sinks:\n  kafka: {delivery: at_least_once, rdkafka: {bootstrap.servers: 'h:1'}}\n"
+                              "  file: {path: /out}\n");
+    assert_string_equal(config->sinks[0].ops->name, "kafka");
+    assert_false(config_sinks_order(config));
+    config_free(config);
+}
+
 static void test_relative_paths_start_at_the_working_directory(void **state) {
     (void)state;
     char dir[200];
@@ -215,6 +233,7 @@ int main(void) {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_empty_sections_are_their_defaults),
         cmocka_unit_test(test_sinks_keep_their_order),
+        cmocka_unit_test(test_the_keeper_of_positions_comes_last),
         cmocka_unit_test(test_relative_paths_start_at_the_working_directory),
         cmocka_unit_test(test_mistakes_and_their_places),
         cmocka_unit_test(test_all_mistakes_are_found_at_once),

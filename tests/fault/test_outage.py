@@ -72,9 +72,9 @@ def sensor(tmp_path):
     made.finish()
 
 
-def outage_config(folder, broker, prefix):
+def outage_config(folder, broker, prefix, timeout="20s"):
     return rig.config_write(folder / "tapline.yml", [{"type": "zeek", "paths": [str(folder / "logs/conn*.log")]}],
-                            judge.kafka_sink(broker, prefix, transaction_timeout="20s"))
+                            judge.kafka_sink(broker, prefix, transaction_timeout=timeout))
 
 
 def all_there(seen, records):
@@ -125,13 +125,13 @@ def test_kafka_is_away_and_the_log_on_disk_is_the_buffer(own_broker, sensor, tmp
 
 def test_a_broker_that_answers_nobody_for_longer_than_a_transaction_lasts(own_broker, sensor, tmp_path, runs):
     """It is there, but frozen: connections stay open, requests run out of time."""
-    run = runs(outage_config(tmp_path, own_broker, "numb"))
+    run = runs(outage_config(tmp_path, own_broker, "numb", "8s"))
     load = Load(sensor, 0.25)
     load.start()
     with judge.Judge(own_broker, "numb") as seen:
         run.wait_for("the first records", lambda: all_there(seen, 5 * BLOCK))
         os.kill(own_broker.pid(), signal.SIGSTOP)
-        time.sleep(25)
+        time.sleep(14)
         os.kill(own_broker.pid(), signal.SIGCONT)
         records = load.end()
         run.wait_for(f"{records} records", lambda: all_there(seen, records), 90)

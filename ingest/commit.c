@@ -158,9 +158,10 @@ static void remember_over(struct ingest *ingest, uint64_t gen, int64_t at_ns) {
  * ahead of it. */
 static void lay_over(const struct ingest *ingest, struct ingest_file *file, const struct ingest_position *position) {
     struct ingest_memory *memory = &file->memory;
-    if (!ingest->commit.was_keeping && memory->accepted.pos >= position->memory.accepted.pos) {
+    if (!ingest->commit.was_keeping && memory->accepted.pos > position->memory.accepted.pos) {
         return;
     }
+    file->is_kept = true;
     memory->accepted = position->memory.accepted;
     memory->begin = position->memory.begin;
     memory->open_from = position->memory.open_from;
@@ -180,7 +181,7 @@ static void add_file(struct ingest *ingest, struct ingest_position *position) {
     const bool is_seen = other != NULL && other->memory.first.len == 0;
     if (is_seen && (other->born_ns == 0 || position->born_ns == 0 || other->born_ns == position->born_ns)) {
         ingest_checkpoint_fill(other, position);
-        other->is_remote = true;
+        other->is_remote = other->is_kept = true;
         return;
     }
     const bool is_believed =
@@ -190,7 +191,20 @@ static void add_file(struct ingest *ingest, struct ingest_position *position) {
     } else if (other != NULL) {
         ingest_file_set_inode(ingest, other, 0, 0);
     }
-    ingest_checkpoint_add(ingest, position)->is_remote = true;
+    struct ingest_file *file = ingest_checkpoint_add(ingest, position);
+    file->is_remote = file->is_kept = true;
+}
+
+/* The keeper answers for what it delivered. What went before, at least once or to another place, is not in its topics as the
+ * accounts would have it: those of a file that it has no line of begin where it goes on. */
+static void begin_accounts(struct ingest *ingest) {
+    for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
+        struct ingest_memory *memory = &file->memory;
+        if (memory->first.len > 0 && !file->is_kept) {
+            memory->begin = memory->open_from;
+            memory->tally = (struct core_tally){0};
+        }
+    }
 }
 
 /* One line, NUL-terminated. false: not one that we write. */
@@ -267,6 +281,7 @@ static enum core_err begin(struct ingest *ingest, bool *did, struct core_fail *f
     if (err != CORE_OK) {
         return err;
     }
+    begin_accounts(ingest);
     commit->is_ready = commit->is_keeping = true;
     commit->epoch = commit->newest = atomic_load_explicit(&keeper->epoch, memory_order_acquire);
     commit->committed = atomic_load_explicit(&keeper->committed, memory_order_acquire);

@@ -321,6 +321,7 @@ struct ingest_file {
     } hold;
     bool awaits_drain; /* is read on when its stream's batches are back */
     bool is_remote;    /* only the keeper of positions knew it, and nothing was seen of it yet */
+    bool is_kept;      /* at recovery: where it stands and its accounts are the keeper's */
     bool awaits_close; /* is closed when all that was read of it is committed */
     bool is_resting;   /* open, but its .gz is not being read and takes no memory for that */
     /* What was seen of it: */

@@ -380,6 +380,11 @@ def serials(broker, topic):
     return sorted(rig.serial_of(record.document) for record in broker.records(topic))
 
 
+def assert_complete(config):
+    verified = rig.tapline("verify", "-c", config)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
 def assert_each_once(broker, topic, count):
     found = serials(broker, topic)
     assert found == list(range(count)), rig.difference(found, count)
@@ -441,6 +446,24 @@ def test_from_at_least_once_to_exactly_once_and_back(broker, tmp_path, conn_log)
         path = file_config(tmp_path, [log], sinks=kafka_sink(broker.address, topic=topic, delivery=delivery))
         assert rig.run_once(path)["accepted"] == 1000, delivery
         assert_each_once(broker, topic, (part + 1) * 1000)
+        if delivery != "at_least_once":
+            assert_complete(path)
+
+
+def test_kafka_answers_for_what_it_was_given(broker, tmp_path, conn_log):
+    """A node that wrote to a file before goes on into Kafka, and later into other topics: nothing is missed of what was
+    never to be there."""
+    log = tmp_path / "conn.log"
+    log.write_text(conn_log.text(0, 1000))
+    rig.run_once(file_config(tmp_path, [log], sinks={"file": {"path": str(tmp_path / "out.ndjson")}}))
+    for part, topic in enumerate(["run-after-file", "run-after-kafka"], 1):
+        with open(log, "a") as more:
+            more.write(conn_log.text(part * 1000, (part + 1) * 1000, header=False))
+        sinks = kafka_sink(broker.address, topic=topic, checkpoint_topic=topic + ".positions")
+        path = file_config(tmp_path, [log], sinks=sinks)
+        assert rig.run_once(path)["accepted"] == 1000
+        assert serials(broker, topic) == list(range(part * 1000, part * 1000 + 1000))
+        assert_complete(path)
 
 
 def test_the_state_directory_is_lost_and_kafka_knows_all(broker, tmp_path, conn_log):

@@ -110,6 +110,14 @@ def test_storm_on_three_nodes(nodes, sensor, tmp_path, runs):
         rig.run_once(config)
         seen.read()
         assert seen.records == RECORDS, "another start delivered something again"
+    proven(config, "verify")
+    proven(config, "ledger", "--topics")
+
+
+def proven(config, command, *options):
+    """tapline's own proof finds what the judge finds."""
+    done = rig.tapline(command, "-c", config, *options, timeout=120 + RECORDS / 20_000)
+    assert done.returncode == 0, f"tapline {command}: exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr}"
 
 
 def test_a_restart_of_each_node_in_turn_is_outlived(nodes, sensor, tmp_path, runs):

@@ -126,9 +126,9 @@ def run_once(config, code=0, timeout=120.0):
     return json.loads(run.stdout) if run.stdout else None
 
 
-def tapline(*args, stdin=None):
+def tapline(*args, stdin=None, timeout=120):
     """Any subcommand; the finished process."""
-    return subprocess.run([str(TAPLINE), *map(str, args)], input=stdin, capture_output=True, text=True, timeout=120)
+    return subprocess.run([str(TAPLINE), *map(str, args)], input=stdin, capture_output=True, text=True, timeout=timeout)
 
 
 def config_write(path, inputs, sinks, **sections):

@@ -30,7 +30,9 @@ static const struct core_opt node_opts[] = {
      .offset = offsetof(struct config_node, state),
      .def = "/var/lib/tapline",
      .needs_restart = true,
-     .help = "Directory of the checkpoint and the lock; made if its parent exists; one process at a time."},
+     .help =
+         "Directory of the checkpoint, the ledger, the spool and the lock; made if its parent exists; one process at "
+         "a time."},
 };
 
 static const struct core_opt pipeline_opts[] = {

@@ -191,8 +191,10 @@ const struct cmd cmd_verify = {
         "finished; records of files older than that, and of other nodes, are counted as of other generations. It "
         "needs nothing of the node itself, may run beside it, and holds 24 bytes for each record whose neighbours it "
         "has "
-        "not seen yet (at most 384 MiB). Exits 0 if all is there, 1 if something is missing, doubled or "
-        "different, 111 if brokers cannot be read.",
+        "not seen yet (at most 384 MiB). sinks.kafka.delivery has to be exactly_once, or auto where that gives it. "
+        "Exits 0 if all is there, 1 if something is missing, doubled or different, 100 if nothing can be proven (no "
+        "positions of that node, no topic of positions, delivery at_least_once, a mistake in the configuration), "
+        "111 if brokers cannot be read.",
     .example = "tapline verify -c /etc/tapline/tapline.yml --node probe-1\ntapline verify -c tapline.yml --json | jq "
                ".findings",
     .options = verify_options,

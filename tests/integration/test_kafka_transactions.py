@@ -221,7 +221,7 @@ def test_stopped_for_longer_than_a_transaction_may_be_open(broker, runs, tmp_pat
         time.sleep(0.7)
         run.signal(signal.SIGSTOP)
     lines = load.finish() if load else 1000
-    time.sleep(18)  # the broker looks for old transactions every ten seconds
+    time.sleep(18)  # the broker looks for old transactions every five seconds
     with open(node.log, "a") as out:
         out.write(conn_log.text(lines, lines + 1000, header=False))
     run.signal(signal.SIGCONT)

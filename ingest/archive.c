@@ -28,6 +28,16 @@ static bool is_missing(const struct ingest_file *file) {
            file->queue == INGEST_QUEUE_NONE;
 }
 
+/* Is the inode that it is remembered by another file's by now? It is deleted and finished, and this one was born later, or
+ * nobody knows. */
+static bool is_used_again(const struct ingest_file *file, const char *path) {
+    if (!file->is_gone || file->source.fd >= 0 || file->queue != INGEST_QUEUE_NONE) {
+        return false;
+    }
+    const int64_t born_ns = file->born_ns == 0 ? 0 : ingest_born_at(path);
+    return born_ns == 0 || born_ns != file->born_ns;
+}
+
 /* When was the oldest of what is missing first seen? INT64_MAX: nothing is. */
 static int64_t oldest_missing(struct ingest *ingest, const struct ingest_want *want) {
     int64_t oldest = INT64_MAX;
@@ -57,7 +67,7 @@ static void look_into(struct ingest *ingest, struct round *round, const char *pa
     }
     const int64_t mtime_ns = st.st_mtim.tv_sec * CORE_NS_PER_S + st.st_mtim.tv_nsec;
     struct ingest_file *known = ingest_file_by_inode(ingest, st.st_dev, st.st_ino);
-    const bool is_taken = known != NULL && !is_missing(known);
+    const bool is_taken = known != NULL && !is_missing(known) && !is_used_again(known, path);
     if (mtime_ns < round->floor_ns || is_taken || round->looks_left == 0 || is_seen(ingest, &st)) {
         return;
     }

@@ -98,6 +98,7 @@ void ingest_file_rewind(struct ingest *ingest, struct ingest_file *file) {
             "lost when the file is forgotten. To rotate without loss, rename instead of truncating",
             file->path, (unsigned long long)file->memory.accepted.pos, (unsigned long long)ingest_file_unread(file));
         file->quiet_tick = core_tick_ns();
+        ingest->is_gone_new = true; /* archives are looked into at once, and what was seen in them counts anew */
         return;
     }
     if (file->queue == INGEST_QUEUE_NONE) {

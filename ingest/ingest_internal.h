@@ -367,6 +367,8 @@ struct ingest_file *ingest_file_new(struct ingest *ingest, const char *path, dev
 void ingest_file_free(struct ingest *ingest, struct ingest_file *file); /* it has no stream */
 /* Another inode has its bytes from now on, or none (ino 0). No other file has it. */
 void ingest_file_set_inode(struct ingest *ingest, struct ingest_file *file, dev_t dev, ino_t ino);
+/* Another file has this inode now, for it was used again: the one that had it, which is not open, has none any more. */
+void ingest_file_lose_inode(struct ingest *ingest, struct ingest_file *file);
 void ingest_file_set_path(struct ingest *ingest, struct ingest_file *file, const char *path);
 struct ingest_file *ingest_file_by_inode(struct ingest *ingest, dev_t dev, ino_t ino);
 struct ingest_file *ingest_file_by_path(struct ingest *ingest, const char *path);
@@ -663,6 +665,8 @@ bool ingest_want_excludes(const struct ingest_want *want, const char *path);
 bool ingest_file_has_ended(const struct ingest *ingest, const struct ingest_file *file, int64_t now);
 /* Does this name lead to the file's inode, and was that born with it? */
 bool ingest_file_is_at(const struct ingest_file *file, const char *path, struct stat *st);
+/* When the file of this name was born, ns since the epoch; 0 where the file system does not tell. */
+int64_t ingest_born_at(const char *path);
 
 /* ---- ingest.c -------------------------------------------------------------------------------------------------------------- */
 

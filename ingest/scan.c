@@ -121,8 +121,7 @@ static bool is_nobody_sure(void) {
     return errno != 0 && errno != ENOENT && errno != ENOTDIR;
 }
 
-/* When the file was born, ns since the epoch; 0 where the file system does not tell. */
-static int64_t born_at(const char *path) {
+int64_t ingest_born_at(const char *path) {
     struct statx stx;
     if (statx(AT_FDCWD, path, 0, STATX_BTIME, &stx) != 0 || (stx.stx_mask & STATX_BTIME) == 0) {
         return 0;
@@ -133,7 +132,7 @@ static int64_t born_at(const char *path) {
 /* Can this name's inode be that of the file? One that we hold open cannot be used again; else its birth tells, where the
  * file system knows it. */
 static bool is_born_same(const struct ingest_file *file, const char *path) {
-    const int64_t born_ns = file->source.fd >= 0 || file->born_ns == 0 ? 0 : born_at(path);
+    const int64_t born_ns = file->source.fd >= 0 || file->born_ns == 0 ? 0 : ingest_born_at(path);
     return born_ns == 0 || born_ns == file->born_ns;
 }
 
@@ -168,7 +167,7 @@ static void note_renamed(struct ingest *ingest, struct ingest_file *file, const 
 /* What is fixed when a file is first seen. */
 static void first_sight(struct ingest *ingest, struct ingest_file *file, const struct stat *st) {
     file->memory.mtime_ns = st->st_mtim.tv_sec * CORE_NS_PER_S + st->st_mtim.tv_nsec;
-    file->born_ns = born_at(file->path);
+    file->born_ns = ingest_born_at(file->path);
     ingest->is_dirty = ingest->is_urgent = true;
     if (st->st_size > 0) {
         ingest_file_open_early(ingest, file);
@@ -299,6 +298,7 @@ void ingest_scan_moved(struct ingest *ingest, const char *from, const char *to) 
         return; /* the scan follows it */
     }
     if (known != NULL) {
+        ingest_file_leave_queue(ingest, known);
         ingest_file_become_new(ingest, known); /* its inode is used again; what it was is an orphan now */
         ingest_file_free(ingest, known);
     }

@@ -130,6 +130,12 @@ void ingest_spool_close(struct ingest *ingest) {
 
 /* ---- a copy becomes the file, and the file something else again ------------------------------------------------------------------ */
 
+/* Can this inode be that of the file from now on? Not while another that has it is open. */
+static bool can_move_to(struct ingest *ingest, const struct ingest_file *file, const struct stat *st) {
+    const struct ingest_file *had = ingest_file_by_inode(ingest, st->st_dev, st->st_ino);
+    return had == NULL || had == file || had->source.fd < 0;
+}
+
 /* file is at path from now on, in this inode. */
 static void move_to(struct ingest *ingest, struct ingest_file *file, const char *path, const struct stat *st) {
     ingest_file_close(ingest, file);
@@ -137,11 +143,15 @@ static void move_to(struct ingest *ingest, struct ingest_file *file, const char 
     file->rotated_from = ingest_strdup(file->path);
     file->was_dev = file->dev;
     file->was_ino = file->ino;
-    ingest_file_set_inode(ingest, file, st->st_dev, st->st_ino);
+    struct ingest_file *had = ingest_file_by_inode(ingest, st->st_dev, st->st_ino);
+    if (had != NULL && had != file) {
+        ingest_file_lose_inode(ingest, had); /* a deleted one that is remembered */
+    }
+    if (had != file) {
+        ingest_file_set_inode(ingest, file, st->st_dev, st->st_ino);
+    }
     ingest_file_set_path(ingest, file, path);
-    struct statx stx;
-    const bool is_born = statx(AT_FDCWD, path, 0, STATX_BTIME, &stx) == 0 && (stx.stx_mask & STATX_BTIME) != 0;
-    file->born_ns = is_born ? stx.stx_btime.tv_sec * CORE_NS_PER_S + stx.stx_btime.tv_nsec : 0;
+    file->born_ns = ingest_born_at(path);
     file->size = st->st_size;
     file->copy_good = 0;
     file->is_gz = file->is_archived = true;
@@ -219,7 +229,8 @@ void ingest_spool_damaged(struct ingest *ingest, struct ingest_file *file, const
         return;
     }
     const char *original = file->rotated_from;
-    const bool has_original = ingest_spool_has_original(file) && stat(original, &st) == 0;
+    const bool has_original =
+        ingest_spool_has_original(file) && stat(original, &st) == 0 && can_move_to(ingest, file, &st);
     const uint64_t pos = ingest_file_pos(file);
     const uint64_t lost = !has_original && name.end > pos ? name.end - pos : 0;
     core_count(ingest->env.counters, CORE_COUNT_SPOOL_DAMAGED, 1);
@@ -289,7 +300,7 @@ static void adopt(struct ingest *ingest, const char *path, const struct name *na
         remove_copy(ingest, path);
         return;
     }
-    if (file->memory.accepted.pos >= name->from && ingest_file_by_inode(ingest, st.st_dev, st.st_ino) == NULL) {
+    if (file->memory.accepted.pos >= name->from && can_move_to(ingest, file, &st)) {
         move_to(ingest, file, path, &st);
     }
 }

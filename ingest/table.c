@@ -67,6 +67,13 @@ void ingest_file_set_inode(struct ingest *ingest, struct ingest_file *file, dev_
     ingest->is_dirty = true;
 }
 
+void ingest_file_lose_inode(struct ingest *ingest, struct ingest_file *file) {
+    MUST(file->source.fd < 0); /* an inode that we hold open is not used again */
+    ingest_file_leave_queue(ingest, file);
+    ingest_file_set_inode(ingest, file, 0, 0);
+    file->born_ns = 0;
+}
+
 struct ingest_file *ingest_file_new(struct ingest *ingest, const char *path, dev_t dev, ino_t ino) {
     struct ingest_file *file = calloc(1, sizeof(*file));
     MUST(file != NULL);

@@ -479,6 +479,40 @@ static void what_was_never_read_is_found_in_the_archive(void **state) {
     assert_once("r", 0, 20);
 }
 
+/* A file in the archive has the inode of one that was read to its end, deleted, and is remembered. */
+static void an_archived_file_in_an_inode_that_is_used_again(void **state) {
+    (void)state;
+    char path[192];
+    struct stat st;
+    make_dir("arch");
+    rig_archive(&rig, "arch/*");
+    append_lines("done.log", "d", 0, 5);
+    append_lines("a.log", "r", 0, 10);
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_unlink(&rig, "done.log");
+    rig_settle(&rig);
+    rig_stop(&rig);
+    append_lines("a.log", "r", 10, 20);
+    compress_to("a.log", "arch/a.log.gz", 0);
+    rig_unlink(&rig, "a.log");
+    rig_open(&rig);
+    rig_path(&rig, "arch/a.log.gz", path);
+    assert_int_equal(stat(path, &st), 0);
+    rig_path(&rig, "done.log", path);
+    struct ingest_file *done = rig.ingest->files;
+    while (done != NULL && strcmp(done->path, path) != 0) {
+        done = done->next;
+    }
+    assert_non_null(done);
+    assert_true(done->is_over);
+    ingest_file_set_inode(rig.ingest, done, st.st_dev, st.st_ino);
+    done->born_ns = 1;
+    rig_settle(&rig);
+    assert_once("r", 0, 20);
+    assert_once("d", 0, 5);
+}
+
 /* ---- ends -------------------------------------------------------------------------------------------------------------------- */
 
 static void the_last_line_of_a_rotated_file_is_an_event(void **state) {
@@ -621,6 +655,32 @@ static void made_and_renamed_between_two_scans(void **state) {
     assert_non_null(strstr(find_start("n 0 ")->path, "/b.log"));
 }
 
+/* It is heard of that a file was renamed, whose inode a file has that waits to be read, and is no more there. */
+static void a_renamed_file_in_the_inode_of_one_that_waits(void **state) {
+    (void)state;
+    char from[192];
+    char to[192];
+    struct stat st;
+    append_lines("a.log", "r", 0, 3);
+    rig_open(&rig);
+    rig_settle(&rig);
+    struct ingest_file *waits = rig.ingest->files;
+    rig_unlink(&rig, "a.log");
+    append_lines("b.old", "n", 0, 5);
+    rig_path(&rig, "b.log", from);
+    rig_path(&rig, "b.old", to);
+    assert_int_equal(stat(to, &st), 0);
+    ingest_file_close(rig.ingest, waits);
+    ingest_file_set_inode(rig.ingest, waits, 0, 0);
+    ingest_file_set_inode(rig.ingest, waits, st.st_dev, st.st_ino);
+    waits->born_ns = 1;
+    ingest_file_queue(rig.ingest, waits, INGEST_QUEUE_READY);
+    ingest_scan_moved(rig.ingest, from, to);
+    rig_settle(&rig);
+    assert_once("n", 0, 5);
+    assert_once("r", 0, 3);
+}
+
 static void a_hard_link_elsewhere_is_the_same_file(void **state) {
     (void)state;
     char a[192];
@@ -685,6 +745,7 @@ int main(void) {
         TEST(an_archive_finishes_what_is_gone_and_nothing_else),
         TEST(archives_are_not_looked_at_while_nothing_is_missing),
         TEST(what_was_never_read_is_found_in_the_archive),
+        TEST(an_archived_file_in_an_inode_that_is_used_again),
         TEST(the_last_line_of_a_rotated_file_is_an_event),
         TEST(the_last_line_of_a_deleted_file_is_an_event),
         TEST(a_live_files_unfinished_line_waits_when_its_input_is_dropped),
@@ -693,6 +754,7 @@ int main(void) {
         TEST(a_longer_file_in_its_inode_is_no_loss),
         TEST(a_directory_vanishes_and_returns),
         TEST(made_and_renamed_between_two_scans),
+        TEST(a_renamed_file_in_the_inode_of_one_that_waits),
         TEST(a_hard_link_elsewhere_is_the_same_file),
         TEST(a_symlink_flips_between_two_files),
     };

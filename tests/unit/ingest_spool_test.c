@@ -239,6 +239,84 @@ static void a_copy_that_the_checkpoint_does_not_know(void **state) {
     assert_int_equal(copies_now(path), 0);
 }
 
+/* A file that was read to its end and deleted, and is remembered by an inode that is used again. */
+static struct ingest_file *remembered(const char *name) {
+    char path[192];
+    rig_path(&rig, name, path);
+    for (struct ingest_file *file = rig.ingest->files; file != NULL; file = file->next) {
+        if (strcmp(file->path, path) == 0) {
+            assert_true(file->source.fd < 0);
+            return file;
+        }
+    }
+    fail_msg("%s is forgotten", name);
+    return NULL;
+}
+
+static void give_inode(struct ingest_file *file, const struct stat *st) {
+    ingest_file_set_inode(rig.ingest, file, st->st_dev, st->st_ino);
+    file->born_ns = 1;
+}
+
+static void a_copy_gets_the_inode_of_a_remembered_file(void **state) {
+    (void)state;
+    struct stat st;
+    rig_append(&rig, "old.log", "o1\n");
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_unlink(&rig, "old.log");
+    rig_settle(&rig);
+    go_away();
+    append_lines("a.log", "r", 0, 60000); /* more than is copied in a turn */
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    for (int i = 0; rig.ingest->spool.copy.out_fd < 0; i++) {
+        assert_true(i < 3000);
+        turns(1);
+    }
+    assert_int_equal(fstat(rig.ingest->spool.copy.out_fd, &st), 0);
+    give_inode(remembered("old.log"), &st);
+    wait_copies(1);
+    assert_int_equal(remembered("old.log")->ino, 0);
+    come_back();
+    assert_once("r", 0, 20);
+    assert_once("r", 59980, 60000);
+    assert_int_equal(rig_count(&rig, "o1"), 1);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST), 0);
+}
+
+/* The same, and killed before the checkpoint knew of the copy. */
+static void an_unknown_copy_has_the_inode_of_a_remembered_file(void **state) {
+    (void)state;
+    static char text[64 * 1024];
+    char path[512];
+    char checkpoint[192];
+    struct stat st;
+    (void)snprintf(checkpoint, sizeof(checkpoint), "%s/checkpoint", rig.state);
+    rig_append(&rig, "old.log", "o1\n");
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_unlink(&rig, "old.log");
+    rig_settle(&rig);
+    go_away();
+    append_lines("a.log", "r", 0, 200);
+    turns(5);
+    const size_t len = slurp(checkpoint, text, sizeof(text));
+    rig_unlink(&rig, "a.log");
+    wait_copies(1);
+    assert_int_equal(copies_now(path), 1);
+    rig_kill(&rig);
+    spill(checkpoint, text, len);
+    rig_forget(&rig);
+    rig_open(&rig);
+    assert_int_equal(stat(path, &st), 0);
+    give_inode(remembered("old.log"), &st);
+    rig_settle(&rig);
+    turns(20);
+    assert_once("r", 0, 200);
+    assert_int_equal(copies_now(path), 0);
+}
+
 static void block_makes_no_copy_and_loses_nothing(void **state) {
     (void)state;
     char path[512];
@@ -410,6 +488,8 @@ int main(void) {
         TEST(the_rest_of_a_file_is_copied_and_outlives_us),
         TEST(a_file_that_grew_behind_its_last_read),
         TEST(a_copy_that_the_checkpoint_does_not_know),
+        TEST(a_copy_gets_the_inode_of_a_remembered_file),
+        TEST(an_unknown_copy_has_the_inode_of_a_remembered_file),
         TEST(block_makes_no_copy_and_loses_nothing),
         TEST(drop_oldest_counts_what_it_gives_up),
         TEST(a_damaged_copy_whose_original_is_there),

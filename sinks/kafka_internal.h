@@ -270,14 +270,18 @@ CORE_CHECKED bool kafka_owner_parse(struct core_span text, struct kafka_owner *o
 
 /* ---- reading positions back (kafka_recover.c) ------------------------------------------------------------------------------------ */
 
-/* One reading of a node's own partition, or, if there is no owner there, of all. Zero it, set node, topic and pairs. */
+/* One reading of a node's own partition, or, if there is no owner there, of all, at least to where they ended when it
+ * began. Zero it, set node, topic and pairs. */
 struct kafka_recover {
     const char *node;
     const char *topic;
     const struct core_kafka_pair *pairs;
     size_t pairs_len;
-    bool only_own; /* never the others */
     struct core_kafka_reader *reader;
+    struct core_kafka_reader *loose; /* sees what is not committed, too */
+    int64_t *written;                /* where each partition ended when this reading began; NULL: not asked yet */
+    int64_t ask_ns;  /* it waits for somebody's open transaction, and looks again then; 0: it does not */
+    int64_t held_ns; /* since when it waits, or waited, for that; 0: it never did */
     bool is_assigned;
     bool is_all;    /* all partitions are read, not the own alone */
     int partitions; /* 0: not asked yet */
@@ -285,10 +289,11 @@ struct kafka_recover {
     struct kafka_lines lines;
     struct kafka_owner owner;
     int64_t said_ns;
+    int64_t said_held_ns;
 };
 
-/* Go on for a fraction of a second. Errors: CORE_AGAIN not read to the end yet (brokers away: why says so now and then)
- * · CORE_GONE no such topic · CORE_BAD the reader cannot be made. */
+/* Go on for a fraction of a second. Errors: CORE_AGAIN not read to the end yet (brokers away, or a transaction is open in
+ * a partition: said now and then; not before ask_ns again) · CORE_GONE no such topic · CORE_BAD the reader cannot be made. */
 CORE_CHECKED enum core_err kafka_recover_turn(struct kafka_recover *recover, struct core_fail *why);
 /* Forget what was read; the next turn begins anew. */
 void kafka_recover_end(struct kafka_recover *recover);

@@ -4,6 +4,11 @@
  * the lines were written: a node without an owner in its own partition looks through the others once (its lines are then
  * written anew, where they belong, by the transaction that claims the node).
  *
+ * What is committed shows only up to the first record of a transaction that is still open, anybody's: the nodes of a
+ * partition hide each other's positions so. Hence the partition's end is asked for first, as it was written, and nothing is
+ * read until what is committed shows up to there. Ends are compared, not records: marks of transactions take offsets and are
+ * never shown, and compaction takes records away. Should the end go back (the topic was made anew), that counts.
+ *
  * Reading goes in steps of a fraction of a second, so that the sink's thread can always be told to end.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/kafka_read.h"
@@ -13,6 +18,7 @@
 
 #define ASK_MS 1000
 #define STEP_MS 200
+#define LOOK_AGAIN_NS (CORE_NS_PER_S / 2)
 #define SAY_EVERY_NS (30 * CORE_NS_PER_S)
 
 static enum core_err recover_open(struct kafka_recover *recover, struct core_fail *why) {
@@ -34,15 +40,78 @@ static enum core_err recover_open(struct kafka_recover *recover, struct core_fai
     return CORE_OK;
 }
 
-static enum core_err recover_assign(struct kafka_recover *recover, struct core_fail *why) {
-    size_t len = 0;
+/* Owns: free() the answer. */
+static struct core_kafka_place *places_of(const struct kafka_recover *recover, size_t *len) {
+    *len = 0;
     struct core_kafka_place *places = calloc((size_t)recover->partitions, sizeof *places);
     MUST(places != NULL);
     for (int i = 0; i < recover->partitions; i++) {
         if (recover->is_all || i == recover->partition) {
-            places[len++] = (struct core_kafka_place){recover->topic, i, CORE_KAFKA_BEGINNING};
+            places[(*len)++] = (struct core_kafka_place){recover->topic, i, CORE_KAFKA_BEGINNING};
         }
     }
+    return places;
+}
+
+static void written_forget(struct kafka_recover *recover) {
+    core_kafka_reader_close(recover->loose);
+    free(recover->written);
+    recover->loose = NULL;
+    recover->written = NULL;
+    recover->ask_ns = 0;
+}
+
+static void say_held(struct kafka_recover *recover, int partition, int64_t now) {
+    recover->held_ns = recover->held_ns == 0 ? now : recover->held_ns;
+    if (recover->said_held_ns == 0 || now - recover->said_held_ns > SAY_EVERY_NS) {
+        recover->said_held_ns = now;
+        core_log(
+            CORE_LEVEL_WARN, "kafka",
+            "another node's transaction is open in this partition of the topic of positions; waiting until it ends, "
+            "at most its transaction_timeout; nothing is read meanwhile",
+            "topic=\"%s\" partition=%d node=\"%s\"", recover->topic, partition, recover->node);
+    }
+}
+
+/* Does what is committed show up to where the partitions ended when this reading began? CORE_AGAIN: no, or not known. */
+static enum core_err recover_wait(struct kafka_recover *recover, struct core_fail *why) {
+    size_t len = 0;
+    struct core_kafka_place *places = places_of(recover, &len);
+    struct core_kafka_bounds *shown = calloc(len, sizeof *shown);
+    struct core_kafka_bounds *now = calloc(len, sizeof *now);
+    MUST(shown != NULL && now != NULL);
+    enum core_err err = CORE_OK;
+    if (recover->loose == NULL) {
+        err = core_kafka_reader_open_loose(&recover->loose, recover->pairs, recover->pairs_len, why);
+    }
+    /* the first end comes before what is shown; what is shown may only grow */
+    err = err == CORE_OK ? core_kafka_reader_bounds(recover->loose, places, len, ASK_MS, now, why) : err;
+    err = err == CORE_OK ? core_kafka_reader_bounds(recover->reader, places, len, ASK_MS, shown, why) : err;
+    if (err == CORE_OK && recover->written == NULL) {
+        recover->written = calloc(len, sizeof *recover->written);
+        MUST(recover->written != NULL);
+        for (size_t i = 0; i < len; i++) {
+            recover->written[i] = now[i].high;
+        }
+    }
+    const struct core_kafka_place *held = NULL;
+    for (size_t i = 0; err == CORE_OK && i < len; i++) {
+        recover->written[i] = now[i].high < recover->written[i] ? now[i].high : recover->written[i];
+        held = shown[i].high < recover->written[i] ? &places[i] : held;
+    }
+    if (held != NULL) {
+        recover->ask_ns = core_tick_ns() + LOOK_AGAIN_NS;
+        say_held(recover, held->partition, core_tick_ns());
+    }
+    free(now);
+    free(shown);
+    free(places);
+    return err == CORE_OK && held == NULL ? CORE_OK : CORE_AGAIN;
+}
+
+static enum core_err recover_assign(struct kafka_recover *recover, struct core_fail *why) {
+    size_t len = 0;
+    struct core_kafka_place *places = places_of(recover, &len);
     kafka_lines_clear(&recover->lines);
     recover->owner = (struct kafka_owner){.offset = -1};
     enum core_err err = core_kafka_reader_assign(recover->reader, places, len, false, ASK_MS, why);
@@ -101,15 +170,34 @@ static void say_waiting(struct kafka_recover *recover, const struct core_fail *w
     }
 }
 
-enum core_err kafka_recover_turn(struct kafka_recover *recover, struct core_fail *why) {
-    MUST(recover->node != NULL && recover->topic != NULL);
+/* Everything that comes before reading. */
+static enum core_err recover_begin(struct kafka_recover *recover, struct core_fail *why) {
     enum core_err err = recover_open(recover, why);
     if (err == CORE_OK && !recover->is_assigned) {
+        err = recover_wait(recover, why);
+        if (err == CORE_AGAIN && recover->ask_ns != 0) {
+            return CORE_AGAIN; /* said */
+        }
+    }
+    if (err == CORE_OK && !recover->is_assigned) {
         err = recover_assign(recover, why);
+        if (err == CORE_OK) {
+            written_forget(recover);
+        }
     }
     if (err == CORE_AGAIN) {
         say_waiting(recover, why);
     }
+    return err;
+}
+
+enum core_err kafka_recover_turn(struct kafka_recover *recover, struct core_fail *why) {
+    MUST(recover->node != NULL && recover->topic != NULL);
+    if (core_tick_ns() < recover->ask_ns) {
+        return CORE_AGAIN;
+    }
+    recover->ask_ns = 0;
+    enum core_err err = recover_begin(recover, why);
     int64_t until_ns = core_tick_ns() + STEP_MS * CORE_NS_PER_MS;
     while (err == CORE_OK) {
         struct core_kafka_got got;
@@ -118,7 +206,7 @@ enum core_err kafka_recover_turn(struct kafka_recover *recover, struct core_fail
             record_take(recover, &got);
             break;
         case CORE_GONE:
-            if (recover->owner.is_there || recover->is_all || recover->only_own || recover->partitions == 1) {
+            if (recover->owner.is_there || recover->is_all || recover->partitions == 1) {
                 return CORE_OK;
             }
             recover->is_all = true;
@@ -129,9 +217,9 @@ enum core_err kafka_recover_turn(struct kafka_recover *recover, struct core_fail
             say_waiting(recover, why);
             return CORE_AGAIN;
         default:
-            err = core_tick_ns() > until_ns ? CORE_AGAIN : CORE_OK;
             break;
         }
+        err = core_tick_ns() > until_ns ? CORE_AGAIN : CORE_OK; /* in a long topic, too: the thread must hear a stop */
     }
     return err;
 }
@@ -139,9 +227,11 @@ enum core_err kafka_recover_turn(struct kafka_recover *recover, struct core_fail
 void kafka_recover_end(struct kafka_recover *recover) {
     MUST(recover != NULL);
     core_kafka_reader_close(recover->reader);
+    written_forget(recover);
     kafka_lines_free(&recover->lines);
     recover->reader = NULL;
     recover->is_assigned = recover->is_all = false;
     recover->partitions = 0;
+    recover->held_ns = 0;
     recover->owner = (struct kafka_owner){.offset = -1};
 }

@@ -496,6 +496,10 @@ void kafka_events_drop(struct sink *sink) {
 /* With exactly-once delivery what was delivered counts when it is committed. */
 static void slot_account(struct sink *sink, const struct slot *slot) {
     if (sink->keeper == NULL) {
+        struct core_tally *tally = &slot->batch->tally; /* what was refused is no document */
+        tally->events = slot->accepted;
+        tally->dead = slot->dead;
+        tally->lost = slot->batch->events_len - slot->accepted - slot->dead;
         core_count(sink->env->counters, CORE_COUNT_SINK_ACCEPTED, slot->accepted);
         core_count(sink->env->counters, CORE_COUNT_SINK_DEAD, slot->dead);
     } else {

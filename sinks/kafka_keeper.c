@@ -10,6 +10,7 @@
 
 #define SMALL_BYTES_FIRST ((uint64_t)256 * 1024) /* batch.size after a topic took less than the configured one */
 #define SMALL_BYTES_MIN ((uint64_t)4096)
+#define SWEEP_MAX_NS (60 * CORE_NS_PER_S) /* how long every topic of a lost transaction is waited for */
 
 /* ---- life ------------------------------------------------------------------------------------------------------------- */
 
@@ -188,7 +189,7 @@ static bool transaction_begin(struct sink *sink, int64_t now) {
     keeper->begun_ns = now;
     keeper->joined = keeper->bytes = keeper->accepted = keeper->dead = 0;
     keeper->lines_sent = 0;
-    keeper->is_owner_sent = keeper->is_failed = false;
+    keeper->is_owner_sent = keeper->is_failed = keeper->is_commit_asked = false;
     keeper->failure[0] = '\0';
     return true;
 }
@@ -204,7 +205,8 @@ static bool is_any_joined(const struct sink *sink) {
 
 bool kafka_keeper_admits(struct sink *sink, struct slot *slot, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
-    bool may_begin = keeper->state == KEEPER_READY && now >= keeper->hold_ns && !is_any_joined(sink);
+    bool may_begin =
+        keeper->state == KEEPER_READY && now >= keeper->hold_ns && keeper->sweep_txn == 0 && !is_any_joined(sink);
     bool may_join = keeper->state == KEEPER_OPEN && !keeper->is_failed &&
                     keeper->bytes < sink->conf->transaction_bytes && !(keeper->shape.is_alone && keeper->joined > 0);
     if (!may_begin && !may_join) {
@@ -393,30 +395,64 @@ static void unseen_send(struct sink *sink, struct kafka_topic *topic, struct cor
     }
 }
 
-bool kafka_keeper_sweep(struct sink *sink, int64_t now) {
-    struct kafka_keeper *keeper = sink->keeper;
-    if (keeper->sweep_txn == 0 || !transaction_begin(sink, now)) {
+static bool is_to_sweep(const struct sink *sink, const struct kafka_topic *topic) {
+    return topic->txn == sink->keeper->sweep_txn && !topic->is_checkpoint;
+}
+
+/* Every topic that it wrote to must take a record: one that is left out keeps what was left open there. */
+static bool is_sweep_ready(struct sink *sink, int64_t now) {
+    bool is_ready = true;
+    for (size_t i = 0; i < sink->topics.len; i++) {
+        struct kafka_topic *topic = sink->topics.topics[i];
+        bool is_wanted = is_to_sweep(sink, topic);
+        is_ready = (!is_wanted || kafka_topic_is_ready(&sink->topics, topic, KAFKA_TOGETHER, now)) && is_ready;
+    }
+    return is_ready;
+}
+
+static bool sweep_is_given_up(struct kafka_keeper *keeper, int64_t now) {
+    keeper->sweep_until_ns = keeper->sweep_until_ns == 0 ? now + SWEEP_MAX_NS : keeper->sweep_until_ns;
+    if (now < keeper->sweep_until_ns) {
         return false;
+    }
+    core_log(CORE_LEVEL_ERROR, "kafka",
+             "what a lost transaction may have left open could not be aborted in every topic; delivery goes on. Was a "
+             "topic deleted, or the right to write taken away? If the broker lost the end of that transaction, its "
+             "records may appear twice: `tapline verify` tells",
+             "node=\"%s\" txn=%llu", keeper->node, (unsigned long long)keeper->sweep_txn);
+    keeper->sweep_txn = 0;
+    keeper->sweep_until_ns = 0;
+    return true;
+}
+
+enum keeper_sweep kafka_keeper_sweep(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    if (keeper->sweep_txn == 0 || sweep_is_given_up(keeper, now)) {
+        return KEEPER_SWEEP_NONE;
+    }
+    if (now < keeper->hold_ns) {
+        return KEEPER_SWEEP_WAITS;
+    }
+    if (!is_sweep_ready(sink, now) || !transaction_begin(sink, now)) {
+        keeper->hold_ns = now + KAFKA_HOLD_NS / 10;
+        return KEEPER_SWEEP_WAITS;
     }
     keeper->state = KEEPER_PROBE;
     keeper->is_sweep = true;
     uint64_t partitions = 0;
     for (size_t i = 0; i < sink->topics.len; i++) {
         struct kafka_topic *topic = sink->topics.topics[i];
-        bool was_written = topic->txn == keeper->sweep_txn && !topic->is_checkpoint;
-        if (was_written && kafka_topic_is_ready(&sink->topics, topic, KAFKA_TOGETHER, now)) {
-            int known = kafka_topic_partitions(topic); /* by this producer; else by the one before */
-            int len = known > 0 ? known : topic->partitions;
-            for (int partition = 0; partition < len; partition++) {
-                unseen_send(sink, topic, CORE_SPAN("tapline: ends what was left open"), partition);
-                partitions++;
-            }
+        int known = kafka_topic_partitions(topic); /* by this producer; else by the one before */
+        int len = !is_to_sweep(sink, topic) ? 0 : known > 0 ? known : topic->partitions;
+        for (int partition = 0; partition < len; partition++) {
+            unseen_send(sink, topic, CORE_SPAN("tapline: ends what was left open"), partition);
+            partitions++;
         }
     }
-    core_log(CORE_LEVEL_INFO, "kafka", "what the lost producer may have left open is aborted",
+    core_log(CORE_LEVEL_INFO, "kafka", "aborting what a lost transaction may have left open",
              "node=\"%s\" txn=%llu partitions=%llu", keeper->node, (unsigned long long)keeper->sweep_txn,
              (unsigned long long)partitions);
-    return true;
+    return KEEPER_SWEEP_BEGUN;
 }
 
 bool kafka_keeper_probe(struct sink *sink, int64_t now) {

@@ -22,6 +22,9 @@ enum keeper_state {
     KEEPER_OFF /* as at_least_once; the keeper is let go of at once */
 };
 
+/* Is there something to abort that a lost transaction may have left open? */
+enum keeper_sweep { KEEPER_SWEEP_NONE, KEEPER_SWEEP_BEGUN, KEEPER_SWEEP_WAITS };
+
 struct kafka_keeper {
     enum keeper_state state;
     struct core_commit *commit;
@@ -38,17 +41,19 @@ struct kafka_keeper {
     bool is_recovered;         /* positions were handed over */
 
     /* the transaction */
-    uint64_t txn;        /* number of the last one with batches */
-    uint64_t committed;  /* number of the last one that was committed */
-    bool is_under_way;   /* one with batches is open, or what became of it is not known */
-    bool is_claim;       /* it holds no batches */
-    bool is_failed;      /* it can only be aborted */
-    bool is_blamed;      /* it is known why: no rest before the next one */
-    bool is_idle;        /* nothing more came for a while */
-    bool is_about_topic; /* it failed because a topic may not be written */
+    uint64_t txn;         /* number of the last one with batches */
+    uint64_t committed;   /* number of the last one that was committed */
+    bool is_under_way;    /* one with batches is open, or what became of it is not known */
+    bool is_commit_asked; /* its commit was asked for: it may be done, whatever is answered, until an abort is */
+    bool is_claim;        /* it holds no batches */
+    bool is_failed;       /* it can only be aborted */
+    bool is_blamed;       /* it is known why: no rest before the next one */
+    bool is_idle;         /* nothing more came for a while */
+    bool is_about_topic;  /* it failed because a topic may not be written */
     bool is_abort_said;
-    bool is_sweep;      /* PROBE: it is a sweep */
-    uint64_t sweep_txn; /* the transaction that was lost with its producer; 0: none */
+    bool is_sweep;          /* PROBE: it is a sweep */
+    int64_t sweep_until_ns; /* when it is given up; 0: not tried yet */
+    uint64_t sweep_txn;     /* the transaction that was lost with its producer; 0: none */
     int64_t begun_ns;
     int64_t committed_ns;
     uint64_t joined;
@@ -84,7 +89,7 @@ CORE_CHECKED bool kafka_keeper_probe(struct sink *sink, int64_t now);
 /* A broker that is killed can lose the marks that end a transaction. Its records then wait in the partition for the next
  * mark of this producer's id, and a commit would commit them, too. So when a producer was lost, the first mark is an abort:
  * a transaction with one record for each partition of the topics that the lost one wrote. False: nothing to do. */
-CORE_CHECKED bool kafka_keeper_sweep(struct sink *sink, int64_t now);
+CORE_CHECKED enum keeper_sweep kafka_keeper_sweep(struct sink *sink, int64_t now);
 /* What came of it, when it was reported. code: why the transaction must be aborted; 0: it need not. */
 void kafka_keeper_probed(struct sink *sink, int code, int64_t now);
 

@@ -10,7 +10,7 @@
  *            ABORT -----------------> READY                    a record was not accepted: all batches go back, epoch + 1
  *              |
  *              v
- *            LOST -> WATCH -> MAKE …                           the producer is finished: another process has the node (GONE), or
+ *            WATCH -> MAKE …                                   the producer is finished: another process has the node (GONE), or
  *                                                              the broker ended the transaction; what is written tells which
  *
  * Batches are given back as soon as their records are reported, with the number of their transaction; they are accepted when
@@ -97,7 +97,7 @@ static void transaction_drop(struct sink *sink) {
 /* The producer is finished. is_fenced: perhaps by another process, which will say so. */
 static void producer_lost(struct sink *sink, enum core_kafka_txn txn, const struct core_fail *why, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
-    bool may_be_done = keeper->state == KEEPER_COMMIT && keeper->is_under_way && !keeper->is_failed;
+    bool may_be_done = keeper->is_under_way && keeper->is_commit_asked; /* judge() will know */
     keeper->sweep_txn = keeper->is_under_way ? keeper->txn : keeper->sweep_txn;
     core_log(CORE_LEVEL_WARN, "kafka",
              txn == CORE_KAFKA_TXN_FENCED
@@ -135,16 +135,18 @@ static void owner_gone(struct kafka_keeper *keeper, const struct kafka_owner *fo
     gone_set(keeper, &fail);
 }
 
-/* Shut out: has another instance written its name since? */
+/* Shut out: has another instance written its name since? It may stand behind a transaction of a third one, which is waited
+ * for. */
 static enum step step_watch(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     struct core_fail why = {0};
-    if (now < keeper->watch_until_ns) {
+    bool is_held = keeper->recover.held_ns != 0 && now < keeper->watch_until_ns + sink->conf->transaction_timeout_ns;
+    if (now < keeper->watch_until_ns || is_held) {
         enum core_err err = kafka_recover_turn(&keeper->recover, &why);
         if (err == CORE_OK) {
             struct kafka_owner found = keeper->recover.owner;
             kafka_recover_end(&keeper->recover);
-            if (is_other_owner(keeper, &found)) {
+            if (keeper->has_read && is_other_owner(keeper, &found)) {
                 owner_gone(keeper, &found);
             }
         }
@@ -274,6 +276,7 @@ static enum step step_read(struct sink *sink, int64_t now) {
     }
     enum core_err err = kafka_recover_turn(&keeper->recover, &why);
     if (err == CORE_AGAIN) {
+        keeper->hold_ns = keeper->recover.ask_ns;
         return STEP_WAIT;
     }
     if (err == CORE_GONE && keeper->topic->is_proven) { /* made a moment ago; not every broker knows */
@@ -298,8 +301,14 @@ static enum step step_read(struct sink *sink, int64_t now) {
     keeper->owner_seen = found;
     keeper->has_read = true;
     keeper->partition = keeper->recover.partition;
-    if (!kafka_keeper_sweep(sink, now)) {
+    switch (kafka_keeper_sweep(sink, now)) {
+    case KEEPER_SWEEP_WAITS:
+        return STEP_WAIT;
+    case KEEPER_SWEEP_NONE:
         kafka_keeper_claim(sink, now);
+        break;
+    case KEEPER_SWEEP_BEGUN:
+        break;
     }
     return STEP_ON;
 }
@@ -364,11 +373,12 @@ static enum step step_closing(struct sink *sink) {
 static enum step step_commit(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     struct core_fail why = {0};
+    keeper->is_commit_asked = true;
     enum core_kafka_txn txn = core_kafka_txn_commit(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
     switch (txn) {
     case CORE_KAFKA_TXN_OK:
+        keeper->failures = keeper->is_claim ? keeper->failures : 0;
         kafka_keeper_committed(sink, now);
-        keeper->failures = 0;
         state_set(keeper, KEEPER_READY);
         return STEP_ON;
     case CORE_KAFKA_TXN_AGAIN:
@@ -435,6 +445,7 @@ static enum step step_abort(struct sink *sink, int64_t now) {
         producer_lost(sink, txn == CORE_KAFKA_TXN_ABORT ? CORE_KAFKA_TXN_FATAL : txn, &why, now);
         return STEP_WAIT;
     }
+    keeper->is_commit_asked = false;
     aborted(sink, now);
     return STEP_ON;
 }
@@ -454,18 +465,26 @@ static enum step step_probe(struct sink *sink, int64_t now) {
     if (txn == CORE_KAFKA_TXN_AGAIN || (txn == CORE_KAFKA_TXN_OK && sink->outstanding > 0)) {
         return STEP_WAIT;
     }
+    bool is_swept = keeper->is_sweep && !keeper->is_failed;
     keeper->is_failed = false;
     if (txn != CORE_KAFKA_TXN_OK) {
         producer_lost(sink, txn, &why, now);
         return STEP_WAIT;
     }
-    keeper->hold_ns = 0;
-    state_set(keeper, keeper->is_sweep ? KEEPER_READ : KEEPER_READY);
-    if (keeper->is_sweep) {
-        keeper->is_sweep = false;
-        keeper->sweep_txn = 0;
-        kafka_recover_end(&keeper->recover);
+    if (!keeper->is_sweep) {
+        keeper->hold_ns = 0;
+        state_set(keeper, KEEPER_READY);
+        return STEP_ON;
     }
+    keeper->is_sweep = false;
+    if (is_swept) {
+        keeper->sweep_txn = 0;
+        keeper->sweep_until_ns = 0;
+    } else {
+        keeper->hold_ns = now + RETRY_NS; /* a topic would not take it: once more, for a while */
+    }
+    kafka_recover_end(&keeper->recover);
+    state_set(keeper, KEEPER_READ);
     return STEP_ON;
 }
 
@@ -473,10 +492,11 @@ static enum step step_probe(struct sink *sink, int64_t now) {
  * there are none. */
 static enum step step_ready(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
-    if (kafka_keeper_sweep(sink, now) || kafka_keeper_probe(sink, now)) {
+    enum keeper_sweep sweep = kafka_keeper_sweep(sink, now);
+    if (sweep == KEEPER_SWEEP_BEGUN || (sweep == KEEPER_SWEEP_NONE && kafka_keeper_probe(sink, now))) {
         return STEP_ON;
     }
-    if (!kafka_keeper_reshape(sink)) {
+    if (sweep == KEEPER_SWEEP_WAITS || !kafka_keeper_reshape(sink)) {
         return STEP_WAIT;
     }
     producer_close(sink);
@@ -560,7 +580,7 @@ int64_t kafka_keeper_due(const struct sink *sink, int64_t now) {
     case KEEPER_PROBE:
         return sink->outstanding == 0 ? now : INT64_MAX;
     case KEEPER_WATCH:
-        return now < keeper->watch_until_ns ? now + RETRY_NS / 2 : keeper->hold_ns;
+        return now < keeper->watch_until_ns || keeper->recover.held_ns != 0 ? now + RETRY_NS / 2 : keeper->hold_ns;
     case KEEPER_TOPIC:
         return now + RETRY_NS / 10;
     case KEEPER_MAKE:
@@ -610,7 +630,8 @@ void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int cod
     }
     keeper->is_failed = true;
     sink->is_broken = sink->is_broken || fate == CORE_KAFKA_FATAL;
-    if (fate == CORE_KAFKA_RECORD || fate == CORE_KAFKA_TOPIC) {
+    bool is_position = keeper->state != KEEPER_PROBE; /* else a record that nobody is to see */
+    if (is_position && (fate == CORE_KAFKA_RECORD || fate == CORE_KAFKA_TOPIC)) {
         core_log(
             CORE_LEVEL_ERROR, "kafka",
             "position refused; nothing can be committed until the topic takes it. Give the right to write, and leave "

@@ -265,6 +265,24 @@ static void test_a_commit_that_was_done(void **state) {
     rig_close(&rig);
 }
 
+/* The same, and the producer that is to find it out is lost before it could. */
+static void test_a_commit_that_was_done_and_a_second_loss(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    rd_kafka_mock_push_request_errors(mock, END_TXN, 1, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
+    rd_kafka_mock_push_request_errors(mock, INIT_PRODUCER_ID, 1, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
+    struct core_batch *batch = numbers(&rig, 0, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    wait_until(&rig, is_committed_once);
+    assert_int_equal(atomic_load(&commit.epoch), 0);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_PRODUCERS_REMADE), 2);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_ACCEPTED), 10);
+    rig_close(&rig);
+}
+
 static size_t swept; /* records that end what was left open */
 
 static void count_swept(void) {
@@ -323,44 +341,53 @@ static void test_aborted_and_nobody_knows_why(void **state) {
     fail_with(RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING, 0);
 }
 
+static void owner_write(void) {
+    char text[256];
+    static char owner[] =
+        "owner instance=00000000000000ff txn=5 host=elsewhere pid=4711 version=1 started=2026-11-21T00:00:00Z";
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", servers, text, sizeof text), RD_KAFKA_CONF_OK);
+    rd_kafka_t *other = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    assert_int_equal(rd_kafka_producev(other, RD_KAFKA_V_TOPIC("tapline.checkpoint"), RD_KAFKA_V_PARTITION(0),
+                                       RD_KAFKA_V_KEY("test/owner", 10), RD_KAFKA_V_VALUE(owner, sizeof owner - 1),
+                                       RD_KAFKA_V_END),
+                     0);
+    assert_int_equal(rd_kafka_flush(other, 5000), 0);
+    rd_kafka_destroy(other);
+}
+
+/* Shut out before it ever read who has the node: the last owner, who is long dead, is nobody who took it over. */
+static void test_shut_out_at_its_start(void **state) {
+    (void)state;
+    struct rig rig;
+    owner_write();
+    rd_kafka_mock_push_request_errors(mock, INIT_PRODUCER_ID, 1, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    assert_false(is_gone(&rig));
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_PRODUCERS_REMADE), 1);
+    rig_close(&rig);
+}
+
 /* The same, but another instance has written its name since. */
 static void test_another_has_the_node(void **state) {
     (void)state;
     struct rig rig;
     struct core_fail fail = {0};
-    char text[256];
     sink_open(&rig, "");
     wait_until(&rig, is_recovered);
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", servers, text, sizeof text), RD_KAFKA_CONF_OK);
-    rd_kafka_t *other = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
-    static char owner[] =
-        "owner instance=00000000000000ff txn=5 host=elsewhere pid=4711 version=1 started=2026-11-21T00:00:00Z";
-    assert_int_equal(rd_kafka_producev(other, RD_KAFKA_V_TOPIC("tapline.checkpoint"), RD_KAFKA_V_PARTITION(0),
-                                       RD_KAFKA_V_KEY("test/owner", 10), RD_KAFKA_V_VALUE(owner, sizeof owner - 1),
-                                       RD_KAFKA_V_END),
-                     0);
-    assert_int_equal(rd_kafka_flush(other, 5000), 0);
-    rd_kafka_destroy(other);
+    owner_write();
     rd_kafka_mock_push_request_errors(mock, END_TXN, 1, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
     struct core_batch *batch = numbers(&rig, 0, 10);
     give(&rig, batch);
     assert_ptr_equal(back(&rig), batch);
     /* the mock shows the owner record of the transaction, too, which is the last one: so it is the other's turn again */
-    conf = rd_kafka_conf_new();
-    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", servers, text, sizeof text), RD_KAFKA_CONF_OK);
-    other = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
     int64_t until = core_tick_ns() + CORE_NS_PER_S / 2;
     struct core_batch *done = NULL;
     while (core_tick_ns() < until) {
         assert_int_equal(rig.ops->poll(rig.sink, &done, 1, 10), 0);
     }
-    assert_int_equal(rd_kafka_producev(other, RD_KAFKA_V_TOPIC("tapline.checkpoint"), RD_KAFKA_V_PARTITION(0),
-                                       RD_KAFKA_V_KEY("test/owner", 10), RD_KAFKA_V_VALUE(owner, sizeof owner - 1),
-                                       RD_KAFKA_V_END),
-                     0);
-    assert_int_equal(rd_kafka_flush(other, 5000), 0);
-    rd_kafka_destroy(other);
+    owner_write();
     wait_until(&rig, is_gone);
     assert_true(rig.ops->is_gone(rig.sink, &fail));
     assert_int_equal(fail.err, CORE_LOCKED);
@@ -472,6 +499,8 @@ int main(void) {
         TEST(test_refused_in_company),
         TEST(test_refused_alone),
         TEST(test_a_commit_that_was_done),
+        TEST(test_a_commit_that_was_done_and_a_second_loss),
+        TEST(test_shut_out_at_its_start),
         TEST(test_shut_out_with_records_under_way),
         TEST(test_aborted_and_nobody_knows_why),
         TEST(test_another_has_the_node),

@@ -14,6 +14,7 @@
 #define WRITES_TOTAL "zeek_log_writer_writes_total"
 #define START "process_start_time_seconds"
 #define WRITER_OF_FILES "Log::WRITER_ASCII"
+#define START_MAX_S 4102444800.0     /* the year 2100; what is behind it is no start of a process */
 #define EXACT_MAX 9007199254740992.0 /* 2^53: beyond it a double skips numbers */
 
 /* One label's name and value, unescaped into out (cut there); at: behind it. NULL: this is no label. */
@@ -110,7 +111,8 @@ enum core_err zeek_counts_read(struct zeek_counts *counts, const char *text, con
         if (core_span_is(name, WRITES) || core_span_is(name, WRITES_TOTAL)) {
             is_zeek = true;
             err = writes_take(counts, line + name.len, where, fail);
-        } else if (core_span_is(name, START) && line[name.len] != '{' && number_take(line + name.len, &number)) {
+        } else if (core_span_is(name, START) && line[name.len] != '{' && number_take(line + name.len, &number) &&
+                   number < START_MAX_S) {
             counts->start_ns = (int64_t)(number * (double)CORE_NS_PER_S);
         }
         line += strcspn(line, "\n");

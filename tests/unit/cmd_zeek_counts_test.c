@@ -50,6 +50,10 @@ static void zeek_6(void **state) {
     assert_int_equal(writes_of("dns"), 2);
     assert_int_equal(writes_of("http"), 3);
     assert_int_equal(counts.start_ns, 0);
+    static const char far[] = "process_start_time_seconds 1595228808800.5\n"
+                              "zeek_log_writer_writes{endpoint=\"\",path=\"http\"} 3\n";
+    assert_int_equal(zeek_counts_read(&counts, far, "url", &fail), CORE_OK);
+    assert_int_equal(counts.start_ns, 0); /* no time that a process can have begun at */
 }
 
 static void what_is_no_zeek_is_said(void **state) {

@@ -48,6 +48,7 @@ class Node:
         def take(message):
             node, _, name = message.key().decode().rpartition("/")
             if node == self.name:
+                self.partition = message.partition()
                 found[name] = message.value() and message.value().decode()
 
         with rig.Reader(self.broker, lambda topic: False, take) as reader:
@@ -91,7 +92,8 @@ def ends(broker, topic, isolation):
     from confluent_kafka import Consumer, TopicPartition
 
     consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "ends", "isolation.level": isolation, "log_level": 2})
-    found = [consumer.get_watermark_offsets(TopicPartition(topic, p), 10)[1] for p in range(broker.topics()[topic])]
+    partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+    found = [consumer.get_watermark_offsets(TopicPartition(topic, p), 10)[1] for p in partitions]
     consumer.close()
     return found
 
@@ -147,6 +149,37 @@ def test_kill_in_an_open_transaction(broker, runs, tmp_path, conn_log):
     run = runs(config, "--once")
     assert run.wait() == 0, run.log()
     node.assert_each_once(lines)
+
+
+def test_positions_behind_another_nodes_open_transaction(broker, runs, tmp_path, conn_log):
+    """Nodes share partitions of the topic of positions: what is committed behind a transaction that another one left open is
+    not shown until that ends. A start waits for it."""
+    from confluent_kafka import Producer
+
+    node = Node(broker, tmp_path)
+    node.log.write_text(conn_log.text(0, 1000))
+    config = node.config()
+    run = runs(config)
+    run.wait_for("the first records", lambda: broker.count(node.topic) == 1000)
+    assert "owner" in node.positions()
+    other = Producer({"bootstrap.servers": broker.address, "transactional.id": f"tapline/other-{node.name}",
+                      "transaction.timeout.ms": 8000})
+    other.init_transactions(20)
+    other.begin_transaction()
+    other.produce(rig.CHECKPOINT, partition=node.partition, key="other/0123456789abcdef", value="file gen=0123456789abcdef")
+    assert other.flush(10) == 0
+    with open(node.log, "a") as out:
+        out.write(conn_log.text(1000, 2000, header=False))
+    run.wait_for("records behind it", lambda: broker.count(node.topic) == 2000)
+    run.kill()
+    assert is_open(broker, rig.CHECKPOINT), "the transaction ended too soon: this test has shown nothing"
+    with open(node.log, "a") as out:
+        out.write(conn_log.text(2000, 3000, header=False))
+    run = runs(config, "--once")
+    assert run.wait() == 0, run.log()
+    node.assert_each_once(3000)
+    assert "another node's transaction is open" in run.log()
+    assert f"partition={node.partition} " in run.log()
 
 
 def test_a_refused_record_is_a_dead_letter_once(broker, runs, tmp_path, conn_log):

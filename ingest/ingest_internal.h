@@ -303,6 +303,7 @@ struct ingest_file {
     bool is_archived;    /* found by archive: of an input, to finish a generation */
     bool wants_judge;    /* not settled, and changed since it was judged */
     uint64_t copy_good;  /* of a copy in the spool: up to where its checksums are right; 0: not known yet */
+    uint64_t copy_lines; /* of a copy in the spool: lines before its end, from the original's beginning; 0: not known */
     int64_t size_cut;    /* of a .gz that was not whole when it was read last; 0: it was */
     dev_t was_dev;       /* without an inode: the one that was truncated */
     ino_t was_ino;

@@ -153,7 +153,7 @@ static void move_to(struct ingest *ingest, struct ingest_file *file, const char 
     ingest_file_set_path(ingest, file, path);
     file->born_ns = ingest_born_at(path);
     file->size = st->st_size;
-    file->copy_good = 0;
+    file->copy_good = file->copy_lines = 0;
     file->is_gz = file->is_archived = true;
     file->is_unlinked = file->is_gone = file->is_gone_told = file->is_over = file->is_looked = false;
     file->is_failed = file->is_stuck = file->is_searched = file->awaits_close = false;
@@ -294,6 +294,7 @@ static void adopt(struct ingest *ingest, const char *path, const struct name *na
     }
     if (strcmp(file->path, path) == 0 && file->ino == st.st_ino && file->dev == st.st_dev) {
         file->is_archived = true;
+        file->copy_lines = file->memory.accepted.pos == name->from ? file->memory.accepted.number + name->lines : 0;
         return;
     }
     if (file->memory.accepted.pos >= name->end || ingest_file_is_at(file, file->path, &named)) {
@@ -302,6 +303,7 @@ static void adopt(struct ingest *ingest, const char *path, const struct name *na
     }
     if (file->memory.accepted.pos >= name->from && can_move_to(ingest, file, &st)) {
         move_to(ingest, file, path, &st);
+        file->copy_lines = file->memory.accepted.pos == name->from ? file->memory.accepted.number + name->lines : 0;
     }
 }
 
@@ -329,6 +331,18 @@ static void look_through(struct ingest *ingest) {
 
 /* ---- room --------------------------------------------------------------------------------------------------------------------- */
 
+/* How many lines of a copy are not delivered; all of them, if part of it was, before we started, and nobody knows how many. */
+static uint64_t lines_left(const struct ingest_file *file, const struct name *name) {
+    const struct ingest_mark *accepted = &file->memory.accepted;
+    if (accepted->pos >= name->end) {
+        return 0;
+    }
+    if (file->copy_lines == 0) {
+        return name->lines;
+    }
+    return file->copy_lines > accepted->number ? file->copy_lines - accepted->number : 0;
+}
+
 /* Give up the oldest copy of which nothing is under way. false: there is none. */
 static bool drop_oldest(struct ingest *ingest) {
     struct ingest_file *best = NULL;
@@ -345,12 +359,13 @@ static bool drop_oldest(struct ingest *ingest) {
     const uint64_t pos = best->memory.accepted.pos;
     const uint64_t lost = name.end > pos ? name.end - pos : 0;
     core_count(ingest->env.counters, CORE_COUNT_SPOOL_BYTES_LOST, lost);
-    core_count(ingest->env.counters, CORE_COUNT_SPOOL_LINES_LOST, name.lines);
+    const uint64_t lines = lines_left(best, &name);
+    core_count(ingest->env.counters, CORE_COUNT_SPOOL_LINES_LOST, lines);
     core_count(ingest->env.counters, CORE_COUNT_INGEST_BYTES_LOST, lost);
     core_log(CORE_LEVEL_ERROR, "ingest", "the spool is full: its oldest copy is given up",
              "file=%s of=%s bytes=%llu lines=%llu; they are lost, as spool.when_full: drop_oldest says. Make delivery "
              "work again, or raise spool.size_max",
-             best->path, best->memory.first_path, (unsigned long long)lost, (unsigned long long)name.lines);
+             best->path, best->memory.first_path, (unsigned long long)lost, (unsigned long long)lines);
     remove_copy(ingest, best->path);
     move_nowhere(ingest, best, true);
     return true;
@@ -574,6 +589,7 @@ static enum core_err finish_copy(struct ingest *ingest, struct ingest_file *file
         (unsigned long long)made.st_size, (long long)(spool->conf.after_ns / CORE_NS_PER_S));
     spool->is_told = true;
     move_to(ingest, file, path, &made);
+    file->copy_lines = file->memory.accepted.number + copy->lines; /* the copy begins at the accepted position */
     end_copy(spool);
     return CORE_OK;
 }

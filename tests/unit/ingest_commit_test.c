@@ -344,6 +344,34 @@ static void a_truncated_file_cannot_be_read_again(void **state) {
     keeper_stop(&keeper);
 }
 
+/* It was complete, and nothing was missing, so that nobody looked into the archive; the abort makes it missing again. */
+static void what_was_complete_and_is_gone_is_looked_for_in_the_archive(void **state) {
+    (void)state;
+    char path[192];
+    rig_path(&rig, "arch", path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    rig_archive(&rig, "arch/*");
+    rig_append(&rig, "a.log", "#fields\ta\na1\n");
+    rig_open(&rig);
+    keeper_settle(&keeper);
+    rig_append(&rig, "a.log", "a2\na3\n#close\t1\n");
+    keeper_read(&keeper);
+    keeper_send(&keeper, RIG_OUT_MAX);
+    rig_append(&rig, "arch/a.log", "#fields\ta\na1\na2\na3\n#close\t1\n");
+    rig_write(&rig, "a.log", O_TRUNC, "x1\n", 3);
+    keeper_read(&keeper);
+    assert_int_equal(rig.ingest->archive_tick, INT64_MAX); /* not without a reason */
+    keeper_abort(&keeper);
+    keeper_settle(&keeper);
+    assert_int_equal(keeper_count(&keeper, "a1"), 1);
+    assert_int_equal(keeper_count(&keeper, "a2"), 1);
+    assert_int_equal(keeper_count(&keeper, "a3"), 1);
+    assert_int_equal(keeper_count(&keeper, "x1"), 1);
+    keeper_assert_joined(&keeper);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST), 0);
+    keeper_stop(&keeper);
+}
+
 /* ---- stopping -------------------------------------------------------------------------------------------------------------- */
 
 static void a_stop_waits_for_the_commit(void **state) {
@@ -760,6 +788,7 @@ int main(void) {
         TEST(gz_files_are_kept_open_until_they_are_committed),
         TEST(a_truncated_file_is_committed_to_its_end),
         TEST(a_truncated_file_cannot_be_read_again),
+        TEST(what_was_complete_and_is_gone_is_looked_for_in_the_archive),
         TEST(a_stop_waits_for_the_commit),
         TEST(a_stop_with_an_abort_leaves_the_rest_to_the_next),
         TEST(once_ends_when_all_is_committed),

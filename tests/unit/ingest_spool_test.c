@@ -360,6 +360,30 @@ static void drop_oldest_counts_what_it_gives_up(void **state) {
     }
 }
 
+/* Ten lines of the copy are delivered when it is given up. */
+static void what_was_delivered_of_a_copy_is_not_counted(void **state) {
+    (void)state;
+    rig.spool.when_full = INGEST_SPOOL_DROP_OLDEST;
+    rig.spool.size_max = 9000;
+    rig_open(&rig);
+    go_away();
+    append_lines("a.log", "r", 0, 500);
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    wait_copies(1);
+    struct ingest_file *file = rig.ingest->files;
+    while (file != NULL && !ingest_spool_has(rig.ingest, file->path)) {
+        file = file->next;
+    }
+    assert_non_null(file);
+    file->memory.accepted = (struct ingest_mark){.pos = 10 * strlen("r 0 0123456789abcdef\n"), .number = 10};
+    append_lines("b.log", "s", 0, 500);
+    turns(3);
+    rig_unlink(&rig, "b.log");
+    wait_copies(2);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_SPOOL_LINES_LOST), 490);
+}
+
 static void damage(const char *path) {
     static char bytes[256 * 1024];
     const size_t len = slurp(path, bytes, sizeof(bytes));
@@ -492,6 +516,7 @@ int main(void) {
         TEST(an_unknown_copy_has_the_inode_of_a_remembered_file),
         TEST(block_makes_no_copy_and_loses_nothing),
         TEST(drop_oldest_counts_what_it_gives_up),
+        TEST(what_was_delivered_of_a_copy_is_not_counted),
         TEST(a_damaged_copy_whose_original_is_there),
         TEST(a_damaged_copy_whose_original_is_gone),
         TEST(a_spool_that_cannot_be_written),

@@ -117,19 +117,16 @@ static bool make_text(struct ingest *ingest, size_t *text_len) {
     return true;
 }
 
-static enum core_err write_all(int fd, const char *path, const char *bytes, size_t len, struct core_fail *fail) {
+bool ingest_write_all(int fd, const char *bytes, size_t len) {
     while (len > 0) {
         const ssize_t put = write(fd, bytes, len);
-        if (put < 0 && errno == EINTR) {
-            continue;
+        if (put < 0 && errno != EINTR) {
+            return false;
         }
-        if (put < 0) {
-            return core_fail_errno(fail, path, "cannot write the checkpoint (is the disk full?)");
-        }
-        bytes += put;
-        len -= (size_t)put;
+        bytes += put < 0 ? 0 : put;
+        len -= put < 0 ? 0 : (size_t)put;
     }
-    return CORE_OK;
+    return true;
 }
 
 static enum core_err write_file(int dir_fd, const char *dir, const char *text, size_t len, struct core_fail *fail) {
@@ -137,7 +134,10 @@ static enum core_err write_file(int dir_fd, const char *dir, const char *text, s
     if (fd < 0) {
         return core_fail_errno(fail, dir, "cannot create checkpoint.tmp there");
     }
-    enum core_err err = write_all(fd, dir, text, len, fail);
+    enum core_err err = CORE_OK;
+    if (!ingest_write_all(fd, text, len)) {
+        err = core_fail_errno(fail, dir, "cannot write the checkpoint (is the disk full?)");
+    }
     if (err == CORE_OK && fsync(fd) != 0) {
         err = core_fail_errno(fail, dir, "cannot fsync checkpoint.tmp there");
     }

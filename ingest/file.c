@@ -66,7 +66,8 @@ void ingest_file_close(struct ingest *ingest, struct ingest_file *file) {
     ingest_source_close(&file->source);
 }
 
-void ingest_file_let_go(struct ingest *ingest, struct ingest_file *file) {
+/* Close it, but not before all that was read of it is committed: should that come to nothing, it is read again. */
+static void let_go(struct ingest *ingest, struct ingest_file *file) {
     const bool is_settled = file->stream == NULL || ingest_stream_is_settled(file->stream);
     if (is_settled || ingest_commit_is_local(&ingest->commit) || file->source.fd < 0) {
         ingest_file_close(ingest, file);
@@ -107,7 +108,7 @@ void ingest_file_rewind(struct ingest *ingest, struct ingest_file *file) {
 }
 
 void ingest_file_retire(struct ingest *ingest, struct ingest_file *file) {
-    ingest_file_let_go(ingest, file);
+    let_go(ingest, file);
     if (file->stream != NULL) {
         ingest_stream_retire(ingest, file->stream);
     }
@@ -607,7 +608,7 @@ static void after_trouble(struct ingest *ingest, struct ingest_file *file, const
         note_failure(ingest, file, fail);
     }
     if (file->is_stuck) {
-        ingest_file_let_go(ingest, file);
+        let_go(ingest, file);
     }
 }
 

@@ -400,8 +400,6 @@ void ingest_file_grown(struct ingest *ingest, struct ingest_file *file);
 void ingest_file_still_all(struct ingest *ingest);
 /* Read it again from its accepted mark, with a new stream; one that is open stays open. */
 void ingest_file_rewind(struct ingest *ingest, struct ingest_file *file);
-/* Close it, but not before all that was read of it is committed: should that come to nothing, it is read again. */
-void ingest_file_let_go(struct ingest *ingest, struct ingest_file *file);
 /* Let it go, and end its stream. */
 void ingest_file_retire(struct ingest *ingest, struct ingest_file *file);
 uint64_t ingest_file_pos(const struct ingest_file *file);
@@ -424,6 +422,8 @@ void ingest_checkpoint_fill(struct ingest_file *file, const struct ingest_positi
 struct ingest_file *ingest_checkpoint_add(struct ingest *ingest, const struct ingest_position *position);
 /* Write it, durably. On CORE_OK every file in it is_saved. Errors: CORE_IO; the old one is untouched. */
 CORE_CHECKED enum core_err ingest_checkpoint_write(struct ingest *ingest, struct core_fail *fail);
+/* Write all of it, however many calls that takes. false: errno says why. */
+bool ingest_write_all(int fd, const char *bytes, size_t len);
 
 /* ---- position.c: where a file stands, as a line of text ------------------------------------------------------------------- */
 

@@ -111,16 +111,8 @@ static enum core_err end_half_line(int fd, off_t size, const char *where, struct
 }
 
 static enum core_err append(int fd, const struct ingest_lines *lines, const char *where, struct core_fail *fail) {
-    size_t put = 0;
-    while (put < lines->len) {
-        const ssize_t got = write(fd, lines->text + put, lines->len - put);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return core_fail_errno(fail, where, "cannot write the ledger (is the disk full?)");
-        }
-        put += (size_t)got;
+    if (!ingest_write_all(fd, lines->text, lines->len)) {
+        return core_fail_errno(fail, where, "cannot write the ledger (is the disk full?)");
     }
     return fdatasync(fd) == 0 ? CORE_OK : core_fail_errno(fail, where, "cannot sync the ledger");
 }

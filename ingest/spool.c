@@ -416,15 +416,8 @@ static void give_up(struct ingest *ingest, const struct core_fail *fail) {
 static enum core_err put(void *ctx, const char *bytes, size_t len, struct core_fail *fail) {
     struct ingest_spool *spool = ctx;
     struct ingest_copy *copy = &spool->copy;
-    for (size_t done = 0; done < len;) {
-        const ssize_t got = write(copy->out_fd, bytes + done, len - done);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return core_fail_errno(fail, spool->conf.dir, "cannot write a copy");
-        }
-        done += (size_t)got;
+    if (!ingest_write_all(copy->out_fd, bytes, len)) {
+        return core_fail_errno(fail, spool->conf.dir, "cannot write a copy");
     }
     copy->out_len += len;
     return CORE_OK;

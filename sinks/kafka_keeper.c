@@ -10,6 +10,7 @@
 
 #define SMALL_BYTES_FIRST ((uint64_t)256 * 1024) /* batch.size after a topic took less than the configured one */
 #define SMALL_BYTES_MIN ((uint64_t)4096)
+#define UNHIDE_AFTER_NS (3 * CORE_NS_PER_S)
 #define SWEEP_MAX_NS (60 * CORE_NS_PER_S) /* how long every topic of a lost transaction is waited for */
 
 /* ---- life ------------------------------------------------------------------------------------------------------------- */
@@ -189,7 +190,7 @@ static bool transaction_begin(struct sink *sink, int64_t now) {
     keeper->begun_ns = now;
     keeper->joined = keeper->bytes = keeper->accepted = keeper->dead = 0;
     keeper->lines_sent = 0;
-    keeper->is_owner_sent = keeper->is_failed = keeper->is_commit_asked = false;
+    keeper->is_owner_sent = keeper->is_failed = keeper->is_commit_asked = keeper->is_unhiding = false;
     keeper->failure[0] = '\0';
     return true;
 }
@@ -453,6 +454,28 @@ enum keeper_sweep kafka_keeper_sweep(struct sink *sink, int64_t now) {
              "node=\"%s\" txn=%llu partitions=%llu", keeper->node, (unsigned long long)keeper->sweep_txn,
              (unsigned long long)partitions);
     return KEEPER_SWEEP_BEGUN;
+}
+
+bool kafka_keeper_unhide(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    uint64_t accepted = keeper->accepted; /* the last one may have to be judged yet: its account stays */
+    uint64_t dead = keeper->dead;
+    bool is_commit_asked = keeper->is_commit_asked;
+    bool is_time = keeper->recover.held_ns != 0 && now - keeper->recover.held_ns > UNHIDE_AFTER_NS;
+    if (!is_time || keeper->is_unhidden || !kafka_topic_is_ready(&sink->topics, keeper->topic, KAFKA_TOGETHER, now) ||
+        !transaction_begin(sink, now)) {
+        return false;
+    }
+    keeper->accepted = accepted;
+    keeper->dead = dead;
+    keeper->is_commit_asked = is_commit_asked;
+    keeper->state = KEEPER_PROBE;
+    keeper->is_sweep = keeper->is_unhiding = keeper->is_unhidden = true;
+    unseen_send(sink, keeper->topic, CORE_SPAN("tapline: ends what was left open"), keeper->recover.partition);
+    core_log(CORE_LEVEL_INFO, "kafka",
+             "aborting what a dead process of this node may have left open among the positions",
+             "node=\"%s\" partition=%d", keeper->node, keeper->recover.partition);
+    return true;
 }
 
 bool kafka_keeper_probe(struct sink *sink, int64_t now) {

@@ -52,6 +52,8 @@ struct kafka_keeper {
     bool is_about_topic;  /* it failed because a topic may not be written */
     bool is_abort_said;
     bool is_sweep;          /* PROBE: it is a sweep */
+    bool is_unhiding;       /* PROBE: it is kafka_keeper_unhide()'s */
+    bool is_unhidden;       /* kafka_keeper_unhide() was done with this producer */
     int64_t sweep_until_ns; /* when it is given up; 0: not tried yet */
     uint64_t sweep_txn;     /* the transaction that was lost with its producer; 0: none */
     int64_t begun_ns;
@@ -90,6 +92,9 @@ CORE_CHECKED bool kafka_keeper_probe(struct sink *sink, int64_t now);
  * mark of this producer's id, and a commit would commit them, too. So when a producer was lost, the first mark is an abort:
  * a transaction with one record for each partition of the topics that the lost one wrote. False: nothing to do. */
 CORE_CHECKED enum keeper_sweep kafka_keeper_sweep(struct sink *sink, int64_t now);
+/* What hides our positions may be a transaction of our own, whose end the broker lost: nobody else would ever end that. Once
+ * for each producer, when positions have been hidden for some seconds: a record in our partition, aborted. False: not so. */
+CORE_CHECKED bool kafka_keeper_unhide(struct sink *sink, int64_t now);
 /* What came of it, when it was reported. code: why the transaction must be aborted; 0: it need not. */
 void kafka_keeper_probed(struct sink *sink, int code, int64_t now);
 

@@ -178,6 +178,7 @@ static enum step step_make(struct sink *sink, int64_t now) {
     }
     kafka_topics_rebind(&sink->topics, KAFKA_TOGETHER, sink->lanes[KAFKA_TOGETHER]);
     sink->made_ns = now;
+    keeper->is_unhidden = false;
     state_set(keeper, KEEPER_INIT);
     return STEP_ON;
 }
@@ -277,7 +278,7 @@ static enum step step_read(struct sink *sink, int64_t now) {
     enum core_err err = kafka_recover_turn(&keeper->recover, &why);
     if (err == CORE_AGAIN) {
         keeper->hold_ns = keeper->recover.ask_ns;
-        return STEP_WAIT;
+        return kafka_keeper_unhide(sink, now) ? STEP_ON : STEP_WAIT;
     }
     if (err == CORE_GONE && keeper->topic->is_proven) { /* made a moment ago; not every broker knows */
         keeper->hold_ns = now + RETRY_NS / 10;
@@ -477,10 +478,10 @@ static enum step step_probe(struct sink *sink, int64_t now) {
         return STEP_ON;
     }
     keeper->is_sweep = false;
-    if (is_swept) {
+    if (is_swept && !keeper->is_unhiding) {
         keeper->sweep_txn = 0;
         keeper->sweep_until_ns = 0;
-    } else {
+    } else if (!is_swept) {
         keeper->hold_ns = now + RETRY_NS; /* a topic would not take it: once more, for a while */
     }
     kafka_recover_end(&keeper->recover);

@@ -77,6 +77,7 @@ static void say_held(struct kafka_recover *recover, int partition, int64_t now) 
 static enum core_err recover_wait(struct kafka_recover *recover, struct core_fail *why) {
     size_t len = 0;
     struct core_kafka_place *places = places_of(recover, &len);
+    MUST(len > 0);
     struct core_kafka_bounds *shown = calloc(len, sizeof *shown);
     struct core_kafka_bounds *now = calloc(len, sizeof *now);
     MUST(shown != NULL && now != NULL);

@@ -281,7 +281,7 @@ static void take_reports(struct core_kafka *kafka, rd_kafka_event_t *event) {
     const rd_kafka_message_t *report;
     while ((report = rd_kafka_event_message_next(event)) != NULL) {
         kafka->calls->on_report(kafka->ctx, (uint64_t)(uintptr_t)report->_private, fate_of(report->err),
-                                (int)report->err);
+                                (int)report->err, report->offset < 0 ? -1 : report->offset);
         if (report->err == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP) {
             kafka->calls->on_trouble(kafka->ctx, false, core_kafka_text((int)report->err)); /* an abort hides why */
         }

@@ -40,7 +40,8 @@ enum core_kafka_made {
 
 /* Called from core_kafka_poll() only. Texts are valid during the call. */
 struct core_kafka_calls {
-    void (*on_report)(void *ctx, uint64_t ticket, enum core_kafka_fate fate, int code);
+    /* offset: where an accepted record stands in its partition; -1: not known */
+    void (*on_report)(void *ctx, uint64_t ticket, enum core_kafka_fate fate, int code, int64_t offset);
     void (*on_made)(void *ctx, struct core_kafka_topic *topic, enum core_kafka_made made, const char *text);
     /* Something is wrong with brokers or the producer; records wait meanwhile. is_fatal: see CORE_KAFKA_FATAL. */
     void (*on_trouble)(void *ctx, bool is_fatal, const char *text);

@@ -23,9 +23,15 @@
 
 /* ---- what librdkafka says -------------------------------------------------------------------------------------------------- */
 
-static void on_report(void *ctx, uint64_t ticket, enum core_kafka_fate fate, int code) {
+static void on_report(void *ctx, uint64_t ticket, enum core_kafka_fate fate, int code, int64_t offset) {
     struct sink *sink = ctx;
     MUST(sink->magic == KAFKA_SINK_MAGIC);
+    if (ticket == KAFKA_TICKET_POSITION) {
+        MUST(sink->outstanding > 0);
+        sink->outstanding--;
+        kafka_keeper_reported(sink, fate, code, offset);
+        return;
+    }
     kafka_events_report(sink, ticket, fate, code);
 }
 

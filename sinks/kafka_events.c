@@ -246,10 +246,6 @@ static void topic_wants_alone(struct sink *sink, struct slot *slot, uint32_t ind
 void kafka_events_report(struct sink *sink, uint64_t ticket, enum core_kafka_fate fate, int code) {
     MUST(sink->outstanding > 0);
     sink->outstanding--;
-    if (ticket == KAFKA_TICKET_POSITION) {
-        kafka_keeper_reported(sink, fate, code);
-        return;
-    }
     uint64_t number = ticket >> TICKET_INDEX_BITS;
     uint32_t index = (uint32_t)(ticket & ((1u << TICKET_INDEX_BITS) - 1));
     MUST(number < sink->slots_len);

@@ -290,11 +290,20 @@ struct kafka_recover {
     struct kafka_owner owner;
     int64_t said_ns;
     int64_t said_held_ns;
+    /* what is behind the committed records (kafka_left.c) */
+    int64_t shown; /* where it begins in the node's own partition */
+    bool is_left_assigned;
+    struct kafka_owner left; /* the owner record that is the node's last one there */
 };
 
 /* Go on for a fraction of a second. Errors: CORE_AGAIN not read to the end yet (brokers away, or a transaction is open in
  * a partition: said now and then; not before ask_ns again) · CORE_GONE no such topic · CORE_BAD the reader cannot be made. */
 CORE_CHECKED enum core_err kafka_recover_turn(struct kafka_recover *recover, struct core_fail *why);
+/* What is committed in this partition from *from on: is there a record of the node's owner? The last one is recover->owner, if
+ * so. *from is moved behind what was read. Takes a second at most, while brokers do not answer. For a reading that is not under
+ * way; the reader stays open for the next look. Errors: CORE_AGAIN brokers away, or more to read: look again. */
+CORE_CHECKED enum core_err kafka_recover_look(struct kafka_recover *recover, int partition, int64_t *from,
+                                              struct core_fail *why);
 /* Forget what was read; the next turn begins anew. */
 void kafka_recover_end(struct kafka_recover *recover);
 
@@ -338,8 +347,8 @@ bool kafka_keeper_sends(const struct sink *sink);
 CORE_CHECKED bool kafka_keeper_admits(struct sink *sink, struct slot *slot, int64_t now);
 /* A record of the transaction was not accepted. */
 void kafka_keeper_failed(struct sink *sink, struct slot *slot, uint32_t index, enum core_kafka_fate fate, int code);
-/* What became of a position or the owner record. */
-void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int code);
+/* What became of a position or the owner record. offset: where it stands; -1: not known. */
+void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int code, int64_t offset);
 /* A batch goes back: with the number of its transaction. */
 void kafka_keeper_gives(struct sink *sink, const struct slot *slot);
 bool kafka_keeper_is_gone(const struct sink *sink, struct core_fail *fail);

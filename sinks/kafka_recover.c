@@ -9,6 +9,9 @@
  * read until what is committed shows up to there. Ends are compared, not records: marks of transactions take offsets and are
  * never shown, and compaction takes records away. Should the end go back (the topic was made anew), that counts.
  *
+ * A look is the same for a process that has the node and nothing to send: has another one written its name since? It begins
+ * behind what this process wrote last, so that it has little to read.
+ *
  * Reading goes in steps of a fraction of a second, so that the sink's thread can always be told to end.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/kafka_read.h"
@@ -18,6 +21,7 @@
 
 #define ASK_MS 1000
 #define STEP_MS 200
+#define LOOK_MS 300 /* for each of the three questions of a look */
 #define LOOK_AGAIN_NS (CORE_NS_PER_S / 2)
 #define SAY_EVERY_NS (30 * CORE_NS_PER_S)
 
@@ -58,6 +62,7 @@ static void written_forget(struct kafka_recover *recover) {
     free(recover->written);
     recover->loose = NULL;
     recover->written = NULL;
+    recover->is_left_assigned = false;
     recover->ask_ns = 0;
 }
 
@@ -99,6 +104,7 @@ static enum core_err recover_wait(struct kafka_recover *recover, struct core_fai
     for (size_t i = 0; err == CORE_OK && i < len; i++) {
         recover->written[i] = now[i].high < recover->written[i] ? now[i].high : recover->written[i];
         held = shown[i].high < recover->written[i] ? &places[i] : held;
+        recover->shown = places[i].partition == recover->partition ? shown[i].high : recover->shown;
     }
     if (held != NULL) {
         recover->ask_ns = core_tick_ns() + LOOK_AGAIN_NS;
@@ -221,6 +227,50 @@ enum core_err kafka_recover_turn(struct kafka_recover *recover, struct core_fail
             break;
         }
         err = core_tick_ns() > until_ns ? CORE_AGAIN : CORE_OK; /* in a long topic, too: the thread must hear a stop */
+    }
+    return err;
+}
+
+/* The records of a look, until they end or it has taken long enough. */
+static enum core_err look_through(struct kafka_recover *recover, int64_t *from, struct core_fail *why) {
+    int64_t until_ns = core_tick_ns() + LOOK_MS * CORE_NS_PER_MS;
+    for (;;) {
+        struct core_kafka_got got;
+        int64_t left_ms = (until_ns - core_tick_ns()) / CORE_NS_PER_MS;
+        enum core_err err = core_kafka_reader_next(recover->reader, left_ms < 1 ? 1 : (int)left_ms, &got, why);
+        if (err != CORE_OK) {
+            return err == CORE_GONE ? CORE_OK : CORE_AGAIN;
+        }
+        record_take(recover, &got);
+        *from = got.offset + 1;
+        if (core_tick_ns() > until_ns) {
+            return CORE_AGAIN;
+        }
+    }
+}
+
+enum core_err kafka_recover_look(struct kafka_recover *recover, int partition, int64_t *from, struct core_fail *why) {
+    MUST(!recover->is_assigned && recover->written == NULL);
+    const struct core_kafka_place place = {recover->topic, partition, *from};
+    struct core_kafka_bounds bounds;
+    recover->owner = (struct kafka_owner){.offset = -1};
+    enum core_err err = CORE_OK;
+    if (recover->reader == NULL) {
+        err = core_kafka_reader_open(&recover->reader, recover->pairs, recover->pairs_len, why);
+    }
+    err = err == CORE_OK ? core_kafka_reader_bounds(recover->reader, &place, 1, LOOK_MS, &bounds, why) : err;
+    if (err != CORE_OK) {
+        return CORE_AGAIN;
+    }
+    if (bounds.high > *from) {
+        err = core_kafka_reader_assign(recover->reader, &place, 1, false, LOOK_MS, why);
+        err = err == CORE_OK ? look_through(recover, from, why) : CORE_AGAIN;
+        enum core_err done = core_kafka_reader_assign(recover->reader, NULL, 0, false, LOOK_MS, why);
+        MUST(done == CORE_OK); /* nothing is asked for that: it only ends the reading */
+        kafka_lines_clear(&recover->lines);
+    }
+    if (err == CORE_OK) {
+        *from = bounds.high; /* lower than it was, too: then the topic was made anew */
     }
     return err;
 }

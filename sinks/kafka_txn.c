@@ -23,12 +23,14 @@
  *
  * A producer that was lost, or aborted and nobody knows why, may have left records in partitions without the marks that end
  * their transaction (a broker that is killed can lose them). The next marks are ours, so they are an abort's: a transaction with
- * a record for each partition that may have been written, and no commit, comes before anything else.
+ * a record for each partition that may have been written, and no commit, comes before anything else. Positions that were
+ * committed and wait for such a mark are another matter: kafka_left.c.
  *
  * Two processes with one node's name on two machines: the newer producer shuts the older one out. The older cannot tell that
  * from a transaction that was open for too long, so it waits for the owner record of another instance, written after it
  * last read the topic. If there is one it is gone, and says who has the node. Else it makes a new producer and goes on. Either
- * way one of the two ends, and neither comes back by itself.
+ * way one of the two ends, and neither comes back by itself. One that has nothing to send would never be told that it was shut
+ * out: it looks for another's owner record every few seconds, from where it wrote last.
  *
  * Thread: the sink's own. librdkafka's calls are given a tenth of a second at a time.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -43,6 +45,7 @@
 #define RETRY_NS CORE_NS_PER_S
 #define RETRY_MAX_NS (10 * CORE_NS_PER_S)
 #define WATCH_NS (5 * CORE_NS_PER_S)
+#define LOOK_NS (5 * CORE_NS_PER_S) /* how often an idle one looks whether it still has the node */
 #define SAY_EVERY_NS (30 * CORE_NS_PER_S)
 #define IDLE_REST_NS                                                                                                   \
     CORE_NS_PER_S  /* when nothing more comes, commits are at least min(this, transaction_interval) apart */
@@ -380,6 +383,7 @@ static enum step step_commit(struct sink *sink, int64_t now) {
     case CORE_KAFKA_TXN_OK:
         keeper->failures = keeper->is_claim ? keeper->failures : 0;
         kafka_keeper_committed(sink, now);
+        keeper->look_ns = now + LOOK_NS;
         state_set(keeper, KEEPER_READY);
         return STEP_ON;
     case CORE_KAFKA_TXN_AGAIN:
@@ -451,7 +455,7 @@ static enum step step_abort(struct sink *sink, int64_t now) {
     return STEP_ON;
 }
 
-/* What comes of its records is the answer, if there was a question; it is aborted in any case. */
+/* What comes of its records is the answer, if there was a question. It is aborted, unless it ends what was committed. */
 static enum step step_probe(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     struct core_fail why = {0};
@@ -462,7 +466,13 @@ static enum step step_probe(struct sink *sink, int64_t now) {
         int code = keeper->is_failed ? core_kafka_txn_why(sink->lanes[KAFKA_TOGETHER], &why) : 0;
         kafka_keeper_probed(sink, code, now);
     }
-    enum core_kafka_txn txn = core_kafka_txn_abort(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
+    bool is_commit = keeper->is_left_whole && !keeper->is_failed;
+    enum core_kafka_txn txn = is_commit ? core_kafka_txn_commit(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why)
+                                        : core_kafka_txn_abort(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
+    if (is_commit && txn == CORE_KAFKA_TXN_ABORT) {
+        keeper->is_failed = true;
+        return STEP_ON;
+    }
     if (txn == CORE_KAFKA_TXN_AGAIN || (txn == CORE_KAFKA_TXN_OK && sink->outstanding > 0)) {
         return STEP_WAIT;
     }
@@ -483,10 +493,30 @@ static enum step step_probe(struct sink *sink, int64_t now) {
         keeper->sweep_until_ns = 0;
     } else if (!is_swept) {
         keeper->hold_ns = now + RETRY_NS; /* a topic would not take it: once more, for a while */
+        keeper->is_unhidden = keeper->is_unhidden && !keeper->is_unhiding;
     }
     kafka_recover_end(&keeper->recover);
     state_set(keeper, KEEPER_READ);
     return STEP_ON;
+}
+
+/* Nothing was committed for a while, so no broker had a reason to say that another process took the node over. */
+static void look_for_another(struct sink *sink, int64_t now) {
+    struct kafka_keeper *keeper = sink->keeper;
+    struct core_fail why = {0};
+    if (now < keeper->look_ns) {
+        return;
+    }
+    enum core_err err = kafka_recover_look(&keeper->recover, keeper->partition, &keeper->look_from, &why);
+    keeper->look_ns = core_tick_ns() + LOOK_NS;
+    struct kafka_owner found = keeper->recover.owner;
+    if (is_other_owner(keeper, &found)) {
+        producer_close(sink);
+        owner_gone(keeper, &found);
+    } else if (err != CORE_OK) {
+        core_log(CORE_LEVEL_DEBUG, "kafka", "not known yet whether another process has the node; looking again",
+                 "node=\"%s\" reason=\"%s\"", keeper->node, why.text);
+    }
 }
 
 /* Topics to be tried come first. Or another kind of producer is wanted: one by one while there are suspects, as before when
@@ -498,6 +528,7 @@ static enum step step_ready(struct sink *sink, int64_t now) {
         return STEP_ON;
     }
     if (sweep == KEEPER_SWEEP_WAITS || !kafka_keeper_reshape(sink)) {
+        look_for_another(sink, now);
         return STEP_WAIT;
     }
     producer_close(sink);
@@ -585,8 +616,9 @@ int64_t kafka_keeper_due(const struct sink *sink, int64_t now) {
     case KEEPER_TOPIC:
         return now + RETRY_NS / 10;
     case KEEPER_MAKE:
-    case KEEPER_READY:
         return keeper->hold_ns > now ? keeper->hold_ns : INT64_MAX;
+    case KEEPER_READY:
+        return keeper->hold_ns > now && keeper->hold_ns < keeper->look_ns ? keeper->hold_ns : keeper->look_ns;
     default:
         return INT64_MAX;
     }
@@ -620,10 +652,12 @@ void kafka_keeper_failed(struct sink *sink, struct slot *slot, uint32_t index, e
     core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
 }
 
-void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int code) {
+void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int code, int64_t offset) {
     struct kafka_keeper *keeper = sink->keeper;
     MUST(keeper != NULL);
+    bool is_position = keeper->state != KEEPER_PROBE; /* else a record that nobody is to see */
     if (fate == CORE_KAFKA_ACCEPTED) {
+        keeper->look_from = is_position && offset >= 0 ? offset + 1 : keeper->look_from;
         return;
     }
     if (!keeper->is_failed) {
@@ -631,7 +665,6 @@ void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int cod
     }
     keeper->is_failed = true;
     sink->is_broken = sink->is_broken || fate == CORE_KAFKA_FATAL;
-    bool is_position = keeper->state != KEEPER_PROBE; /* else a record that nobody is to see */
     if (is_position && (fate == CORE_KAFKA_RECORD || fate == CORE_KAFKA_TOPIC)) {
         core_log(
             CORE_LEVEL_ERROR, "kafka",

@@ -238,6 +238,21 @@ def test_another_instance_takes_over(broker, runs, tmp_path, conn_log):
     node.assert_each_once(3000)
 
 
+def test_an_idle_instance_sees_that_another_took_over(broker, runs, tmp_path, conn_log):
+    """It has nothing to send, so that no broker tells it; and nothing comes that would make it ask."""
+    node = Node(broker, tmp_path)
+    node.log.write_text(conn_log.text(0, 1000))
+    first = runs(node.config("first"))
+    first.wait_for("the first records", lambda: broker.count(node.topic) == 1000)
+    time.sleep(1.5)
+    second = runs(node.config("second"))
+    assert first.wait(30) == 100, first.log() + second.log()
+    assert f"pid {second.pid}" in first.log()
+    assert "producer shut out" not in first.log()
+    second.stop()
+    node.assert_each_once(1000)
+
+
 @pytest.mark.parametrize("moment", ["idle", "busy"])
 def test_stopped_for_longer_than_a_transaction_may_be_open(broker, runs, tmp_path, conn_log, moment):
     """The broker ends the transaction and shuts the producer out; the process makes a new one and goes on."""

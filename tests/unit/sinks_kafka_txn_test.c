@@ -341,7 +341,7 @@ static void test_aborted_and_nobody_knows_why(void **state) {
     fail_with(RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING, 0);
 }
 
-static void owner_write(void) {
+static void owner_write_of(const char *key) {
     char text[256];
     static char owner[] =
         "owner instance=00000000000000ff txn=5 host=elsewhere pid=4711 version=1 started=2026-11-21T00:00:00Z";
@@ -349,11 +349,45 @@ static void owner_write(void) {
     assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", servers, text, sizeof text), RD_KAFKA_CONF_OK);
     rd_kafka_t *other = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
     assert_int_equal(rd_kafka_producev(other, RD_KAFKA_V_TOPIC("tapline.checkpoint"), RD_KAFKA_V_PARTITION(0),
-                                       RD_KAFKA_V_KEY("test/owner", 10), RD_KAFKA_V_VALUE(owner, sizeof owner - 1),
+                                       RD_KAFKA_V_KEY(key, strlen(key)), RD_KAFKA_V_VALUE(owner, sizeof owner - 1),
                                        RD_KAFKA_V_END),
                      0);
     assert_int_equal(rd_kafka_flush(other, 5000), 0);
     rd_kafka_destroy(other);
+}
+
+static void owner_write(void) {
+    owner_write_of("test/owner");
+}
+
+static bool has_looked_twice(struct rig *rig) {
+    (void)rig;
+    static int64_t until;
+    until = until == 0 ? core_tick_ns() + 11 * CORE_NS_PER_S : until;
+    return core_tick_ns() > until;
+}
+
+/* With nothing to send, no broker has a reason to tell it that it was shut out. Other nodes' owners and its own are none. */
+static void test_an_idle_one_sees_that_another_has_the_node(void **state) {
+    (void)state;
+    struct rig rig;
+    struct core_fail fail = {0};
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    struct core_batch *batch = numbers(&rig, 0, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    rig.ops->flush(rig.sink);
+    wait_until(&rig, is_committed_once);
+    owner_write_of("testament/owner");
+    wait_until(&rig, has_looked_twice);
+    assert_false(is_gone(&rig));
+    owner_write();
+    wait_until(&rig, is_gone);
+    assert_true(rig.ops->is_gone(rig.sink, &fail));
+    assert_int_equal(fail.err, CORE_LOCKED);
+    assert_non_null(strstr(fail.text, "host elsewhere, pid 4711"));
+    rig_close(&rig);
 }
 
 /* Shut out before it ever read who has the node: the last owner, who is long dead, is nobody who took it over. */
@@ -504,6 +538,7 @@ int main(void) {
         TEST(test_shut_out_with_records_under_way),
         TEST(test_aborted_and_nobody_knows_why),
         TEST(test_another_has_the_node),
+        TEST(test_an_idle_one_sees_that_another_has_the_node),
         TEST(test_no_right_to),
         TEST(test_no_right_to_and_auto),
         TEST(test_a_topic_that_may_not_be_written),

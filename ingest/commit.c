@@ -1,10 +1,12 @@
 /* ingest/commit.c: the other half of core/commit.h: positions that a keeper has, commits, and what an abort asks of us.
  *
- * Design: until the keeper has heard from its server nothing is looked at. Then its positions are laid over those of the
- * checkpoint: of a generation that both have, the keeper's counts; what only we have is kept (the node delivered at least
- * once before); what only the keeper has is added. From then on a batch that is back is pending until its transaction is
- * committed. An abort is two steps: first everything pending is dropped and nothing is read, until every batch is back;
- * then the streams that lost batches end, and their files are read again from their accepted marks with new ones.
+ * Design: until the keeper has heard from its server nothing is looked at. Then its positions are laid over those of
+ * the checkpoint: of a generation that both have, the keeper's counts; what only we have is kept (the node delivered
+ * at least once before); what only the keeper has is added. A generation of which nothing was ever committed, and
+ * whose file the keeper has as another one, is let go: another process of this node found that file under another
+ * name, and delivered it so. From then on a batch that is back is pending until its transaction is committed. An
+ * abort is two steps: first everything pending is dropped and nothing is read, until every batch is back; then the
+ * streams that lost batches end, and their files are read again from their accepted marks with new ones.
  *
  * Lines about finished files (`over`, later `gone`) go to the keeper in batches without records, one at a time, each a
  * stream of its own; what was aborted of them is sent again.
@@ -98,10 +100,20 @@ static void rewind_all(struct ingest *ingest) {
 
 /* ---- recovery ------------------------------------------------------------------------------------------------------------------ */
 
+/* A file of the checkpoint of which nothing was ever committed. */
+struct doubt {
+    struct ingest_file *file;
+    dev_t dev;
+    ino_t ino;
+    uint64_t cover; /* the keeper's generation of the same file; 0: it has none */
+};
+
 /* Files by generation, to look them up in. */
 struct by_gen {
     struct ingest_file **files;
     size_t len;
+    struct doubt *doubts;
+    size_t doubts_len;
 };
 
 static int compare_gen(const void *a, const void *b) {
@@ -112,12 +124,21 @@ static int compare_gen(const void *a, const void *b) {
     return x < y ? -1 : x > y ? 1 : 0;
 }
 
+static bool was_never_committed(const struct ingest *ingest, const struct ingest_file *file) {
+    return ingest->commit.was_keeping && file->memory.first.len > 0 && !file->is_kept &&
+           file->memory.accepted.pos == file->memory.begin && !ingest_spool_has(ingest, file->path);
+}
+
 static void index_files(const struct ingest *ingest, struct by_gen *index) {
     index->files = calloc(ingest->files_len + 1, sizeof(struct ingest_file *));
-    MUST(index->files != NULL);
+    index->doubts = calloc(ingest->files_len + 1, sizeof(*index->doubts));
+    MUST(index->files != NULL && index->doubts != NULL);
     for (struct ingest_file *file = ingest->files; file != NULL; file = file->next) {
         if (file->memory.first.len > 0) {
             index->files[index->len++] = file;
+        }
+        if (was_never_committed(ingest, file)) {
+            index->doubts[index->doubts_len++] = (struct doubt){.file = file, .dev = file->dev, .ino = file->ino};
         }
     }
     qsort(index->files, index->len, sizeof(struct ingest_file *), compare_gen);
@@ -184,8 +205,7 @@ static void add_file(struct ingest *ingest, struct ingest_position *position) {
         other->is_remote = other->is_kept = true;
         return;
     }
-    const bool is_believed =
-        other != NULL && !other->is_remote && !(ingest->commit.was_keeping && other->memory.accepted.pos == 0);
+    const bool is_believed = other != NULL && !other->is_remote && !was_never_committed(ingest, other);
     if (is_believed) {
         position->dev = position->ino = 0;
     } else if (other != NULL) {
@@ -193,6 +213,43 @@ static void add_file(struct ingest *ingest, struct ingest_position *position) {
     }
     struct ingest_file *file = ingest_checkpoint_add(ingest, position);
     file->is_remote = file->is_kept = true;
+}
+
+/* Is this line, of a generation that the checkpoint does not have, about a file in doubt? Both begin with the same record; and
+ * they have one inode, or the keeper has seen all that the checkpoint has (moved to another disk, compressed). */
+static void cover_doubts(struct by_gen *index, const struct ingest_position *position) {
+    const struct ingest_memory *memory = &position->memory;
+    const int64_t pos = (int64_t)memory->accepted.pos;
+    const int64_t seen = position->is_gz || position->size_seen < pos ? pos : position->size_seen;
+    for (size_t i = 0; i < index->doubts_len; i++) {
+        struct doubt *doubt = &index->doubts[i];
+        const struct ingest_file *file = doubt->file;
+        const struct ingest_first *first = &file->memory.first;
+        const bool is_alike =
+            first->at == memory->first.at && first->len == memory->first.len && first->hash == memory->first.hash;
+        const bool is_inode = doubt->ino != 0 && doubt->ino == position->ino && doubt->dev == position->dev &&
+                              (file->born_ns == 0 || position->born_ns == 0 || file->born_ns == position->born_ns);
+        if (is_alike && (is_inode || (file->memory.begin == 0 && seen >= file->size_seen))) {
+            doubt->cover = memory->gen;
+        }
+    }
+}
+
+/* What the keeper has as another generation was never this one: its file is there, or not, as that one says. */
+static void drop_covered(struct ingest *ingest, const struct by_gen *index) {
+    for (size_t i = 0; i < index->doubts_len; i++) {
+        const struct doubt *doubt = &index->doubts[i];
+        if (doubt->cover == 0 || doubt->file->is_kept) {
+            continue;
+        }
+        core_log(CORE_LEVEL_INFO, "ingest",
+                 "another process of this node has delivered from a file that was ours to read",
+                 "file=%s gen=%016" PRIx64 " its_gen=%016" PRIx64
+                 "; nothing of it was committed from here, and it is read on, or was read, as what that process found",
+                 doubt->file->path, doubt->file->memory.gen, doubt->cover);
+        ingest_file_free(ingest, doubt->file);
+        ingest->is_dirty = true;
+    }
 }
 
 /* The keeper answers for what it delivered. What went before, at least once or to another place, is not in its topics as the
@@ -208,7 +265,7 @@ static void begin_accounts(struct ingest *ingest) {
 }
 
 /* One line, NUL-terminated. false: not one that we write. */
-static bool recover_line(struct ingest *ingest, const struct by_gen *index, char *line) {
+static bool recover_line(struct ingest *ingest, struct by_gen *index, char *line) {
     struct ingest_position position;
     if (strncmp(line, "gone ", 5) == 0) {
         return true;
@@ -217,6 +274,9 @@ static bool recover_line(struct ingest *ingest, const struct by_gen *index, char
         return false;
     }
     struct ingest_file *file = find_gen(index, position.memory.gen);
+    if (file == NULL) {
+        cover_doubts(index, &position);
+    }
     if (file != NULL) {
         lay_over(ingest, file, &position);
     } else if (!position.is_over) {
@@ -254,10 +314,12 @@ static enum core_err recover_lines(struct ingest *ingest, char *text, size_t len
             at = nl + 1;
         }
     }
-    free(index.files);
     core_log(CORE_LEVEL_INFO, "ingest", "positions recovered",
              "lines=%zu files_of_checkpoint=%zu files_added=%zu files_over=%zu", number, known,
              ingest->files_len - known, ingest->commit.overs_len);
+    drop_covered(ingest, &index);
+    free(index.files);
+    free(index.doubts);
     return err;
 }
 

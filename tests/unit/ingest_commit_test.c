@@ -589,6 +589,113 @@ static void a_truncation_that_only_the_keeper_heard_of(void **state) {
     keeper_assert_joined(&keeper);
 }
 
+/* ---- another process of the node ------------------------------------------------------------------------------------------ */
+
+static void rename_state(const char *from, const char *to) {
+    char from_path[192];
+    char to_path[192];
+    rig_path(&rig, from, from_path);
+    rig_path(&rig, to, to_path);
+    assert_int_equal(rename(from_path, to_path), 0);
+}
+
+/* The first process reads a.log and is shut out before anything is committed; another one, with a state of its own, finds the
+ * file under another name. */
+static void begin_with_two_processes(void) {
+    rig_append(&rig, "a.log", "a1\na2\n");
+    rig_open(&rig);
+    keeper_read(&keeper);
+    assert_int_equal(rig.out_len, 1);
+    assert_int_equal(file_of("a.log")->memory.accepted.pos, 0);
+    assert_true(is_in_checkpoint("\nfile gen="));
+    assert_true(is_in_checkpoint(" pos=0 "));
+    rename_state("state/checkpoint", "first");
+    rig_rename(&rig, "a.log", "b.log");
+    keeper_kill(&keeper, CORE_COMMIT_RECOVERED);
+}
+
+static void first_process_again(void) {
+    rename_state("first", "state/checkpoint");
+    keeper_kill(&keeper, CORE_COMMIT_RECOVERED);
+    keeper_settle(&keeper);
+    for (int i = 0; i < 3; i++) { /* a loss would be told in the second scan */
+        rig.ingest->scan_tick = 0;
+        rig_turn(&rig);
+    }
+}
+
+static uint64_t missing_bytes(void) {
+    uint64_t bytes = 0;
+    for (const struct ingest_file *file = rig.ingest->files; file != NULL; file = file->next) {
+        bytes += file->is_gone ? ingest_file_unread(file) : 0;
+    }
+    return bytes;
+}
+
+static void what_another_process_delivered_is_not_missed(void **state) {
+    (void)state;
+    begin_with_two_processes();
+    keeper_settle(&keeper);
+    rig_append(&rig, "b.log", "a3\n");
+    keeper_settle(&keeper);
+    rig_rename(&rig, "b.log", "c.log");
+    rig_append(&rig, "c.log", "a4\n");
+    first_process_again();
+    keeper_assert_records(&keeper, "a1|a2|a3|a4|");
+    assert_int_equal(rig_find(&rig, "a3")->gen, rig_find(&rig, "a4")->gen);
+    assert_int_equal(missing_bytes(), 0);
+    assert_int_equal(rig.ingest->files_len, 1);
+    keeper_assert_joined(&keeper);
+}
+
+/* Moved to another disk meanwhile: an inode of its own, and the same bytes. */
+static void what_another_process_followed_elsewhere_is_not_missed(void **state) {
+    (void)state;
+    begin_with_two_processes();
+    keeper_settle(&keeper);
+    rig_append(&rig, "c.log", "a1\na2\n");
+    rig_unlink(&rig, "b.log");
+    keeper_settle(&keeper);
+    rig_append(&rig, "c.log", "a3\n");
+    keeper_settle(&keeper);
+    keeper_assert_records(&keeper, "a1|a2|a3|");
+    first_process_again();
+    keeper_assert_records(&keeper, "a1|a2|a3|");
+    assert_int_equal(missing_bytes(), 0);
+    assert_int_equal(rig.ingest->files_len, 1);
+}
+
+/* And deleted, long ago. */
+static void what_another_process_finished_is_not_missed(void **state) {
+    (void)state;
+    begin_with_two_processes();
+    keeper_settle(&keeper);
+    rig_unlink(&rig, "b.log");
+    for (int i = 0; i < 100 && rig.ingest->files != NULL && rig.ingest->files->stream != NULL; i++) {
+        keeper_settle(&keeper);
+    }
+    assert_int_equal(rig.ingest->files_len, 1);
+    ingest_ledger_over(rig.ingest, rig.ingest->files);
+    ingest_file_free(rig.ingest, rig.ingest->files);
+    keeper_settle(&keeper);
+    first_process_again();
+    keeper_assert_records(&keeper, "a1|a2|");
+    assert_int_equal(missing_bytes(), 0);
+    assert_int_equal(rig.ingest->files_len, 0);
+}
+
+/* What the other process has of this inode came after a truncation: what was there before is lost, and said to be. */
+static void what_nobody_delivered_is_missed(void **state) {
+    (void)state;
+    begin_with_two_processes();
+    rig_write(&rig, "b.log", O_TRUNC, "x1\n", 3);
+    keeper_settle(&keeper);
+    keeper_assert_records(&keeper, "x1|");
+    first_process_again();
+    keeper_assert_records(&keeper, "x1|");
+    assert_int_equal(missing_bytes(), 6);
+}
+
 /* ---- what is over ------------------------------------------------------------------------------------------------------------ */
 
 /* Forget the file of this name, as after a long time. */
@@ -799,6 +906,10 @@ int main(void) {
         TEST(two_generations_of_one_inode_are_told_apart),
         TEST(a_file_that_was_only_seen_is_the_keepers),
         TEST(a_truncation_that_only_the_keeper_heard_of),
+        TEST(what_another_process_delivered_is_not_missed),
+        TEST(what_another_process_followed_elsewhere_is_not_missed),
+        TEST(what_another_process_finished_is_not_missed),
+        TEST(what_nobody_delivered_is_missed),
         TEST(a_finished_file_is_written_down_and_told),
         TEST(a_half_written_line_is_passed_over),
         TEST(the_ledger_is_bounded),

@@ -171,9 +171,16 @@ def test_the_newer_instance_wins_and_the_older_one_says_who_it_was(nodes, sensor
 
 
 def told_who(older, newer):
-    assert older.wait(timeout=30) == 100, older.log()
-    assert str(newer.pid) in older.log() and os.uname().nodename in older.log(), older.log()
-    assert newer.process.poll() is None, newer.log()
+    try:
+        code = older.wait(timeout=30)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\nthe newer one's log:\n{newer.log()}") from None
+    logs = f"{older.log()}\nthe newer one's log:\n{newer.log()}"
+    assert code == 100, logs
+    assert str(newer.pid) in older.log() and os.uname().nodename in older.log(), logs
+    assert newer.process.poll() is None, logs
+    for run in older, newer:
+        assert "unread bytes" not in run.log(), f"a loss is told where nothing is lost:\n{logs}"
 
 
 def test_one_that_froze_while_another_took_over(nodes, sensor, tmp_path, runs):

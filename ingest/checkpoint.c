@@ -356,23 +356,32 @@ static enum core_err read_whole(int fd, const char *path, char **text, size_t *l
     return CORE_OK;
 }
 
-enum core_err ingest_checkpoint_lines(const char *state_dir, bool (*on_each)(void *ctx, char *line), void *ctx,
+/* state_dir/checkpoint. false: too long. */
+static bool path_of(const char *state_dir, char path[PATH_MAX]) {
+    const int len = snprintf(path, PATH_MAX, "%s/checkpoint", state_dir);
+    return len >= 0 && len < PATH_MAX;
+}
+
+enum core_err ingest_checkpoint_open(const char *state_dir, int *fd, struct core_fail *fail) {
+    char path[PATH_MAX];
+    *fd = -1;
+    if (!path_of(state_dir, path)) {
+        return core_fail_set(fail, CORE_BAD, state_dir, "node.state is too long a path; name a shorter one");
+    }
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    return *fd >= 0 || errno == ENOENT ? CORE_OK : core_fail_errno(fail, path, "cannot open the checkpoint");
+}
+
+enum core_err ingest_checkpoint_lines(int fd, const char *state_dir, bool (*on_each)(void *ctx, char *line), void *ctx,
                                       struct core_fail *fail) {
     const struct taker taker = {.on_line = on_each, .ctx = ctx};
     char path[PATH_MAX];
     char *text = NULL;
     size_t len = 0;
-    const int path_len = snprintf(path, sizeof(path), "%s/checkpoint", state_dir);
-    if (path_len < 0 || (size_t)path_len >= sizeof(path)) {
-        return core_fail_set(fail, CORE_BAD, state_dir, "node.state is too long a path; name a shorter one");
-    }
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT) {
+    if (fd < 0) {
         return CORE_OK;
     }
-    if (fd < 0) {
-        return core_fail_errno(fail, path, "cannot open the checkpoint");
-    }
+    MUST(path_of(state_dir, path));
     enum core_err err = read_whole(fd, path, &text, &len, fail);
     if (err == CORE_OK) {
         err = get_text(&taker, path, text, len, fail);
@@ -383,5 +392,7 @@ enum core_err ingest_checkpoint_lines(const char *state_dir, bool (*on_each)(voi
 }
 
 enum core_err ingest_checkpoint_read(struct ingest *ingest, struct core_fail *fail) {
-    return ingest_checkpoint_lines(ingest->env.state_dir, on_line, ingest, fail);
+    int fd = -1;
+    const enum core_err err = ingest_checkpoint_open(ingest->env.state_dir, &fd, fail);
+    return err != CORE_OK ? err : ingest_checkpoint_lines(fd, ingest->env.state_dir, on_line, ingest, fail);
 }

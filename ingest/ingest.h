@@ -142,8 +142,9 @@ struct ingest_ledger_row {
  * Errors:  false: it is neither, or is damaged. Thread: any. */
 bool ingest_ledger_line(char *line, struct ingest_ledger_row *row);
 /* Give all rows that this machine knows: first those that are over, oldest first, from state_dir/ledger.old and
- * state_dir/ledger, then the others from state_dir/checkpoint. Safe beside a running process. A generation may have more
- * than one row: the last one counts. A file that is not there has no rows.
+ * state_dir/ledger, then the others from state_dir/checkpoint. Safe beside a running process: each row that was there when
+ * it began is given, where it was or where it went meanwhile. A generation may have more than one row: the last one
+ * counts. A file that is not there has no rows.
  * Errors:  CORE_IO · CORE_BAD (the checkpoint is damaged); rows before the trouble were given. Thread: any. */
 CORE_CHECKED enum core_err ingest_ledger_read(const char *state_dir,
                                               void (*on_row)(void *ctx, const struct ingest_ledger_row *row), void *ctx,

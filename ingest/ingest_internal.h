@@ -412,10 +412,14 @@ struct ingest_position;
 
 /* Fill ingest->files from state_dir/checkpoint; no file there: nothing. Errors: CORE_IO, CORE_BAD. */
 CORE_CHECKED enum core_err ingest_checkpoint_read(struct ingest *ingest, struct core_fail *fail);
+/* Open it: what fd reads stays as it is now, whatever is written from here on. No file there: fd is -1, which
+ * ingest_checkpoint_lines() takes. Owns: that closes it. Errors: CORE_IO, CORE_BAD. */
+CORE_CHECKED enum core_err ingest_checkpoint_open(const char *state_dir, int *fd, struct core_fail *fail);
 /* Give its lines, without their '\n', NUL-terminated, once all of it is known to be whole; on_each answers whether it is a
- * line that a checkpoint has. No file there: none. Errors: CORE_IO, CORE_BAD. */
-CORE_CHECKED enum core_err ingest_checkpoint_lines(const char *state_dir, bool (*on_each)(void *ctx, char *line),
-                                                   void *ctx, struct core_fail *fail);
+ * line that a checkpoint has. Closes fd. -1: none. Errors: CORE_IO, CORE_BAD. */
+CORE_CHECKED enum core_err ingest_checkpoint_lines(int fd, const char *state_dir,
+                                                   bool (*on_each)(void *ctx, char *line), void *ctx,
+                                                   struct core_fail *fail);
 /* A file that was seen and not read is the one that the position is of. */
 void ingest_checkpoint_fill(struct ingest_file *file, const struct ingest_position *position);
 /* A file as a position has it; no other has its inode, or it has none. */

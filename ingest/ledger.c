@@ -234,20 +234,20 @@ static bool on_checkpoint_line(void *ctx, char *line) {
     return true;
 }
 
-static enum core_err read_ledger(const struct reader *reader, const char *state_dir, const char *name,
-                                 struct core_fail *fail) {
+/* No file there: *in is NULL. */
+static enum core_err open_ledger(const char *state_dir, const char *name, FILE **in, struct core_fail *fail) {
     char path[PATH_MAX];
     const int len = snprintf(path, sizeof(path), "%s/%s", state_dir, name);
     if (len < 0 || (size_t)len >= sizeof(path)) {
         return core_fail_set(fail, CORE_BAD, state_dir, "node.state is too long a path; name a shorter one");
     }
-    FILE *in = fopen(path, "re");
-    if (in == NULL) {
-        return errno == ENOENT ? CORE_OK : core_fail_errno(fail, path, "cannot open the ledger");
-    }
+    *in = fopen(path, "re");
+    return *in != NULL || errno == ENOENT ? CORE_OK : core_fail_errno(fail, path, "cannot open the ledger");
+}
+
+static enum core_err read_ledger(const struct reader *reader, FILE *in, const char *state_dir, struct core_fail *fail) {
     char line[INGEST_POSITION_BYTES_MAX];
-    enum core_err err = CORE_OK;
-    while (fgets(line, sizeof(line), in) != NULL) {
+    while (in != NULL && fgets(line, sizeof(line), in) != NULL) {
         struct ingest_ledger_row row;
         char *nl = strchr(line, '\n');
         if (nl == NULL) {
@@ -258,10 +258,30 @@ static enum core_err read_ledger(const struct reader *reader, const char *state_
             reader->on_row(reader->ctx, &row);
         }
     }
-    if (ferror(in) != 0) {
-        err = core_fail_errno(fail, path, "cannot read the ledger");
+    return in == NULL || ferror(in) == 0 ? CORE_OK : core_fail_errno(fail, state_dir, "cannot read the ledger there");
+}
+
+/* A process that runs beside us moves rows one way: from the checkpoint to the ledger, and with the whole of it to
+ * ledger.old. So what is read last is opened first: a row that moves meanwhile is seen twice, never not at all. */
+static enum core_err read_ledgers(const struct reader *reader, const char *state_dir, struct core_fail *fail) {
+    FILE *now = NULL;
+    FILE *old = NULL;
+    enum core_err err = open_ledger(state_dir, "ledger", &now, fail);
+    if (err == CORE_OK) {
+        err = open_ledger(state_dir, "ledger.old", &old, fail);
     }
-    (void)fclose(in);
+    if (err == CORE_OK) {
+        err = read_ledger(reader, old, state_dir, fail);
+    }
+    if (err == CORE_OK) {
+        err = read_ledger(reader, now, state_dir, fail);
+    }
+    if (old != NULL) {
+        (void)fclose(old);
+    }
+    if (now != NULL) {
+        (void)fclose(now);
+    }
     return err;
 }
 
@@ -273,8 +293,7 @@ static void learn_row(void *ctx, const struct ingest_ledger_row *row) {
 void ingest_ledger_learn(struct ingest *ingest) {
     const struct reader reader = {.on_row = learn_row, .ctx = ingest};
     struct core_fail fail = {0};
-    if (read_ledger(&reader, ingest->env.state_dir, "ledger.old", &fail) != CORE_OK ||
-        read_ledger(&reader, ingest->env.state_dir, "ledger", &fail) != CORE_OK) {
+    if (read_ledgers(&reader, ingest->env.state_dir, &fail) != CORE_OK) {
         core_log(
             CORE_LEVEL_ERROR, "ingest", "cannot read the ledger",
             "where=%s reason=\"%s\"; reading begins all the same: a log that begins with the same record as a "
@@ -286,9 +305,16 @@ void ingest_ledger_learn(struct ingest *ingest) {
 enum core_err ingest_ledger_read(const char *state_dir, void (*on_row)(void *ctx, const struct ingest_ledger_row *row),
                                  void *ctx, struct core_fail *fail) {
     struct reader reader = {.on_row = on_row, .ctx = ctx};
-    enum core_err err = read_ledger(&reader, state_dir, "ledger.old", fail);
+    int checkpoint = -1;
+    enum core_err err = ingest_checkpoint_open(state_dir, &checkpoint, fail);
     if (err == CORE_OK) {
-        err = read_ledger(&reader, state_dir, "ledger", fail);
+        err = read_ledgers(&reader, state_dir, fail);
     }
-    return err != CORE_OK ? err : ingest_checkpoint_lines(state_dir, on_checkpoint_line, &reader, fail);
+    if (err != CORE_OK) {
+        if (checkpoint >= 0) {
+            (void)close(checkpoint);
+        }
+        return err;
+    }
+    return ingest_checkpoint_lines(checkpoint, state_dir, on_checkpoint_line, &reader, fail);
 }

@@ -355,6 +355,27 @@ static bool ledger_open(struct ledger *ledger, int *code) {
     return true;
 }
 
+/* Is there something to read, or will there be? False: said on stderr. An alarm that is started with the first `tapline
+ * run` of all may come before it: ended as called wrongly, it would never be started again. */
+static bool state_is_there(const struct ledger *ledger, const char *config) {
+    struct stat st;
+    const bool is_any = stat(ledger->state_dir, &st) == 0;
+    if (ledger->with_topics || (is_any && S_ISDIR(st.st_mode))) {
+        return true;
+    }
+    if (is_any || config == NULL || ledger->watch_ns == 0) {
+        (void)fprintf(
+            stderr, "tapline ledger: %s is no state directory; has `tapline run` been started, and on this machine?\n",
+            ledger->state_dir);
+        return false;
+    }
+    core_log(CORE_LEVEL_WARN, "ledger", "the node has no state yet",
+             "node_state=\"%s\"; it is looked for every %lld s. `tapline run` makes it: does that run on this machine, "
+             "with this configuration?",
+             ledger->state_dir, (long long)(ledger->watch_ns / CORE_NS_PER_S));
+    return true;
+}
+
 static int ledger_main(const struct cmd *cmd, int argc, char **argv) {
     struct cmd_args args = {0};
     struct ledger ledger = {.cmd = cmd};
@@ -372,13 +393,10 @@ static int ledger_main(const struct cmd *cmd, int argc, char **argv) {
         cmd_print_mistakes(&mistakes);
         return code;
     }
-    struct stat st;
     ledger.state_dir = path == NULL ? cmd_value(cmd, &args, "state") : ledger.config->node.state;
     ledger.zeeks = calloc(LEDGER_ZEEK_MAX, sizeof *ledger.zeeks); /* pages that are not used cost nothing */
     MUST(ledger.zeeks != NULL);
-    if (!ledger.with_topics && (stat(ledger.state_dir, &st) != 0 || !S_ISDIR(st.st_mode))) {
-        (void)fprintf(stderr, "tapline ledger: %s is no state directory; is it this machine's?\n", ledger.state_dir);
-    } else if (path == NULL || ledger_open(&ledger, &code)) {
+    if (state_is_there(&ledger, path) && (path == NULL || ledger_open(&ledger, &code))) {
         code = ledger.watch_ns != 0 ? ledger_watch(&ledger) : ledger_once(&ledger);
     }
     proof_verdict_release(&ledger.verdict);

@@ -4,8 +4,10 @@ SPDX-License-Identifier: Apache-2.0
 """
 import http.server
 import json
+import os
 import re
 import shutil
+import subprocess
 import threading
 import time
 
@@ -141,6 +143,7 @@ def test_rotated_files_stay_in_the_ledger(tmp_path, runs):
     config = config_of(tmp_path)
     write(tmp_path, 0, RECORDS)
     run = runs(config)
+    run.wait_log('"started"')  # before that the node has no state, which is another answer
     run.wait_for("the first file", lambda: ledger(config)["all"]["accepted"] == RECORDS)
     (tmp_path / "logs/conn.log").rename(tmp_path / "gone.log")
     (tmp_path / "gone.log").unlink()
@@ -149,6 +152,38 @@ def test_rotated_files_stay_in_the_ledger(tmp_path, runs):
     run.stop()
     answer = ledger(config)
     assert answer["logs"]["conn"]["files"] == 2 and answer["all"]["difference"] == 0
+
+
+@pytest.mark.parametrize("moved", ["from the checkpoint to the ledger", "from the ledger to ledger.old"])
+def test_rows_that_move_while_they_are_read_are_not_missed(tmp_path, moved):
+    """A running process writes a finished file's row into the ledger and then the checkpoint without it; and renames a full
+    ledger. Here it does so while `ledger` stands in a FIFO, in place of the file that it reads before."""
+    config = config_of(tmp_path)
+    write(tmp_path, 0, RECORDS)
+    rig.run_once(config)
+    state = tmp_path / "state"
+    [line] = [line for line in open(state / "checkpoint") if line.startswith("file ")]
+    over = re.sub(r"^file ", "over ", line.rstrip("\n")) + f" at={time.time_ns()}\n"
+    (state / "fresh").mkdir()
+    rig.run_once(rig.config_write(state / "fresh/tapline.yml", [{"type": "zeek", "paths": [str(tmp_path / "none/*.log")]}],
+                                  {"file": {"path": str(tmp_path / "none.ndjson")}}))
+    without = state / "fresh/state/checkpoint"
+    assert "file " not in without.read_text()
+    if moved.startswith("from the checkpoint"):
+        fifo = state / "ledger"
+    else:
+        fifo = state / "ledger.old"
+        (state / "ledger").write_text(over)
+        without.replace(state / "checkpoint")
+    os.mkfifo(fifo)
+    with subprocess.Popen([str(rig.TAPLINE), "ledger", "-c", str(config), "--json"], stdout=subprocess.PIPE, text=True) as reader:
+        with open(fifo, "w"):  # opens when it is opened over there
+            if fifo.name == "ledger":
+                without.replace(state / "checkpoint")
+            else:
+                (state / "ledger").replace(state / "elsewhere")
+        answer = json.loads(reader.communicate(timeout=60)[0])
+    assert reader.returncode == 0 and answer["logs"]["conn"]["records"] == answer["all"]["accepted"] == RECORDS
 
 
 # ---- Zeek ------------------------------------------------------------------------------------------------------------------
@@ -187,18 +222,6 @@ def test_what_is_under_way_is_waited_for(tmp_path, zeek, runs):
     assert answer["zeek"][0]["logs"]["conn"]["read"] == RECORDS + 20
 
 
-def test_records_that_zeek_wrote_and_nobody_read_are_missing(tmp_path, zeek):
-    config = config_of(tmp_path, zeek)
-    write(tmp_path, 0, RECORDS)
-    rig.run_once(config)
-    zeek.writes = {"conn": RECORDS + 1, "dns": 0}
-    begin = time.monotonic()
-    done = rig.tapline("ledger", "-c", config)
-    assert done.returncode == 1 and 30 <= time.monotonic() - begin < 45
-    assert f"Zeek has written {RECORDS + 1} records of conn, {RECORDS} were read" in done.stderr
-    assert re.search(rf"zeek conn +{RECORDS + 1} written +{RECORDS} read +missing", done.stdout)
-
-
 def test_more_than_zeek_wrote_is_said_at_once(tmp_path, zeek):
     config = config_of(tmp_path, zeek)
     write(tmp_path, 0, RECORDS)
@@ -209,19 +232,22 @@ def test_more_than_zeek_wrote_is_said_at_once(tmp_path, zeek):
     assert answer["zeek"][0]["logs"]["conn"]["state"] == "too_many" and time.monotonic() - begin < 10
 
 
-def test_the_watch_raises_what_zeek_wrote_and_nobody_read(tmp_path, zeek):
-    import subprocess
-
+def test_records_that_zeek_wrote_and_nobody_read_are_missing(tmp_path, zeek):
+    """For one that asks once, who is answered after 30 s, and for the watch beside it, which says when they have come."""
     config = config_of(tmp_path, zeek)
     write(tmp_path, 0, RECORDS)
     rig.run_once(config)
-    zeek.writes = {"conn": RECORDS}
+    zeek.writes = {"conn": RECORDS, "dns": 0}
     watch = subprocess.Popen([str(rig.TAPLINE), "ledger", "-c", str(config), "--watch", "2s"], stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL, text=True)
     try:
         time.sleep(3)
-        zeek.writes = {"conn": RECORDS + 1}
+        zeek.writes = {"conn": RECORDS + 1, "dns": 0}
         begin = time.monotonic()
+        done = rig.tapline("ledger", "-c", config)
+        assert done.returncode == 1 and 30 <= time.monotonic() - begin < 45
+        assert f"Zeek has written {RECORDS + 1} records of conn, {RECORDS} were read" in done.stderr
+        assert re.search(rf"zeek conn +{RECORDS + 1} written +{RECORDS} read +missing", done.stdout)
         line = watch.stdout.readline()
         assert "ALARM kind=zeek_missing log=conn" in line and f"written={RECORDS + 1} read={RECORDS}" in line
         assert time.monotonic() - begin < 60
@@ -231,6 +257,24 @@ def test_the_watch_raises_what_zeek_wrote_and_nobody_read(tmp_path, zeek):
     finally:
         watch.terminate()
         assert watch.wait(10) == 0
+
+
+def test_the_watch_may_be_started_before_the_first_run(tmp_path, zeek):
+    """As at the boot of a new sensor, where nothing says which of the two is first. Called wrongly is what it would be once."""
+    config = config_of(tmp_path, zeek)
+    assert rig.tapline("ledger", "-c", config).returncode == 100
+    watch = subprocess.Popen([str(rig.TAPLINE), "ledger", "-c", str(config), "--watch", "1s"], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+    try:
+        said = watch.stderr.readline()
+        assert '"the node has no state yet"' in said and str(tmp_path / "state") in said
+        write(tmp_path, 0, RECORDS)
+        rig.run_once(config)
+        zeek.writes = {"conn": RECORDS - 1}
+        assert f"written={RECORDS - 1} read={RECORDS}" in watch.stdout.readline()
+    finally:
+        watch.terminate()
+        assert watch.wait(10) == 1, "the alarm stands"
 
 
 def test_what_is_no_zeek_is_said(tmp_path, zeek):

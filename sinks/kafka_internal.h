@@ -290,6 +290,10 @@ struct kafka_recover {
     struct kafka_owner owner;
     int64_t said_ns;
     int64_t said_held_ns;
+    /* what is behind the committed records (kafka_left.c) */
+    int64_t shown; /* where it begins in the node's own partition */
+    bool is_left_assigned;
+    struct kafka_owner left; /* the owner record that is the node's last one there */
 };
 
 /* Go on for a fraction of a second. Errors: CORE_AGAIN not read to the end yet (brokers away, or a transaction is open in

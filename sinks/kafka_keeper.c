@@ -10,7 +10,6 @@
 
 #define SMALL_BYTES_FIRST ((uint64_t)256 * 1024) /* batch.size after a topic took less than the configured one */
 #define SMALL_BYTES_MIN ((uint64_t)4096)
-#define UNHIDE_AFTER_NS (3 * CORE_NS_PER_S)
 #define SWEEP_MAX_NS (60 * CORE_NS_PER_S) /* how long every topic of a lost transaction is waited for */
 
 /* ---- life ------------------------------------------------------------------------------------------------------------- */
@@ -176,7 +175,7 @@ static void slot_join(struct sink *sink, struct slot *slot) {
     keeper->last_end = batch->accepted_end;
 }
 
-static bool transaction_begin(struct sink *sink, int64_t now) {
+bool kafka_keeper_begin(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     struct core_fail why = {0};
     enum core_kafka_txn txn = core_kafka_txn_begin(sink->lanes[KAFKA_TOGETHER], &why);
@@ -190,7 +189,8 @@ static bool transaction_begin(struct sink *sink, int64_t now) {
     keeper->begun_ns = now;
     keeper->joined = keeper->bytes = keeper->accepted = keeper->dead = 0;
     keeper->lines_sent = 0;
-    keeper->is_owner_sent = keeper->is_failed = keeper->is_commit_asked = keeper->is_unhiding = false;
+    keeper->is_owner_sent = keeper->is_failed = keeper->is_commit_asked = keeper->is_unhiding = keeper->is_left_whole =
+        false;
     keeper->failure[0] = '\0';
     return true;
 }
@@ -220,7 +220,7 @@ bool kafka_keeper_admits(struct sink *sink, struct slot *slot, int64_t now) {
         }
     }
     if (may_begin) {
-        if (!transaction_begin(sink, now)) {
+        if (!kafka_keeper_begin(sink, now)) {
             return false;
         }
         keeper->txn++;
@@ -301,7 +301,7 @@ void kafka_keeper_claim(struct sink *sink, int64_t now) {
                 line->is_gone;
         }
     }
-    if (kafka_topic_is_ready(&sink->topics, keeper->topic, KAFKA_TOGETHER, now) && transaction_begin(sink, now)) {
+    if (kafka_topic_is_ready(&sink->topics, keeper->topic, KAFKA_TOGETHER, now) && kafka_keeper_begin(sink, now)) {
         keeper->is_claim = true;
         keeper->state = KEEPER_CLOSING;
     }
@@ -380,11 +380,11 @@ void kafka_keeper_suspect_topics(struct sink *sink) {
     }
 }
 
-/* A record that nobody is to see: its transaction is aborted. */
-static void unseen_send(struct sink *sink, struct kafka_topic *topic, struct core_span key, int partition) {
+void kafka_keeper_send_unseen(struct sink *sink, struct kafka_topic *topic, struct core_span key, int partition) {
     const struct core_kafka_record record = {.key = key,
                                              .ticket = KAFKA_TICKET_POSITION,
                                              .is_copied = true,
+                                             .is_tombstone = true,
                                              .has_partition = partition >= 0,
                                              .partition = partition};
     int code = 0;
@@ -434,7 +434,7 @@ enum keeper_sweep kafka_keeper_sweep(struct sink *sink, int64_t now) {
     if (now < keeper->hold_ns) {
         return KEEPER_SWEEP_WAITS;
     }
-    if (!is_sweep_ready(sink, now) || !transaction_begin(sink, now)) {
+    if (!is_sweep_ready(sink, now) || !kafka_keeper_begin(sink, now)) {
         keeper->hold_ns = now + KAFKA_HOLD_NS / 10;
         return KEEPER_SWEEP_WAITS;
     }
@@ -446,7 +446,7 @@ enum keeper_sweep kafka_keeper_sweep(struct sink *sink, int64_t now) {
         int known = kafka_topic_partitions(topic); /* by this producer; else by the one before */
         int len = !is_to_sweep(sink, topic) ? 0 : known > 0 ? known : topic->partitions;
         for (int partition = 0; partition < len; partition++) {
-            unseen_send(sink, topic, CORE_SPAN("tapline: ends what was left open"), partition);
+            kafka_keeper_send_unseen(sink, topic, CORE_SPAN("tapline: ends what was left open"), partition);
             partitions++;
         }
     }
@@ -456,28 +456,6 @@ enum keeper_sweep kafka_keeper_sweep(struct sink *sink, int64_t now) {
     return KEEPER_SWEEP_BEGUN;
 }
 
-bool kafka_keeper_unhide(struct sink *sink, int64_t now) {
-    struct kafka_keeper *keeper = sink->keeper;
-    uint64_t accepted = keeper->accepted; /* the last one may have to be judged yet: its account stays */
-    uint64_t dead = keeper->dead;
-    bool is_commit_asked = keeper->is_commit_asked;
-    bool is_time = keeper->recover.held_ns != 0 && now - keeper->recover.held_ns > UNHIDE_AFTER_NS;
-    if (!is_time || keeper->is_unhidden || !kafka_topic_is_ready(&sink->topics, keeper->topic, KAFKA_TOGETHER, now) ||
-        !transaction_begin(sink, now)) {
-        return false;
-    }
-    keeper->accepted = accepted;
-    keeper->dead = dead;
-    keeper->is_commit_asked = is_commit_asked;
-    keeper->state = KEEPER_PROBE;
-    keeper->is_sweep = keeper->is_unhiding = keeper->is_unhidden = true;
-    unseen_send(sink, keeper->topic, CORE_SPAN("tapline: ends what was left open"), keeper->recover.partition);
-    core_log(CORE_LEVEL_INFO, "kafka",
-             "aborting what a dead process of this node may have left open among the positions",
-             "node=\"%s\" partition=%d", keeper->node, keeper->recover.partition);
-    return true;
-}
-
 bool kafka_keeper_probe(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     struct kafka_topic *topic = NULL;
@@ -485,12 +463,12 @@ bool kafka_keeper_probe(struct sink *sink, int64_t now) {
         topic = sink->topics.topics[i]->is_suspect ? sink->topics.topics[i] : NULL;
     }
     if (topic == NULL || !kafka_topic_is_ready(&sink->topics, topic, KAFKA_TOGETHER, now) ||
-        !transaction_begin(sink, now)) {
+        !kafka_keeper_begin(sink, now)) {
         return false;
     }
     keeper->state = KEEPER_PROBE;
     keeper->probe = topic;
-    unseen_send(sink, topic, CORE_SPAN("tapline: may this topic be written?"), -1);
+    kafka_keeper_send_unseen(sink, topic, CORE_SPAN("tapline: may this topic be written?"), -1);
     return true;
 }
 

@@ -16,7 +16,7 @@ enum keeper_state {
     KEEPER_CLOSING,
     KEEPER_COMMIT,
     KEEPER_ABORT,
-    KEEPER_PROBE, /* a transaction that is aborted in any case: kafka_keeper_probe(), kafka_keeper_sweep() */
+    KEEPER_PROBE, /* one without batches: kafka_keeper_probe(), kafka_keeper_sweep(), kafka_keeper_unhide() */
     KEEPER_WATCH, /* there is no producer; perhaps another process has the node */
     KEEPER_GONE,
     KEEPER_OFF /* as at_least_once; the keeper is let go of at once */
@@ -54,6 +54,7 @@ struct kafka_keeper {
     bool is_sweep;          /* PROBE: it is a sweep */
     bool is_unhiding;       /* PROBE: it is kafka_keeper_unhide()'s */
     bool is_unhidden;       /* kafka_keeper_unhide() was done with this producer */
+    bool is_left_whole;     /* PROBE: it is committed, not aborted */
     int64_t sweep_until_ns; /* when it is given up; 0: not tried yet */
     uint64_t sweep_txn;     /* the transaction that was lost with its producer; 0: none */
     int64_t begun_ns;
@@ -95,8 +96,14 @@ CORE_CHECKED bool kafka_keeper_probe(struct sink *sink, int64_t now);
  * a transaction with one record for each partition of the topics that the lost one wrote. False: nothing to do. */
 CORE_CHECKED enum keeper_sweep kafka_keeper_sweep(struct sink *sink, int64_t now);
 /* What hides our positions may be a transaction of our own, whose end the broker lost: nobody else would ever end that. Once
- * for each producer, when positions have been hidden for some seconds: a record in our partition, aborted. False: not so. */
+ * for each producer, when positions have been hidden for some seconds: a record in our partition that means nothing, committed
+ * if what is left there was, else aborted. False: not so, or not yet. */
 CORE_CHECKED bool kafka_keeper_unhide(struct sink *sink, int64_t now);
+/* A transaction begins; what is known of the last one is forgotten. */
+CORE_CHECKED bool kafka_keeper_begin(struct sink *sink, int64_t now);
+/* A record that says nothing, for the mark that follows it; partition -1: any. Nobody is to see it in a topic of documents: its
+ * transaction is aborted. */
+void kafka_keeper_send_unseen(struct sink *sink, struct kafka_topic *topic, struct core_span key, int partition);
 /* What came of it, when it was reported. code: why the transaction must be aborted; 0: it need not. */
 void kafka_keeper_probed(struct sink *sink, int code, int64_t now);
 

@@ -62,6 +62,7 @@ static void written_forget(struct kafka_recover *recover) {
     free(recover->written);
     recover->loose = NULL;
     recover->written = NULL;
+    recover->is_left_assigned = false;
     recover->ask_ns = 0;
 }
 
@@ -103,6 +104,7 @@ static enum core_err recover_wait(struct kafka_recover *recover, struct core_fai
     for (size_t i = 0; err == CORE_OK && i < len; i++) {
         recover->written[i] = now[i].high < recover->written[i] ? now[i].high : recover->written[i];
         held = shown[i].high < recover->written[i] ? &places[i] : held;
+        recover->shown = places[i].partition == recover->partition ? shown[i].high : recover->shown;
     }
     if (held != NULL) {
         recover->ask_ns = core_tick_ns() + LOOK_AGAIN_NS;

@@ -23,7 +23,8 @@
  *
  * A producer that was lost, or aborted and nobody knows why, may have left records in partitions without the marks that end
  * their transaction (a broker that is killed can lose them). The next marks are ours, so they are an abort's: a transaction with
- * a record for each partition that may have been written, and no commit, comes before anything else.
+ * a record for each partition that may have been written, and no commit, comes before anything else. Positions that were
+ * committed and wait for such a mark are another matter: kafka_left.c.
  *
  * Two processes with one node's name on two machines: the newer producer shuts the older one out. The older cannot tell that
  * from a transaction that was open for too long, so it waits for the owner record of another instance, written after it
@@ -454,7 +455,7 @@ static enum step step_abort(struct sink *sink, int64_t now) {
     return STEP_ON;
 }
 
-/* What comes of its records is the answer, if there was a question; it is aborted in any case. */
+/* What comes of its records is the answer, if there was a question. It is aborted, unless it ends what was committed. */
 static enum step step_probe(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     struct core_fail why = {0};
@@ -465,7 +466,13 @@ static enum step step_probe(struct sink *sink, int64_t now) {
         int code = keeper->is_failed ? core_kafka_txn_why(sink->lanes[KAFKA_TOGETHER], &why) : 0;
         kafka_keeper_probed(sink, code, now);
     }
-    enum core_kafka_txn txn = core_kafka_txn_abort(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
+    bool is_commit = keeper->is_left_whole && !keeper->is_failed;
+    enum core_kafka_txn txn = is_commit ? core_kafka_txn_commit(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why)
+                                        : core_kafka_txn_abort(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
+    if (is_commit && txn == CORE_KAFKA_TXN_ABORT) {
+        keeper->is_failed = true;
+        return STEP_ON;
+    }
     if (txn == CORE_KAFKA_TXN_AGAIN || (txn == CORE_KAFKA_TXN_OK && sink->outstanding > 0)) {
         return STEP_WAIT;
     }
@@ -486,6 +493,7 @@ static enum step step_probe(struct sink *sink, int64_t now) {
         keeper->sweep_until_ns = 0;
     } else if (!is_swept) {
         keeper->hold_ns = now + RETRY_NS; /* a topic would not take it: once more, for a while */
+        keeper->is_unhidden = keeper->is_unhidden && !keeper->is_unhiding;
     }
     kafka_recover_end(&keeper->recover);
     state_set(keeper, KEEPER_READ);

@@ -68,6 +68,7 @@ void core_kafka_close(struct core_kafka *kafka) {
         rd_kafka_queue_io_event_enable(kafka->queue, -1, NULL, 0);
     }
     if (kafka->handle != NULL) {
+        core_kafka_txn_leave(kafka);
         /* What is queued or in flight points into batches that live on: let go of it before the threads end. */
         rd_kafka_resp_err_t purged = rd_kafka_purge(kafka->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
         (void)purged; /* refuses only consumers */

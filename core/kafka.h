@@ -86,8 +86,9 @@ CORE_CHECKED enum core_err core_kafka_open(struct core_kafka **out, const struct
 int core_kafka_fd(const struct core_kafka *kafka);
 /* Make all calls that are due. Never waits. */
 void core_kafka_poll(struct core_kafka *kafka);
-/* Records sent and not yet reported are forgotten: no more calls, no more use of their memory. May take a second or
- * so while librdkafka's threads end. Takes NULL. */
+/* Records sent and not yet reported are forgotten: no more calls, no more use of their memory. A transaction that is open is
+ * aborted, if its coordinator answers within two seconds. May take a second or so more while librdkafka's threads end.
+ * Takes NULL. */
 void core_kafka_close(struct core_kafka *kafka);
 
 /* A topic by name; partitions are chosen by Java's murmur2 of the key. Nothing is asked of a broker before the first

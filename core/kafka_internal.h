@@ -24,10 +24,17 @@ struct core_kafka {
     rd_kafka_t *handle;
     rd_kafka_queue_t *queue;
     int fd;
+    bool is_txn_open; /* begun; its commit not asked for, its abort not answered */
     struct core_kafka_topic *topics;
     const struct core_kafka_calls *calls;
     void *ctx;
 };
+
+/* ---- transactions (kafka_txn.c) ------------------------------------------------------------------------------------------- */
+
+/* The last thing before a producer is destroyed: what is open is aborted, and reports are forgotten. Bounded; afterwards librdkafka
+ * asks the coordinator for nothing more. */
+void core_kafka_txn_leave(struct core_kafka *kafka);
 
 /* ---- properties (kafka_conf.c) -------------------------------------------------------------------------------------------- */
 

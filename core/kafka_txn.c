@@ -7,8 +7,18 @@
  * An error says itself whether to call again, to abort, or to give the producer up. What it does not say is why it is to be
  * given up: that is told by the code. librdkafka 2.0.2 has one code for "a newer producer has this id" and "the broker ended
  * this transaction because of its age"; so have we.
+ *
+ * A producer is never destroyed with a transaction open, for two reasons. Others would see nothing behind its records until the
+ * broker gives it up. And librdkafka's main thread hands its first request of a transaction (AddPartitionsToTxn) to the
+ * coordinator's thread, and counts it when it has: a coordinator's thread that ends in between finds a request that was
+ * never counted, and the process aborts (rd_kafka_txn_register_partitions() and the handler's assertion; seen with
+ * 2.0.2, and no different in later ones). Once an abort has begun no such request is made, and before it is answered the
+ * main thread has counted those it made. Hence core_kafka_txn_leave().
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/kafka_internal.h"
+
+#define LEAVE_MS 2000      /* for what is in flight to be answered, and then the abort */
+#define LEAVE_LEAST_MS 100 /* for the abort, if the answers took all that */
 
 static enum core_kafka_txn txn_of_code(rd_kafka_resp_err_t code) {
     switch ((int)code) {
@@ -59,17 +69,48 @@ enum core_kafka_txn core_kafka_txn_init(struct core_kafka *kafka, int timeout_ms
 
 enum core_kafka_txn core_kafka_txn_begin(struct core_kafka *kafka, struct core_fail *why) {
     MUST(kafka->magic == KAFKA_MAGIC);
-    return txn_of(rd_kafka_begin_transaction(kafka->handle), "begin_transaction", why);
+    enum core_kafka_txn txn = txn_of(rd_kafka_begin_transaction(kafka->handle), "begin_transaction", why);
+    kafka->is_txn_open = kafka->is_txn_open || txn == CORE_KAFKA_TXN_OK;
+    return txn;
 }
 
 enum core_kafka_txn core_kafka_txn_commit(struct core_kafka *kafka, int timeout_ms, struct core_fail *why) {
     MUST(kafka->magic == KAFKA_MAGIC);
-    return txn_of(rd_kafka_commit_transaction(kafka->handle, timeout_ms), "commit_transaction", why);
+    enum core_kafka_txn txn = txn_of(rd_kafka_commit_transaction(kafka->handle, timeout_ms), "commit_transaction", why);
+    kafka->is_txn_open = txn == CORE_KAFKA_TXN_ABORT; /* else it may have been done, and cannot be aborted any more */
+    return txn;
 }
 
 enum core_kafka_txn core_kafka_txn_abort(struct core_kafka *kafka, int timeout_ms, struct core_fail *why) {
     MUST(kafka->magic == KAFKA_MAGIC);
-    return txn_of(rd_kafka_abort_transaction(kafka->handle, timeout_ms), "abort_transaction", why);
+    enum core_kafka_txn txn = txn_of(rd_kafka_abort_transaction(kafka->handle, timeout_ms), "abort_transaction", why);
+    kafka->is_txn_open = kafka->is_txn_open && txn != CORE_KAFKA_TXN_OK;
+    return txn;
+}
+
+static int left_ms(int64_t until_ns) {
+    int64_t left = (until_ns - core_tick_ns()) / CORE_NS_PER_MS;
+    return left < 0 ? 0 : (int)left;
+}
+
+/* What is in flight is answered before the abort, or it might reach its partition behind the abort's mark. */
+void core_kafka_txn_leave(struct core_kafka *kafka) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    if (!kafka->is_txn_open) {
+        return;
+    }
+    int64_t until_ns = core_tick_ns() + LEAVE_MS * CORE_NS_PER_MS;
+    rd_kafka_resp_err_t purged CORE_UNUSED = rd_kafka_purge(kafka->handle, RD_KAFKA_PURGE_F_QUEUE);
+    while (rd_kafka_outq_len(kafka->handle) > 0 && left_ms(until_ns) > 0) {
+        rd_kafka_event_destroy(rd_kafka_queue_poll(kafka->queue, left_ms(until_ns))); /* takes NULL */
+    }
+    struct core_fail why;
+    int timeout_ms = left_ms(until_ns) < LEAVE_LEAST_MS ? LEAVE_LEAST_MS : left_ms(until_ns);
+    if (core_kafka_txn_abort(kafka, timeout_ms, &why) != CORE_KAFKA_TXN_OK) {
+        /* Brokers away, or the producer had failed; the next producer's init ends it. This is refused; but not before the main
+         * thread has begun the abort, however late it is, and it has no time limit. */
+        rd_kafka_error_destroy(rd_kafka_begin_transaction(kafka->handle));
+    }
 }
 
 /* librdkafka answers whatever may not be done in this state with what brought it there. */

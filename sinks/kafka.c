@@ -184,6 +184,7 @@ static void kafka_close(struct sink *sink) {
         return;
     }
     MUST(sink->magic == KAFKA_SINK_MAGIC);
+    kafka_keeper_rest(sink);
     for (size_t lane = 0; lane < KAFKA_LANES; lane++) {
         core_kafka_close(sink->lanes[lane]);
     }

@@ -353,5 +353,7 @@ void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int cod
 void kafka_keeper_gives(struct sink *sink, const struct slot *slot);
 bool kafka_keeper_is_gone(const struct sink *sink, struct core_fail *fail);
 void kafka_keeper_flush(struct sink *sink);
+/* Before the producer is closed, which aborts what is open: what must not be aborted comes to its end, if brokers answer soon. */
+void kafka_keeper_rest(struct sink *sink);
 
 #endif

@@ -32,6 +32,10 @@
  * way one of the two ends, and neither comes back by itself. One that has nothing to send would never be told that it was shut
  * out: it looks for another's owner record every few seconds, from where it wrote last.
  *
+ * The end of the process may come in any state: the start is interrupted before the claim, or stop_timeout is over. What is open
+ * then is aborted by the producer's close (core/kafka_txn.c), so that no consumer and no next start waits for it. Two things
+ * are waited for a little: the answer to a commit, which nobody can take back, and the marks of a sweep.
+ *
  * Thread: the sink's own. librdkafka's calls are given a tenth of a second at a time.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sinks/kafka_keeper_internal.h"
@@ -50,6 +54,7 @@
 #define IDLE_REST_NS                                                                                                   \
     CORE_NS_PER_S  /* when nothing more comes, commits are at least min(this, transaction_interval) apart */
 #define STAY_MAX 8 /* states passed through in one turn */
+#define REST_NS (2 * CORE_NS_PER_S)
 
 /* What became of a step. */
 enum step { STEP_ON, STEP_WAIT };
@@ -592,6 +597,20 @@ void kafka_keeper_turn(struct sink *sink, int64_t now) {
     if (keeper->state == KEEPER_OFF) {
         kafka_events_release(sink);
         kafka_keeper_close(sink); /* from now on as if there had never been one */
+    }
+}
+
+void kafka_keeper_rest(struct sink *sink) {
+    struct kafka_keeper *keeper = sink->keeper;
+    int64_t now = core_tick_ns();
+    int64_t until_ns = now + REST_NS;
+    while (keeper != NULL && now < until_ns && !sink->is_broken && sink->lanes[KAFKA_TOGETHER] != NULL &&
+           (keeper->state == KEEPER_COMMIT || (keeper->state == KEEPER_PROBE && keeper->is_sweep))) {
+        core_kafka_poll(sink->lanes[KAFKA_TOGETHER]);
+        if (step(sink, now) == STEP_WAIT && sink->lanes[KAFKA_TOGETHER] != NULL) {
+            core_kafka_hurry(sink->lanes[KAFKA_TOGETHER], HURRY_MS);
+        }
+        now = core_tick_ns();
     }
 }
 

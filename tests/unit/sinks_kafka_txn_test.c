@@ -10,6 +10,8 @@
 
 enum { PRODUCE = 0, INIT_PRODUCER_ID = 22, ADD_PARTITIONS = 24, END_TXN = 26 };
 
+#define LATE_MS 600
+
 static rd_kafka_t *host; /* the mock lives in it */
 static rd_kafka_mock_cluster_t *mock;
 static char servers[256];
@@ -341,6 +343,62 @@ static void test_aborted_and_nobody_knows_why(void **state) {
     fail_with(RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING, 0);
 }
 
+static int16_t late; /* the request whose answer comes late */
+
+static void answer_late(int16_t request) {
+    late = request;
+    assert_int_equal(
+        rd_kafka_mock_broker_push_request_error_rtts(mock, 1, request, 1, RD_KAFKA_RESP_ERR_NO_ERROR, LATE_MS),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+static bool has_asked(struct rig *rig) {
+    (void)rig;
+    size_t left = 0;
+    assert_int_equal(rd_kafka_mock_broker_error_stack_cnt(mock, 1, late, &left), RD_KAFKA_RESP_ERR_NO_ERROR);
+    return left == 0;
+}
+
+/* The end comes when a commit was asked for and is not answered: it is waited for, and counts. */
+static void test_closed_in_a_commit(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    answer_late(END_TXN);
+    struct core_batch *batch = numbers(&rig, 0, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    rig.ops->flush(rig.sink);
+    wait_until(&rig, has_asked);
+    assert_false(is_committed_once(&rig));
+    rig_close(&rig);
+    assert_true(is_committed_once(NULL));
+}
+
+/* The end comes while the partitions of a lost transaction are swept: each has its record, before the abort. */
+static void test_closed_in_a_sweep(void **state) {
+    (void)state;
+    struct rig rig;
+    sink_open(&rig, "");
+    wait_until(&rig, is_recovered);
+    struct core_batch *batch = numbers(&rig, 0, 10);
+    give(&rig, batch);
+    assert_ptr_equal(back(&rig), batch);
+    core_pool_give(&rig.pool, batch);
+    rig.ops->flush(rig.sink);
+    wait_until(&rig, is_committed_once);
+    rd_kafka_mock_push_request_errors(mock, ADD_PARTITIONS, 1, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING);
+    give(&rig, numbers(&rig, 10, 10));
+    assert_int_equal(back(&rig)->txn, 0);
+    assert_true(is_aborted_once(&rig));
+    answer_late(ADD_PARTITIONS);
+    wait_until(&rig, has_asked);
+    rig_close(&rig);
+    count_swept();
+    assert_int_equal(swept, 1);
+}
+
 static void owner_write_of(const char *key) {
     char text[256];
     static char owner[] =
@@ -537,6 +595,8 @@ int main(void) {
         TEST(test_shut_out_at_its_start),
         TEST(test_shut_out_with_records_under_way),
         TEST(test_aborted_and_nobody_knows_why),
+        TEST(test_closed_in_a_commit),
+        TEST(test_closed_in_a_sweep),
         TEST(test_another_has_the_node),
         TEST(test_an_idle_one_sees_that_another_has_the_node),
         TEST(test_no_right_to),

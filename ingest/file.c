@@ -310,6 +310,9 @@ static bool begin(struct ingest *ingest, struct ingest_file *file, const struct 
         restart_replaced(ingest, file);
         return false;
     }
+    if (is_copy && !ingest_spool_may_begin(ingest, file)) {
+        return false;
+    }
     const bool is_known = file->memory.first.len > 0;
     MUST(file->memory.first_path != NULL);
     if (file->memory.mtime_ns == 0) {

@@ -304,6 +304,7 @@ struct ingest_file {
     bool wants_judge;    /* not settled, and changed since it was judged */
     uint64_t copy_good;  /* of a copy in the spool: up to where its checksums are right; 0: not known yet */
     uint64_t copy_lines; /* of a copy in the spool: lines before its end, from the original's beginning; 0: not known */
+    bool is_behind;      /* its copy in the spool begins behind its position: what is between is looked for elsewhere */
     int64_t size_cut;    /* of a .gz that was not whole when it was read last; 0: it was */
     dev_t was_dev;       /* without an inode: the one that was truncated */
     ino_t was_ino;
@@ -566,6 +567,7 @@ void ingest_identity_close(struct ingest *ingest);
 struct ingest_spool {
     struct ingest_spool_conf conf; /* dir: resolved, ours; NULL: no spool */
     bool is_ready;                 /* the directory was looked through */
+    int64_t look_tick;             /* when it is looked after copies that begin behind a position; 0: there are none */
     int64_t progress_tick;         /* when something was last accepted, or could have been read */
     int64_t retry_tick;            /* not before: there was trouble, or no room */
     uint64_t used;                 /* bytes of all copies */
@@ -597,6 +599,9 @@ bool ingest_spool_turn(struct ingest *ingest);
 void ingest_spool_clean(struct ingest *ingest);
 /* Is this the path of a copy? */
 bool ingest_spool_has(const struct ingest *ingest, const char *path);
+/* A copy was opened: does it have what follows the position? If not the file is looked for elsewhere first, and this is false;
+ * then what is missing is told, counted and passed over. */
+bool ingest_spool_may_begin(struct ingest *ingest, struct ingest_file *file);
 /* Is the file that this copy was made of still there? */
 bool ingest_spool_has_original(const struct ingest_file *file);
 /* A copy cannot be read on. Go back to the original, or give up what is left of it. */

@@ -14,6 +14,10 @@
  * One file is copied at a time, and no more than 1 MiB in a turn. A file that is a .gz itself is not
  * copied: it stays open.
  *
+ * A copy begins at a position that was committed. Should the keeper of positions have gone back behind that (a broker that lost
+ * what it had acknowledged), the copy is sound, and what stood before it is not in it: that is looked for where files go, for a
+ * moment; if it is nowhere it is counted as lost, and the copy is read from its beginning.
+ *
  * On a crash: the copy is a .tmp until it is whole and synced; .tmp files are removed at start. A whole copy that the
  * checkpoint does not know yet is found by its generation: it is removed if the original is still there or was read beyond
  * it, else read. Thread: ingest's.
@@ -31,6 +35,7 @@
 
 #define TURN_BYTES CORE_MIB           /* copied in one turn */
 #define RETRY_NS (60 * CORE_NS_PER_S) /* after trouble, or when there is no room */
+#define BEHIND_NS CORE_NS_PER_S       /* and two scans: how long bytes before a copy are looked for elsewhere */
 #define TMP_NAME "copy.tmp"           /* one copy at a time */
 #define READ_BYTES (64 * CORE_KIB)
 #define COPY_MODE 0640
@@ -265,6 +270,54 @@ void ingest_spool_damaged(struct ingest *ingest, struct ingest_file *file, const
     file->size_seen = 0; /* what is lost is counted */
 }
 
+/* ---- the position is before the copy ------------------------------------------------------------------------------------------ */
+
+static void note_behind(struct ingest *ingest, struct ingest_file *file, const char *path, uint64_t from) {
+    const int64_t wait_ns = 2 * ingest->conf.scan_interval_ns + BEHIND_NS;
+    file->is_behind = true;
+    ingest->spool.look_tick = core_tick_ns() + wait_ns;
+    ingest->scan_tick = 0;
+    core_log(
+        CORE_LEVEL_WARN, "ingest", "position is before the copy in the spool",
+        "file=%s of=%s position=%llu copy_from=%llu; the keeper of positions has less than it had acknowledged when "
+        "the "
+        "copy was made. What is between is looked for in inputs[].paths and archive for %llds; then the copy is read "
+        "from its beginning",
+        path, file->memory.first_path, (unsigned long long)ingest_file_pos(file), (unsigned long long)from,
+        (long long)(wait_ns / CORE_NS_PER_S));
+}
+
+bool ingest_spool_may_begin(struct ingest *ingest, struct ingest_file *file) {
+    struct ingest_mark *mark = &file->memory.accepted;
+    struct name name;
+    if (!name_of(ingest, file, &name) || mark->pos >= name.from) {
+        return true;
+    }
+    if (!file->is_behind && !ingest->is_once) {
+        note_behind(ingest, file, file->path, name.from);
+        move_nowhere(ingest, file, false);
+        file->is_gone_told = true; /* this was */
+        return false;
+    }
+    MUST(file->stream == NULL);
+    const uint64_t missing = name.from - mark->pos;
+    core_count(ingest->env.counters, CORE_COUNT_SPOOL_BYTES_LOST, missing);
+    core_count(ingest->env.counters, CORE_COUNT_INGEST_BYTES_LOST, missing);
+    core_log(CORE_LEVEL_ERROR, "ingest", "bytes before a copy in the spool are missing",
+             "file=%s of=%s position=%llu copy_from=%llu missing_bytes=%llu; they had been delivered when the copy was "
+             "made, and "
+             "no file and no archive has them. The copy is read from its beginning. Did Kafka lose what it had "
+             "acknowledged? `tapline verify` tells whether these records are in its topics",
+             file->path, file->memory.first_path, (unsigned long long)mark->pos, (unsigned long long)name.from,
+             (unsigned long long)missing);
+    *mark = (struct ingest_mark){
+        .pos = name.from, .header_at = file->source.window.header_at, .header_len = file->source.window.header_len};
+    file->memory.open_from = name.from; /* a gap that is there must be seen */
+    file->is_behind = false;
+    ingest->is_dirty = true;
+    return true;
+}
+
 /* ---- at start ----------------------------------------------------------------------------------------------------------------- */
 
 static struct ingest_file *owner_of(const struct ingest *ingest, uint64_t gen) {
@@ -301,15 +354,37 @@ static void adopt(struct ingest *ingest, const char *path, const struct name *na
         remove_copy(ingest, path);
         return;
     }
-    if (file->memory.accepted.pos >= name->from && can_move_to(ingest, file, &st)) {
+    if (file->memory.accepted.pos < name->from) {
+        note_behind(ingest, file, path, name->from);
+    } else if (can_move_to(ingest, file, &st)) {
         move_to(ingest, file, path, &st);
         file->copy_lines = file->memory.accepted.pos == name->from ? file->memory.accepted.number + name->lines : 0;
     }
 }
 
-static void look_through(struct ingest *ingest) {
+/* A copy that begins behind its file's position: was what is before it found elsewhere meanwhile? */
+static void adopt_behind(struct ingest *ingest, const char *path, const struct name *name) {
+    struct stat st;
+    struct ingest_file *file = owner_of(ingest, name->gen);
+    if (file == NULL || !file->is_behind || strcmp(file->path, path) == 0 || stat(path, &st) != 0) {
+        return;
+    }
+    if (file->memory.accepted.pos >= name->end) {
+        file->is_behind = false;
+        remove_copy(ingest, path);
+        return;
+    }
+    const bool is_idle = file->source.fd < 0 && file->stream == NULL && file->queue == INGEST_QUEUE_NONE;
+    if (is_idle && (file->is_gone || file->is_over) && can_move_to(ingest, file, &st)) {
+        move_to(ingest, file, path, &st);
+        ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+    } else {
+        ingest->spool.look_tick = core_tick_ns() + BEHIND_NS; /* it is being read elsewhere */
+    }
+}
+
+static void look_through(struct ingest *ingest, void (*each)(struct ingest *, const char *, const struct name *)) {
     struct ingest_spool *spool = &ingest->spool;
-    spool->is_ready = true;
     DIR *dir = opendir(spool->conf.dir);
     for (const struct dirent *entry = dir == NULL ? NULL : readdir(dir); entry != NULL; entry = readdir(dir)) {
         char path[PATH_MAX];
@@ -318,15 +393,22 @@ static void look_through(struct ingest *ingest) {
             continue;
         }
         path_in(spool, entry->d_name, path);
-        if (strcmp(entry->d_name, TMP_NAME) == 0) {
+        if (strcmp(entry->d_name, TMP_NAME) == 0 && !spool->is_ready) {
             (void)unlink(path);
         } else if (parse_name(entry->d_name, &name)) {
-            adopt(ingest, path, &name);
+            each(ingest, path, &name);
         }
     }
     if (dir != NULL) {
         (void)closedir(dir);
     }
+    spool->is_ready = true;
+}
+
+/* Is it time for copies that wait? Not while archives are still to be looked into. */
+static bool is_look_due(const struct ingest *ingest) {
+    const int64_t tick = ingest->spool.look_tick;
+    return tick != 0 && core_tick_ns() >= tick && !ingest->is_gone_new && ingest->archive_tick != 0;
 }
 
 /* ---- room --------------------------------------------------------------------------------------------------------------------- */
@@ -625,7 +707,10 @@ bool ingest_spool_turn(struct ingest *ingest) {
         return false;
     }
     if (!spool->is_ready) {
-        look_through(ingest);
+        look_through(ingest, adopt);
+    } else if (is_look_due(ingest)) {
+        spool->look_tick = 0;
+        look_through(ingest, adopt_behind);
     }
     const int64_t now = core_tick_ns();
     const bool can_read = ingest_commit_may_read(ingest) && ingest->env.pool->free_len > 0;

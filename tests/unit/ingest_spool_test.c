@@ -505,6 +505,111 @@ static void killed_behind_the_copying(void **state) {
     keeper_stop(&keeper);
 }
 
+/* What a broker acknowledged, and a copy was made behind, it has lost: a.log is deleted, 1000 lines are committed as far as the
+ * keeper knows now, and the copy begins behind line 2000. Returns the bytes between. */
+static uint64_t begin_behind(void) {
+    rig.conf.scan_interval_ns = CORE_NS_PER_MS;
+    rig_append(&rig, "a.log", "#fields\tx\n");
+    append_lines("a.log", "r", 0, 1000);
+    rig_open(&rig);
+    keeper_settle(&keeper);
+    assert_int_equal(keeper.done.lines_len, 1);
+    const uint64_t gen = keeper.done.lines[0].gen;
+    const uint64_t before = rig.ingest->files->memory.accepted.pos;
+    char *text = strdup(keeper.done.lines[0].text);
+    append_lines("a.log", "r", 1000, 2000);
+    keeper_settle(&keeper);
+    const uint64_t behind = rig.ingest->files->memory.accepted.pos;
+    assert_true(behind > before);
+    go_away();
+    append_lines("a.log", "r", 2000, 3000);
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    wait_copies(1);
+    keeper_put(&keeper.done, gen, text);
+    return behind - before;
+}
+
+static size_t committed(int i) {
+    char word[32];
+    const int len = snprintf(word, sizeof(word), "r %d ", i);
+    size_t n = 0;
+    for (size_t k = 0; k < keeper.done.records_len; k++) {
+        n += strncmp(keeper.done.records[k].text, word, (size_t)len) == 0;
+    }
+    return n;
+}
+
+static void wait_no_copies(void) {
+    char path[512];
+    const int64_t until = core_tick_ns() + 10 * CORE_NS_PER_S;
+    while (copies_now(path) > 0) {
+        assert_true(core_tick_ns() < until);
+        keeper_settle(&keeper);
+        usleep(10000);
+    }
+}
+
+static void a_position_before_the_copy(void **state) {
+    (void)state;
+    const uint64_t missing = begin_behind();
+    keeper_kill(&keeper, CORE_COMMIT_RECOVERED);
+    wait_no_copies();
+    assert_int_equal(committed(999), 1);
+    assert_int_equal(committed(1000), 1); /* when it was acknowledged; not again */
+    assert_int_equal(committed(1999), 1);
+    for (int i = 2000; i < 3000; i += 111) {
+        assert_int_equal(committed(i), 1);
+    }
+    assert_int_equal(committed(2999), 1);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_SPOOL_DAMAGED), 0);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_SPOOL_BYTES_LOST), missing);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST), missing);
+    const struct keeper_record *first =
+        keeper.done.records; /* the first of the copy tells where it begins, not where it should */
+    while (strncmp(first->text, "r 2000 ", 7) != 0) {
+        first++;
+    }
+    assert_int_equal(first->from, first->start);
+    keeper_stop(&keeper);
+}
+
+/* The checkpoint that names the copy was not written, either. */
+static void a_position_before_a_copy_that_nobody_knows(void **state) {
+    (void)state;
+    char checkpoint[192];
+    const uint64_t missing = begin_behind();
+    (void)snprintf(checkpoint, sizeof(checkpoint), "%s/checkpoint", rig.state);
+    assert_int_equal(unlink(checkpoint), 0);
+    keeper_kill(&keeper, CORE_COMMIT_RECOVERED);
+    wait_no_copies();
+    assert_int_equal(committed(1000), 1);
+    assert_int_equal(committed(2000), 1);
+    assert_int_equal(committed(2999), 1);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST), missing);
+    keeper_stop(&keeper);
+}
+
+/* Another file has all of it: what the keeper has not is read from there, and then the copy is not needed. */
+static void a_position_before_the_copy_and_the_original_is_found(void **state) {
+    (void)state;
+    const uint64_t missing = begin_behind();
+    assert_true(missing > 0);
+    rig_append(&rig, "old.log", "#fields\tx\n");
+    for (int i = 0; i < 3000; i += 1000) {
+        append_lines("old.log", "r", i, i + 1000); /* byte by byte as it was written */
+    }
+    keeper_kill(&keeper, CORE_COMMIT_RECOVERED);
+    wait_no_copies();
+    assert_int_equal(committed(999), 1);
+    assert_int_equal(committed(1000), 2); /* the keeper says that it has it not */
+    assert_int_equal(committed(1999), 2);
+    assert_int_equal(committed(2000), 1);
+    assert_int_equal(committed(2999), 1);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST), 0);
+    keeper_stop(&keeper);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -522,6 +627,10 @@ int main(void) {
         TEST(a_spool_that_cannot_be_written),
         cmocka_unit_test_setup_teardown(an_abort_behind_the_copying, setup_keeper, teardown_keeper),
         cmocka_unit_test_setup_teardown(killed_behind_the_copying, setup_keeper, teardown_keeper),
+        cmocka_unit_test_setup_teardown(a_position_before_the_copy, setup_keeper, teardown_keeper),
+        cmocka_unit_test_setup_teardown(a_position_before_a_copy_that_nobody_knows, setup_keeper, teardown_keeper),
+        cmocka_unit_test_setup_teardown(a_position_before_the_copy_and_the_original_is_found, setup_keeper,
+                                        teardown_keeper),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -321,6 +321,22 @@ def test_away_for_longer_than_a_transaction_may_be_open(own_broker, runs, tmp_pa
     node.assert_each_once(lines)
 
 
+def test_stopped_while_it_starts(broker, runs, tmp_path, conn_log):
+    """SIGTERM at any moment of the start, that of the claim too: it ends well, and leaves nothing open that others wait for."""
+    node = Node(broker, tmp_path, checkpoint_topic=f"stopped-{next(SERIAL)}", partitions=1)
+    node.log.write_text(conn_log.text(0, 1000))
+    config = node.config()
+    assert runs(config, "--once").wait() == 0
+    for step in range(12):
+        run = runs(config)
+        run.wait_log('"started"')
+        time.sleep(0.025 * step)
+        run.stop()
+        rig.wait_for("the end of what was open", lambda: not is_open(broker, node.sink["checkpoint_topic"]), 10)
+    assert runs(config, "--once").wait() == 0
+    node.assert_each_once(1000)
+
+
 def test_stop_without_a_broker_then_go_on(own_broker, runs, tmp_path, conn_log):
     """SIGTERM while no broker answers: it ends in time, and the next start goes on without loss or double."""
     node = Node(own_broker, tmp_path)

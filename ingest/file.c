@@ -681,11 +681,22 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
 
 void ingest_file_open_early(struct ingest *ingest, struct ingest_file *file) {
     MUST(file->memory.first.len == 0); /* else a proof would have to be read, which needs a batch's room */
-    if (file->source.fd < 0 && ingest->open_len < ingest->conf.files_max) {
-        (void)open_file(ingest, file);
-        if (file->source.is_gz) {
-            ingest_file_close(ingest, file); /* few can be open at a time, and the oldest is to be read first */
-        }
+    if (file->source.fd >= 0 || ingest->open_len >= ingest->conf.files_max) {
+        return;
+    }
+    const bool was_queued = file->queue != INGEST_QUEUE_NONE;
+    if (was_queued) { /* it waits for a batch to be read with; to be judged it needs none */
+        ingest_file_leave_queue(ingest, file);
+    }
+    (void)open_file(ingest, file);
+    if (ingest_file_is_unsettled(file) && file->queue == INGEST_QUEUE_NONE) {
+        file->wants_judge = true; /* opening has noted its size: a look would see nothing new */
+        ingest->unjudged_len++;
+    } else if (was_queued && file->queue == INGEST_QUEUE_NONE) {
+        ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
+    }
+    if (file->source.is_gz) {
+        ingest_file_close(ingest, file); /* few can be open at a time, and the oldest is to be read first */
     }
 }
 

@@ -169,9 +169,6 @@ static void first_sight(struct ingest *ingest, struct ingest_file *file, const s
     file->memory.mtime_ns = st->st_mtim.tv_sec * CORE_NS_PER_S + st->st_mtim.tv_nsec;
     file->born_ns = ingest_born_at(file->path);
     ingest->is_dirty = ingest->is_urgent = true;
-    if (st->st_size > 0) {
-        ingest_file_open_early(ingest, file);
-    }
 }
 
 /* A glob gave this file. */
@@ -206,6 +203,11 @@ static void note_match(struct ingest *ingest, struct ingest_want *want, const ch
     ingest_watch_add(ingest, path);
     if (is_new || is_reused) {
         first_sight(ingest, file, st);
+    }
+    const bool is_begun =
+        st->st_size > 0 && (is_new || is_reused || file->size == 0); /* it may have been found empty */
+    if (is_begun && file->memory.first.len == 0) {
+        ingest_file_open_early(ingest, file);
     }
     look(ingest, file, st);
 }

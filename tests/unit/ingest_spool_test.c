@@ -138,6 +138,23 @@ static void a_deleted_file_is_copied_and_read_from_there(void **state) {
     assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST), 0);
 }
 
+/* Found in the moment in which its sensor made it, when it had no byte yet; then there is no batch to read it with. */
+static void a_file_that_was_found_empty(void **state) {
+    (void)state;
+    char path[512];
+    rig_open(&rig);
+    go_away();
+    rig_append(&rig, "a.log", "");
+    turns(3);
+    append_lines("a.log", "r", 0, 200);
+    turns(3);
+    rig_unlink(&rig, "a.log");
+    wait_copies(1);
+    come_back();
+    assert_once("r", 0, 200);
+    assert_int_equal(copies_now(path), 0);
+}
+
 /* Read halfway, then copied: the header is far before the copy's first byte. Killed on top of that. */
 static void the_rest_of_a_file_is_copied_and_outlives_us(void **state) {
     (void)state;
@@ -614,6 +631,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_deleted_file_is_copied_and_read_from_there),
+        TEST(a_file_that_was_found_empty),
         TEST(the_rest_of_a_file_is_copied_and_outlives_us),
         TEST(a_file_that_grew_behind_its_last_read),
         TEST(a_copy_that_the_checkpoint_does_not_know),

@@ -132,7 +132,7 @@ def test_the_state_directory_fails_and_tapline_is_killed(broker, prefix, arrived
     worlds.append(tmp_path / "conn.log", conn_log, 0, COUNT)
     run = starts(config, env=world.env())
     run.wait_for("the first", lambda: arrived.count() >= COUNT)
-    time.sleep(0.3)
+    run.wait_accepted(COUNT)
     world.fail((worlds.OPEN | worlds.WRITE, error, f"{state}/checkpoint.tmp"), (worlds.OPEN, error, "checkpoint.tmp"))
     worlds.append(tmp_path / "conn.log", conn_log, COUNT, 3 * COUNT)
     line = worlds.wait_said(run, "the checkpoint was not written", state, os.strerror(error))

@@ -29,8 +29,7 @@ def test_fails_while_running_and_is_mended(tmp_path, world, starts, conn_log, op
     worlds.append(tmp_path / "conn.log", conn_log, 0, COUNT)
     config = worlds.conn_config(tmp_path, tmp_path, out, state)
     run = starts(config, env=world.env())
-    run.wait_for("documents", lambda: worlds.lines_of(out) == COUNT)
-    time.sleep(0.3)     # and the checkpoint that has them
+    run.wait_accepted(COUNT)
     world.fail((ops, error, str(state)))
     worlds.append(tmp_path / "conn.log", conn_log, COUNT, 2 * COUNT)
     line = worlds.wait_said(run, "the checkpoint was not written", state, os.strerror(error))
@@ -55,8 +54,7 @@ def test_a_disk_that_the_kernel_makes_read_only(tmp_path, broken_disk, starts, c
     with broken_disk.mounted() as disk:
         config = worlds.conn_config(tmp_path, tmp_path, out, disk / "state")
         run = starts(config)
-        run.wait_for("documents", lambda: worlds.lines_of(out) == COUNT)
-        time.sleep(0.3)
+        run.wait_accepted(COUNT)
         broken_disk.break_down()
         worlds.append(tmp_path / "conn.log", conn_log, COUNT, 2 * COUNT)
         line = worlds.wait_said(run, "the checkpoint was not written", disk / "state", "Read-only file system")

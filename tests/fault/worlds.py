@@ -193,6 +193,14 @@ def conn_config(folder, logs, out, state=None, ingest=None, file=None):
                             ingest={"checkpoint_interval": "20ms", "scan_interval": "100ms", **(ingest or {})})
 
 
+def bytes_of(path):
+    """What it holds: nothing, if it was renamed or removed since its name was seen."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
 def lines_of(out):
     return out.read_bytes().count(b"\n") if out.exists() else 0
 

@@ -86,6 +86,15 @@ class Run:
 
         return wait_for(what, lives_and_holds, timeout)
 
+    def wait_accepted(self, count, timeout=30.0):
+        """Until the state directory has it that so many were accepted: what is killed or broken from here on does not take
+        them back. That documents can be seen says less."""
+        def accepted():
+            done = tapline("ledger", "-c", self.config, "--json")
+            return json.loads(done.stdout)["all"]["accepted"] if done.returncode == 0 else None
+
+        self.wait_for(f"{count} accepted", lambda: accepted() == count, timeout)
+
     def _ended(self, text):
         if self.process.poll() is not None and text not in self.log():
             self.reader.join()

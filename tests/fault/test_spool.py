@@ -81,7 +81,7 @@ class Outage:
         before = copies_in(self.spool)
         assert before
         self.run = self.runs(self.config)
-        self.run.wait_log("brokers are down")
+        self.run.wait_log("broker trouble")
         write(self.sensor, 2 * FILE_BLOCKS)
         time.sleep(1.5)
         assert copies_in(self.spool) == before, "Kafka has not answered yet: no copy comes or goes"

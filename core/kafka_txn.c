@@ -17,6 +17,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/kafka_internal.h"
 
+#define COMMIT_TRIES 3     /* more, if librdkafka says that there is nothing to be committed */
 #define LEAVE_MS 2000      /* for what is in flight to be answered, and then the abort */
 #define LEAVE_LEAST_MS 100 /* for the abort, if the answers took all that */
 
@@ -62,6 +63,16 @@ static enum core_kafka_txn txn_of(rd_kafka_error_t *error, const char *what, str
     return txn;
 }
 
+/* A commit is three questions to librdkafka's main thread, with one limit of time. If the first runs out of it (the machine is
+ * busy, and the limit short) librdkafka forgets that a commit is under way, and takes the coordinator's answer, when it comes,
+ * for an abort's: an assertion ends the process ("CommittingTransaction -> AbortedNotAcked", 2.0.2). Or the answer that is left
+ * behind is taken for the next question's, and the third is "not valid in state …". The latter is called
+ * again at once, which takes the commit up; against the former only a longer limit helps. */
+static bool is_out_of_state(const rd_kafka_error_t *error) {
+    return error != NULL && rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__STATE && !rd_kafka_error_is_fatal(error) &&
+           !rd_kafka_error_txn_requires_abort(error);
+}
+
 enum core_kafka_txn core_kafka_txn_init(struct core_kafka *kafka, int timeout_ms, struct core_fail *why) {
     MUST(kafka->magic == KAFKA_MAGIC);
     return txn_of(rd_kafka_init_transactions(kafka->handle, timeout_ms), "init_transactions", why);
@@ -76,7 +87,12 @@ enum core_kafka_txn core_kafka_txn_begin(struct core_kafka *kafka, struct core_f
 
 enum core_kafka_txn core_kafka_txn_commit(struct core_kafka *kafka, int timeout_ms, struct core_fail *why) {
     MUST(kafka->magic == KAFKA_MAGIC);
-    enum core_kafka_txn txn = txn_of(rd_kafka_commit_transaction(kafka->handle, timeout_ms), "commit_transaction", why);
+    rd_kafka_error_t *error = rd_kafka_commit_transaction(kafka->handle, timeout_ms);
+    for (int i = 0; i < COMMIT_TRIES && is_out_of_state(error); i++) {
+        rd_kafka_error_destroy(error);
+        error = rd_kafka_commit_transaction(kafka->handle, timeout_ms);
+    }
+    enum core_kafka_txn txn = txn_of(error, "commit_transaction", why);
     kafka->is_txn_open = txn == CORE_KAFKA_TXN_ABORT; /* else it may have been done, and cannot be aborted any more */
     return txn;
 }

@@ -9,7 +9,7 @@ import re
 import time
 
 import rig
-from test_kafka_transactions import Node, is_open
+from test_kafka_transactions import Node
 
 BATCH_HEAD, LENGTH_AT, ATTRIBUTES_AT, IS_CONTROL = 12, 8, 21, 0x20
 
@@ -35,13 +35,16 @@ def lose_marks(broker, *topics):
     time.sleep(0.5)  # so that the coordinator has written down that all is done
     broker.kill()
     data = broker.folder / "data"
+    places = []
     for topic in topics:
         folders = [folder for folder in data.iterdir() if re.fullmatch(re.escape(topic) + r"-\d+", folder.name)]
-        assert sum([cut_last_mark(folder) for folder in folders]) > 0, topic
+        cut = [(topic, int(folder.name.rpartition("-")[2])) for folder in folders if cut_last_mark(folder)]
+        assert cut, topic
+        places += cut
     (data / "recovery-point-offset-checkpoint").unlink()
     broker.start()
-    for topic in topics:
-        assert is_open(broker, topic), topic
+    written = broker.ends(places, is_committed=False)  # waits until the partitions have their leader again
+    assert all(shown < written[place] for place, shown in broker.ends(places).items()), places
 
 
 def delivered(own_broker, runs, folder, conn_log):

@@ -36,7 +36,7 @@
  * then is aborted by the producer's close (core/kafka_txn.c), so that no consumer and no next start waits for it. Two things
  * are waited for a little: the answer to a commit, which nobody can take back, and the marks of a sweep.
  *
- * Thread: the sink's own. librdkafka's calls are given a tenth of a second at a time.
+ * Thread: the sink's own. librdkafka's calls are given a tenth of a second at a time, a commit a whole one.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sinks/kafka_keeper_internal.h"
 
@@ -45,6 +45,7 @@
 #include <stdlib.h>
 
 #define CALL_MS 100
+#define COMMIT_MS 1000 /* see core/kafka_txn.c: a commit must not run out of time because the machine is busy */
 #define HURRY_MS 1
 #define RETRY_NS CORE_NS_PER_S
 #define RETRY_MAX_NS (10 * CORE_NS_PER_S)
@@ -383,7 +384,7 @@ static enum step step_commit(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     struct core_fail why = {0};
     keeper->is_commit_asked = true;
-    enum core_kafka_txn txn = core_kafka_txn_commit(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
+    enum core_kafka_txn txn = core_kafka_txn_commit(sink->lanes[KAFKA_TOGETHER], COMMIT_MS, &why);
     switch (txn) {
     case CORE_KAFKA_TXN_OK:
         keeper->failures = keeper->is_claim ? keeper->failures : 0;
@@ -472,7 +473,7 @@ static enum step step_probe(struct sink *sink, int64_t now) {
         kafka_keeper_probed(sink, code, now);
     }
     bool is_commit = keeper->is_left_whole && !keeper->is_failed;
-    enum core_kafka_txn txn = is_commit ? core_kafka_txn_commit(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why)
+    enum core_kafka_txn txn = is_commit ? core_kafka_txn_commit(sink->lanes[KAFKA_TOGETHER], COMMIT_MS, &why)
                                         : core_kafka_txn_abort(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
     if (is_commit && txn == CORE_KAFKA_TXN_ABORT) {
         keeper->is_failed = true;

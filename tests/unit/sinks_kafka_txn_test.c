@@ -11,6 +11,7 @@
 enum { PRODUCE = 0, INIT_PRODUCER_ID = 22, ADD_PARTITIONS = 24, END_TXN = 26 };
 
 #define LATE_MS 600
+#define LATE_COMMIT_MS 2500 /* a call of a commit waits for a second, a turn makes up to two */
 
 static rd_kafka_t *host; /* the mock lives in it */
 static rd_kafka_mock_cluster_t *mock;
@@ -345,10 +346,10 @@ static void test_aborted_and_nobody_knows_why(void **state) {
 
 static int16_t late; /* the request whose answer comes late */
 
-static void answer_late(int16_t request) {
+static void answer_late(int16_t request, int late_ms) {
     late = request;
     assert_int_equal(
-        rd_kafka_mock_broker_push_request_error_rtts(mock, 1, request, 1, RD_KAFKA_RESP_ERR_NO_ERROR, LATE_MS),
+        rd_kafka_mock_broker_push_request_error_rtts(mock, 1, request, 1, RD_KAFKA_RESP_ERR_NO_ERROR, late_ms),
         RD_KAFKA_RESP_ERR_NO_ERROR);
 }
 
@@ -365,7 +366,7 @@ static void test_closed_in_a_commit(void **state) {
     struct rig rig;
     sink_open(&rig, "");
     wait_until(&rig, is_recovered);
-    answer_late(END_TXN);
+    answer_late(END_TXN, LATE_COMMIT_MS);
     struct core_batch *batch = numbers(&rig, 0, 10);
     give(&rig, batch);
     assert_ptr_equal(back(&rig), batch);
@@ -392,7 +393,7 @@ static void test_closed_in_a_sweep(void **state) {
     give(&rig, numbers(&rig, 10, 10));
     assert_int_equal(back(&rig)->txn, 0);
     assert_true(is_aborted_once(&rig));
-    answer_late(ADD_PARTITIONS);
+    answer_late(ADD_PARTITIONS, LATE_MS);
     wait_until(&rig, has_asked);
     rig_close(&rig);
     count_swept();

@@ -143,8 +143,10 @@ def arrive(nodes, prefix, run, records):
             seen.read(settle=0)
             return seen.distinct() >= records
 
-        run.wait_for(f"{records} records", all_there, 120)
-        print(run.log())
+        try:
+            run.wait_for(f"{records} records", all_there, 120)
+        finally:
+            print(run.log())
         time.sleep(0.5)
         seen.read()
         seen.assert_whole(records)

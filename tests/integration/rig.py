@@ -317,12 +317,13 @@ class Broker:
         """(topic, partition) to the offset behind its last record, or its last committed one. A broker names the leader of a
         new partition before that leader knows of it, and any client is told to ask again meanwhile; so it is when a node
         has gone."""
-        from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+        from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
         from confluent_kafka.admin import OffsetSpec
 
         level = IsolationLevel.READ_COMMITTED if is_committed else IsolationLevel.READ_UNCOMMITTED
         found, end = {}, time.monotonic() + 60
         while len(found) < len(places):
+            is_stale = False
             asked = self._admin().list_offsets({TopicPartition(*place): OffsetSpec.latest() for place in places
                                                 if place not in found}, isolation_level=level, request_timeout=5)
             for place, answer in asked.items():
@@ -331,7 +332,10 @@ class Broker:
                 except KafkaException as refused:
                     if not is_passing(refused.args[0]) or time.monotonic() > end:
                         raise
+                    is_stale = is_stale or refused.args[0].code() == KafkaError._NOENT
                     time.sleep(0.01)
+            if is_stale:  # what this client keeps of partitions without a leader it may keep for minutes; all is answered
+                self._admin_client = None
         return found
 
     def counts(self):

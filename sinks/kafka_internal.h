@@ -264,6 +264,8 @@ struct kafka_owner {
 };
 
 size_t kafka_owner_key(const char *node, char out[KAFKA_KEY_BYTES_MAX]);
+/* What a key of this node says behind NODE and the slash: "owner", or a generation. It points into key. False: another node's. */
+CORE_CHECKED bool kafka_key_name(const char *node, struct core_span key, struct core_span *name);
 #define KAFKA_OWNER_BYTES_MAX 512
 size_t kafka_owner_write(const struct kafka_owner *owner, char out[KAFKA_OWNER_BYTES_MAX]);
 CORE_CHECKED bool kafka_owner_parse(struct core_span text, struct kafka_owner *owner);

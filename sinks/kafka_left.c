@@ -19,7 +19,6 @@
 #include "sinks/kafka_keeper_internal.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 
 #define UNHIDE_AFTER_NS (3 * CORE_NS_PER_S)
 #define ASK_MS 1000
@@ -27,13 +26,10 @@
 
 /* The owner record counts if nothing of the node stands behind it. */
 static void left_take(struct kafka_recover *recover, const struct core_kafka_got *got) {
-    size_t node_len = strlen(recover->node);
-    struct core_span name = got->key;
-    if (name.len <= node_len + 1 || memcmp(name.ptr, recover->node, node_len) != 0 || name.ptr[node_len] != '/') {
+    struct core_span name;
+    if (!kafka_key_name(recover->node, got->key, &name)) {
         return;
     }
-    name.ptr += node_len + 1;
-    name.len -= node_len + 1;
     struct kafka_owner owner = {.offset = -1};
     bool is_owner = core_span_is(name, "owner") && kafka_owner_parse(got->value, &owner);
     recover->left = is_owner ? owner : (struct kafka_owner){.offset = -1};

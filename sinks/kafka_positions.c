@@ -221,6 +221,15 @@ static bool number_of(const char *line, const char *word, int base, uint64_t *ou
     return *end == '\0';
 }
 
+bool kafka_key_name(const char *node, struct core_span key, struct core_span *name) {
+    size_t node_len = strlen(node);
+    if (key.len <= node_len + 1 || memcmp(key.ptr, node, node_len) != 0 || key.ptr[node_len] != '/') {
+        return false;
+    }
+    *name = (struct core_span){key.ptr + node_len + 1, key.len - node_len - 1};
+    return true;
+}
+
 bool kafka_owner_parse(struct core_span text, struct kafka_owner *owner) {
     char line[KAFKA_OWNER_BYTES_MAX];
     uint64_t pid = 0;

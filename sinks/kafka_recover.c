@@ -129,13 +129,10 @@ static enum core_err recover_assign(struct kafka_recover *recover, struct core_f
 
 /* The same key may stand in two partitions when their number has grown: the later one counts. */
 static void record_take(struct kafka_recover *recover, const struct core_kafka_got *got) {
-    size_t node_len = strlen(recover->node);
-    struct core_span name = got->key;
-    if (name.len <= node_len + 1 || memcmp(name.ptr, recover->node, node_len) != 0 || name.ptr[node_len] != '/') {
+    struct core_span name;
+    if (!kafka_key_name(recover->node, got->key, &name)) {
         return;
     }
-    name.ptr += node_len + 1;
-    name.len -= node_len + 1;
     if (core_span_is(name, "owner")) {
         struct kafka_owner owner;
         bool is_later = !recover->owner.is_there || recover->owner.partition == got->partition ||

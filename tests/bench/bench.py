@@ -196,11 +196,11 @@ class Bench:
 
     def warm_up(self):
         """A broker makes its own topics at the first transaction, the first run makes the topic of positions, and the broker's
-        code is slow until it has been used."""
+        code is slow until it has been used for some tens of seconds, that for transactions as well."""
         for how in DELIVERIES:
             topic = f"bench-warm-{DELIVERIES[how]}"
             self.broker.create(topic)
-            config = self.run_config(self.logs["conn tsv"], topic, DELIVERIES[how])
+            config = self.run_config(self.long_logs["tsv"], topic, DELIVERIES[how])
             Process([self.args.tapline, "run", "--once", "-c", config], self.work / "run.log").wait().must_be_done()
             self.broker.delete(topic)
 
@@ -271,8 +271,8 @@ class Bench:
                     for how in hows:
                         self.run(kind, how, round_no)
                     self.bare_run(kind, round_no)
-                    for how in hows:
-                        self.run(kind, how, round_no, is_long=True)
+                    for turn, how in enumerate([*hows, *reversed(hows)]):  # to and fro: a drift meets both alike
+                        self.run(kind, how, f"{round_no}{turn}", is_long=True)
                 for peer in PEERS if "peers" in self.args.parts else ():
                     if peer.name not in self.skipped:
                         self.peer(peer, round_no)

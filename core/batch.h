@@ -97,6 +97,39 @@ struct core_line {
     unsigned flags; /* enum core_line_flag, or-ed */
 };
 
+/* What kinds of things intelligence speaks of: what an observable is, and what an indicator names. The words are those of
+ * commands, of keys in Redis and of a map's `observable` mark: core_indicator_word(). */
+enum core_indicator {
+    CORE_INDICATOR_NONE,
+    CORE_INDICATOR_IP,          /* address */
+    CORE_INDICATOR_CIDR,        /* network: names all addresses in it; never an observable */
+    CORE_INDICATOR_DOMAIN,      /* host name */
+    CORE_INDICATOR_URL,         /* host and path, without a scheme */
+    CORE_INDICATOR_EMAIL,       /* address without < > and display name */
+    CORE_INDICATOR_FILE_HASH,   /* MD5, SHA-1, SHA-256, SHA-512: by its length */
+    CORE_INDICATOR_CERT_HASH,   /* of a certificate, as FILE_HASH */
+    CORE_INDICATOR_PUBKEY_HASH, /* SSH host key: MD5 with colons */
+    CORE_INDICATOR_USER,        /* account name */
+    CORE_INDICATOR_FILE_NAME,
+    CORE_INDICATOR_SOFTWARE, /* user agent and the like */
+    CORE_INDICATOR_JA3,      /* MD5 */
+    CORE_INDICATOR__MAX
+};
+/* "ip", "cidr", "domain", "url", "email", "file_hash", "cert_hash", "pubkey_hash", "user", "file_name", "software", "ja3".
+ * Shape: NUL-terminated, static; never NULL below CORE_INDICATOR__MAX ("" for NONE). */
+const char *core_indicator_word(enum core_indicator type);
+/* CORE_INDICATOR_NONE: no such word. */
+enum core_indicator core_indicator_of(struct core_span word);
+
+/* A text of a record that intelligence may speak of, as it stands in the document before JSON escapes it. */
+struct core_observable {
+    const char *ptr;   /* into the batch's segment or arena */
+    const char *field; /* the document's field, "source.ip"; NUL-terminated, interned, outlives the batch */
+    uint32_t len;
+    uint8_t type; /* enum core_indicator */
+};
+#define CORE_OBSERVABLES_MAX 256 /* of one record; core_event.observables_left says how many more there were */
+
 /* A document, written as one line of JSON without '\n' in the batch's arena. */
 struct core_event {
     struct core_span doc;
@@ -107,6 +140,10 @@ struct core_event {
     uint64_t from;  /* start; or, where records between the event before and this one were dropped by rule, theirs */
     uint64_t end;
     bool is_dead; /* a dead letter: doc says why */
+    /* In the arena; in the order of the map's rows. Empty unless somebody asked (normalize_worker_observe). */
+    const struct core_observable *observables;
+    uint16_t observables_len;
+    uint16_t observables_left; /* more than CORE_OBSERVABLES_MAX, or no room: not looked at */
 };
 
 struct core_batch {

@@ -50,6 +50,10 @@ struct normalize_worker *normalize_worker_new(const struct normalize_maps *maps,
 void normalize_worker_remap(struct normalize_worker *worker, const struct normalize_maps *maps);
 void normalize_worker_free(struct normalize_worker *worker); /* takes NULL */
 
+/* From the next batch on, list each event's observables (core_event): what the maps mark as `observable TYPE`. Off at first.
+ * Thread: the worker's. */
+void normalize_worker_observe(struct normalize_worker *worker, bool is_wanted);
+
 /* Make batch->events from batch->lines: one event per record line, in order; a line that cannot be read becomes a dead
  * letter; a record that a `drop when` row fits makes none and is counted in batch->dropped. Never fails. Frees stream->decode when batch->is_last. Thread: the worker's. */
 void normalize_batch(struct normalize_worker *worker, struct core_batch *batch);

@@ -1,0 +1,208 @@
+/* enrich/enrich.h: adds what the community knows about a record's observables to its document.
+ *
+ * Indicators live in a store: Redis, shared by all sensors, or, without one in the config, this process's own memory, filled
+ * from files. Readers see either through the same functions. Nearly every observable is answered by a local filter
+ * ("certainly not"); only what may be a hit is asked of the store, one round trip a batch, and the store's answer decides.
+ * docs/reference/intel.rst has the layout of the keys.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_ENRICH_ENRICH_H
+#define TAPLINE_ENRICH_ENRICH_H
+
+#include "core/batch.h"
+#include "core/conf.h"
+
+/* ---- the config --------------------------------------------------------------------------------------------------------- */
+
+enum enrich_on_unavailable { ENRICH_PASS, ENRICH_WAIT };
+
+/* Section `intel:`. */
+struct enrich_conf {
+    struct core_conf_list files; /* indicators held in the process; with redis.urls: a mistake */
+    int on_unavailable;          /* enum enrich_on_unavailable; default pass */
+    int64_t timeout_ns;          /* of a batch's round trip, before it passes unlooked at; default 200ms */
+    int64_t stale_after_ns; /* the change stream not followed for so long: everything is `unavailable`; default 30s */
+};
+extern const struct core_opt enrich_opts[];
+extern const size_t enrich_opts_len;
+
+/* Section `intel.redis:`. */
+struct enrich_redis_conf {
+    struct core_conf_list urls; /* redis://host:port/db, rediss://…, unix:///path; primary first, then replicas */
+    char *username;
+    char *password; /* secret */
+    char *ca_file;  /* PEM; default: the system's */
+    char *cert_file;
+    char *key_file;
+    char *prefix; /* of every key; default "intel:" */
+    int64_t connect_timeout_ns;
+};
+extern const struct core_opt enrich_redis_opts[];
+extern const size_t enrich_redis_opts_len;
+
+/* An item of `intel.feeds:`; its own section "intel.feeds[]". */
+struct enrich_feed_conf {
+    char *name;                    /* [a-z0-9_.-]+; feed.name of documents */
+    int type;                      /* index into enrich_feed_types */
+    char *url;                     /* or */
+    char *path;                    /* file, glob */
+    char *token;                   /* secret: API key */
+    char *format;                  /* of a plain list: the indicator type of each line, or "csv:COLUMN=…" */
+    struct core_conf_list options; /* the source's own, pairs */
+    int64_t interval_ns;           /* between two syncs; default 1h */
+    int64_t expire_after_ns;       /* an indicator without an expiry of its own; default 0: never */
+    uint64_t limit;                /* at most so many indicators; default 10 M */
+    char *tlp;                     /* of indicators that say none */
+    int64_t confidence_tenths;     /* of indicators that say none, 0 … 100; -1: none */
+    bool subdomains;               /* its domains name their subdomains, too */
+    bool sightings;                /* what was seen is told to it */
+};
+extern const struct core_opt enrich_feed_opts[];
+extern const size_t enrich_feed_opts_len;
+
+/* ---- indicators ---------------------------------------------------------------------------------------------------------- */
+
+#define ENRICH_VALUE_BYTES_MAX 2048 /* a longer indicator is refused, a longer observable not looked at */
+#define ENRICH_PROVIDERS_MAX 32     /* of one indicator; further ones are refused and counted */
+#define ENRICH_TEXT_BYTES_MAX 1024  /* description, reference, tags together are cut, each, to this */
+#define ENRICH_CONFIDENCE_NONE (-1)
+
+/* What one provider says of an indicator. Texts are NUL-terminated UTF-8; NULL: not said. Times are seconds since 1970; 0:
+ * not said. */
+struct enrich_provider {
+    const char *feed; /* intel.feeds[].name, or "local" */
+    const char
+        *provider; /* who says it, within the feed: Zeek's meta.source, CIF's provider, MISP's org; else the feed */
+    int confidence_tenths; /* 0 … 100: tenths of the scale 0 to 10; ENRICH_CONFIDENCE_NONE */
+    const char *tlp;       /* CLEAR GREEN AMBER AMBER+STRICT RED (white is CLEAR) */
+    const char *description;
+    const char *reference;
+    const char *tags; /* separated by commas */
+    int64_t first_seen;
+    int64_t last_seen;
+    int64_t expires; /* from then on it is no indicator; 0: never */
+    bool subdomains; /* of a domain: its subdomains are meant, too */
+    const char *id;  /* the provider's own, for sightings */
+};
+
+/* An indicator as a source has it. value is canonical: enrich_canonical() made it. */
+struct enrich_item {
+    enum core_indicator type;
+    struct core_span value;
+    struct enrich_provider said;
+};
+
+/* Bring an indicator or an observable into the one form both are compared in: IP text as inet_ntop writes it (IPv4 in IPv6 as
+ * IPv4), networks with zeros behind the prefix (a /32, /128 is CORE_INDICATOR_IP), domains in lower case, punycode, without the
+ * trailing dot, URLs without scheme, host in lower case, without a default port, the path as it is, e-mail in lower case,
+ * hashes in lower case without colons (public keys keep theirs), users and file names as they are.
+ * *type may be changed (a network of one address; CIDR for IP with a slash). Shape: *out points into in or into room.
+ * Returns false, with *why (static text), if it is none. Thread: any. Allocates nothing. */
+CORE_CHECKED bool enrich_canonical(enum core_indicator *type, struct core_span in, char room[ENRICH_VALUE_BYTES_MAX],
+                                   struct core_span *out, const char **why);
+/* Of which type is this text, most likely (for `intel match VALUE` and lists without types)? NONE: nothing of these. */
+enum core_indicator enrich_guess(struct core_span text);
+
+/* ---- the store ----------------------------------------------------------------------------------------------------------- */
+
+struct enrich_store;
+
+/* Where the indicators are. is_writer: may change them (the commands); needs Redis's primary.
+ * Errors: CORE_NET Redis is away · CORE_BAD a file is wrong, credentials are. Owns: enrich_store_close(*out). */
+CORE_CHECKED enum core_err enrich_store_open(struct enrich_store **out, const struct enrich_conf *conf,
+                                             const struct enrich_redis_conf *redis, bool is_writer,
+                                             struct core_fail *fail);
+void enrich_store_close(struct enrich_store *store); /* takes NULL */
+
+/* An indicator as the store has it: providers whose expiry has passed are left out, so an indicator has at least one. */
+struct enrich_found {
+    enum core_indicator type;
+    struct core_span value;
+    const struct enrich_provider *providers;
+    size_t providers_len;
+};
+
+/* Look up len exact keys in one round trip. Shape: found[i].providers_len 0: it is none. Owns: texts live in arena.
+ * Errors: CORE_NET · CORE_AGAIN not within timeout. found is then undefined. Thread: the store's one. */
+CORE_CHECKED enum core_err enrich_store_get(struct enrich_store *store, struct enrich_found *found, size_t len,
+                                            struct core_arena *arena, int timeout_ms, struct core_fail *fail);
+/* Add or replace what item->said.feed/provider says. Buffered: enrich_store_flush() makes it so, in chunks of which each is
+ * in effect whole or not at all, with its entry in the stream of changes. */
+CORE_CHECKED enum core_err enrich_store_put(struct enrich_store *store, const struct enrich_item *item,
+                                            struct core_fail *fail);
+/* Take back what this feed (provider NULL: each of its providers) says of the indicator. */
+CORE_CHECKED enum core_err enrich_store_remove(struct enrich_store *store, enum core_indicator type,
+                                               struct core_span value, const char *feed, const char *provider,
+                                               struct core_fail *fail);
+CORE_CHECKED enum core_err enrich_store_flush(struct enrich_store *store, struct core_fail *fail);
+/* The allow-list: "ip", "cidr", "domain" (with its subdomains), canonical. */
+CORE_CHECKED enum core_err enrich_store_allow(struct enrich_store *store, enum core_indicator type,
+                                              struct core_span value, bool is_allowed, struct core_fail *fail);
+/* Call on_found for each indicator, in no order, each at least once; providers too if wants_providers. false ends it. */
+CORE_CHECKED enum core_err enrich_store_walk(struct enrich_store *store, bool wants_providers,
+                                             bool (*on_found)(void *ctx, const struct enrich_found *found), void *ctx,
+                                             struct core_fail *fail);
+
+/* ---- sources: files and feeds -------------------------------------------------------------------------------------------- */
+
+/* Told while a source is read. */
+struct enrich_read_calls {
+    bool (*on_item)(void *ctx, const struct enrich_item *item); /* texts live during the call; false: stop */
+    void (*on_refused)(void *ctx, uint64_t line, struct core_span what,
+                       const char *why); /* counted, said, and left out */
+    void *ctx;
+};
+
+/* NULL-terminated: "zeek", "list", "csv", "misp", "stix", "taxii", "cif" … with a line of help each (enrich/sources.c). */
+extern const char *const enrich_feed_types[];
+
+/* Read a file (plain or .gz) of indicators. type -1: told by content. feed: name and defaults for what the file leaves out.
+ * Errors: CORE_IO · CORE_BAD nothing of it can be read as its type; single bad lines go to on_refused. Thread: any. */
+CORE_CHECKED enum core_err enrich_read_file(const char *path, int type, const struct enrich_feed_conf *feed,
+                                            const struct enrich_read_calls *calls, struct core_fail *fail);
+
+struct enrich_sync_report {
+    uint64_t items;    /* read */
+    uint64_t put;      /* new, or said differently */
+    uint64_t removed;  /* no longer in a feed that tells all of it */
+    uint64_t refused;  /* no indicators, or beyond a limit */
+    bool is_unchanged; /* the server said so (304) */
+    bool is_cut;       /* the server's limit cut the feed off, and it could not be paged: an alarm */
+    bool is_elsewhere; /* another sync has this feed's lease */
+};
+/* Bring the store up to date with one feed. A broken feed leaves the last good state. Errors: CORE_NET, CORE_BAD, CORE_IO. */
+CORE_CHECKED enum core_err enrich_sync(struct enrich_store *store, const struct enrich_feed_conf *feed,
+                                       struct enrich_sync_report *report, struct core_fail *fail);
+
+/* ---- the stage ------------------------------------------------------------------------------------------------------------ */
+
+struct enrich;
+
+struct enrich_env {
+    const char *node;
+    const char *state_dir; /* for what was seen */
+    struct core_counters *counters;
+};
+
+/* Never waits for Redis: the filter is built by a thread of its own, and until it is there, events are marked. */
+CORE_CHECKED enum core_err enrich_open(struct enrich **out, const struct enrich_conf *conf,
+                                       const struct enrich_redis_conf *redis, const struct enrich_env *env,
+                                       struct core_fail *fail);
+/* Put what is known onto the batch's events: event->doc is another one then. CORE_AGAIN: on_unavailable is `wait`, and the
+ * store does not answer: call again with the same batch (nothing was changed). Waits at most conf->timeout.
+ * Thread: the enrich thread. */
+CORE_CHECKED enum core_err enrich_batch(struct enrich *enrich, struct core_batch *batch);
+void enrich_close(struct enrich *enrich); /* takes NULL */
+
+enum enrich_state { ENRICH_OFF, ENRICH_BUILDING, ENRICH_READY, ENRICH_STALE, ENRICH_UNAVAILABLE };
+struct enrich_status {
+    enum enrich_state state;
+    uint64_t indicators; /* in the filter */
+    uint64_t stale;      /* of these, gone since */
+    size_t filter_bytes;
+    int64_t build_ns;  /* of the last build */
+    int64_t behind_ns; /* since the change stream was last read to its end */
+};
+/* Thread: any. */
+void enrich_status(const struct enrich *enrich, struct enrich_status *out);
+
+#endif

@@ -93,10 +93,12 @@ struct enrich_item {
 
 /* Bring an indicator or an observable into the one form both are compared in: IP text as inet_ntop writes it (IPv4 in IPv6 as
  * IPv4), networks with zeros behind the prefix (a /32, /128 is CORE_INDICATOR_IP), domains in lower case, punycode, without the
- * trailing dot, URLs without scheme, host in lower case, without a default port, the path as it is, e-mail in lower case,
- * hashes in lower case without colons (public keys keep theirs), users and file names as they are.
- * *type may be changed (a network of one address; CIDR for IP with a slash). Shape: *out points into in or into room.
- * Returns false, with *why (static text), if it is none. Thread: any. Allocates nothing. */
+ * trailing dot, URLs without scheme, user and fragment, host in lower case, without a default port, "/" for no path, the path
+ * as it is, e-mail in lower case, hashes in lower case without colons (public keys keep theirs: MD5 has them, SHA256:base64 is
+ * as it is), users, file names and software as they are, but for blanks at either end.
+ * *type may be changed (a network of one address; CIDR for IP with a slash; IP for a domain that is one). Shape: *out points
+ * into in or into room. Returns false, with *why (static text), if it is none. Thread: any. Allocates nothing, but for
+ * libidn2 with a name outside ASCII. */
 CORE_CHECKED bool enrich_canonical(enum core_indicator *type, struct core_span in, char room[ENRICH_VALUE_BYTES_MAX],
                                    struct core_span *out, const char **why);
 /* Of which type is this text, most likely (for `intel match VALUE` and lists without types)? NONE: nothing of these. */

@@ -43,6 +43,7 @@ wrapper_of() { # header
     openssl/*) echo 'core/hash.c' ;;
     xxhash.h) echo 'core/hash.c' ;;
     libpsl.h) echo 'core/psl.c' ;;
+    idn2.h) echo 'core/idn.c' ;;
     maxminddb.h) echo 'core/mmdb.c' ;;
     glib.h) echo 'core/zone.c' ;;
     curl/*) echo 'core/http.c' ;;

@@ -74,12 +74,92 @@ struct store_ops {
      * says why · CORE_NET. */
     enum core_err (*follow)(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
                             int timeout_ms, struct core_fail *fail);
+    /* The functions below these words; NULL: this store keeps nothing but indicators. */
+    const struct store_extra_ops *extra;
 };
+/* One store serves two threads at the same time, no more: one calls get(); the other count(), build(), follow(). Everything
+ * else is for a store that only one thread uses (the commands; L's writer). */
 struct enrich_store {
     uint32_t magic;
     const struct store_ops *ops;
+    uint64_t put;     /* changed by put() and remove() since the store was opened: what was said already counts as */
+    uint64_t same;    /* same, and is not streamed */
+    uint64_t removed; /* words of providers */
+    uint64_t refused; /* beyond ENRICH_PROVIDERS_MAX */
 };
 #define ENRICH_STORE_MAGIC 0x73746f72u
+
+/* The same through the table, with checks (store.c). */
+CORE_CHECKED enum core_err store_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail);
+CORE_CHECKED enum core_err store_build(struct enrich_store *store, struct store_cursor *cursor,
+                                       const struct store_changes *calls, struct core_fail *fail);
+CORE_CHECKED enum core_err store_follow(struct enrich_store *store, struct store_cursor *cursor,
+                                        const struct store_changes *calls, int timeout_ms, struct core_fail *fail);
+
+/* ---- what the store keeps besides: state of feeds, leases, sightings. Without Redis: CORE_BAD, and it says so. ----------- */
+
+/* A lease: who has it does the work, until it is given back or has run out. */
+struct store_lease {
+    char name[128];
+    char token[128]; /* node:pid:random, so that a person sees who has it */
+};
+
+struct store_sighting {
+    enum core_indicator type;
+    struct core_span value;
+    int64_t day; /* since 1970-01-01, UTC */
+    uint64_t count;
+};
+
+struct store_extra_ops {
+    enum core_err (*state_get)(struct enrich_store *store, const char *feed, struct core_conf_list *state,
+                               struct core_fail *fail);
+    enum core_err (*state_put)(struct enrich_store *store, const char *feed, const struct core_conf_list *state,
+                               struct core_fail *fail);
+    enum core_err (*lease_take)(struct enrich_store *store, const char *name, int64_t ttl_ns, struct store_lease *lease,
+                                struct core_fail *fail);
+    enum core_err (*lease_renew)(struct enrich_store *store, const struct store_lease *lease, int64_t ttl_ns,
+                                 struct core_fail *fail);
+    enum core_err (*lease_give)(struct enrich_store *store, const struct store_lease *lease, struct core_fail *fail);
+    enum core_err (*sightings_add)(struct enrich_store *store, const struct store_sighting *sightings, size_t len,
+                                   const char *once, struct core_fail *fail);
+    enum core_err (*sightings_walk)(struct enrich_store *store, int64_t day,
+                                    bool (*on_sighting)(void *ctx, const struct store_sighting *sighting), void *ctx,
+                                    struct core_fail *fail);
+};
+
+/* Pairs kept for a feed: ETag, cursor, last result. Nothing kept yet: an empty list. Owns: store_state_release(state). */
+CORE_CHECKED enum core_err store_state_get(struct enrich_store *store, const char *feed, struct core_conf_list *state,
+                                           struct core_fail *fail);
+/* Replace all of them, in one step. At most STORE_STATE_MAX pairs, 64 KiB each. */
+CORE_CHECKED enum core_err store_state_put(struct enrich_store *store, const char *feed,
+                                           const struct core_conf_list *state, struct core_fail *fail);
+#define STORE_STATE_MAX 64
+const char *store_state_find(const struct core_conf_list *state, const char *key); /* NULL: none */
+/* Set one in memory (value NULL: remove it); store_state_put() keeps it. CORE_LIMIT: STORE_STATE_MAX are there. */
+CORE_CHECKED enum core_err store_state_set(struct core_conf_list *state, const char *key, const char *value,
+                                           struct core_fail *fail);
+void store_state_release(struct core_conf_list *state); /* takes an empty one */
+
+/* CORE_LOCKED: somebody else has it, fail says who and for how long still. */
+CORE_CHECKED enum core_err store_lease_take(struct enrich_store *store, const char *name, int64_t ttl_ns,
+                                            struct store_lease *lease, struct core_fail *fail);
+/* For so long again. CORE_GONE: it had run out, and may be somebody else's now: stop the work. */
+CORE_CHECKED enum core_err store_lease_renew(struct enrich_store *store, const struct store_lease *lease,
+                                             int64_t ttl_ns, struct core_fail *fail);
+/* Give it back. One that had run out is nobody's mistake: CORE_OK. */
+CORE_CHECKED enum core_err store_lease_give(struct enrich_store *store, const struct store_lease *lease,
+                                            struct core_fail *fail);
+
+/* Add to what was seen of these indicators, all or nothing. once (unique for these counts, NULL: none): a second call with
+ * it within a day adds nothing, so that an answer that was lost can be asked for again. */
+CORE_CHECKED enum core_err store_sightings_add(struct enrich_store *store, const struct store_sighting *sightings,
+                                               size_t len, const char *once, struct core_fail *fail);
+/* Call on_sighting for each indicator seen on a day, in no order. false ends it. */
+CORE_CHECKED enum core_err store_sightings_walk(struct enrich_store *store, int64_t day,
+                                                bool (*on_sighting)(void *ctx, const struct store_sighting *sighting),
+                                                void *ctx, struct core_fail *fail);
+#define STORE_SIGHTINGS_DAYS 400 /* so long they are kept */
 
 CORE_CHECKED enum core_err store_memory_open(struct enrich_store **out, const struct enrich_conf *conf,
                                              struct core_fail *fail);

@@ -1,0 +1,252 @@
+/* enrich/store.c: the store, whichever it is: Redis or this process's own memory, behind one table of functions.
+ *
+ * What is checked here is checked once for both: that an indicator has a type and a value of a length that can be found
+ * again, and that a feed's name can be part of a field's name. The pairs a feed's state is made of are kept here, too.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "enrich/enrich_internal.h"
+
+#include <stdlib.h>
+
+#define FEED_NAME_MAX 64
+
+static void check(const struct enrich_store *store) {
+    MUST(store != NULL);
+    MUST(store->magic == ENRICH_STORE_MAGIC);
+}
+
+enum core_err enrich_store_open(struct enrich_store **out, const struct enrich_conf *conf,
+                                const struct enrich_redis_conf *redis, bool is_writer, struct core_fail *fail) {
+    MUST(out != NULL);
+    *out = NULL;
+    bool has_redis = redis != NULL && redis->urls.len > 0;
+    if (has_redis && conf != NULL && conf->files.len > 0) {
+        return core_fail_set(
+            fail, CORE_BAD, "intel.files",
+            "both intel.files and intel.redis.urls are given; indicators come from one of them. Remove "
+            "intel.files and load them into Redis: tapline intel load FILE");
+    }
+    if (has_redis) {
+        return store_redis_open(out, redis, is_writer, fail);
+    }
+    if (is_writer) {
+        return core_fail_set(fail, CORE_BAD, "intel.redis.urls",
+                             "no Redis is given, so there is no store to change; give intel.redis.urls");
+    }
+    return store_memory_open(out, conf, fail);
+}
+
+void enrich_store_close(struct enrich_store *store) {
+    if (store == NULL) {
+        return;
+    }
+    check(store);
+    store->ops->close(store);
+}
+
+static enum core_err bad_item(enum core_indicator type, struct core_span value, const char *feed,
+                              struct core_fail *fail) {
+    MUST(type > CORE_INDICATOR_NONE && type < CORE_INDICATOR__MAX);
+    if (value.len == 0 || value.len > ENRICH_VALUE_BYTES_MAX) {
+        return core_fail_set(fail, CORE_BAD, core_indicator_word(type),
+                             "an indicator of %zu bytes; it has 1 to %d bytes, so this one is left out", value.len,
+                             ENRICH_VALUE_BYTES_MAX);
+    }
+    size_t feed_len = feed == NULL ? 0 : strlen(feed);
+    size_t good_len = feed == NULL ? 0 : strspn(feed, "abcdefghijklmnopqrstuvwxyz0123456789_.-");
+    if (feed != NULL && (feed_len == 0 || feed_len > FEED_NAME_MAX || good_len != feed_len)) {
+        return core_fail_set(fail, CORE_BAD, "feed", "\"%.*s\" is no name of a feed: 1 to %d of a-z 0-9 _ . -",
+                             FEED_NAME_MAX, feed, FEED_NAME_MAX);
+    }
+    return CORE_OK;
+}
+
+enum core_err enrich_store_get(struct enrich_store *store, struct enrich_found *found, size_t len,
+                               struct core_arena *arena, int timeout_ms, struct core_fail *fail) {
+    check(store);
+    MUST(timeout_ms >= 0);
+    for (size_t i = 0; i < len; i++) {
+        found[i].providers = NULL;
+        found[i].providers_len = 0;
+    }
+    return len == 0 ? CORE_OK : store->ops->get(store, found, len, arena, timeout_ms, fail);
+}
+
+enum core_err enrich_store_put(struct enrich_store *store, const struct enrich_item *item, struct core_fail *fail) {
+    check(store);
+    MUST(item->said.feed != NULL);
+    enum core_err err = bad_item(item->type, item->value, item->said.feed, fail);
+    return err != CORE_OK ? err : store->ops->put(store, item, fail);
+}
+
+enum core_err enrich_store_remove(struct enrich_store *store, enum core_indicator type, struct core_span value,
+                                  const char *feed, const char *provider, struct core_fail *fail) {
+    check(store);
+    MUST(feed != NULL);
+    enum core_err err = bad_item(type, value, feed, fail);
+    return err != CORE_OK ? err : store->ops->remove(store, type, value, feed, provider, fail);
+}
+
+enum core_err enrich_store_flush(struct enrich_store *store, struct core_fail *fail) {
+    check(store);
+    return store->ops->flush(store, fail);
+}
+
+enum core_err enrich_store_allow(struct enrich_store *store, enum core_indicator type, struct core_span value,
+                                 bool is_allowed, struct core_fail *fail) {
+    check(store);
+    enum core_err err = bad_item(type, value, NULL, fail);
+    if (err != CORE_OK) {
+        return err;
+    }
+    if (type != CORE_INDICATOR_IP && type != CORE_INDICATOR_CIDR && type != CORE_INDICATOR_DOMAIN) {
+        return core_fail_set(fail, CORE_BAD, "allow-list", "a %s cannot be allowed; addresses, networks, domains can",
+                             core_indicator_word(type));
+    }
+    return store->ops->allow(store, type, value, is_allowed, fail);
+}
+
+enum core_err enrich_store_walk(struct enrich_store *store, bool wants_providers,
+                                bool (*on_found)(void *ctx, const struct enrich_found *found), void *ctx,
+                                struct core_fail *fail) {
+    check(store);
+    MUST(on_found != NULL);
+    return store->ops->walk(store, wants_providers, on_found, ctx, fail);
+}
+
+enum core_err store_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail) {
+    check(store);
+    return store->ops->count(store, items, fail);
+}
+
+enum core_err store_build(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
+                          struct core_fail *fail) {
+    check(store);
+    MUST(calls->on_add != NULL && calls->on_remove != NULL && calls->on_allow != NULL);
+    *cursor = (struct store_cursor){0};
+    return store->ops->build(store, cursor, calls, fail);
+}
+
+enum core_err store_follow(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
+                           int timeout_ms, struct core_fail *fail) {
+    check(store);
+    MUST(timeout_ms >= 0);
+    MUST(cursor->id[0] != '\0'); /* store_build() came first */
+    return store->ops->follow(store, cursor, calls, timeout_ms, fail);
+}
+
+/* ---- what the store keeps besides ---------------------------------------------------------------------------------------- */
+
+static enum core_err extra_of(struct enrich_store *store, const struct store_extra_ops **extra,
+                              struct core_fail *fail) {
+    check(store);
+    *extra = store->ops->extra;
+    return *extra != NULL ? CORE_OK
+                          : core_fail_set(fail, CORE_BAD, "intel.redis.urls",
+                                          "no Redis is given: the state of feeds, leases and sightings are kept there "
+                                          "only; give intel.redis.urls");
+}
+
+enum core_err store_state_get(struct enrich_store *store, const char *feed, struct core_conf_list *state,
+                              struct core_fail *fail) {
+    const struct store_extra_ops *extra;
+    *state = (struct core_conf_list){0};
+    enum core_err err = extra_of(store, &extra, fail);
+    return err != CORE_OK ? err : extra->state_get(store, feed, state, fail);
+}
+
+enum core_err store_state_put(struct enrich_store *store, const char *feed, const struct core_conf_list *state,
+                              struct core_fail *fail) {
+    const struct store_extra_ops *extra;
+    enum core_err err = extra_of(store, &extra, fail);
+    MUST(state->len <= STORE_STATE_MAX);
+    return err != CORE_OK ? err : extra->state_put(store, feed, state, fail);
+}
+
+static struct core_conf_item *state_at(const struct core_conf_list *state, const char *key) {
+    for (size_t i = 0; i < state->len; i++) {
+        if (strcmp(state->items[i].key, key) == 0) {
+            return &state->items[i];
+        }
+    }
+    return NULL;
+}
+
+const char *store_state_find(const struct core_conf_list *state, const char *key) {
+    const struct core_conf_item *item = state_at(state, key);
+    return item == NULL ? NULL : item->value;
+}
+
+enum core_err store_state_set(struct core_conf_list *state, const char *key, const char *value,
+                              struct core_fail *fail) {
+    struct core_conf_item *item = state_at(state, key);
+    if (value == NULL) {
+        if (item != NULL) {
+            free(item->key);
+            free(item->value);
+            *item = state->items[--state->len];
+        }
+        return CORE_OK;
+    }
+    if (item == NULL) {
+        struct core_conf_item *grown =
+            state->len >= STORE_STATE_MAX ? NULL : realloc(state->items, (state->len + 1) * sizeof *state->items);
+        if (grown == NULL) {
+            return core_fail_set(fail, CORE_LIMIT, key, "%d pairs are kept for this feed already, so %s is not",
+                                 STORE_STATE_MAX, key);
+        }
+        state->items = grown;
+        item = &grown[state->len++];
+        *item = (struct core_conf_item){.key = strdup(key)};
+        MUST(item->key != NULL);
+    }
+    free(item->value);
+    item->value = strdup(value);
+    MUST(item->value != NULL);
+    return CORE_OK;
+}
+
+void store_state_release(struct core_conf_list *state) {
+    for (size_t i = 0; i < state->len; i++) {
+        free(state->items[i].key);
+        free(state->items[i].value);
+    }
+    free(state->items);
+    *state = (struct core_conf_list){0};
+}
+
+enum core_err store_lease_take(struct enrich_store *store, const char *name, int64_t ttl_ns, struct store_lease *lease,
+                               struct core_fail *fail) {
+    const struct store_extra_ops *extra;
+    enum core_err err = extra_of(store, &extra, fail);
+    MUST(ttl_ns >= CORE_NS_PER_MS);
+    return err != CORE_OK ? err : extra->lease_take(store, name, ttl_ns, lease, fail);
+}
+
+enum core_err store_lease_renew(struct enrich_store *store, const struct store_lease *lease, int64_t ttl_ns,
+                                struct core_fail *fail) {
+    const struct store_extra_ops *extra;
+    enum core_err err = extra_of(store, &extra, fail);
+    MUST(ttl_ns >= CORE_NS_PER_MS);
+    return err != CORE_OK ? err : extra->lease_renew(store, lease, ttl_ns, fail);
+}
+
+enum core_err store_lease_give(struct enrich_store *store, const struct store_lease *lease, struct core_fail *fail) {
+    const struct store_extra_ops *extra;
+    enum core_err err = extra_of(store, &extra, fail);
+    return err != CORE_OK ? err : extra->lease_give(store, lease, fail);
+}
+
+enum core_err store_sightings_add(struct enrich_store *store, const struct store_sighting *sightings, size_t len,
+                                  const char *once, struct core_fail *fail) {
+    const struct store_extra_ops *extra;
+    enum core_err err = extra_of(store, &extra, fail);
+    return err != CORE_OK || len == 0 ? err : extra->sightings_add(store, sightings, len, once, fail);
+}
+
+enum core_err store_sightings_walk(struct enrich_store *store, int64_t day,
+                                   bool (*on_sighting)(void *ctx, const struct store_sighting *sighting), void *ctx,
+                                   struct core_fail *fail) {
+    const struct store_extra_ops *extra;
+    enum core_err err = extra_of(store, &extra, fail);
+    return err != CORE_OK ? err : extra->sightings_walk(store, day, on_sighting, ctx, fail);
+}

@@ -19,6 +19,18 @@ static void on_row(void *ctx, struct core_span from, const char *row, const char
     printf("  %-24.*s %-22s %-36s %.*s\n", (int)from.len, from.ptr, row, to, (int)value.len, value.ptr);
 }
 
+/* What intelligence would be asked about. */
+static void observables_print(const struct core_event *event) {
+    for (uint16_t i = 0; i < event->observables_len; i++) {
+        const struct core_observable *one = &event->observables[i];
+        const char *word = core_indicator_word((enum core_indicator)one->type);
+        printf("  observable %-36s %-12s %.*s\n", one->field, word, (int)one->len, one->ptr);
+    }
+    if (event->observables_left > 0) {
+        printf("  observable (and %u more, which are not looked at)\n", event->observables_left);
+    }
+}
+
 /* Explain one record at a time: the lines of a batch are cut short to it. */
 static void batch_explain(struct normalize_worker *worker, struct core_batch *batch, uint64_t *left) {
     static const struct normalize_explain explain = {.row = on_row};
@@ -40,6 +52,7 @@ static void batch_explain(struct normalize_worker *worker, struct core_batch *ba
             if (batch->events_len == 0) {
                 printf("  => no document: dropped by that rule\n");
             } else {
+                observables_print(event);
                 printf("  => %s: %.*s\n", event->dataset, (int)event->doc.len, event->doc.ptr);
             }
             --*left;
@@ -100,6 +113,7 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
         return CORE_EXIT_SYSTEM;
     }
     struct normalize_worker *worker = normalize_worker_new(maps, &counters);
+    normalize_worker_observe(worker, true);
     for (int i = 0; i < args.files_len; i++) {
         code = file_explain(&pool, worker, args.files[i], n) ? code : CORE_EXIT_SYSTEM;
     }
@@ -114,7 +128,8 @@ const struct cmd cmd_map_explain = {
     .summary = "say which row of which map made which field",
     .args = "FILE...",
     .about = "Reads the first records of each file and prints, field by field: the source field, the map's row as "
-             "file:line, the document's field and its value; then the whole document.",
+             "file:line, the document's field and its value; then the observables that enrichment would look up; then "
+             "the whole document.",
     .example = "tapline map explain -n 2 conn.log",
     .options = options,
     .run = run,

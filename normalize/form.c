@@ -101,8 +101,13 @@ static void keep(uint64_t *kept, uint16_t leaf) {
     }
 }
 
-/* What moves when a name is an object's as well. */
+/* What moves when a name is an object's as well; and lists that observables are taken from, one by one. */
 static void kept_mark(struct forms *forms, const struct plan *plan) {
+    for (uint16_t i = 0; i < plan->marks_len; i++) {
+        if (plan->leaves[plan->marks[i].leaf].is_list) {
+            bit_set(forms->kept, plan->marks[i].leaf);
+        }
+    }
     for (uint16_t i = 0; i < plan->clashes_len; i++) {
         keep(forms->kept, plan->clashes[i].leaf);
         keep(forms->kept, plan->clashes[i].other);

@@ -172,8 +172,11 @@ static bool row_how(struct reading *reading, struct core_span rest, struct map_r
             is_good = how_also(reading, &rest, row);
         } else if (core_span_is(word, "via")) {
             is_good = how_via(reading, &rest, &row->targets[row->targets_len - 1]);
+        } else if (core_span_is(word, "observable")) {
+            is_good = mark_read(&reading->file, &rest, row, row->targets[row->targets_len - 1].name);
         } else {
-            static const char *const words[] = {"lower", "split", "unset", "unit", "unless", "also", "via"};
+            static const char *const words[] = {"lower",  "split", "unset", "unit",
+                                                "unless", "also",  "via",   "observable"};
             char text[64];
             snprintf(text, sizeof(text), "%.*s", (int)word.len, word.ptr);
             const char *near = core_conf_nearest(text, words, sizeof(words) / sizeof(words[0]));
@@ -244,6 +247,20 @@ static struct map_row *row_new(struct reading *reading) {
     return row;
 }
 
+/* What a table says of a value is not what was seen. */
+static bool words_are_unmarked(struct reading *reading, const struct map_row *row, struct core_span at) {
+    for (size_t t = 0; t < row->targets_len; t++) {
+        for (size_t m = 0; m < row->marks_len; m++) {
+            if (row->targets[t].via_name.len > 0 && core_span_eq(row->targets[t].name, row->marks[m].field)) {
+                maps_mistake(&reading->file, at.ptr, "%s has a table's words, and they are no observables",
+                             row->targets[t].name.ptr);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static bool row_field(struct reading *reading, struct map_row *row, struct core_span from, struct core_span type,
                       struct core_span rest) {
     bool is_known;
@@ -279,7 +296,7 @@ static bool row_field(struct reading *reading, struct map_row *row, struct core_
             return false;
         }
     }
-    return true;
+    return words_are_unmarked(reading, row, type);
 }
 
 static bool row_const(struct reading *reading, struct map_row *row, struct core_span rest) {
@@ -355,7 +372,8 @@ static bool row_derive(struct reading *reading, struct map_row *row, struct core
     struct core_span to = maps_word(&rest);
     struct core_span call = maps_trim(rest);
     const char *open = core_span_chr(call, '(');
-    if (to.len == 0 || open == NULL || call.ptr[call.len - 1] != ')') {
+    const char *close = call.len == 0 ? NULL : memrchr(call.ptr, ')', call.len);
+    if (to.len == 0 || open == NULL || close == NULL || close < open) {
         maps_mistake(&reading->file, call.ptr, "a derive row is: - derive FIELD function(arguments)");
         return false;
     }
@@ -369,7 +387,8 @@ static bool row_derive(struct reading *reading, struct map_row *row, struct core
         maps_mistake(&reading->file, to.ptr, "a function's target has at most %d bytes", SCHEMA_NAME_BYTES_MAX / 2);
         return false;
     }
-    struct core_span inside = {open + 1, (size_t)(call.ptr + call.len - 1 - (open + 1))};
+    struct core_span inside = {open + 1, (size_t)(close - (open + 1))};
+    struct core_span marks = {close + 1, (size_t)(call.ptr + call.len - (close + 1))};
     const struct schema_field *schema = schema_find(reading->file.loader->maps, to);
     /* A function with several targets may hang below an object that is no field itself. */
     if ((schema == NULL || schema->type == SCHEMA_OWN) && row->derive->subs[0] != NULL) {
@@ -380,7 +399,8 @@ static bool row_derive(struct reading *reading, struct map_row *row, struct core
     } else if (!target_set(reading, row, to)) {
         return false;
     }
-    return derive_args(reading, row, inside) && derive_fits(reading, row, name);
+    return derive_args(reading, row, inside) && derive_fits(reading, row, name) &&
+           marks_read_derive(&reading->file, marks, row);
 }
 
 static bool row_keep(struct reading *reading, struct map_row *row, struct core_span rest) {

@@ -101,7 +101,14 @@ struct row_target {
     const struct table *via;
 };
 
+/* `observable TYPE`: what stands in this field of the map's documents is looked up in intelligence, as that. */
+struct row_mark {
+    struct core_span field; /* NUL-terminated; may hold % for the dataset's own part */
+    uint8_t type;           /* enum core_indicator */
+};
+
 #define ROW_TARGETS_MAX 6
+#define ROW_MARKS_MAX 8
 #define ROW_ARGS_MAX 8
 
 enum row_kind { ROW_FIELD, ROW_CONST, ROW_DERIVE, ROW_KEEP, ROW_DROP };
@@ -128,6 +135,8 @@ struct map_row {
     struct drop_rule *drop; /* ROW_DROP: where it is counted */
     struct core_span args[ROW_ARGS_MAX];
     size_t args_len;
+    struct row_mark marks[ROW_MARKS_MAX];
+    size_t marks_len;
     char place[64];   /* "zeek.conn.map:12" */
     const char *path; /* the file's */
     size_t line;

@@ -53,6 +53,10 @@ void geo_close(struct geo_databases *geo); /* takes NULL */
 struct networks *networks_open(struct maps_loader *loader, const struct normalize_conf *conf);
 void networks_close(struct networks *networks); /* takes NULL */
 
+/* mark.c: the words behind `observable` of a row's target, or behind a function. False: a mistake was said. */
+bool mark_read(struct maps_file *file, struct core_span *rest, struct map_row *row, struct core_span field);
+bool marks_read_derive(struct maps_file *file, struct core_span rest, struct map_row *row);
+
 /* map_check.c: what is wrong with maps whose rows are each right. */
 void maps_check_all(struct maps_loader *loader);
 

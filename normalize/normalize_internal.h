@@ -32,6 +32,10 @@
 #define PLANS_MAX 64 /* logs in one stream whose plans are kept at the same time */
 #define SCRATCH_BYTES (64 * CORE_MIB)
 #define SCRATCH_KEEP_BYTES CORE_MIB
+/* Left in the arena for dead letters, so that one can always be written: raw bytes are bounded by the segment (escaped at
+ * most sixfold) and each has some 600 bytes around them. */
+#define DEAD_RESERVE_BYTES (12 * CORE_MIB)
+_Static_assert(CORE_SEGMENT_BYTES * 6 + CORE_BATCH_LINES_MAX * 1024 < DEAD_RESERVE_BYTES, "dead letters fit");
 
 /* ---- values ---------------------------------------------------------------------------------------------------------- */
 
@@ -347,6 +351,13 @@ struct plan_drop {
     const struct map_row *row;
 };
 
+/* A leaf whose text intelligence may speak of. */
+struct plan_mark {
+    const char *field; /* its name; NUL-terminated, interned by the worker */
+    uint16_t leaf;
+    uint8_t type; /* enum core_indicator */
+};
+
 #define COLUMN_NONE UINT16_MAX
 #define LEAF_NONE UINT16_MAX
 
@@ -401,7 +412,7 @@ struct plan {
     const struct core_stream *stream;
     struct core_span product;
     struct core_span log;    /* the log's own name */
-    const char *dataset;     /* NUL-terminated, interned in the worker's process-wide table */
+    const char *dataset;     /* NUL-terminated, interned by the worker */
     struct core_arena arena; /* everything below */
     struct column *columns;
     uint16_t columns_len;
@@ -433,6 +444,8 @@ struct plan {
     uint16_t *subs;
     struct plan_drop *drops;
     uint16_t drops_len;
+    struct plan_mark *marks; /* in the order of the map's rows */
+    uint16_t marks_len;
     bool may_grow; /* a JSON log's: its columns are found as records come */
     uint16_t known[KNOWN__MAX];
     uint16_t known_columns[COLUMN_KNOWN__MAX];
@@ -441,7 +454,7 @@ struct plan {
 /* Compile. columns are copied. Errors: CORE_LIMIT (too many columns or leaves). Owns: plan_free(). */
 struct plan_request {
     const struct normalize_maps *maps;
-    struct normalize_worker *worker; /* keeps the dataset's name */
+    struct normalize_worker *worker; /* keeps the names that documents point to */
     const struct core_stream *stream;
     struct core_span product;
     struct core_span log;
@@ -452,6 +465,8 @@ struct plan_request {
 CORE_CHECKED enum core_err plan_make(struct plan **out, const struct plan_request *request, struct core_fail *fail);
 void plan_free(struct plan *plan); /* takes NULL */
 uint16_t plan_column(const struct plan *plan, struct core_span name);
+/* The same text as one that lives as long as the worker. */
+const char *plan_intern(struct normalize_worker *worker, struct core_span text);
 
 /* ---- derive_domain.c: what a worker remembers of names ----------------------------------------------------------------------- */
 
@@ -521,7 +536,9 @@ struct normalize_worker {
     struct domain_cache *domains;
     struct geo_cache *places;
     const struct normalize_explain *explain;
-    struct interned *datasets;       /* outlive plans and maps: batches under way point to them */
+    struct interned *interned; /* names that outlive plans and maps: batches under way point to them */
+    struct core_observable observables[CORE_OBSERVABLES_MAX]; /* of the current record, under construction */
+    bool is_observing;
     struct snort_names *snort_names; /* what inputs' sid-msg.map and the like say */
     uint64_t id_differs;
     struct day day;         /* of the last time written */
@@ -580,6 +597,10 @@ bool leaf_put(struct normalize_worker *worker, struct plan *plan, uint16_t leaf,
 struct value leaf_value(const struct plan *plan, uint16_t leaf);
 /* The table's value for a word; NULL: none. */
 const struct value *op_table_find(const struct op *op, struct core_span key);
+
+/* List what stands in the record's marked leaves, when its document is written. */
+void record_observe(struct normalize_worker *worker, const struct plan *plan, struct core_batch *batch,
+                    struct core_event *event);
 
 /* Write the document of the leaves that are set. */
 void plan_emit(struct normalize_worker *worker, struct plan *plan, struct core_buf *buf);

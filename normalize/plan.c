@@ -519,8 +519,8 @@ static struct core_span log_clean(struct plan *plan, struct core_span log) {
     return len == 0 ? CORE_SPAN("unknown") : (struct core_span){text, len};
 }
 
-static const char *intern(struct normalize_worker *worker, struct core_span text) {
-    for (struct interned *i = worker->datasets; i != NULL; i = i->next) {
+const char *plan_intern(struct normalize_worker *worker, struct core_span text) {
+    for (struct interned *i = worker->interned; i != NULL; i = i->next) {
         if (core_span_is(text, i->text)) {
             return i->text;
         }
@@ -529,8 +529,8 @@ static const char *intern(struct normalize_worker *worker, struct core_span text
     MUST(made != NULL);
     made->text = strndup(text.ptr, text.len);
     MUST(made->text != NULL);
-    made->next = worker->datasets;
-    worker->datasets = made;
+    made->next = worker->interned;
+    worker->interned = made;
     return made->text;
 }
 
@@ -603,6 +603,7 @@ static bool plan_fill(struct making *making) {
     if (making->is_full) {
         return false;
     }
+    marks_draft(making);
     drops_draft(plan, plan_alloc);
     known_columns(plan);
     addresses_find(plan);
@@ -632,7 +633,8 @@ enum core_err plan_make(struct plan **out, const struct plan_request *request, s
         plan->log = plan_text(plan, request->log);
         making.log = log_find(request->maps, plan->product, plan->log);
         plan->map = making.log->map;
-        plan->dataset = intern(request->worker, percent_fill(&making, making.log->dataset, log_clean(plan, plan->log)));
+        plan->dataset =
+            plan_intern(request->worker, percent_fill(&making, making.log->dataset, log_clean(plan, plan->log)));
         const char *dot = strchr(plan->dataset, '.');
         making.dataset_own = core_span_of(dot == NULL ? plan->dataset : dot + 1);
         columns_copy(plan, request);

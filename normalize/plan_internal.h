@@ -54,6 +54,9 @@ struct value value_rendered(struct making *making, struct value value);
  * were. */
 void leaves_settle(struct making *making);
 
+/* observe.c: the places of the map's marks. */
+void marks_draft(struct making *making);
+
 /* plan_fields.c */
 CORE_CHECKED bool fields_draft(struct making *making);
 

@@ -6,11 +6,6 @@
 
 #include <stdlib.h>
 
-/* Left in the arena for dead letters, so that one can always be written: raw bytes are bounded by the segment (escaped at
- * most sixfold) and each has some 600 bytes around them. */
-#define DEAD_RESERVE_BYTES (12 * CORE_MIB)
-_Static_assert(CORE_SEGMENT_BYTES * 6 + CORE_BATCH_LINES_MAX * 1024 < DEAD_RESERVE_BYTES, "dead letters fit");
-
 const struct core_opt normalize_opts[] = {
     {.key = "maps",
      .type = CORE_OPT_STRING,
@@ -92,11 +87,11 @@ void normalize_worker_free(struct normalize_worker *worker) {
         stream_state_free(worker->streams); /* its stream may be gone already: it is not touched */
         worker->streams = next;
     }
-    while (worker->datasets != NULL) {
-        struct interned *next = worker->datasets->next;
-        free(worker->datasets->text);
-        free(worker->datasets);
-        worker->datasets = next;
+    while (worker->interned != NULL) {
+        struct interned *next = worker->interned->next;
+        free(worker->interned->text);
+        free(worker->interned);
+        worker->interned = next;
     }
     snort_names_free(worker->snort_names);
     json_decode_free(worker->json);
@@ -240,7 +235,13 @@ static bool record_run(struct normalize_worker *worker, struct core_batch *batch
         return false;
     }
     event->dataset = plan->dataset;
-    return document_write(worker, batch, plan, event);
+    if (!document_write(worker, batch, plan, event)) {
+        return false;
+    }
+    if (worker->is_observing) {
+        record_observe(worker, plan, batch, event);
+    }
+    return true;
 }
 
 /* ---- one batch ------------------------------------------------------------------------------------------------------------ */

@@ -1,0 +1,147 @@
+/* normalize/observe.c: a record's observables: what stands in the fields that its map's rows mark, listed beside its document
+ * (core_event) for enrichment, as it stands before JSON escapes it.
+ *
+ * A plan knows its marked leaves; nothing is noted while rows and functions run. When the document is written, each of
+ * those leaves that the record set is read: most texts stand in the batch's segment and are only pointed to, others (a
+ * function made them, an escape was undone) are copied behind the document. Nothing of this costs anything where nobody
+ * asked. Thread: the worker's.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "normalize/form.h"
+#include "normalize/plan_internal.h"
+
+/* ---- the plan ---------------------------------------------------------------------------------------------------------- */
+
+static void mark_add(struct plan *plan, struct normalize_worker *worker, uint16_t leaf, uint8_t type) {
+    if (plan->leaves[leaf].is_constant) {
+        return; /* the config's word, not the record's */
+    }
+    for (uint16_t i = 0; i < plan->marks_len; i++) {
+        if (plan->marks[i].leaf == leaf && plan->marks[i].type == type) {
+            return;
+        }
+    }
+    plan->marks[plan->marks_len++] =
+        (struct plan_mark){.field = plan_intern(worker, plan->leaves[leaf].name), .leaf = leaf, .type = type};
+}
+
+void marks_draft(struct making *making) {
+    struct plan *plan = making->plan;
+    const struct map *map = making->log->map;
+    size_t len = 0;
+    for (size_t r = 0; r < map->rows_len; r++) {
+        len += map->rows[r].marks_len;
+    }
+    plan->marks = plan_alloc(plan, 2 * len * sizeof(*plan->marks));
+    for (size_t r = 0; r < map->rows_len; r++) {
+        for (size_t m = 0; m < map->rows[r].marks_len; m++) {
+            const struct row_mark *mark = &map->rows[r].marks[m];
+            uint64_t at;
+            const struct draft *draft = draft_find(making, percent_fill(making, mark->field, making->dataset_own), &at);
+            if (draft == NULL) {
+                continue; /* no record of these columns has it */
+            }
+            mark_add(plan, making->request->worker, draft->place, mark->type);
+            if (draft->has_other && !draft->is_constant &&
+                draft->other != 0) { /* where it stands in records in which it is an object, too */
+                mark_add(plan, making->request->worker, making->drafts[draft->other].place, mark->type);
+            }
+        }
+    }
+}
+
+/* ---- a record ---------------------------------------------------------------------------------------------------------- */
+
+/* The observables of one record under construction. */
+struct observing {
+    struct core_batch *batch;
+    size_t room; /* bytes of the arena that may be used */
+    struct core_observable *out;
+    uint32_t len;
+    uint32_t left;
+};
+
+/* Bytes behind the document, or NULL. */
+static void *room_take(struct observing *observing, size_t len) {
+    struct core_arena *arena = &observing->batch->arena;
+    if (len > observing->room) {
+        return NULL;
+    }
+    observing->room -= len;
+    arena->used += len;
+    return arena->base + arena->used - len;
+}
+
+static void value_add(struct observing *observing, const struct plan_mark *mark, const struct value *value) {
+    const char *ptr = value->ptr;
+    if (!value_is_string(*value) || value->len == 0) {
+        return; /* a number or an object is none; an unset element of a list has no value */
+    }
+    if (observing->len == CORE_OBSERVABLES_MAX) {
+        observing->left++;
+        return;
+    }
+    size_t at = (size_t)((uintptr_t)ptr - (uintptr_t)observing->batch->segment);
+    if (at >= CORE_SEGMENT_BYTES) {
+        char *copy = room_take(observing, value->len);
+        if (copy == NULL) {
+            observing->left++;
+            return;
+        }
+        memcpy(copy, ptr, value->len);
+        ptr = copy;
+    }
+    observing->out[observing->len++] =
+        (struct core_observable){.ptr = ptr, .field = mark->field, .len = value->len, .type = mark->type};
+}
+
+static void leaf_add(struct observing *observing, const struct plan_mark *mark, const struct value *value) {
+    if (value->kind == VALUE_CHAIN) {
+        for (const struct chain_node *node = value->chain->first; node != NULL; node = node->next) {
+            value_add(observing, mark, &node->value);
+        }
+    } else if (value->kind == VALUE_LIST) {
+        for (uint32_t i = 0; i < value->len; i++) {
+            value_add(observing, mark, &value->items[i]);
+        }
+    } else {
+        value_add(observing, mark, value);
+    }
+}
+
+/* The list itself, which is made in the worker, moves to the arena. */
+static void list_finish(struct observing *observing, struct core_event *event) {
+    struct core_arena *arena = &observing->batch->arena;
+    size_t bytes = observing->len * sizeof(*observing->out);
+    size_t pad = (0 - arena->used) & (_Alignof(struct core_observable) - 1);
+    char *list = observing->len == 0 ? NULL : room_take(observing, pad + bytes);
+    if (list != NULL) {
+        memcpy(list + pad, observing->out, bytes);
+        event->observables = (const struct core_observable *)(const void *)(list + pad);
+        event->observables_len = (uint16_t)observing->len;
+    } else {
+        observing->left += observing->len;
+    }
+    event->observables_left = (uint16_t)(observing->left < UINT16_MAX ? observing->left : UINT16_MAX);
+}
+
+void record_observe(struct normalize_worker *worker, const struct plan *plan, struct core_batch *batch,
+                    struct core_event *event) {
+    const struct core_arena *arena = &batch->arena;
+    size_t spare = arena->cap - arena->used;
+    struct observing observing = {.batch = batch,
+                                  .room = spare < DEAD_RESERVE_BYTES ? 0 : spare - DEAD_RESERVE_BYTES,
+                                  .out = worker->observables};
+    for (uint16_t i = 0; i < plan->marks_len; i++) {
+        const struct plan_mark *mark = &plan->marks[i];
+        if ((plan->present[mark->leaf / 64] >> (mark->leaf % 64) & 1) != 0) {
+            struct value value = leaf_value(plan, mark->leaf);
+            leaf_add(&observing, mark, &value);
+        }
+    }
+    list_finish(&observing, event);
+}
+
+void normalize_worker_observe(struct normalize_worker *worker, bool is_wanted) {
+    MUST(worker != NULL);
+    worker->is_observing = is_wanted;
+}

@@ -423,9 +423,7 @@ static bool canonical_email(struct core_span in, char *room, struct core_span *o
         core_buf_char(&buf, lower(local.ptr[i]));
     }
     core_buf_char(&buf, '@');
-    core_buf_put(&buf, "[", is_ip); /* RFC 5321's form of a host without a name */
-    core_buf_span(&buf, host);
-    core_buf_put(&buf, "]", is_ip);
+    core_buf_span(&buf, host); /* an address without RFC 5321's brackets */
     *out = core_buf_written(&buf);
     *why = "it is longer than an indicator can be (2048 bytes)";
     return !buf.is_full;

@@ -45,7 +45,7 @@ struct one {
     struct ingest_input input;
     int64_t mtime_ns; /* 0: the file's own */
     char log[NAME_MAX + 1];
-    struct json_tree *expected[DOCUMENTS_MAX];
+    struct core_json_tree *expected[DOCUMENTS_MAX];
     size_t expected_len;
     size_t documents; /* that came */
     size_t next_document;
@@ -141,19 +141,19 @@ static bool stamp_parse(struct core_span text, int64_t *ns) {
     return true;
 }
 
-static bool setting_apply(struct one *one, const struct json_tree *member) {
+static bool setting_apply(struct one *one, const struct core_json_tree *member) {
     static const char *const keys[] = {"type",        "format",      "csv_fields",           "timezone",
                                        "sid_msg_map", "gen_msg_map", "classification_config"};
     struct core_fail fail = {0};
     if (core_span_is(member->key, "mtime") && stamp_parse(member->text, &one->mtime_ns)) {
         return true;
     }
-    if (core_span_is(member->key, "keep_original") && member->kind == JSON_BOOL) {
+    if (core_span_is(member->key, "keep_original") && member->kind == CORE_JSON_BOOL) {
         one->input.keep_original = core_span_is(member->text, "true");
         return true;
     }
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        if (core_span_is(member->key, keys[i]) && member->kind == JSON_STRING) {
+        if (core_span_is(member->key, keys[i]) && member->kind == CORE_JSON_STRING) {
             enum core_err err = ingest_input_set(&one->input, keys[i], member->text.ptr, &fail);
             if (err != CORE_OK) {
                 one_fail(one, "case.json: %s: %s", keys[i], fail.text);
@@ -171,14 +171,14 @@ static bool setting_apply(struct one *one, const struct json_tree *member) {
 static bool settings_read(struct one *one) {
     struct core_span text;
     struct core_fail fail = {0};
-    struct json_tree *tree = NULL;
+    struct core_json_tree *tree = NULL;
     if (access("case.json", F_OK) == 0) {
-        if (!file_text(one, "case.json", &text) || json_tree_read(&one->test->arena, text, &tree, &fail) != CORE_OK ||
-            tree->kind != JSON_OBJECT) {
+        if (!file_text(one, "case.json", &text) ||
+            core_json_tree_read(&one->test->arena, text, &tree, &fail) != CORE_OK || tree->kind != CORE_JSON_OBJECT) {
             one_fail(one, "case.json is no JSON object that can be read: %s", fail.text);
             return false;
         }
-        for (const struct json_tree *member = tree->first; member != NULL; member = member->next) {
+        for (const struct core_json_tree *member = tree->first; member != NULL; member = member->next) {
             if (!setting_apply(one, member)) {
                 return false;
             }
@@ -201,10 +201,10 @@ static bool expected_read(struct one *one) {
         const char *end = core_span_chr(text, '\n');
         size_t len = end == NULL ? text.len : (size_t)(end - text.ptr);
         struct core_fail fail = {0};
-        struct json_tree *tree = NULL;
+        struct core_json_tree *tree = NULL;
         if (len > 0) {
-            enum core_err err = json_tree_read(&one->test->arena, (struct core_span){text.ptr, len}, &tree, &fail);
-            if (err != CORE_OK || tree->kind != JSON_OBJECT || one->expected_len == DOCUMENTS_MAX) {
+            enum core_err err = core_json_tree_read(&one->test->arena, (struct core_span){text.ptr, len}, &tree, &fail);
+            if (err != CORE_OK || tree->kind != CORE_JSON_OBJECT || one->expected_len == DOCUMENTS_MAX) {
                 one_fail(one, "out.ndjson:%zu: no JSON object, or one too many: %s", number, fail.text);
                 return false;
             }
@@ -219,10 +219,10 @@ static bool expected_read(struct one *one) {
 /* ---- what came ------------------------------------------------------------------------------------------------------------ */
 
 /* The next expected one from *at on that is a dead letter or is not; NULL: no more. */
-static const struct json_tree *expected_next(const struct one *one, size_t *at, bool is_dead) {
+static const struct core_json_tree *expected_next(const struct one *one, size_t *at, bool is_dead) {
     while (*at < one->expected_len) {
-        const struct json_tree *tree = one->expected[(*at)++];
-        if ((json_tree_get(tree, "dead") != NULL) == is_dead) {
+        const struct core_json_tree *tree = one->expected[(*at)++];
+        if ((core_json_tree_get(tree, "dead") != NULL) == is_dead) {
             return tree;
         }
     }
@@ -243,21 +243,21 @@ static bool reason_fits(struct one *one, const char *pattern, const char *reason
     return is_match;
 }
 
-static void letter_came(struct one *one, const struct json_tree *letter) {
-    const struct json_tree *error = json_tree_get(letter, "error");
-    const struct json_tree *reason = error == NULL ? NULL : json_tree_get(error, "message");
+static void letter_came(struct one *one, const struct core_json_tree *letter) {
+    const struct core_json_tree *error = core_json_tree_get(letter, "error");
+    const struct core_json_tree *reason = error == NULL ? NULL : core_json_tree_get(error, "message");
     MUST(reason != NULL);
-    const struct json_tree *expected = expected_next(one, &one->next_letter, true);
+    const struct core_json_tree *expected = expected_next(one, &one->next_letter, true);
     if (expected == NULL) {
         one_fail(one, "a dead letter that was not expected: %s", reason->text.ptr);
-    } else if (!reason_fits(one, json_tree_get(expected, "dead")->text.ptr, reason->text.ptr)) {
+    } else if (!reason_fits(one, core_json_tree_get(expected, "dead")->text.ptr, reason->text.ptr)) {
         one_fail(one, "a dead letter for another reason:\n      - %s\n      + %s",
-                 json_tree_get(expected, "dead")->text.ptr, reason->text.ptr);
+                 core_json_tree_get(expected, "dead")->text.ptr, reason->text.ptr);
     }
 }
 
-static void document_came(struct one *one, const struct json_tree *document) {
-    const struct json_tree *expected = expected_next(one, &one->next_document, false);
+static void document_came(struct one *one, const struct core_json_tree *document) {
+    const struct core_json_tree *expected = expected_next(one, &one->next_document, false);
     one->documents++;
     if (expected == NULL) {
         if (++one->differing <= SHOWN_MAX) {
@@ -276,8 +276,8 @@ static void document_came(struct one *one, const struct json_tree *document) {
 
 static void event_came(struct one *one, const struct core_event *event) {
     struct core_fail fail = {0};
-    struct json_tree *tree = NULL;
-    if (json_tree_read(&one->test->arena, event->doc, &tree, &fail) != CORE_OK) {
+    struct core_json_tree *tree = NULL;
+    if (core_json_tree_read(&one->test->arena, event->doc, &tree, &fail) != CORE_OK) {
         one_fail(one, "a document that is no JSON: %s", fail.text);
     } else if (event->is_dead) {
         letter_came(one, tree);
@@ -288,16 +288,16 @@ static void event_came(struct one *one, const struct core_event *event) {
 
 static void rest_tell(struct one *one) {
     size_t left = 0;
-    for (const struct json_tree *e = expected_next(one, &one->next_document, false); e != NULL;
+    for (const struct core_json_tree *e = expected_next(one, &one->next_document, false); e != NULL;
          e = expected_next(one, &one->next_document, false)) {
         left++;
     }
     if (left > 0) {
         one_fail(one, "%zu more documents were expected than came", left);
     }
-    const struct json_tree *letter = expected_next(one, &one->next_letter, true);
+    const struct core_json_tree *letter = expected_next(one, &one->next_letter, true);
     if (letter != NULL) {
-        one_fail(one, "a dead letter was expected and none came: %s", json_tree_get(letter, "dead")->text.ptr);
+        one_fail(one, "a dead letter was expected and none came: %s", core_json_tree_get(letter, "dead")->text.ptr);
     }
     if (one->differing > SHOWN_MAX) {
         one_fail(one, "… and %zu more documents differ", one->differing - SHOWN_MAX);

@@ -1,0 +1,38 @@
+/* core/json_tree.h: a JSON text as a tree: for files and answers that are read as a whole, not for the data path.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_CORE_JSON_TREE_H
+#define TAPLINE_CORE_JSON_TREE_H
+
+#include "core/json.h"
+
+enum core_json_kind {
+    CORE_JSON_NULL,
+    CORE_JSON_BOOL,
+    CORE_JSON_NUMBER,
+    CORE_JSON_STRING,
+    CORE_JSON_ARRAY,
+    CORE_JSON_OBJECT
+};
+
+struct core_json_tree {
+    enum core_json_kind kind;
+    struct core_span key;  /* in an object */
+    struct core_span text; /* of a string (unescaped), a number (as it stood), true or false; a NUL follows */
+    struct core_json_tree *first;
+    struct core_json_tree *last;
+    struct core_json_tree *next;
+};
+
+/* A tree takes at most so many bytes of an arena for each byte of text, and these at least. */
+#define CORE_JSON_TREE_PER_BYTE 64
+#define CORE_JSON_TREE_BYTES_MIN (64 * CORE_KIB)
+
+/* Read one value. Owns: everything lies in the arena. Errors: CORE_BAD, with fail; CORE_LIMIT the arena is full. */
+CORE_CHECKED enum core_err core_json_tree_read(struct core_arena *arena, struct core_span text,
+                                               struct core_json_tree **out, struct core_fail *fail);
+/* The member of an object, or NULL (also of what is no object, or NULL). */
+const struct core_json_tree *core_json_tree_get(const struct core_json_tree *object, const char *key);
+/* The text of the member that is a string; empty if there is none. */
+struct core_span core_json_tree_text(const struct core_json_tree *object, const char *key);
+
+#endif

@@ -133,7 +133,7 @@ void normalize_datasets_walk(const struct normalize_maps *maps,
         MUST(out != NULL);
         for (size_t o = 0; o < dataset->outputs_len; o++) {
             const struct output *output = &dataset->outputs[o];
-            bool is_value = output->schema != NULL && strcmp(output->schema->word, "object") != 0;
+            bool is_value = output->schema != NULL && !schema_has_members(output->schema) && !output->is_enrichment;
             if (is_value && !schema_is_own(core_span_of(output->name))) {
                 (void)fprintf(out, " %s", output->name);
             }

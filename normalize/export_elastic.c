@@ -46,6 +46,9 @@ static void properties_put(struct export_json *json, const struct engine *engine
             type_put(json, key, leaf->schema->word, engine);
         } else {
             export_open(json, key, '{');
+            if (leaf != NULL && strcmp(leaf->schema->word, "nested") == 0) {
+                export_string(json, "type", "nested");
+            }
             properties_put(json, engine, outputs + below, end - below, at + word.len + 1);
             export_close(json, '}');
         }
@@ -157,7 +160,7 @@ static void mappings_put(struct export_json *json, const struct dataset *dataset
     export_raw(json, "numeric_detection", "false");
     export_open(json, "dynamic_templates", '[');
     for (size_t i = 0; i < dataset->outputs_len; i++) {
-        if (has_type(&dataset->outputs[i], true) && strcmp(dataset->outputs[i].schema->word, "object") != 0) {
+        if (has_type(&dataset->outputs[i], true) && !schema_has_members(dataset->outputs[i].schema)) {
             percent_put(json, &dataset->outputs[i], engine);
         }
     }

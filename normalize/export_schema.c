@@ -78,7 +78,7 @@ static void required_put(struct export_json *json, struct members members) {
 
 /* One value of a field: a type by its name, or an object of the members below it. */
 static void value_put(struct export_json *json, const char *key, const struct output *leaf, struct members below) {
-    if (strcmp(leaf->schema->word, "object") != 0) {
+    if (!schema_has_members(leaf->schema)) {
         ref_put(json, key, leaf->schema->word);
         return;
     }
@@ -108,7 +108,7 @@ static void field_put(struct export_json *json, const struct output *leaf, struc
         return; /* any value */
     }
     export_string(json, "description", leaf->schema->meaning);
-    bool is_object = strcmp(leaf->schema->word, "object") == 0;
+    bool is_object = schema_has_members(leaf->schema);
     char ref[64];
     (void)snprintf(ref, sizeof(ref), "\"#/$defs/%s\"", leaf->schema->word);
     switch (leaf->schema->many) {

@@ -76,6 +76,8 @@ const struct schema_field *schema_find(const struct normalize_maps *maps, struct
 /* The row of exactly this name; the row that has % where this name has its second part. NULL: there is none. */
 const struct schema_field *schema_find_row(const struct normalize_maps *maps, struct core_span name);
 const struct schema_field *schema_find_percent(const struct normalize_maps *maps, struct core_span name);
+/* Of type object or nested: its members are the rows below its name. */
+bool schema_has_members(const struct schema_field *field);
 /* Below zeek. snort. suricata. tapline.? */
 bool schema_is_own(struct core_span name);
 

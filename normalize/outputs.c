@@ -82,6 +82,7 @@ static void output_add(struct normalize_outputs *outputs, struct dataset *datase
         return;
     }
     have->schema = output->schema; /* a field that the config adds may have any type */
+    have->is_enrichment = have->is_enrichment && output->is_enrichment;
     if (output->required_by > 0 && have->map != output->map) {
         have->required_by++;
         have->map = output->map;
@@ -95,7 +96,9 @@ static void members_add(struct normalize_outputs *outputs, struct dataset *datas
     for (size_t i = 0; i < maps->schema_len; i++) {
         const struct schema_field *field = &maps->schema[i];
         if (strncmp(field->name, object->schema->name, len) == 0 && field->name[len] == '.') {
-            struct output member = {.name = percent(outputs, core_span_of(field->name), dataset->own), .schema = field};
+            struct output member = {.name = percent(outputs, core_span_of(field->name), dataset->own),
+                                    .schema = field,
+                                    .is_enrichment = object->is_enrichment};
             output_add(outputs, dataset, &member);
         }
     }
@@ -108,7 +111,7 @@ static void name_add(struct normalize_outputs *outputs, struct dataset *dataset,
     output.schema = schema_find(outputs->maps, core_span_of(output.name));
     MUST(output.schema != NULL && output.schema->type != SCHEMA_OWN); /* maps that write other fields do not load */
     output_add(outputs, dataset, &output);
-    if (strcmp(output.schema->word, "object") == 0) {
+    if (schema_has_members(output.schema)) {
         members_add(outputs, dataset, &output);
     }
 }
@@ -140,6 +143,27 @@ static void map_add(struct normalize_outputs *outputs, struct dataset *dataset, 
     dataset->maps[dataset->maps_len++] = map;
     for (size_t i = 0; i < map->rows_len; i++) {
         row_add(outputs, dataset, map, &map->rows[i]);
+    }
+}
+
+/* What enrichment writes into documents of which something can be looked up. */
+static void enrichments_add(struct normalize_outputs *outputs, struct dataset *dataset) {
+    static const char *const prefixes[] = {"threat.enrichments", "threat.feed.", "threat.indicator."};
+    const struct normalize_maps *maps = outputs->maps;
+    bool has_marks = false;
+    for (size_t m = 0; m < dataset->maps_len; m++) {
+        for (size_t r = 0; r < dataset->maps[m]->rows_len && !has_marks; r++) {
+            has_marks = dataset->maps[m]->rows[r].marks_len > 0;
+        }
+    }
+    for (size_t i = 0; has_marks && i < maps->schema_len; i++) {
+        for (size_t p = 0; p < sizeof(prefixes) / sizeof(prefixes[0]); p++) {
+            if (strncmp(maps->schema[i].name, prefixes[p], strlen(prefixes[p])) == 0) {
+                struct output output = {
+                    .name = maps->schema[i].name, .schema = &maps->schema[i], .is_enrichment = true};
+                output_add(outputs, dataset, &output);
+            }
+        }
     }
 }
 
@@ -215,6 +239,7 @@ static void dataset_finish(struct normalize_outputs *outputs, struct dataset *da
             dataset->outputs[o].is_required |= is_it && every_document[i].is_required;
         }
     }
+    enrichments_add(outputs, dataset);
     for (size_t i = 0; dataset->maps_len > 0 && i < open_fields_len; i++) {
         open_add(outputs, dataset, open_fields[i]);
     }

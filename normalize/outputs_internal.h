@@ -13,7 +13,8 @@ struct output {
     const struct map *map;             /* the last that always writes it */
     size_t required_by;                /* how many of the dataset's maps do */
     bool is_required;
-    bool is_keep; /* an object below which any field may be */
+    bool is_keep;       /* an object below which any field may be */
+    bool is_enrichment; /* written by no row, but where intelligence knows something of an observable */
 };
 
 /* One row of logs.table, or several of the same dataset. */

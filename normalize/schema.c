@@ -14,7 +14,7 @@ static const struct {
 } type_words[] = {
     {"keyword", SCHEMA_KEYWORD}, {"text", SCHEMA_KEYWORD},     {"wildcard", SCHEMA_KEYWORD}, {"long", SCHEMA_LONG},
     {"double", SCHEMA_DOUBLE},   {"boolean", SCHEMA_BOOLEAN},  {"date", SCHEMA_DATE},        {"ip", SCHEMA_IP},
-    {"object", SCHEMA_OBJECT},   {"flattened", SCHEMA_OBJECT}, {"geo_point", SCHEMA_OBJECT},
+    {"object", SCHEMA_OBJECT},   {"flattened", SCHEMA_OBJECT}, {"geo_point", SCHEMA_OBJECT}, {"nested", SCHEMA_OBJECT},
 };
 
 static const char *const many_words[SCHEMA_MANY__MAX] = {
@@ -29,8 +29,8 @@ static bool type_parse(struct maps_file *file, struct core_span word, struct sch
         }
     }
     maps_mistake(file, word.ptr,
-                 "\"%.*s\" is no type; one of keyword text wildcard long double boolean date ip object flattened "
-                 "geo_point belongs here",
+                 "\"%.*s\" is no type; one of keyword text wildcard long double boolean date ip object nested "
+                 "flattened geo_point belongs here",
                  (int)word.len, word.ptr);
     return false;
 }
@@ -203,6 +203,10 @@ const struct schema_field *schema_find_row(const struct normalize_maps *maps, st
         }
     }
     return NULL;
+}
+
+bool schema_has_members(const struct schema_field *field) {
+    return strcmp(field->word, "object") == 0 || strcmp(field->word, "nested") == 0;
 }
 
 bool schema_is_own(struct core_span name) {

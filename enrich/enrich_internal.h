@@ -19,14 +19,15 @@
 
 /* ---- the filter ---------------------------------------------------------------------------------------------------------- */
 
-/* The hash under which an indicator is in the filter. Of a domain whose subdomains are meant there are two: as DOMAIN, and
- * as PROBE_PARENT. A network's value is its canonical text. */
+/* The hash under which an indicator is in the filter: PROBE_PARENT for a domain whose subdomains are meant (only: whoever
+ * looks for a domain asks for both), PROBE_EXACT for all else. A network's value is its canonical text. */
 enum probe_kind { PROBE_EXACT, PROBE_PARENT };
 uint64_t probe_hash(enum core_indicator type, enum probe_kind kind, struct core_span value);
 
 /* A set of 64-bit hashes that forgets all but 32 bits of each: of what is not in it, fewer than 1 in 10^8 look as if it were.
  * A line of 16 slots is one cache line, so a look-up is one miss, hidden by filter_prefetch(). One thread adds; any look. */
 struct filter;
+#define FILTER_ITEMS_MAX ((size_t)1000000000)
 CORE_CHECKED enum core_err filter_new(struct filter **out, size_t items, struct core_fail *fail);
 void filter_free(struct filter *filter);               /* takes NULL */
 bool filter_add(struct filter *filter, uint64_t hash); /* false: it is full; make a bigger one */
@@ -34,6 +35,7 @@ void filter_prefetch(const struct filter *filter, uint64_t hash);
 bool filter_has(const struct filter *filter, uint64_t hash);
 size_t filter_len(const struct filter *filter);
 size_t filter_bytes(const struct filter *filter);
+bool filter_is_crowded(const struct filter *filter); /* it has more than it was made for: time for a bigger one */
 
 /* ---- the store ----------------------------------------------------------------------------------------------------------- */
 
@@ -42,6 +44,8 @@ struct store_changes {
     void (*on_add)(void *ctx, enum core_indicator type, struct core_span value, bool subdomains);
     void (*on_remove)(void *ctx, enum core_indicator type, struct core_span value);
     void (*on_allow)(void *ctx, enum core_indicator type, struct core_span value, bool is_allowed);
+    /* May be NULL. Asked now and then by build() and follow(), at least each second; false: they end with CORE_AGAIN. */
+    bool (*goes_on)(void *ctx);
     void *ctx;
 };
 
@@ -66,12 +70,13 @@ struct store_ops {
                           bool (*on_found)(void *ctx, const struct enrich_found *found), void *ctx,
                           struct core_fail *fail);
     /* Begin anew: where the stream of changes stands now, then every indicator and the allow-list; *estimate first (for
-     * progress and the filter's size). Changes made meanwhile come by follow() again, or twice. */
+     * progress and the filter's size). Changes made meanwhile come by follow() again, or twice. CORE_AGAIN: goes_on
+     * ended it. */
     enum core_err (*count)(struct enrich_store *store, uint64_t *items, struct core_fail *fail);
     enum core_err (*build)(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
                            struct core_fail *fail);
-    /* Changes since the cursor, waiting up to timeout_ms for the first. CORE_AGAIN none came · CORE_GONE build again, fail
-     * says why · CORE_NET. */
+    /* Changes since the cursor, waiting up to timeout_ms for the first. CORE_OK: all that there were · CORE_AGAIN none came ·
+     * CORE_GONE build again, fail says why · CORE_NET. */
     enum core_err (*follow)(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
                             int timeout_ms, struct core_fail *fail);
     /* The functions below these words; NULL: this store keeps nothing but indicators. */

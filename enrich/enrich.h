@@ -104,6 +104,20 @@ CORE_CHECKED bool enrich_canonical(enum core_indicator *type, struct core_span i
 /* Of which type is this text, most likely (for `intel match VALUE` and lists without types)? NONE: nothing of these. */
 enum core_indicator enrich_guess(struct core_span text);
 
+/* What the store is asked for an observable. */
+struct enrich_probe {
+    enum core_indicator type;
+    struct core_span value;
+    bool is_parent; /* only what a provider says who means subdomains counts */
+};
+#define ENRICH_PROBES_MAX 130
+/* All that could name an observable, if nothing is known of which networks and parents there are: itself, then each network
+ * that an address is in, longest prefix first, or each parent of a domain, longest first. out has ENRICH_PROBES_MAX.
+ * Shape: returns how many; 0: the text is none of its type, or arena is full. Owns: values live in text or arena.
+ * Thread: any. */
+size_t enrich_probes(enum core_indicator type, struct core_span text, struct core_arena *arena,
+                     struct enrich_probe *out);
+
 /* ---- the store ----------------------------------------------------------------------------------------------------------- */
 
 struct enrich_store;

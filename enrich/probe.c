@@ -23,6 +23,8 @@
 #define LABEL_BYTES_MAX 63
 #define PARENT_BIT_MAX 63
 
+_Static_assert(PROBES_MAX <= ENRICH_PROBES_MAX, "out has room");
+
 /* ---- networks --------------------------------------------------------------------------------------------------------------- */
 
 /* "192.0.2.1", each part without zeros in front; false: it is something else. */
@@ -393,4 +395,36 @@ bool probe_value(const struct core_observable *observable, const struct probe *p
     default:
         return true;
     }
+}
+
+size_t enrich_probes(enum core_indicator type, struct core_span text, struct core_arena *arena,
+                     struct enrich_probe *out) {
+    static const struct probe_used all = {.types = UINT32_MAX,
+                                          .parents = UINT64_MAX,
+                                          .v4 = (UINT64_C(1) << V4_BITS) - 2, /* 1 to 31 */
+                                          .v6 = {UINT64_MAX - 1, UINT64_MAX}};
+    char room[ENRICH_VALUE_BYTES_MAX];
+    struct probe probes[PROBES_MAX];
+    if (text.len > ENRICH_VALUE_BYTES_MAX) {
+        return 0;
+    }
+    const struct core_observable observable = {.ptr = text.ptr, .len = (uint32_t)text.len, .type = (uint8_t)type};
+    size_t probes_len = probe_make(&observable, &all, probes);
+    size_t len = 0;
+    for (size_t i = 0; i < probes_len; i++) {
+        struct enrich_probe *probe = &out[len];
+        bool is_parent = probes[i].as == PROBE_AS_PARENT;
+        if ((is_parent && probes[i].at == 0) ||
+            !probe_value(&observable, &probes[i], room, &probe->type, &probe->value)) {
+            continue;
+        }
+        const char *copy = core_arena_copy(arena, probe->value);
+        if (copy == NULL) {
+            return 0;
+        }
+        probe->value.ptr = copy;
+        probe->is_parent = is_parent;
+        len++;
+    }
+    return len;
 }

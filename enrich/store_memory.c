@@ -1,0 +1,472 @@
+/* enrich/store_memory.c: indicators held in this process, read from intel.files: for a sensor without Redis.
+ *
+ * A file that has changed makes a new table, which is compared with the old one, and then takes its place.
+ *
+ * get() and follow() may run in two threads: a mutex guards which table is the present one. It is not waited for on the
+ * data path but in the moment of the exchange, a few instructions once in a change of a file.
+ * A file that cannot be read when it is read again leaves what is there, and the log says so.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "enrich/table_internal.h"
+
+#include <glob.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define FILES_MAX 1024
+#define REFUSED_SHOWN 5 /* of a file, in the log */
+#define LOOK_NS CORE_NS_PER_S
+
+/* ---- the store ------------------------------------------------------------------------------------------------------------ */
+
+struct file_seen {
+    char *path;
+    struct stat info;
+};
+
+struct change {
+    enum { CHANGE_ADD, CHANGE_REMOVE, CHANGE_ALLOW, CHANGE_UNALLOW } what;
+    enum core_indicator type;
+    bool subdomains;
+    char *value; /* malloc'ed */
+    size_t value_len;
+};
+
+struct memory {
+    struct enrich_store store;
+    pthread_mutex_t lock; /* over table and its contents, changes */
+    struct table *table;
+    struct core_conf_list patterns; /* the config's */
+    struct file_seen *files;        /* as they were when they were last read */
+    size_t files_len;
+    int64_t looked_ns;
+    struct change *changes; /* of put(), remove(), allow(): not told to follow() yet */
+    size_t changes_len;
+};
+
+static struct memory *memory_of(struct enrich_store *store) {
+    MUST(store->magic == ENRICH_STORE_MAGIC);
+    return (struct memory *)store;
+}
+
+static void files_release(struct file_seen *files, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        free(files[i].path);
+    }
+    free(files);
+}
+
+static void changes_release(struct change *changes, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        free(changes[i].value);
+    }
+    free(changes);
+}
+
+static void memory_close(struct enrich_store *store) {
+    struct memory *memory = memory_of(store);
+    table_free(memory->table);
+    files_release(memory->files, memory->files_len);
+    changes_release(memory->changes, memory->changes_len);
+    MUST(pthread_mutex_destroy(&memory->lock) == 0);
+    free(memory);
+}
+
+static void change_add(struct memory *memory, int what, const struct enrich_item *item) {
+    struct change *grown = realloc(memory->changes, (memory->changes_len + 1) * sizeof *grown);
+    MUST(grown != NULL);
+    memory->changes = grown;
+    struct change *change = &grown[memory->changes_len++];
+    *change = (struct change){.what = what,
+                              .type = item->type,
+                              .subdomains = item->said.subdomains,
+                              .value = malloc(item->value.len),
+                              .value_len = item->value.len};
+    MUST(change->value != NULL);
+    memcpy(change->value, item->value.ptr, item->value.len);
+}
+
+static enum core_err memory_get(struct enrich_store *store, struct enrich_found *found, size_t len,
+                                struct core_arena *arena, int timeout_ms, struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    (void)timeout_ms;
+    int64_t now_s = core_now_ns() / CORE_NS_PER_S;
+    bool fits = true;
+    MUST(pthread_mutex_lock(&memory->lock) == 0);
+    for (size_t i = 0; i < len && fits; i++) {
+        const struct entry *entry = table_find(memory->table, found[i].type, found[i].value);
+        if (entry != NULL && entry->first != 0) {
+            fits = table_show(memory->table, entry, now_s, arena, &found[i]);
+        }
+    }
+    MUST(pthread_mutex_unlock(&memory->lock) == 0);
+    return fits ? CORE_OK
+                : core_fail_set(fail, CORE_LIMIT, "indicators",
+                                "what is known does not fit into %zu bytes; fewer "
+                                "indicators a call are asked for then",
+                                arena->cap);
+}
+
+static enum core_err full(struct core_fail *fail) {
+    return core_fail_set(fail, CORE_LIMIT, "intel.files",
+                         "no room for further indicators: at most %zu, and as much memory as the system gives; those "
+                         "beyond are left out. Use Redis for so many: intel.redis.urls",
+                         TABLE_ITEMS_MAX);
+}
+
+static enum core_err memory_put(struct enrich_store *store, const struct enrich_item *item, struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    MUST(pthread_mutex_lock(&memory->lock) == 0);
+    enum put_result result = table_put(memory->table, item);
+    if (result == PUT_NEW) {
+        change_add(memory, CHANGE_ADD, item);
+    }
+    MUST(pthread_mutex_unlock(&memory->lock) == 0);
+    store->put += result == PUT_NEW || result == PUT_CHANGED;
+    store->same += result == PUT_SAME;
+    store->refused += result == PUT_REFUSED;
+    return result == PUT_FULL ? full(fail) : CORE_OK;
+}
+
+static enum core_err memory_remove(struct enrich_store *store, enum core_indicator type, struct core_span value,
+                                   const char *feed, const char *provider, struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    (void)fail;
+    MUST(pthread_mutex_lock(&memory->lock) == 0);
+    struct entry *entry = table_find(memory->table, type, value);
+    size_t removed = entry == NULL ? 0 : table_remove(memory->table, entry, feed, provider);
+    if (removed > 0 && entry->first == 0) {
+        change_add(memory, CHANGE_REMOVE, &(struct enrich_item){.type = type, .value = value});
+    }
+    MUST(pthread_mutex_unlock(&memory->lock) == 0);
+    store->removed += removed;
+    return CORE_OK;
+}
+
+static enum core_err memory_flush(struct enrich_store *store, struct core_fail *fail) {
+    (void)store, (void)fail;
+    return CORE_OK;
+}
+
+/* In the allow-list first is 1 while it stands. Lists are short: they are walked. */
+static enum core_err memory_allow(struct enrich_store *store, enum core_indicator type, struct core_span value,
+                                  bool is_allowed, struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    struct entry *entry;
+    bool is_full = false;
+    MUST(pthread_mutex_lock(&memory->lock) == 0);
+    struct pool *allow = &memory->table->allow;
+    for (size_t at = 0; (entry = table_entry_next(allow, &at)) != NULL;) {
+        if (entry->type == type && core_span_eq(table_value(entry), value)) {
+            break;
+        }
+    }
+    bool was_allowed = entry != NULL && entry->first != 0;
+    if (entry == NULL && is_allowed) {
+        uint32_t place = table_entry_add(allow, type, value);
+        entry = place == 0 ? NULL : table_at(allow, place);
+        is_full = entry == NULL;
+    }
+    if (entry != NULL && was_allowed != is_allowed) {
+        entry->first = is_allowed;
+        change_add(memory, is_allowed ? CHANGE_ALLOW : CHANGE_UNALLOW,
+                   &(struct enrich_item){.type = type, .value = value});
+    }
+    MUST(pthread_mutex_unlock(&memory->lock) == 0);
+    return is_full ? full(fail) : CORE_OK;
+}
+
+#define WALK_ARENA_BYTES (CORE_MIB)
+
+static enum core_err memory_walk(struct enrich_store *store, bool wants_providers,
+                                 bool (*on_found)(void *ctx, const struct enrich_found *found), void *ctx,
+                                 struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    int64_t now_s = core_now_ns() / CORE_NS_PER_S;
+    struct core_arena arena;
+    enum core_err err = core_arena_init(&arena, WALK_ARENA_BYTES, fail);
+    if (err != CORE_OK) {
+        return err;
+    }
+    const struct entry *entry;
+    for (size_t at = 0; (entry = table_entry_next(&memory->table->entries, &at)) != NULL;) {
+        struct enrich_found found = {.type = entry->type, .value = table_value(entry)};
+        core_arena_reset(&arena, arena.cap);
+        MUST(table_show(memory->table, entry, now_s, &arena, &found)); /* 32 providers of 3 KiB: it fits */
+        if (found.providers_len == 0) {
+            continue;
+        }
+        found.providers = wants_providers ? found.providers : NULL;
+        if (!on_found(ctx, &found)) {
+            break;
+        }
+    }
+    core_arena_destroy(&arena);
+    return CORE_OK;
+}
+
+static enum core_err memory_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    (void)fail;
+    *items = memory->table->len;
+    return CORE_OK;
+}
+
+static enum core_err memory_build(struct enrich_store *store, struct store_cursor *cursor,
+                                  const struct store_changes *calls, struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    const struct entry *entry;
+    (void)fail;
+    *cursor = (struct store_cursor){.epoch = "memory", .id = "0"};
+    MUST(pthread_mutex_lock(&memory->lock) == 0);
+    changes_release(memory->changes, memory->changes_len);
+    memory->changes = NULL;
+    memory->changes_len = 0;
+    MUST(pthread_mutex_unlock(&memory->lock) == 0);
+    for (size_t at = 0; (entry = table_entry_next(&memory->table->entries, &at)) != NULL;) {
+        if (entry->first != 0) {
+            calls->on_add(calls->ctx, entry->type, table_value(entry), table_subdomains(memory->table, entry));
+        }
+    }
+    for (size_t at = 0; (entry = table_entry_next(&memory->table->allow, &at)) != NULL;) {
+        if (entry->first != 0) {
+            calls->on_allow(calls->ctx, entry->type, table_value(entry), true);
+        }
+    }
+    return CORE_OK;
+}
+
+/* ---- files ---------------------------------------------------------------------------------------------------------------- */
+
+/* The files that the patterns name now, in the order of the patterns, then of the names. */
+static enum core_err files_list(const struct core_conf_list *patterns, struct file_seen **files, size_t *len,
+                                struct core_fail *fail) {
+    enum core_err err = CORE_OK;
+    *files = calloc(FILES_MAX, sizeof **files);
+    *len = 0;
+    MUST(*files != NULL);
+    for (size_t i = 0; i < patterns->len && err == CORE_OK; i++) {
+        glob_t found = {0};
+        const char *pattern = patterns->items[i].value;
+        int ended = glob(pattern, 0, NULL, &found);
+        if (ended == GLOB_NOMATCH && strpbrk(pattern, "*?[") == NULL) {
+            err = core_fail_set(fail, CORE_BAD, pattern,
+                                "there is no such file, or it may not be read; create it, or "
+                                "remove it from intel.files");
+        } else if (ended != 0 && ended != GLOB_NOMATCH) {
+            err = core_fail_set(fail, CORE_IO, pattern, "the folder cannot be read; see its permissions");
+        }
+        for (size_t j = 0; j < found.gl_pathc && ended == 0 && err == CORE_OK; j++) {
+            struct file_seen *file = &(*files)[*len];
+            if (*len + 1 >= FILES_MAX) {
+                err = core_fail_set(fail, CORE_LIMIT, pattern, "more than %d files; name fewer in intel.files",
+                                    FILES_MAX);
+            } else if (stat(found.gl_pathv[j], &file->info) == 0) { /* one that just went away is no mistake */
+                file->path = strdup(found.gl_pathv[j]);
+                MUST(file->path != NULL);
+                (*len)++;
+            }
+        }
+        globfree(&found);
+    }
+    if (err != CORE_OK) {
+        files_release(*files, *len);
+        *files = NULL;
+        *len = 0;
+    }
+    return err;
+}
+
+static bool files_same(const struct file_seen *a, const struct file_seen *b, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        const struct stat *x = &a[i].info, *y = &b[i].info;
+        if (strcmp(a[i].path, b[i].path) != 0 || x->st_ino != y->st_ino || x->st_size != y->st_size ||
+            x->st_mtim.tv_sec != y->st_mtim.tv_sec || x->st_mtim.tv_nsec != y->st_mtim.tv_nsec) {
+            return false;
+        }
+    }
+    return true;
+}
+
+struct loading {
+    struct table *table;
+    const char *path;
+    uint64_t items;
+    uint64_t refused;
+    bool is_full;
+};
+
+static bool on_item(void *ctx, const struct enrich_item *item) {
+    struct loading *loading = ctx;
+    enum put_result result = table_put(loading->table, item);
+    loading->items++;
+    loading->refused += result == PUT_REFUSED;
+    loading->is_full = result == PUT_FULL;
+    return !loading->is_full;
+}
+
+static void on_refused(void *ctx, uint64_t line, struct core_span what, const char *why) {
+    struct loading *loading = ctx;
+    if (loading->refused++ < REFUSED_SHOWN) {
+        core_log(CORE_LEVEL_WARN, "enrich", "indicator left out", "file=%s line=%llu indicator=\"%.*s\" why=\"%s\"",
+                 loading->path, (unsigned long long)line, (int)(what.len > 100 ? 100 : what.len), what.ptr, why);
+    }
+}
+
+static enum core_err files_load(const struct file_seen *files, size_t len, struct table **out, struct core_fail *fail) {
+    struct table *table = calloc(1, sizeof *table);
+    MUST(table != NULL);
+    enum core_err err = CORE_OK;
+    struct enrich_feed_conf feed = {.name = (char *)"local", .limit = TABLE_ITEMS_MAX, .confidence_tenths = -1};
+    for (size_t i = 0; i < len && err == CORE_OK; i++) {
+        struct loading loading = {.table = table, .path = files[i].path};
+        struct enrich_read_calls calls = {.on_item = on_item, .on_refused = on_refused, .ctx = &loading};
+        err = enrich_read_file(files[i].path, -1, &feed, &calls, fail);
+        err = loading.is_full ? full(fail) : err;
+        core_log(CORE_LEVEL_INFO, "enrich", "indicators read", "file=%s indicators=%llu refused=%llu", files[i].path,
+                 (unsigned long long)loading.items, (unsigned long long)loading.refused);
+    }
+    if (err != CORE_OK) {
+        table_free(table);
+        table = NULL;
+    }
+    *out = table;
+    return err;
+}
+
+/* Tell what a new table has that the old one had not, and the other way round. Returns how much that was. */
+static size_t tables_compare(const struct table *before, const struct table *now, const struct store_changes *calls) {
+    size_t changes = 0;
+    const struct entry *entry;
+    for (size_t at = 0; (entry = table_entry_next(&now->entries, &at)) != NULL;) {
+        const struct entry *other = table_find(before, entry->type, table_value(entry));
+        bool subdomains = table_subdomains(now, entry);
+        if (other == NULL || other->first == 0 || (subdomains && !table_subdomains(before, other))) {
+            calls->on_add(calls->ctx, entry->type, table_value(entry), subdomains);
+            changes++;
+        }
+    }
+    for (size_t at = 0; (entry = table_entry_next(&before->entries, &at)) != NULL;) {
+        const struct entry *other = table_find(now, entry->type, table_value(entry));
+        if (entry->first != 0 && (other == NULL || other->first == 0)) {
+            calls->on_remove(calls->ctx, entry->type, table_value(entry));
+            changes++;
+        }
+    }
+    return changes;
+}
+
+/* Have the files changed? Then read them, tell the difference, and exchange the table. */
+static size_t files_look(struct memory *memory, const struct store_changes *calls) {
+    struct core_fail fail;
+    struct file_seen *files;
+    size_t len, changes = 0;
+    struct table *table = NULL;
+    memory->looked_ns = core_tick_ns();
+    if (memory->patterns.len == 0) {
+        return 0;
+    }
+    enum core_err err = files_list(&memory->patterns, &files, &len, &fail);
+    if (err != CORE_OK) {
+        core_log_fail(CORE_LEVEL_WARN, "enrich", "what was read from intel.files before stays in effect", &fail);
+        return 0;
+    }
+    if (len == memory->files_len && files_same(files, memory->files, len)) {
+        files_release(files, len);
+        return 0;
+    }
+    err = files_load(files, len, &table, &fail);
+    files_release(memory->files, memory->files_len); /* also of a bad file: it is read again when it changes again */
+    memory->files = files;
+    memory->files_len = len;
+    if (err != CORE_OK) {
+        core_log_fail(CORE_LEVEL_ERROR, "enrich", "what was read from intel.files before stays in effect", &fail);
+        return 0;
+    }
+    struct table *before = memory->table;
+    table->allow = before->allow;
+    MUST(pthread_mutex_lock(&memory->lock) == 0);
+    memory->table = table;
+    MUST(pthread_mutex_unlock(&memory->lock) == 0);
+    changes = tables_compare(before, table, calls);
+    before->allow = (struct pool){0};
+    table_free(before);
+    return changes;
+}
+
+static size_t changes_tell(struct memory *memory, const struct store_changes *calls) {
+    MUST(pthread_mutex_lock(&memory->lock) == 0);
+    struct change *changes = memory->changes;
+    size_t len = memory->changes_len;
+    memory->changes = NULL;
+    memory->changes_len = 0;
+    MUST(pthread_mutex_unlock(&memory->lock) == 0);
+    for (size_t i = 0; i < len; i++) {
+        struct core_span value = {changes[i].value, changes[i].value_len};
+        switch (changes[i].what) {
+        case CHANGE_ADD:
+            calls->on_add(calls->ctx, changes[i].type, value, changes[i].subdomains);
+            break;
+        case CHANGE_REMOVE:
+            calls->on_remove(calls->ctx, changes[i].type, value);
+            break;
+        case CHANGE_ALLOW:
+        case CHANGE_UNALLOW:
+            calls->on_allow(calls->ctx, changes[i].type, value, changes[i].what == CHANGE_ALLOW);
+            break;
+        }
+    }
+    changes_release(changes, len);
+    return len;
+}
+
+static enum core_err memory_follow(struct enrich_store *store, struct store_cursor *cursor,
+                                   const struct store_changes *calls, int timeout_ms, struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    int64_t deadline_ns = core_tick_ns() + timeout_ms * CORE_NS_PER_MS;
+    (void)cursor, (void)fail;
+    for (;;) {
+        size_t changes = changes_tell(memory, calls);
+        int64_t now_ns = core_tick_ns();
+        changes += now_ns - memory->looked_ns >= LOOK_NS ? files_look(memory, calls) : 0;
+        now_ns = core_tick_ns();
+        if (changes > 0 || now_ns >= deadline_ns) {
+            return changes > 0 ? CORE_OK : CORE_AGAIN;
+        }
+        int64_t wait_ns = deadline_ns - now_ns < LOOK_NS / 10 ? deadline_ns - now_ns : LOOK_NS / 10;
+        struct timespec wait = {.tv_nsec = wait_ns};
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL); /* woken early: one look more */
+    }
+}
+
+static const struct store_ops memory_ops = {.name = "memory",
+                                            .close = memory_close,
+                                            .get = memory_get,
+                                            .put = memory_put,
+                                            .remove = memory_remove,
+                                            .flush = memory_flush,
+                                            .allow = memory_allow,
+                                            .walk = memory_walk,
+                                            .count = memory_count,
+                                            .build = memory_build,
+                                            .follow = memory_follow};
+
+enum core_err store_memory_open(struct enrich_store **out, const struct enrich_conf *conf, struct core_fail *fail) {
+    struct memory *memory = calloc(1, sizeof *memory);
+    MUST(memory != NULL);
+    MUST(pthread_mutex_init(&memory->lock, NULL) == 0);
+    memory->store = (struct enrich_store){.magic = ENRICH_STORE_MAGIC, .ops = &memory_ops};
+    memory->patterns = conf == NULL ? (struct core_conf_list){0} : conf->files;
+    enum core_err err = files_list(&memory->patterns, &memory->files, &memory->files_len, fail);
+    if (err == CORE_OK) {
+        err = files_load(memory->files, memory->files_len, &memory->table, fail);
+    }
+    if (err != CORE_OK) {
+        memory_close(&memory->store);
+        return err;
+    }
+    memory->looked_ns = core_tick_ns();
+    *out = &memory->store;
+    return CORE_OK;
+}

@@ -144,6 +144,9 @@ struct map_row {
     size_t line;
 };
 
+/* Is the marked field a member of the objects that the row's function writes (dns.answers.data)? */
+bool mark_is_member(const struct map_row *row, struct core_span field);
+
 struct map_alias {
     struct core_span from;
     struct core_span to;

@@ -39,9 +39,17 @@ static bool target_fits(const struct schema_field *schema, enum core_indicator t
     return schema->type == SCHEMA_IP ? type == CORE_INDICATOR_IP : schema->type == SCHEMA_KEYWORD;
 }
 
+bool mark_is_member(const struct map_row *row, struct core_span field) {
+    const struct row_target *target = &row->targets[0];
+    return row->kind == ROW_DERIVE && target->schema != NULL && target->schema->type == SCHEMA_OBJECT &&
+           core_span_starts(field, target->name) && field.len > target->name.len + 1 &&
+           field.ptr[target->name.len] == '.';
+}
+
 /* Does the row's function write the field, itself or below its target? */
 static bool derive_writes(const struct map_row *row, struct core_span field) {
     bool writes = row->targets[0].schema != NULL && core_span_eq(row->targets[0].name, field);
+    writes = writes || mark_is_member(row, field);
     for (size_t s = 0; s < DERIVE_SUBS_MAX && row->derive->subs[s] != NULL && !writes; s++) {
         char text[SCHEMA_NAME_BYTES_MAX];
         writes = !derive_reads(row->derive, s) && core_span_eq(derive_sub_name(row, s, text), field);

@@ -353,9 +353,11 @@ struct plan_drop {
 
 /* A leaf whose text intelligence may speak of. */
 struct plan_mark {
-    const char *field; /* its name; NUL-terminated, interned by the worker */
+    const char *field;       /* its name; NUL-terminated, interned by the worker */
+    struct core_span member; /* of the objects that the leaf holds: `"data":"`; empty: the leaf's own text */
     uint16_t leaf;
-    uint8_t type; /* enum core_indicator */
+    uint8_t type;   /* enum core_indicator */
+    bool is_picked; /* the text may hold more than the observable, or something else (observe_text.c) */
 };
 
 #define COLUMN_NONE UINT16_MAX
@@ -601,6 +603,10 @@ const struct value *op_table_find(const struct op *op, struct core_span key);
 /* List what stands in the record's marked leaves, when its document is written. */
 void record_observe(struct normalize_worker *worker, const struct plan *plan, struct core_batch *batch,
                     struct core_event *event);
+
+/* What of a text is an observable of a type: whole, a part of it, several parts, or nothing. Called again with the same
+ * *rest until it is empty. False: there is no more. Shape: *out points into the text. */
+bool observable_pick(enum core_indicator type, struct core_span *rest, struct core_span *out);
 
 /* Write the document of the leaves that are set. */
 void plan_emit(struct normalize_worker *worker, struct plan *plan, struct core_buf *buf);

@@ -11,7 +11,17 @@
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------------- */
 
-static void mark_add(struct plan *plan, struct normalize_worker *worker, uint16_t leaf, uint8_t type) {
+/* May the leaf's text be anything but one such observable? */
+static bool is_picked(const struct normalize_maps *maps, struct core_span name, enum core_indicator type) {
+    const struct schema_field *schema = schema_find(maps, name);
+    bool is_address = schema != NULL && schema->type == SCHEMA_IP;
+    return (type == CORE_INDICATOR_IP && !is_address) || type == CORE_INDICATOR_DOMAIN ||
+           type == CORE_INDICATOR_EMAIL || type == CORE_INDICATOR_URL || type == CORE_INDICATOR_FILE_NAME;
+}
+
+static void mark_add(struct making *making, uint16_t leaf, uint8_t type, struct core_span member) {
+    struct plan *plan = making->plan;
+    struct core_span name = plan->leaves[leaf].name;
     if (plan->leaves[leaf].is_constant) {
         return; /* the config's word, not the record's */
     }
@@ -20,8 +30,36 @@ static void mark_add(struct plan *plan, struct normalize_worker *worker, uint16_
             return;
         }
     }
-    plan->marks[plan->marks_len++] =
-        (struct plan_mark){.field = plan_intern(worker, plan->leaves[leaf].name), .leaf = leaf, .type = type};
+    if (member.len > 0) {
+        name = name_join(making, name_join(making, name, CORE_SPAN(".")), member);
+        member = name_join(making, CORE_SPAN("\""), name_join(making, member, CORE_SPAN("\":\"")));
+    }
+    plan->marks[plan->marks_len++] = (struct plan_mark){
+        .field = plan_intern(making->request->worker, name),
+        .member = member,
+        .leaf = leaf,
+        .type = type,
+        .is_picked = is_picked(plan->maps, name, (enum core_indicator)type),
+    };
+}
+
+static void mark_draft(struct making *making, const struct map_row *row, const struct row_mark *mark) {
+    struct core_span member = {NULL, 0};
+    struct core_span name = mark->field;
+    uint64_t at;
+    if (mark_is_member(row, name)) {
+        size_t object = row->targets[0].name.len;
+        member = (struct core_span){name.ptr + object + 1, name.len - object - 1};
+        name = row->targets[0].name;
+    }
+    const struct draft *draft = draft_find(making, percent_fill(making, name, making->dataset_own), &at);
+    if (draft == NULL) {
+        return; /* no record of these columns has it */
+    }
+    mark_add(making, draft->place, mark->type, member);
+    if (draft->has_other && !draft->is_constant && draft->other != 0) {
+        mark_add(making, making->drafts[draft->other].place, mark->type, member); /* in records in which it is both */
+    }
 }
 
 void marks_draft(struct making *making) {
@@ -34,17 +72,7 @@ void marks_draft(struct making *making) {
     plan->marks = plan_alloc(plan, 2 * len * sizeof(*plan->marks));
     for (size_t r = 0; r < map->rows_len; r++) {
         for (size_t m = 0; m < map->rows[r].marks_len; m++) {
-            const struct row_mark *mark = &map->rows[r].marks[m];
-            uint64_t at;
-            const struct draft *draft = draft_find(making, percent_fill(making, mark->field, making->dataset_own), &at);
-            if (draft == NULL) {
-                continue; /* no record of these columns has it */
-            }
-            mark_add(plan, making->request->worker, draft->place, mark->type);
-            if (draft->has_other && !draft->is_constant &&
-                draft->other != 0) { /* where it stands in records in which it is an object, too */
-                mark_add(plan, making->request->worker, making->drafts[draft->other].place, mark->type);
-            }
+            mark_draft(making, &map->rows[r], &map->rows[r].marks[m]);
         }
     }
 }
@@ -71,27 +99,55 @@ static void *room_take(struct observing *observing, size_t len) {
     return arena->base + arena->used - len;
 }
 
-static void value_add(struct observing *observing, const struct plan_mark *mark, const struct value *value) {
-    const char *ptr = value->ptr;
-    if (!value_is_string(*value) || value->len == 0) {
-        return; /* a number or an object is none; an unset element of a list has no value */
-    }
+static void text_add(struct observing *observing, const struct plan_mark *mark, struct core_span text) {
+    const char *ptr = text.ptr;
     if (observing->len == CORE_OBSERVABLES_MAX) {
         observing->left++;
         return;
     }
     size_t at = (size_t)((uintptr_t)ptr - (uintptr_t)observing->batch->segment);
     if (at >= CORE_SEGMENT_BYTES) {
-        char *copy = room_take(observing, value->len);
+        char *copy = room_take(observing, text.len);
         if (copy == NULL) {
             observing->left++;
             return;
         }
-        memcpy(copy, ptr, value->len);
+        memcpy(copy, ptr, text.len);
         ptr = copy;
     }
     observing->out[observing->len++] =
-        (struct core_observable){.ptr = ptr, .field = mark->field, .len = value->len, .type = mark->type};
+        (struct core_observable){.ptr = ptr, .field = mark->field, .len = (uint32_t)text.len, .type = mark->type};
+}
+
+/* The text behind `"data":"` in an object that we wrote. One with escapes in it is left out: no host's name has any. */
+static struct core_span member_text(struct core_span object, struct core_span member) {
+    const struct core_span none = {NULL, 0};
+    const char *at = memmem(object.ptr, object.len, member.ptr, member.len);
+    if (at == NULL) {
+        return none;
+    }
+    at += member.len;
+    const char *end = memchr(at, '"', (size_t)(object.ptr + object.len - at));
+    struct core_span text = {at, end == NULL ? 0 : (size_t)(end - at)};
+    return core_span_chr(text, '\\') == NULL ? text : none;
+}
+
+/* A number or an object is no observable; an unset element of a list has no value. */
+static void value_add(struct observing *observing, const struct plan_mark *mark, const struct value *value) {
+    struct core_span text = value_span(*value);
+    struct core_span part;
+    if (mark->member.len > 0) {
+        text = value->kind == VALUE_RAW ? member_text(text, mark->member) : (struct core_span){NULL, 0};
+    } else if (!value_is_string(*value)) {
+        return;
+    }
+    if (!mark->is_picked && text.len > 0) {
+        text_add(observing, mark, text);
+        return;
+    }
+    while (text.len > 0 && observable_pick((enum core_indicator)mark->type, &text, &part)) {
+        text_add(observing, mark, part);
+    }
 }
 
 static void leaf_add(struct observing *observing, const struct plan_mark *mark, const struct value *value) {
@@ -110,7 +166,7 @@ static void leaf_add(struct observing *observing, const struct plan_mark *mark, 
 
 /* The list itself, which is made in the worker, moves to the arena. */
 static void list_finish(struct observing *observing, struct core_event *event) {
-    struct core_arena *arena = &observing->batch->arena;
+    const struct core_arena *arena = &observing->batch->arena;
     size_t bytes = observing->len * sizeof(*observing->out);
     size_t pad = (0 - arena->used) & (_Alignof(struct core_observable) - 1);
     char *list = observing->len == 0 ? NULL : room_take(observing, pad + bytes);

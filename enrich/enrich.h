@@ -52,7 +52,7 @@ struct enrich_feed_conf {
     int64_t expire_after_ns;       /* an indicator without an expiry of its own; default 0: never */
     uint64_t limit;                /* at most so many indicators; default 10 M */
     char *tlp;                     /* of indicators that say none */
-    int64_t confidence_tenths;     /* of indicators that say none, 0 … 100; -1: none */
+    char *confidence;              /* of indicators that say none, "0" … "10", one digit behind the point; NULL: none */
     bool subdomains;               /* its domains name their subdomains, too */
     bool sightings;                /* what was seen is told to it */
 };
@@ -65,6 +65,7 @@ extern const size_t enrich_feed_opts_len;
 #define ENRICH_PROVIDERS_MAX 32     /* of one indicator; further ones are refused and counted */
 #define ENRICH_TEXT_BYTES_MAX 1024  /* description, reference, tags together are cut, each, to this */
 #define ENRICH_CONFIDENCE_NONE (-1)
+#define ENRICH_FEED_NAME_BYTES_MAX 64
 
 /* What one provider says of an indicator. Texts are NUL-terminated UTF-8; NULL: not said. Times are seconds since 1970; 0:
  * not said. */
@@ -153,6 +154,11 @@ CORE_CHECKED enum core_err enrich_store_flush(struct enrich_store *store, struct
 /* The allow-list: "ip", "cidr", "domain" (with its subdomains), canonical. */
 CORE_CHECKED enum core_err enrich_store_allow(struct enrich_store *store, enum core_indicator type,
                                               struct core_span value, bool is_allowed, struct core_fail *fail);
+/* Call on_allowed for each item of the allow-list, in no order. false ends it. */
+CORE_CHECKED enum core_err enrich_store_allowed(struct enrich_store *store,
+                                                bool (*on_allowed)(void *ctx, enum core_indicator type,
+                                                                   struct core_span value),
+                                                void *ctx, struct core_fail *fail);
 /* Call on_found for each indicator, in no order, each at least once; providers too if wants_providers. false ends it. */
 CORE_CHECKED enum core_err enrich_store_walk(struct enrich_store *store, bool wants_providers,
                                              bool (*on_found)(void *ctx, const struct enrich_found *found), void *ctx,
@@ -168,11 +174,16 @@ struct enrich_read_calls {
     void *ctx;
 };
 
-/* NULL-terminated: "zeek", "list", "csv", "misp", "stix", "taxii", "cif" … with a line of help each (enrich/sources.c). */
+/* NULL-terminated: "zeek", "list", "csv", "misp", "stix", "taxii", "cif" … (enrich/sources.c) */
 extern const char *const enrich_feed_types[];
+int enrich_feed_type(const char *name); /* its index, or -1 */
+
+/* Is what a feed's section says possible? Errors: CORE_BAD, with fail->where the key. */
+CORE_CHECKED enum core_err enrich_feed_check(const struct enrich_feed_conf *feed, struct core_fail *fail);
 
 /* Read a file (plain or .gz) of indicators. type -1: told by content. feed: name and defaults for what the file leaves out.
- * Errors: CORE_IO · CORE_BAD nothing of it can be read as its type; single bad lines go to on_refused. Thread: any. */
+ * Errors: CORE_IO · CORE_BAD nothing of it can be read as its type; single bad lines go to on_refused · CORE_LIMIT it is
+ * too long · CORE_AGAIN on_item wanted to stop. Thread: any. */
 CORE_CHECKED enum core_err enrich_read_file(const char *path, int type, const struct enrich_feed_conf *feed,
                                             const struct enrich_read_calls *calls, struct core_fail *fail);
 

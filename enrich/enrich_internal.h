@@ -7,7 +7,8 @@
  *   canonical.c the one form of an indicator
  *   store.c     redis or memory, behind one table of functions; store_redis.c, store_memory.c
  *   redis.c     the wrapper of hiredis: one connection, TCP, TLS or Unix
- *   sources.c   the table of sources; source_zeek.c, source_list.c, source_misp.c, source_stix.c, source_taxii.c, source_cif.c
+ *   sources.c   the table of sources; source_zeek.c, source_list.c, source_csv.c, source_misp.c, source_stix.c with
+ *               stix_pattern.c, source_taxii.c, source_cif.c; source_text.c: times, words, defanged texts
  *   sync.c      a feed into the store, under a lease
  *   seen*.c     what was seen lately, on disk; looking back
  * SPDX-License-Identifier: Apache-2.0 */
@@ -173,13 +174,23 @@ CORE_CHECKED enum core_err store_redis_open(struct enrich_store **out, const str
 
 /* ---- sources ------------------------------------------------------------------------------------------------------------- */
 
+#define SOURCE_FILE_BYTES_MAX (CORE_MIB * 1024) /* of a file of indicators, decompressed */
+#define SOURCE_JSON_BYTES_MAX (CORE_MIB * 256)
+
+/* A key of a feed's `options`. */
+struct source_option {
+    const char *key;
+    const char *help; /* one sentence */
+};
+
 /* One kind of source: a file and a row of sources.c. */
 struct source_ops {
     const char *name;
     const char *summary;
+    const struct source_option *options; /* ends with {0}; NULL: none */
     /* Does the beginning of a file look like it? 0 no … 100 certainly. */
     int (*looks)(struct core_span head);
-    /* Read a whole text. path: for messages. */
+    /* Read a whole text. path: for messages. CORE_AGAIN: on_item wanted to stop. */
     enum core_err (*read)(struct core_span text, const char *path, const struct enrich_feed_conf *feed,
                           const struct enrich_read_calls *calls, struct core_fail *fail);
     /* Fetch from a server: NULL: what feed->url gives is what read() takes. state: what the last sync left (ETag, cursor …),
@@ -198,9 +209,44 @@ extern const struct source_ops source_stix;
 extern const struct source_ops source_taxii;
 extern const struct source_ops source_cif;
 
-/* An item under construction, with its defaults from the feed; source_give() makes it canonical, fills defaults, and calls
- * on_item, or on_refused with the reason. */
-void source_give(const struct enrich_read_calls *calls, const struct enrich_feed_conf *feed, uint64_t line,
-                 struct enrich_item *item);
+/* An item under construction: nothing said yet. type NONE: to be guessed. value is as the source wrote it. */
+struct enrich_item source_item(enum core_indicator type, struct core_span value);
+/* Make it canonical ("*.x" and ".x" are a domain x whose subdomains are meant), fill in what the feed says for what it
+ * leaves out, and call on_item; or on_refused with the reason.
+ * Shape:   line: where it is; in what has no lines the how-manieth it is, from 1. The texts of item->said are from
+ *          source_text(), or shorter than ENRICH_TEXT_BYTES_MAX anyhow.
+ * Errors:  false: on_item wants to stop. */
+CORE_CHECKED bool source_give(const struct enrich_read_calls *calls, const struct enrich_feed_conf *feed, uint64_t line,
+                              struct enrich_item *item);
+/* Count what is no indicator. */
+void source_refuse(const struct enrich_read_calls *calls, uint64_t line, struct core_span what, const char *why);
+/* The feed's option, or NULL. */
+const char *source_option(const struct enrich_feed_conf *feed, const char *key);
+/* Is it there, and true (yes, on, 1)? */
+bool source_option_is(const struct enrich_feed_conf *feed, const char *key);
+
+/* What sources find in texts (source_text.c). */
+
+/* A text of an item: without blanks at its ends, cut at a character to ENRICH_TEXT_BYTES_MAX, in UTF-8 (other bytes become
+ * \xNN), with a NUL. NULL: empty, or the arena is full. Owns: the arena's. */
+const char *source_text(struct core_arena *arena, struct core_span text);
+/* The two with a word between them; either may be NULL. The second is left out if the first is the same. */
+const char *source_join(struct core_arena *arena, const char *first, const char *between, const char *second);
+/* Seconds since 1970 of "2026-11-21T03:04:05.6Z", "2026-11-21 03:04:05 UTC", "…+01:00", "2026-11-21", "20261121", or of a
+ * count of seconds, milliseconds or microseconds since 1970. 0: it is none of these. */
+int64_t source_time(struct core_span text);
+/* "tlp:white", "TLP:AMBER+STRICT", "green": CLEAR, AMBER+STRICT, GREEN; NULL: no such word. */
+const char *source_tlp(struct core_span word);
+/* A decimal number from 0 to scale_max as tenths of 0 … 10, rounded; ENRICH_CONFIDENCE_NONE: it is none. */
+int source_confidence(struct core_span text, int scale_max);
+/* How others call our types: "ipv4", "ip-dst", "Intel::ADDR", "fqdn", "FileHash-MD5", "sha256_hash", "ipv4-addr" …: NONE:
+ * nobody calls any of them so. */
+enum core_indicator source_type_of(struct core_span word);
+/* Undo what keeps people from clicking: hxxp://, [.], (.), [dot], [:], [@], [at] …
+ * Shape: room has at least text.len bytes; the result is text itself if there is nothing to undo. */
+struct core_span source_refang(struct core_span text, char *room);
+struct core_span source_trim(struct core_span text);
+/* The next line without its "\n" or "\r\n", cut off *rest. false: there is none. */
+bool source_line(struct core_span *rest, struct core_span *line);
 
 #endif

@@ -113,6 +113,14 @@ enum core_err enrich_store_walk(struct enrich_store *store, bool wants_providers
     return store->ops->walk(store, wants_providers, on_found, ctx, fail);
 }
 
+enum core_err enrich_store_allowed(struct enrich_store *store,
+                                   bool (*on_allowed)(void *ctx, enum core_indicator type, struct core_span value),
+                                   void *ctx, struct core_fail *fail) {
+    check(store);
+    MUST(on_allowed != NULL);
+    return store->ops->allowed(store, on_allowed, ctx, fail);
+}
+
 enum core_err store_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail) {
     check(store);
     return store->ops->count(store, items, fail);
@@ -240,6 +248,7 @@ enum core_err store_sightings_add(struct enrich_store *store, const struct store
                                   const char *once, struct core_fail *fail) {
     const struct store_extra_ops *extra;
     enum core_err err = extra_of(store, &extra, fail);
+    MUST(len <= STORE_SIGHTINGS_MAX);
     return err != CORE_OK || len == 0 ? err : extra->sightings_add(store, sightings, len, once, fail);
 }
 

@@ -15,7 +15,8 @@
 #include <time.h>
 
 #define FILES_MAX 1024
-#define REFUSED_SHOWN 5 /* of a file, in the log */
+#define REFUSED_SHOWN 5    /* of a file, in the log */
+#define TELL_BETWEEN 10000 /* indicators told between two looks whether to go on */
 #define LOOK_NS CORE_NS_PER_S
 
 /* ---- the store ------------------------------------------------------------------------------------------------------------ */
@@ -197,12 +198,26 @@ static enum core_err memory_walk(struct enrich_store *store, bool wants_provider
         if (found.providers_len == 0) {
             continue;
         }
-        found.providers = wants_providers ? found.providers : NULL;
+        found.providers_len = wants_providers ? found.providers_len : 0;
         if (!on_found(ctx, &found)) {
             break;
         }
     }
     core_arena_destroy(&arena);
+    return CORE_OK;
+}
+
+static enum core_err memory_allowed(struct enrich_store *store,
+                                    bool (*on_allowed)(void *ctx, enum core_indicator type, struct core_span value),
+                                    void *ctx, struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    const struct entry *entry;
+    (void)fail;
+    for (size_t at = 0; (entry = table_entry_next(&memory->table->allow, &at)) != NULL;) {
+        if (entry->first != 0 && !on_allowed(ctx, entry->type, table_value(entry))) {
+            break;
+        }
+    }
     return CORE_OK;
 }
 
@@ -217,7 +232,7 @@ static enum core_err memory_build(struct enrich_store *store, struct store_curso
                                   const struct store_changes *calls, struct core_fail *fail) {
     struct memory *memory = memory_of(store);
     const struct entry *entry;
-    (void)fail;
+    size_t told = 0;
     *cursor = (struct store_cursor){.epoch = "memory", .id = "0"};
     MUST(pthread_mutex_lock(&memory->lock) == 0);
     changes_release(memory->changes, memory->changes_len);
@@ -225,6 +240,9 @@ static enum core_err memory_build(struct enrich_store *store, struct store_curso
     memory->changes_len = 0;
     MUST(pthread_mutex_unlock(&memory->lock) == 0);
     for (size_t at = 0; (entry = table_entry_next(&memory->table->entries, &at)) != NULL;) {
+        if (++told % TELL_BETWEEN == 0 && calls->goes_on != NULL && !calls->goes_on(calls->ctx)) {
+            return core_fail_set(fail, CORE_AGAIN, "intel.files", "ended on request");
+        }
         if (entry->first != 0) {
             calls->on_add(calls->ctx, entry->type, table_value(entry), table_subdomains(memory->table, entry));
         }
@@ -448,6 +466,7 @@ static const struct store_ops memory_ops = {.name = "memory",
                                             .flush = memory_flush,
                                             .allow = memory_allow,
                                             .walk = memory_walk,
+                                            .allowed = memory_allowed,
                                             .count = memory_count,
                                             .build = memory_build,
                                             .follow = memory_follow};

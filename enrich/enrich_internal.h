@@ -80,6 +80,9 @@ struct store_ops {
      * CORE_GONE build again, fail says why · CORE_NET. */
     enum core_err (*follow)(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
                             int timeout_ms, struct core_fail *fail);
+    enum core_err (*allowed)(struct enrich_store *store,
+                             bool (*on_allowed)(void *ctx, enum core_indicator type, struct core_span value), void *ctx,
+                             struct core_fail *fail);
     /* The functions below these words; NULL: this store keeps nothing but indicators. */
     const struct store_extra_ops *extra;
 };
@@ -137,7 +140,7 @@ struct store_extra_ops {
 /* Pairs kept for a feed: ETag, cursor, last result. Nothing kept yet: an empty list. Owns: store_state_release(state). */
 CORE_CHECKED enum core_err store_state_get(struct enrich_store *store, const char *feed, struct core_conf_list *state,
                                            struct core_fail *fail);
-/* Replace all of them, in one step. At most STORE_STATE_MAX pairs, 64 KiB each. */
+/* Replace all of them, in one step. At most STORE_STATE_MAX pairs. */
 CORE_CHECKED enum core_err store_state_put(struct enrich_store *store, const char *feed,
                                            const struct core_conf_list *state, struct core_fail *fail);
 #define STORE_STATE_MAX 64
@@ -157,7 +160,7 @@ CORE_CHECKED enum core_err store_lease_renew(struct enrich_store *store, const s
 CORE_CHECKED enum core_err store_lease_give(struct enrich_store *store, const struct store_lease *lease,
                                             struct core_fail *fail);
 
-/* Add to what was seen of these indicators, all or nothing. once (unique for these counts, NULL: none): a second call with
+/* Add to what was seen of these indicators (at most STORE_SIGHTINGS_MAX), all or nothing. once (unique for these counts, NULL: none): a second call with
  * it within a day adds nothing, so that an answer that was lost can be asked for again. */
 CORE_CHECKED enum core_err store_sightings_add(struct enrich_store *store, const struct store_sighting *sightings,
                                                size_t len, const char *once, struct core_fail *fail);
@@ -165,6 +168,7 @@ CORE_CHECKED enum core_err store_sightings_add(struct enrich_store *store, const
 CORE_CHECKED enum core_err store_sightings_walk(struct enrich_store *store, int64_t day,
                                                 bool (*on_sighting)(void *ctx, const struct store_sighting *sighting),
                                                 void *ctx, struct core_fail *fail);
+#define STORE_SIGHTINGS_MAX 10000
 #define STORE_SIGHTINGS_DAYS 400 /* so long they are kept */
 
 CORE_CHECKED enum core_err store_memory_open(struct enrich_store **out, const struct enrich_conf *conf,

@@ -336,7 +336,7 @@ static enum core_err files_load(const struct file_seen *files, size_t len, struc
     struct table *table = calloc(1, sizeof *table);
     MUST(table != NULL);
     enum core_err err = CORE_OK;
-    struct enrich_feed_conf feed = {.name = (char *)"local", .limit = TABLE_ITEMS_MAX, .confidence_tenths = -1};
+    struct enrich_feed_conf feed = {.name = (char *)"local", .limit = TABLE_ITEMS_MAX};
     for (size_t i = 0; i < len && err == CORE_OK; i++) {
         struct loading loading = {.table = table, .path = files[i].path};
         struct enrich_read_calls calls = {.on_item = on_item, .on_refused = on_refused, .ctx = &loading};

@@ -11,6 +11,7 @@
 #ifndef TAPLINE_ENRICH_MATCH_INTERNAL_H
 #define TAPLINE_ENRICH_MATCH_INTERNAL_H
 
+#include "core/json.h"
 #include "enrich/enrich_internal.h"
 
 #include <pthread.h>
@@ -87,5 +88,168 @@ CORE_CHECKED bool allow_set(struct allow *allow, enum core_indicator type, struc
 size_t allow_len(const struct allow *allow);
 /* Is a canonical address or domain on it, or in or below what is on it? false for every other type. */
 bool allow_has(const struct allow *allow, enum core_indicator type, struct core_span value);
+
+/* ---- documents ------------------------------------------------------------------------------------------------------------- */
+
+/* What becomes of a leaf that the document has already. */
+enum document_how {
+    DOCUMENT_KEEP,   /* its own value stays */
+    DOCUMENT_APPEND, /* json is a list: its items that are not there come behind */
+    DOCUMENT_REPLACE
+};
+/* A member to add, at the end of a dotted path; json is its value. */
+struct document_leaf {
+    const char *path;
+    struct core_span json;
+    enum document_how how;
+};
+/* Write a document again, with leaves (sorted by path, each once) in it. Shape: false: no room in buf, or the document is no
+ * object as we write them; what is in buf then is of no use. Thread: any. */
+CORE_CHECKED bool document_merge(struct core_buf *buf, struct core_span doc, const struct document_leaf *leaves,
+                                 size_t len);
+/* The text of its @timestamp, or len 0. */
+struct core_span document_time(struct core_span doc);
+
+/* ---- threat ---------------------------------------------------------------------------------------------------------------- */
+
+#define THREAT_ENRICHMENTS_MAX 64           /* of one event; the rest is counted */
+#define THREAT_ARENA_RESERVE (4 * CORE_MIB) /* of a batch's arena: left for those who come after us */
+
+/* An observable of an event, and what the store says of it. */
+struct threat_match {
+    const struct core_observable *observable;
+    const struct enrich_found *found;
+    bool is_parent; /* a parent of the domain: only providers count who mean its subdomains */
+};
+/* What an event gets. */
+struct threat_event {
+    struct core_event *event;
+    const struct threat_match *matches;
+    size_t matches_len;
+    bool is_unavailable; /* some or all of it could not be looked at */
+};
+enum threat_result {
+    THREAT_NOTHING, /* no provider is left: nothing to say */
+    THREAT_WRITTEN, /* event->doc is another one now */
+    THREAT_NO_ROOM  /* it would be too long, or there is no room in arena: event->doc is as it was */
+};
+/* Does any provider of it count? */
+bool threat_counts(const struct threat_match *match);
+/* Write threat.enrichments, the flat copies, tags and labels.intel. scratch: for pieces, given back. *left_out: enrichments
+ * beyond the maximum. Owns: the document lives in arena. Thread: the arena's. */
+enum threat_result threat_write(const struct threat_event *threat, struct core_arena *arena, struct core_arena *scratch,
+                                uint64_t *left_out);
+
+/* ---- views ------------------------------------------------------------------------------------------------------------------ */
+
+/* What the enrich thread needs of the follower for one batch. filter and use go on changing (one writer, one reader, no
+ * locks), allow does not. */
+struct view {
+    struct probe_use *use;
+    struct filter *filter;
+    const struct allow *allow;
+};
+#define VIEWS_RETIRED_MAX 8
+
+/* How views are handed over: the reader says which one it holds; the writer frees no other. */
+struct view_door {
+    struct view *_Atomic current; /* written by the follower */
+    struct view *_Atomic held;    /* written by the enrich thread */
+    struct view *retired[VIEWS_RETIRED_MAX];
+    size_t retired_len;
+};
+/* Thread of these two: enrich. NULL: there is none yet. */
+const struct view *view_take(struct view_door *door);
+void view_leave(struct view_door *door);
+/* Thread of these: follower. The view and what it points to are the door's from then on; filter and use may be those of the
+ * view before. */
+void view_publish(struct view_door *door, struct view *view);
+void view_sweep(struct view_door *door);
+bool view_has_room(const struct view_door *door); /* for one more that is retired */
+void view_close(struct view_door *door);          /* nobody reads any more */
+
+/* ---- the follower ----------------------------------------------------------------------------------------------------------- */
+
+/* How the store is opened; tests have their own. */
+struct follower_opener {
+    enum core_err (*open)(void *ctx, struct enrich_store **out, struct core_fail *fail);
+    void *ctx;
+    bool opens_twice; /* a second one is cheap, and has the same indicators: Redis */
+};
+
+struct follower {
+    uint32_t magic;
+    struct follower_opener opener;
+    struct core_counters *counters;
+    int64_t count_gap_ns; /* between two looks at how many there are */
+    pthread_t thread;
+    int stop_fd; /* eventfd: wakes it */
+    _Atomic bool is_stopping;
+    struct view_door door;
+    /* Written by the follower, read by anybody. */
+    struct enrich_store *_Atomic store; /* NULL: not open yet; it stays the same until follower_stop() */
+    _Atomic bool is_away;               /* the store does not answer the follower: nobody else need try */
+    _Atomic uint64_t indicators;
+    _Atomic uint64_t stale;
+    _Atomic size_t bytes;
+    _Atomic int64_t build_ns;
+    _Atomic int64_t current_tick; /* when it last knew of all changes; 0: never */
+    /* Its own. */
+    struct view *view; /* the newest that is published, or NULL */
+    struct allow *allow;
+    bool is_allow_changed;
+    bool is_missing; /* an indicator found no room in the filter */
+    uint64_t excess; /* the filter had so many more than the store counted when it was new */
+    int64_t built_tick;
+    int64_t counted_tick;
+    struct store_cursor cursor;
+};
+/* Begin. Owns: follower is the caller's; follower_stop() ends it, and closes the store. */
+CORE_CHECKED enum core_err follower_start(struct follower *follower, struct core_fail *fail);
+void follower_stop(struct follower *follower);
+/* How long ago all changes were known; INT64_MAX: never. Thread: any. */
+int64_t follower_behind_ns(const struct follower *follower);
+
+/* ---- a batch ---------------------------------------------------------------------------------------------------------------- */
+
+#define MATCH_POSSIBLE_MAX 65536 /* possible hits of a batch; observables beyond are not looked at, and counted */
+#define MATCH_ASK_MAX 4096       /* indicators in one round trip; more make a second one */
+#define MATCH_SCRATCH_BYTES (256 * CORE_MIB) /* address space */
+
+/* A question that the filter let through, and the key it asks for. */
+struct possible {
+    struct probe probe;
+    uint32_t key;
+};
+/* One batch's work; everything in it lives in scratch until the next batch. Added up for the counters when it is done. */
+struct match {
+    struct core_arena scratch;
+    struct core_batch *batch;
+    struct possible *possible;
+    size_t possible_len;
+    struct enrich_found *keys; /* each different */
+    size_t keys_len;
+    size_t answered; /* of keys: the first so many */
+    uint64_t counts[CORE_COUNT__MAX];
+};
+/* Thread of all: enrich. In this order. */
+/* Ask the filter of all the batch's observables. */
+void match_look(struct match *match, const struct view *view, struct core_batch *batch);
+/* What is not silenced becomes a key. */
+void match_keys(struct match *match, const struct allow *allow);
+/* Ask the store. Errors: as enrich_store_get(); what was answered before the error counts. */
+CORE_CHECKED enum core_err match_ask(struct match *match, struct enrich_store *store, int timeout_ms,
+                                     struct core_fail *fail);
+/* Write the documents: of hits, and of what got no answer. */
+void match_write(struct match *match);
+/* Mark all events with observables: nothing can be looked at. */
+void match_mark(struct match *match, struct core_batch *batch);
+
+/* ---- the stage -------------------------------------------------------------------------------------------------------------- */
+
+/* enrich_open() with another way to the store. */
+CORE_CHECKED enum core_err enrich_open_with(struct enrich **out, const struct enrich_conf *conf,
+                                            const struct follower_opener *opener, const struct enrich_env *env,
+                                            struct core_fail *fail);
 
 #endif

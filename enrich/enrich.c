@@ -1,0 +1,199 @@
+/* enrich/enrich.c: the stage: what it is made of, and what happens to one batch.
+ *
+ *     observables -> filter -> (rarely) allow-list -> store, one round trip -> documents
+ *
+ * The filter is kept by the follower thread (enrich/follower.c), which is the only one that may wait long. While there is no
+ * filter, or the stream of changes is not followed, nothing can be said of any event; while only the store is away, nothing
+ * of those with a possible hit. intel.on_unavailable says what becomes of them: marked and passed on, or held.
+ *
+ * A store that does not answer costs one batch its timeout. Then nobody asks for a second; and as long as the follower says
+ * that it is away, nobody asks at all.
+ *
+ * Crash: nothing here outlives a batch. Threads: enrich_batch(): the enrich thread; enrich_status(): any.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "enrich/match_internal.h"
+
+#include <stdlib.h>
+
+#define ENRICH_MAGIC 0x656e7263u
+#define PAUSE_NS CORE_NS_PER_S /* after the store did not answer */
+
+struct enrich {
+    uint32_t magic;
+    const struct enrich_conf *conf;
+    const struct enrich_redis_conf *redis;
+    struct core_counters *counters;
+    struct follower follower;
+    struct match match;
+    int64_t pause_until_tick; /* the store is not asked before */
+    _Atomic bool is_silent;   /* it did not answer the last time it was asked */
+};
+
+/* ---- opening ------------------------------------------------------------------------------------------------------------------- */
+
+static enum core_err store_open(void *ctx, struct enrich_store **out, struct core_fail *fail) {
+    struct enrich *enrich = ctx;
+    return enrich_store_open(out, enrich->conf, enrich->redis, false, fail);
+}
+
+static enum core_err stage_open(struct enrich *enrich, struct core_fail *fail) {
+    enum core_err err = core_arena_init(&enrich->match.scratch, MATCH_SCRATCH_BYTES, fail);
+    if (err == CORE_OK) {
+        err = follower_start(&enrich->follower, fail);
+    }
+    if (err != CORE_OK) {
+        core_arena_destroy(&enrich->match.scratch);
+        free(enrich);
+    }
+    return err;
+}
+
+static struct enrich *stage_new(const struct enrich_conf *conf, const struct enrich_env *env) {
+    struct enrich *enrich = calloc(1, sizeof *enrich);
+    MUST(enrich != NULL);
+    MUST(env->counters != NULL);
+    enrich->magic = ENRICH_MAGIC;
+    enrich->conf = conf;
+    enrich->counters = env->counters;
+    enrich->follower.counters = env->counters;
+    return enrich;
+}
+
+enum core_err enrich_open_with(struct enrich **out, const struct enrich_conf *conf,
+                               const struct follower_opener *opener, const struct enrich_env *env,
+                               struct core_fail *fail) {
+    struct enrich *enrich = stage_new(conf, env);
+    enrich->follower.opener = *opener;
+    enum core_err err = stage_open(enrich, fail);
+    *out = err == CORE_OK ? enrich : NULL;
+    return err;
+}
+
+enum core_err enrich_open(struct enrich **out, const struct enrich_conf *conf, const struct enrich_redis_conf *redis,
+                          const struct enrich_env *env, struct core_fail *fail) {
+    struct enrich *enrich = stage_new(conf, env);
+    enrich->redis = redis;
+    enrich->follower.opener = (struct follower_opener){
+        .open = store_open, .ctx = enrich, .opens_twice = redis != NULL && redis->urls.len > 0};
+    enum core_err err = stage_open(enrich, fail);
+    *out = err == CORE_OK ? enrich : NULL;
+    return err;
+}
+
+void enrich_close(struct enrich *enrich) {
+    if (enrich == NULL) {
+        return;
+    }
+    MUST(enrich->magic == ENRICH_MAGIC);
+    follower_stop(&enrich->follower);
+    core_arena_destroy(&enrich->match.scratch);
+    enrich->magic = 0;
+    free(enrich);
+}
+
+/* ---- a batch ------------------------------------------------------------------------------------------------------------------- */
+
+static void counts_add(struct enrich *enrich) {
+    for (int i = 0; i < CORE_COUNT__MAX; i++) {
+        if (enrich->match.counts[i] > 0) {
+            core_count(enrich->counters, (enum core_counter)i, enrich->match.counts[i]);
+        }
+    }
+}
+
+static bool has_observables(const struct core_batch *batch) {
+    for (uint32_t i = 0; i < batch->events_len; i++) {
+        if (batch->events[i].observables_len > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The filter cannot be trusted: it is not there, or it misses what was added lately. */
+static bool is_blind(const struct enrich *enrich, const struct view *view) {
+    return view == NULL || follower_behind_ns(&enrich->follower) > enrich->conf->stale_after_ns;
+}
+
+static enum core_err store_ask(struct enrich *enrich, struct core_fail *fail) {
+    struct enrich_store *store = atomic_load(&enrich->follower.store);
+    if (atomic_load_explicit(&enrich->follower.is_away, memory_order_relaxed) ||
+        core_tick_ns() < enrich->pause_until_tick) {
+        return core_fail_set(fail, CORE_AGAIN, "intel", "the store did not answer lately");
+    }
+    MUST(store != NULL); /* whoever built the filter opened it */
+    int64_t timeout_ms = enrich->conf->timeout_ns / CORE_NS_PER_MS;
+    enum core_err err = match_ask(&enrich->match, store, (int)(timeout_ms > 1 ? timeout_ms : 1), fail);
+    bool was_silent = atomic_load_explicit(&enrich->is_silent, memory_order_relaxed);
+    if (err != CORE_OK) {
+        enrich->pause_until_tick = core_tick_ns() + PAUSE_NS;
+        if (!was_silent) {
+            core_log_fail(CORE_LEVEL_WARN, "enrich",
+                          "the store of indicators does not answer: possible hits go on unmatched, as "
+                          "intel.on_unavailable says; asking again in a second",
+                          fail);
+        }
+    } else if (was_silent) {
+        core_log(CORE_LEVEL_INFO, "enrich", "the store of indicators answers again", "asked=%zu",
+                 enrich->match.keys_len);
+    }
+    atomic_store_explicit(&enrich->is_silent, err != CORE_OK, memory_order_relaxed);
+    return err;
+}
+
+static enum core_err batch_match(struct enrich *enrich, const struct view *view, struct core_batch *batch) {
+    struct match *match = &enrich->match;
+    struct core_fail fail;
+    match_look(match, view, batch);
+    match_keys(match, view->allow);
+    if (match->keys_len > 0 && store_ask(enrich, &fail) != CORE_OK && enrich->conf->on_unavailable == ENRICH_WAIT) {
+        return CORE_AGAIN;
+    }
+    match_write(match);
+    counts_add(enrich);
+    return CORE_OK;
+}
+
+enum core_err enrich_batch(struct enrich *enrich, struct core_batch *batch) {
+    MUST(enrich->magic == ENRICH_MAGIC);
+    MUST(batch->magic == CORE_BATCH_MAGIC);
+    if (!has_observables(batch)) {
+        return CORE_OK;
+    }
+    const struct view *view = view_take(&enrich->follower.door);
+    enum core_err err = CORE_OK;
+    if (!is_blind(enrich, view)) {
+        err = batch_match(enrich, view, batch);
+    } else if (enrich->conf->on_unavailable == ENRICH_WAIT) {
+        err = CORE_AGAIN;
+    } else {
+        match_mark(&enrich->match, batch);
+        counts_add(enrich);
+    }
+    view_leave(&enrich->follower.door);
+    return err;
+}
+
+/* ---- the state ----------------------------------------------------------------------------------------------------------------- */
+
+void enrich_status(const struct enrich *enrich, struct enrich_status *out) {
+    MUST(enrich->magic == ENRICH_MAGIC);
+    const struct follower *follower = &enrich->follower;
+    bool is_away = atomic_load_explicit(&follower->is_away, memory_order_relaxed) ||
+                   atomic_load_explicit(&enrich->is_silent, memory_order_relaxed);
+    *out = (struct enrich_status){
+        .state = ENRICH_READY,
+        .indicators = atomic_load_explicit(&follower->indicators, memory_order_relaxed),
+        .stale = atomic_load_explicit(&follower->stale, memory_order_relaxed),
+        .filter_bytes = atomic_load_explicit(&follower->bytes, memory_order_relaxed),
+        .build_ns = atomic_load_explicit(&follower->build_ns, memory_order_relaxed),
+        .behind_ns = follower_behind_ns(follower),
+    };
+    if (is_away) {
+        out->state = ENRICH_UNAVAILABLE;
+    } else if (out->behind_ns == INT64_MAX) {
+        out->state = ENRICH_BUILDING;
+    } else if (out->behind_ns > enrich->conf->stale_after_ns) {
+        out->state = ENRICH_STALE;
+    }
+}

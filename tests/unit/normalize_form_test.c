@@ -1,5 +1,5 @@
 /* tests/unit/normalize_form_test.c: normalize/form.c: the first record of a form goes the long way, the others the short one:
- * both must write the same. Every record of the sample logs is mapped by a worker that has seen none before it and by one
+ * both must write the same, and list the same observables. Every record of the sample logs is mapped by a worker that has seen none before it and by one
  * that has seen them all. SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/normalize_rig.h"
 
@@ -19,6 +19,20 @@ static char *file_read(const char *path) {
     return text;
 }
 
+/* Behind the document, what intelligence would be asked about. */
+static size_t observables(const struct core_event *event, char *out, size_t size) {
+    size_t len = 0;
+    for (uint16_t i = 0; i < event->observables_len; i++) {
+        const struct core_observable *one = &event->observables[i];
+        assert_true(one->len > 0 && len + one->len + strlen(one->field) + 32 < size);
+        len += (size_t)snprintf(out + len, size - len, "\n%s %s ", one->field,
+                                core_indicator_word((enum core_indicator)one->type));
+        memcpy(out + len, one->ptr, one->len);
+        len += one->len;
+    }
+    return len;
+}
+
 /* What the record's event holds, but for the time at which a dead letter is made. */
 static size_t document(const struct rig *rig, char *out, size_t size) {
     assert_int_equal(rig->batch->events_len, 1);
@@ -33,7 +47,8 @@ static size_t document(const struct rig *rig, char *out, size_t size) {
     assert_true(doc.len + event->key.len < size);
     memcpy(out, doc.ptr, doc.len);
     memcpy(out + doc.len, event->key.ptr, event->key.len);
-    return doc.len + event->key.len;
+    size_t len = doc.len + event->key.len;
+    return len + observables(event, out + len, size - len);
 }
 
 /* Each record behind the `#` lines before it, so that all stand at the same position. Returns how many there were. */
@@ -87,6 +102,8 @@ static void samples_compare(const char *pattern, size_t least) {
         char *text = file_read(found.gl_pathv[i]);
         rig_open(&fresh, "configs", found.gl_pathv[i]);
         rig_open(&seen, "configs", found.gl_pathv[i]);
+        normalize_worker_observe(fresh.worker, true);
+        normalize_worker_observe(seen.worker, true);
         (void)records_compare(&fresh, &seen, text, 0);
         records += records_compare(&fresh, &seen, text, 1);
         rig_close(&fresh);
@@ -106,6 +123,7 @@ static void test_other_formats(void **state) {
     (void)state;
     samples_compare("tests/golden/snort.alert*/*.log", 10);
     samples_compare("configs/samples/zeek-json/*.log", 100);
+    samples_compare("tests/golden/suricata.*/*eve.json", 50);
 }
 
 /* Rows below a header, each between others and after itself. */
@@ -120,6 +138,8 @@ static void rows_compare(const char *path, const char *header, const char *const
     }
     rig_open(&fresh, "configs", path);
     rig_open(&seen, "configs", path);
+    normalize_worker_observe(fresh.worker, true);
+    normalize_worker_observe(seen.worker, true);
     (void)records_compare(&fresh, &seen, text, 0);
     assert_int_equal(records_compare(&fresh, &seen, text, 1), 2 * 3 * rows_len);
     rig_close(&fresh);

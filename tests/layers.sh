@@ -40,7 +40,7 @@ wrapper_of() { # header
     librdkafka/*) echo 'core/kafka_internal.h' ;;
     libfyaml.h) echo 'core/conf.c' ;;
     zlib.h) echo 'core/codec.c' ;;
-    openssl/*) echo 'core/hash.c' ;;
+    openssl/*) echo 'core/hash.c enrich/tls.c' ;;
     xxhash.h) echo 'core/hash.c' ;;
     libpsl.h) echo 'core/psl.c' ;;
     idn2.h) echo 'core/idn.c' ;;

@@ -267,8 +267,10 @@ static bool is_plain_url(struct core_span text) {
            core_span_chr(text, '#') == NULL && (unsigned char)text.ptr[text.len - 1] > ' ';
 }
 
-static bool is_plain(enum core_indicator type, struct core_span text) {
+/* Is it, but for a URL's scheme, as indicators are written? *value then is. */
+static bool is_plain(enum core_indicator type, struct core_span text, struct core_span *value) {
     unsigned classes;
+    *value = text;
     switch (type) {
     case CORE_INDICATOR_IP:
         classes = classes_of(text);
@@ -277,7 +279,10 @@ static bool is_plain(enum core_indicator type, struct core_span text) {
     case CORE_INDICATOR_DOMAIN:
         return is_plain_domain(text);
     case CORE_INDICATOR_URL:
-        return is_plain_url(text);
+        if (core_span_starts(text, CORE_SPAN("http://"))) { /* as url.full is written */
+            *value = (struct core_span){text.ptr + strlen("http://"), text.len - strlen("http://")};
+        }
+        return is_plain_url(*value);
     case CORE_INDICATOR_FILE_HASH:
     case CORE_INDICATOR_CERT_HASH:
     case CORE_INDICATOR_JA3:
@@ -296,8 +301,7 @@ static bool canonical_of(const struct core_observable *observable, char room[ENR
     if (text.len == 0 || text.len > ENRICH_VALUE_BYTES_MAX || *type == CORE_INDICATOR_CIDR) {
         return false;
     }
-    if (is_plain(*type, text)) {
-        *value = text;
+    if (is_plain(*type, text, value)) {
         return true;
     }
     return enrich_canonical(type, text, room, value, &why) && *type != CORE_INDICATOR_CIDR;

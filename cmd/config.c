@@ -112,6 +112,16 @@ static size_t sections_of_sinks(struct config_section *sections, size_t len) {
     return len;
 }
 
+static size_t sections_of_intel(struct config_section *sections, size_t len) {
+    MUST(len + 3 <= SECTIONS_MAX);
+    sections[len++] = (struct config_section){"intel", config_intel_summary, enrich_opts, enrich_opts_len};
+    sections[len++] =
+        (struct config_section){"intel.redis", config_intel_redis_summary, enrich_redis_opts, enrich_redis_opts_len};
+    sections[len++] =
+        (struct config_section){"intel.feeds[]", config_intel_feeds_summary, enrich_feed_opts, enrich_feed_opts_len};
+    return len;
+}
+
 const struct config_section *config_sections(size_t *len) {
     static struct config_section sections[SECTIONS_MAX];
     static size_t sections_len;
@@ -125,6 +135,7 @@ const struct config_section *config_sections(size_t *len) {
                     (struct config_section){"inputs[]", inputs_summary, ingest_input_opts, ingest_input_opts_len};
             }
         }
+        sections_len = sections_of_intel(sections, sections_len);
         sections_len = sections_of_sinks(sections, sections_len);
     }
     *len = sections_len;
@@ -134,12 +145,13 @@ const struct config_section *config_sections(size_t *len) {
 /* ---- loading ------------------------------------------------------------------------------------------------------- */
 
 static void unknown_sections(const struct config *config, struct core_conf_mistakes *mistakes) {
-    const char *names[SECTION_ROWS_LEN + 2];
+    const char *names[SECTION_ROWS_LEN + 3];
     size_t names_len = 0;
     for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
         names[names_len++] = section_rows[i].name;
     }
     names[names_len++] = "inputs";
+    names[names_len++] = "intel";
     names[names_len++] = "sinks";
     const struct core_conf_node *root = core_conf_root(config->file);
     for (size_t i = 0; i < core_conf_len(root); i++) {
@@ -156,7 +168,7 @@ static void unknown_sections(const struct config *config, struct core_conf_mista
         core_conf_mistake(
             config->file, value, mistakes,
             near != NULL ? "unknown section \"%s\", did you mean \"%s\"?" : "unknown section \"%s\"%s", key,
-            near != NULL ? near : ": there are node, inputs, ingest, spool, normalize, pipeline, log, sinks");
+            near != NULL ? near : ": there are node, inputs, ingest, spool, normalize, pipeline, intel, log, sinks");
     }
 }
 
@@ -364,6 +376,7 @@ enum core_err config_load(struct config **out, const char *path, struct core_con
     load_sections(config, mistakes);
     load_inputs(config, mistakes);
     load_sinks(config, mistakes);
+    config_intel_load(&config->intel, config->file, mistakes);
     err = mistakes->len > mistakes_before ? CORE_BAD : CORE_OK;
     if (err == CORE_OK) { /* a sink with a mistake in it may not be asked what it keeps */
         (void)config_sinks_order(config);
@@ -389,6 +402,7 @@ void config_free(struct config *config) {
         ingest_input_release(&config->inputs[i]);
     }
     free(config->inputs);
+    config_intel_release(&config->intel);
     for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
         const struct section_row *row = &section_rows[i];
         core_conf_release(row->opts, *row->opts_len, (char *)config + row->offset);

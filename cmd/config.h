@@ -3,6 +3,7 @@
 #ifndef TAPLINE_CMD_CONFIG_H
 #define TAPLINE_CMD_CONFIG_H
 
+#include "cmd/config_intel.h"
 #include "core/conf.h"
 #include "ingest/ingest.h"
 #include "normalize/normalize.h"
@@ -42,6 +43,7 @@ struct config {
     struct config_log log;
     struct config_sink sinks[CONFIG_SINKS_MAX]; /* in the order in which a batch passes them */
     size_t sinks_len;
+    struct config_intel intel;
 };
 
 /* A section of the file, for `config show`, `reference` and docs. */

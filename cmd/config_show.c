@@ -86,6 +86,7 @@ static const char *show_scalar(const struct core_opt *opt, const void *field, ch
         return opt->choices[*(const int *)field];
     case CORE_OPT_STRINGS:
     case CORE_OPT_PAIRS:
+    case CORE_OPT_SECTION:
         break;
     }
     MUST(!"a scalar's row");
@@ -214,6 +215,32 @@ static void show_inputs(struct show *show) {
     }
 }
 
+static void show_intel(struct show *show) {
+    const struct config_intel *intel = &show->config->intel;
+    const struct core_conf_node *node = core_conf_get(core_conf_root(show->config->file), "intel");
+    const struct core_conf_node *feeds = core_conf_get(node, "feeds");
+    (void)fputs(show->is_json ? "" : "intel:\n", stdout);
+    show->lead = "";
+    show_section(show, "intel", node, enrich_opts, enrich_opts_len, &intel->conf);
+    (void)fputs(show->is_json ? "" : "  redis:\n", stdout);
+    show->lead = "  ";
+    show_section(show, "intel.redis", core_conf_get(node, "redis"), enrich_redis_opts, enrich_redis_opts_len,
+                 &intel->redis);
+    if (!show->is_json) {
+        printf("  feeds:%s\n", intel->feeds_len == 0 ? " []" : "");
+    }
+    show->lead = "    ";
+    for (size_t i = 0; i < intel->feeds_len; i++) {
+        char name[SHOW_NAME_BYTES_MAX];
+        (void)snprintf(name, sizeof(name), "intel.feeds[%zu]", i);
+        if (!show->is_json) {
+            (void)fputs("    - ", stdout);
+            show->is_first = true; /* stands behind the dash */
+        }
+        show_section(show, name, core_conf_item(feeds, i), enrich_feed_opts, enrich_feed_opts_len, &intel->feeds[i]);
+    }
+}
+
 static void show_sinks(struct show *show) {
     const struct config *config = show->config;
     (void)fputs(show->is_json ? "" : "sinks:\n", stdout);
@@ -251,6 +278,7 @@ static void show_config(struct show *show) {
             show_inputs(show);
         }
     }
+    show_intel(show);
     show_sinks(show);
     (void)fputs(show->is_json ? "}\n" : "", stdout);
 }

@@ -84,6 +84,7 @@ static void option_type(const struct core_opt *opt, char *out, size_t out_len) {
         [CORE_OPT_UINT] = "number",  [CORE_OPT_DURATION] = "duration",
         [CORE_OPT_SIZE] = "size",    [CORE_OPT_ENUM] = "one of",
         [CORE_OPT_STRINGS] = "list", [CORE_OPT_PAIRS] = "keys and values",
+        [CORE_OPT_SECTION] = "section",
     };
     size_t used = (size_t)snprintf(out, out_len, "%s", names[opt->type]);
     for (size_t i = 0; opt->type == CORE_OPT_ENUM && opt->choices[i] != NULL && used < out_len; i++) {

@@ -17,8 +17,9 @@ enum core_opt_type {
     CORE_OPT_SIZE,     /* uint64_t, bytes; text needs a unit (B KiB MiB GiB, kB MB GB); a bare 0 is fine */
     CORE_OPT_ENUM,     /* int; index into `choices` */
     CORE_OPT_STRINGS,  /* struct core_conf_list: a sequence of strings (one string is a list of one) */
-    CORE_OPT_PAIRS     /* struct core_conf_list: a mapping of scalars, kept as text with the place of each value;
+    CORE_OPT_PAIRS,    /* struct core_conf_list: a mapping of scalars, kept as text with the place of each value;
                         * a mapping in it becomes dotted keys (`{a: {b: 1}}` is `a.b`); `@/path` when is_secret */
+    CORE_OPT_SECTION   /* nothing: a key below which is a section of its own, bound by its owner */
 };
 
 /* One key. offset is into the owner's struct. def, min and max are texts as a person would write them in YAML; NULL:

@@ -444,6 +444,8 @@ static void conf_set_scalar(struct conf_bind *bind, const struct core_opt *opt, 
         conf_refuse_value(bind, value, "\"%s\" needs keys and values (\"%s: {key: value}\"), not \"%s\"", opt->key,
                           opt->key, value->text);
         break;
+    case CORE_OPT_SECTION: /* its owner refuses what is wrong */
+        break;
     }
 }
 
@@ -509,6 +511,9 @@ static void conf_set_node(struct conf_bind *bind, const struct core_opt *opt, co
                           void *field) {
     const struct core_conf_node *node = member->value;
     struct conf_value value = conf_value_of(node);
+    if (opt->type == CORE_OPT_SECTION) {
+        return;
+    }
     if (node->type == CONF_NODE_SCALAR) {
         conf_set_scalar(bind, opt, &value, field);
     } else if (node->type == CONF_NODE_SEQUENCE && opt->type == CORE_OPT_STRINGS) {
@@ -654,6 +659,8 @@ static bool conf_fields_are_same(const struct core_opt *opt, const void *a, cons
     case CORE_OPT_DURATION:
     case CORE_OPT_SIZE:
         return memcmp(left, right, sizeof(uint64_t)) == 0;
+    case CORE_OPT_SECTION:
+        return true;
     }
     MUST(!"a known type");
     return false;

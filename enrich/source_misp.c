@@ -290,8 +290,9 @@ static void any_read(struct reading *reading, const struct core_json_tree *tree,
     const struct core_json_tree *event = core_json_tree_get(tree, "Event");
     const struct core_json_tree *attribute = core_json_tree_get(tree, "Attribute");
     bool is_attribute = core_json_tree_text(tree, "type").len > 0 && core_json_tree_get(tree, "value") != NULL;
-    bool is_event =
-        core_json_tree_get(tree, "info") != NULL && (attribute != NULL || core_json_tree_get(tree, "Object") != NULL);
+    const struct core_json_tree *objects = core_json_tree_get(tree, "Object");
+    bool is_event = (core_json_tree_get(tree, "info") != NULL && attribute != NULL) ||
+                    (objects != NULL && objects->kind == CORE_JSON_ARRAY);
     if (response != NULL && depth > 0) {
         any_read(reading, response, depth - 1);
     } else if (is_attribute) {

@@ -1,0 +1,104 @@
+/* cmd/config_intel.c: the section `intel:` of tapline.yml.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/config_intel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define INTEL_ROWS_MAX 64
+#define FEEDS_MAX 256
+
+const char config_intel_summary[] = "What is known of addresses, names and files, and is added to documents.";
+const char config_intel_redis_summary[] = "The store of indicators that all sensors share.";
+const char config_intel_feeds_summary[] = "Where indicators come from; a list, for tapline intel sync.";
+
+/* The rows of `intel` and, for the parser alone, the two keys that are sections of their own. */
+static size_t rows_of(struct core_opt rows[INTEL_ROWS_MAX]) {
+    size_t len = 0;
+    MUST(enrich_opts_len + 2 <= INTEL_ROWS_MAX);
+    for (; len < enrich_opts_len; len++) {
+        rows[len] = enrich_opts[len];
+    }
+    rows[len++] = (struct core_opt){.key = "redis", .type = CORE_OPT_SECTION, .help = config_intel_redis_summary};
+    rows[len++] = (struct core_opt){.key = "feeds", .type = CORE_OPT_SECTION, .help = config_intel_feeds_summary};
+    return len;
+}
+
+static void load_feed(struct config_intel *intel, size_t i, const struct core_conf_file *file,
+                      const struct core_conf_node *node, struct core_conf_mistakes *mistakes) {
+    struct enrich_feed_conf *feed = &intel->feeds[i];
+    char prefix[64];
+    struct core_fail fail = {0};
+    (void)snprintf(prefix, sizeof(prefix), "intel.feeds[%zu]", i);
+    if (core_conf_bind(file, node, prefix, enrich_feed_opts, enrich_feed_opts_len, feed, mistakes) != CORE_OK) {
+        return;
+    }
+    if (enrich_feed_check(feed, &fail) != CORE_OK) {
+        const struct core_conf_node *key = core_conf_get(node, fail.where);
+        core_conf_mistake(file, key != NULL ? key : node, mistakes, "%s.%s: %s", prefix, fail.where, fail.text);
+    }
+    for (size_t before = 0; before < i; before++) {
+        const char *other = intel->feeds[before].name;
+        if (other != NULL && feed->name != NULL && strcmp(other, feed->name) == 0) {
+            core_conf_mistake(file, core_conf_get(node, "name"), mistakes,
+                              "%s.name: there is a feed \"%s\" already: each needs a name of its own", prefix, other);
+        }
+    }
+}
+
+static void load_feeds(struct config_intel *intel, const struct core_conf_file *file, const struct core_conf_node *list,
+                       struct core_conf_mistakes *mistakes) {
+    if (core_conf_is_null(list)) {
+        return;
+    }
+    if (!core_conf_is_sequence(list) || core_conf_len(list) > FEEDS_MAX) {
+        core_conf_mistake(file, list, mistakes,
+                          "intel.feeds is %s: up to %d items such as \"- {name: corp, type: zeek, "
+                          "path: /etc/tapline/intel/*.dat}\" are",
+                          core_conf_is_sequence(list) ? "too long" : "no list", FEEDS_MAX);
+        return;
+    }
+    intel->feeds_len = core_conf_len(list);
+    intel->feeds = calloc(intel->feeds_len > 0 ? intel->feeds_len : 1, sizeof(*intel->feeds));
+    MUST(intel->feeds != NULL);
+    for (size_t i = 0; i < intel->feeds_len; i++) {
+        load_feed(intel, i, file, core_conf_item(list, i), mistakes);
+    }
+}
+
+void config_intel_load(struct config_intel *out, const struct core_conf_file *file,
+                       struct core_conf_mistakes *mistakes) {
+    struct core_opt rows[INTEL_ROWS_MAX];
+    size_t rows_len = rows_of(rows);
+    const struct core_conf_node *node = core_conf_get(core_conf_root(file), "intel");
+    const struct core_conf_node *redis = core_conf_get(node, "redis");
+    /* what the results say, mistakes says too */
+    enum core_err err CORE_UNUSED = core_conf_bind(file, node, "intel", rows, rows_len, &out->conf, mistakes);
+    err = core_conf_bind(file, redis, "intel.redis", enrich_redis_opts, enrich_redis_opts_len, &out->redis, mistakes);
+    load_feeds(out, file, core_conf_get(node, "feeds"), mistakes);
+    if (out->conf.files.len > 0 && out->redis.urls.len > 0) {
+        core_conf_mistake(
+            file, core_conf_get(node, "files"), mistakes,
+            "intel.files and intel.redis.urls are both there: indicators are either in this process or in "
+            "Redis; put the files into Redis with `tapline intel load`, or as feeds");
+    }
+}
+
+void config_intel_release(struct config_intel *intel) {
+    for (size_t i = 0; i < intel->feeds_len; i++) {
+        core_conf_release(enrich_feed_opts, enrich_feed_opts_len, &intel->feeds[i]);
+    }
+    free(intel->feeds);
+    core_conf_release(enrich_redis_opts, enrich_redis_opts_len, &intel->redis);
+    core_conf_release(enrich_opts, enrich_opts_len, &intel->conf);
+    *intel = (struct config_intel){0};
+}
+
+const struct enrich_feed_conf *config_intel_feed(const struct config_intel *intel, const char *name) {
+    for (size_t i = 0; i < intel->feeds_len; i++) {
+        if (strcmp(intel->feeds[i].name, name) == 0) {
+            return &intel->feeds[i];
+        }
+    }
+    return NULL;
+}

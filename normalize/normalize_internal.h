@@ -539,7 +539,6 @@ struct normalize_worker {
     struct geo_cache *places;
     const struct normalize_explain *explain;
     struct interned *interned; /* names that outlive plans and maps: batches under way point to them */
-    struct core_observable observables[CORE_OBSERVABLES_MAX]; /* of the current record, under construction */
     bool is_observing;
     struct snort_names *snort_names; /* what inputs' sid-msg.map and the like say */
     uint64_t id_differs;

@@ -79,44 +79,32 @@ void marks_draft(struct making *making) {
 
 /* ---- a record ---------------------------------------------------------------------------------------------------------- */
 
-/* The observables of one record under construction. */
+/* The observables of one record under construction: written where they stay, behind the document. */
 struct observing {
-    struct core_batch *batch;
-    size_t room; /* bytes of the arena that may be used */
+    const char *segment;
     struct core_observable *out;
+    uint32_t max; /* CORE_OBSERVABLES_MAX, or what there is room for */
     uint32_t len;
     uint32_t left;
+    bool has_outside; /* a text does not stand in the segment */
 };
 
-/* Bytes behind the document, or NULL. */
-static void *room_take(struct observing *observing, size_t len) {
-    struct core_arena *arena = &observing->batch->arena;
-    if (len > observing->room) {
-        return NULL;
-    }
-    observing->room -= len;
-    arena->used += len;
-    return arena->base + arena->used - len;
+NORMALIZE_INLINE bool is_inside(const char *segment, const char *ptr) {
+    return (uintptr_t)ptr - (uintptr_t)segment < CORE_SEGMENT_BYTES;
 }
 
-static void text_add(struct observing *observing, const struct plan_mark *mark, struct core_span text) {
-    const char *ptr = text.ptr;
-    if (observing->len == CORE_OBSERVABLES_MAX) {
+NORMALIZE_INLINE void text_add(struct observing *observing, const struct plan_mark *mark, const char *ptr,
+                               uint32_t len) {
+    if (observing->len == observing->max) {
         observing->left++;
         return;
     }
-    size_t at = (size_t)((uintptr_t)ptr - (uintptr_t)observing->batch->segment);
-    if (at >= CORE_SEGMENT_BYTES) {
-        char *copy = room_take(observing, text.len);
-        if (copy == NULL) {
-            observing->left++;
-            return;
-        }
-        memcpy(copy, ptr, text.len);
-        ptr = copy;
-    }
-    observing->out[observing->len++] =
-        (struct core_observable){.ptr = ptr, .field = mark->field, .len = (uint32_t)text.len, .type = mark->type};
+    struct core_observable *out = &observing->out[observing->len++];
+    out->ptr = ptr;
+    out->field = mark->field;
+    out->len = len;
+    out->type = mark->type;
+    observing->has_outside = observing->has_outside || !is_inside(observing->segment, ptr);
 }
 
 /* The text behind `"data":"` in an object that we wrote. One with escapes in it is left out: no host's name has any. */
@@ -142,11 +130,11 @@ static void value_add(struct observing *observing, const struct plan_mark *mark,
         return;
     }
     if (!mark->is_picked && text.len > 0) {
-        text_add(observing, mark, text);
+        text_add(observing, mark, text.ptr, (uint32_t)text.len);
         return;
     }
     while (text.len > 0 && observable_pick((enum core_indicator)mark->type, &text, &part)) {
-        text_add(observing, mark, part);
+        text_add(observing, mark, part.ptr, (uint32_t)part.len);
     }
 }
 
@@ -164,37 +152,71 @@ static void leaf_add(struct observing *observing, const struct plan_mark *mark, 
     }
 }
 
-/* The list itself, which is made in the worker, moves to the arena. */
-static void list_finish(struct observing *observing, struct core_event *event) {
-    const struct core_arena *arena = &observing->batch->arena;
-    size_t bytes = observing->len * sizeof(*observing->out);
-    size_t pad = (0 - arena->used) & (_Alignof(struct core_observable) - 1);
-    char *list = observing->len == 0 ? NULL : room_take(observing, pad + bytes);
-    if (list != NULL) {
-        memcpy(list + pad, observing->out, bytes);
-        event->observables = (const struct core_observable *)(const void *)(list + pad);
-        event->observables_len = (uint16_t)observing->len;
-    } else {
-        observing->left += observing->len;
+/* Texts that stand elsewhere (the scratch, the plan) move behind the list; those there is no room for are left out. */
+static char *texts_move(struct observing *observing, char *to, const char *end) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < observing->len; i++) {
+        struct core_observable one = observing->out[i];
+        if (!is_inside(observing->segment, one.ptr)) {
+            if ((size_t)(end - to) < one.len) {
+                observing->left++;
+                continue;
+            }
+            memcpy(to, one.ptr, one.len);
+            one.ptr = to;
+            to += one.len;
+        }
+        observing->out[kept++] = one;
     }
-    event->observables_left = (uint16_t)(observing->left < UINT16_MAX ? observing->left : UINT16_MAX);
+    observing->len = kept;
+    return to;
+}
+
+/* What stands in a leaf that is set: most often a column as it came. */
+NORMALIZE_INLINE const struct value *leaf_peek(const struct normalize_worker *worker, const struct plan *plan,
+                                               uint16_t leaf, struct value *room) {
+    const struct form *form = plan->forms->current;
+    uint16_t at = form == NULL ? LEAF_NONE : form->leaf_at[leaf];
+    if (at == LEAF_NONE) {
+        return &plan->values[leaf];
+    }
+    const struct form_leaf *settled = &form->leaves[at];
+    if (settled->columns_len > 0 && settled->kind == VALUE_PLAIN) {
+        return &worker->columns[settled->columns[0]];
+    }
+    *room = leaf_value(plan, leaf);
+    return room;
 }
 
 void record_observe(struct normalize_worker *worker, const struct plan *plan, struct core_batch *batch,
                     struct core_event *event) {
-    const struct core_arena *arena = &batch->arena;
-    size_t spare = arena->cap - arena->used;
-    struct observing observing = {.batch = batch,
-                                  .room = spare < DEAD_RESERVE_BYTES ? 0 : spare - DEAD_RESERVE_BYTES,
-                                  .out = worker->observables};
-    for (uint16_t i = 0; i < plan->marks_len; i++) {
-        const struct plan_mark *mark = &plan->marks[i];
+    struct core_arena *arena = &batch->arena;
+    size_t pad = (0 - arena->used) & (_Alignof(struct core_observable) - 1);
+    char *start = arena->base + arena->used + pad;
+    const char *end = arena->base + arena->cap - DEAD_RESERVE_BYTES;
+    size_t max = start < end ? (size_t)(end - start) / sizeof(struct core_observable) : 0;
+    struct observing observing = {.segment = batch->segment,
+                                  .out = (struct core_observable *)(void *)start,
+                                  .max = (uint32_t)(max < CORE_OBSERVABLES_MAX ? max : CORE_OBSERVABLES_MAX)};
+    for (const struct plan_mark *mark = plan->marks, *last = mark + plan->marks_len; mark < last; mark++) {
         if ((plan->present[mark->leaf / 64] >> (mark->leaf % 64) & 1) != 0) {
-            struct value value = leaf_value(plan, mark->leaf);
-            leaf_add(&observing, mark, &value);
+            struct value room;
+            const struct value *value = leaf_peek(worker, plan, mark->leaf, &room);
+            if (!mark->is_picked && value_is_string(*value) && value->len > 0) {
+                text_add(&observing, mark, value->ptr, value->len);
+            } else {
+                leaf_add(&observing, mark, value);
+            }
         }
     }
-    list_finish(&observing, event);
+    if (observing.len > 0) {
+        char *stop = start + observing.len * sizeof(*observing.out);
+        stop = observing.has_outside ? texts_move(&observing, stop, end) : stop;
+        arena->used = (size_t)(stop - arena->base);
+        event->observables = observing.out;
+        event->observables_len = (uint16_t)observing.len;
+    }
+    event->observables_left = (uint16_t)(observing.left < UINT16_MAX ? observing.left : UINT16_MAX);
 }
 
 void normalize_worker_observe(struct normalize_worker *worker, bool is_wanted) {

@@ -4,10 +4,15 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "normalize/normalize_internal.h"
 
-#define SEPARATORS " \t\r\n,;=\"'<>()[]"
+#include <limits.h>
 
 static bool is_separator(char c) {
-    return strchr(SEPARATORS, c) != NULL && c != '\0';
+    static const bool separators[UCHAR_MAX + 1] = {
+        [' '] = true, ['\t'] = true, ['\r'] = true, ['\n'] = true, [','] = true,
+        [';'] = true, ['='] = true,  ['"'] = true,  ['\''] = true, ['<'] = true,
+        ['>'] = true, ['('] = true,  [')'] = true,  ['['] = true,  [']'] = true,
+    };
+    return separators[(unsigned char)c];
 }
 
 /* The next run of bytes without separators; empty at the end. */
@@ -30,15 +35,23 @@ static bool is_digit(char c) {
 }
 
 /* Cheap where it is none: an IPv4 address ends in a digit, an IPv6 one has a colon among its first five bytes. */
-static bool is_address(struct core_span text) {
+static inline bool is_address(struct core_span text) {
     struct ip_addr ip;
     size_t head = text.len < 5 ? text.len : 5;
-    bool may_be = text.len > 1 && (is_digit(text.ptr[text.len - 1]) || memchr(text.ptr, ':', head) != NULL);
+    bool may_be = text.len > 1 && is_digit(text.ptr[text.len - 1]);
+    for (size_t i = 0; i < head && !may_be; i++) {
+        may_be = text.ptr[i] == ':';
+    }
     return may_be && ip_parse(text, &ip);
 }
 
 /* An address, perhaps of IPv4 with a port behind it. */
 static bool pick_address(struct core_span *rest, struct core_span *out) {
+    if (is_address(*rest)) {
+        *out = *rest;
+        *rest = (struct core_span){rest->ptr + rest->len, 0};
+        return true;
+    }
     while (rest->len > 0) {
         struct core_span token = token_next(rest);
         const char *colon = core_span_chr(token, ':');
@@ -51,6 +64,19 @@ static bool pick_address(struct core_span *rest, struct core_span *out) {
     return false;
 }
 
+/* No host is called so: an address (no last label is of digits alone, no name has a colon), or words. */
+static bool is_no_name(struct core_span text) {
+    const char *p = text.ptr + text.len;
+    while (p > text.ptr && is_digit(p[-1])) {
+        p--;
+    }
+    bool is_none = p == text.ptr || (p[-1] == '.' && p < text.ptr + text.len);
+    for (p = text.ptr; p < text.ptr + text.len && !is_none; p++) {
+        is_none = *p == ':' || *p == ' ';
+    }
+    return is_none;
+}
+
 /* A name that is no address; `*.` of a certificate's names is left out. */
 static bool pick_domain(struct core_span *rest, struct core_span *out) {
     struct core_span text = *rest;
@@ -59,8 +85,7 @@ static bool pick_domain(struct core_span *rest, struct core_span *out) {
         text = (struct core_span){text.ptr + 2, text.len - 2};
     }
     *out = text;
-    bool is_bracketed = text.len > 0 && text.ptr[0] == '['; /* an IPv6 address in a URL */
-    return text.len > 0 && !is_bracketed && core_span_chr(text, ' ') == NULL && !is_address(text);
+    return text.len > 0 && !is_no_name(text);
 }
 
 /* What holds an @, of a header with names and brackets or of a certificate's subject (emailAddress=…). */

@@ -127,7 +127,9 @@ static void what_is_picked_of_a_text(void **state) {
         {DOMAIN, A("A.Example."), "zeek.t.a domain A.Example.;"}, /* enrichment brings it into its form */
         {DOMAIN, A("*.a.example"), "zeek.t.a domain a.example;"},
         {DOMAIN, A("192.0.2.1"), ""},
-        {DOMAIN, A("a1.192.0.2.1"), "zeek.t.a domain a1.192.0.2.1;"},
+        {DOMAIN, A("a1.192.0.2.1"), ""}, /* no last label is a number */
+        {DOMAIN, A("host1.2nd.example1"), "zeek.t.a domain host1.2nd.example1;"},
+        {DOMAIN, A("host"), "zeek.t.a domain host;"},
         {DOMAIN, A("fd00::1"), ""},
         {DOMAIN, A("[fd00::1]"), ""},
         {DOMAIN, A("TXT 5 a=b.c"), ""},

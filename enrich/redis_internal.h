@@ -24,7 +24,7 @@ enum redis_scheme { REDIS_TCP, REDIS_TLS, REDIS_UNIX };
 struct redis_url {
     enum redis_scheme scheme;
     char host[256]; /* or the socket's path */
-    char port[8];
+    char port[24];
     unsigned db;
     char shown[300]; /* for messages */
 };

@@ -2,7 +2,7 @@
  *
  * put() and remove() gather up to REDIS_CHUNK_MAX keys: a chunk. It goes to Redis in two exchanges:
  *
- *   WATCH every key, HGETALL each      what is said now, and a word from Redis should somebody change it meanwhile
+ *   WATCH, HGETALL of every key        what is said now, and a word from Redis should somebody change it meanwhile
  *   MULTI … EXEC                       only what differs: HSET, HDEL, EXPIREAT or PERSIST, and one XADD with all of it
  *
  * If somebody did, EXEC does nothing, and the chunk is begun again. So a chunk is in effect whole or not at all, whatever
@@ -403,16 +403,28 @@ static enum core_err transact(struct redis *on, struct core_fail *fail) {
     return err;
 }
 
-/* WATCH and HGETALL of every key. */
-static enum core_err chunk_read(struct redis_store *redis, struct core_fail *fail) {
-    struct redis_chunk *chunk = redis->chunk;
-    struct redis *on = redis->ask;
-    redis_begin(on);
+/* Who changes an indicator says so in the stream, so watching the stream is enough, and costs the server nothing; but two
+ * who write at once would fail all the time, so a chunk that did is tried again with every key of it watched. */
+static void chunk_watch(const struct redis_store *redis, struct redis *on, bool is_first) {
+    const struct redis_chunk *chunk = redis->chunk;
+    char name[REDIS_NAME_MAX];
+    if (is_first) {
+        REDIS_ASK(on, "WATCH", redis_name(redis, name, "changes", ""));
+        return;
+    }
     redis_command(on, 1 + chunk->len);
     redis_word(on, CORE_SPAN("WATCH"));
     for (size_t i = 0; i < chunk->len; i++) {
         redis_word(on, chunk->keys[i].name);
     }
+}
+
+/* WATCH, and HGETALL of every key. */
+static enum core_err chunk_read(struct redis_store *redis, bool is_first, struct core_fail *fail) {
+    struct redis_chunk *chunk = redis->chunk;
+    struct redis *on = redis->ask;
+    redis_begin(on);
+    chunk_watch(redis, on, is_first);
     for (size_t i = 0; i < chunk->len; i++) {
         redis_command(on, 2);
         redis_word(on, CORE_SPAN("HGETALL"));
@@ -423,9 +435,9 @@ static enum core_err chunk_read(struct redis_store *redis, struct core_fail *fai
     return err == CORE_OK ? redis_refused_any(on, fail) : err;
 }
 
-static enum core_err chunk_try(struct redis_store *redis, struct core_fail *fail) {
+static enum core_err chunk_try(struct redis_store *redis, bool is_first, struct core_fail *fail) {
     struct redis_chunk *chunk = redis->chunk;
-    enum core_err err = chunk_read(redis, fail);
+    enum core_err err = chunk_read(redis, is_first, fail);
     if (err != CORE_OK) {
         redis_drop(redis->ask); /* and nothing is watched any more */
         return err;
@@ -458,7 +470,7 @@ enum core_err redis_flush(struct enrich_store *store, struct core_fail *fail) {
     MUST(chunk != NULL); /* opened as a writer */
     enum core_err err = CORE_OK;
     for (int tries = 0; chunk->len > 0 && tries < TRIES_MAX; tries++) {
-        err = chunk_try(redis, fail);
+        err = chunk_try(redis, tries == 0, fail);
         if (err == CORE_OK) {
             chunk_clear(chunk);
             store->put += chunk->put;

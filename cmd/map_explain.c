@@ -1,6 +1,7 @@
 /* cmd/map_explain.c: `tapline map explain FILE`: for the first records, which row of which map made which field.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
+#include "core/json.h"
 #include "ingest/ingest.h"
 #include "normalize/normalize.h"
 
@@ -24,7 +25,11 @@ static void observables_print(const struct core_event *event) {
     for (uint16_t i = 0; i < event->observables_len; i++) {
         const struct core_observable *one = &event->observables[i];
         const char *word = core_indicator_word((enum core_indicator)one->type);
-        printf("  observable %-36s %-12s %.*s\n", one->field, word, (int)one->len, one->ptr);
+        char text[64 * 1024];
+        struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof(text)};
+        core_buf_string(&buf, (struct core_span){one->ptr, one->len});
+        struct core_span value = buf.is_full ? CORE_SPAN("(longer than 64 KiB)") : core_buf_written(&buf);
+        printf("  observable %-36s %-12s %.*s\n", one->field, word, (int)value.len, value.ptr);
     }
     if (event->observables_left > 0) {
         printf("  observable (and %u more, which are not looked at)\n", event->observables_left);

@@ -51,7 +51,8 @@ struct fake_world {
     _Atomic int get_err;
     _Atomic int build_err;
     _Atomic int follow_err;
-    _Atomic int build_us; /* build() waits so long at each item */
+    _Atomic int build_us;       /* build() waits so long at each item */
+    _Atomic uint64_t uncounted; /* count() says so many fewer */
     /* What was done. */
     _Atomic unsigned opens;
     _Atomic unsigned gets;
@@ -220,6 +221,7 @@ static inline enum core_err fake_count(struct enrich_store *store, uint64_t *ite
         *items += world->items[i].said != FAKE_NOBODY && !world->items[i].is_expired;
     }
     MUST(pthread_mutex_unlock(&world->lock) == 0);
+    *items -= atomic_load(&world->uncounted);
     return fake_fails(&world->build_err, fail);
 }
 

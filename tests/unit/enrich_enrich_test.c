@@ -1,0 +1,314 @@
+/* tests/unit/enrich_enrich_test.c: the stage with a store that is there, is away, answers too late, is not followed: which
+ * events are marked, which are held, what is asked and how often.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/enrich_store_fake.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#define DOC "{\"@timestamp\":\"2026-11-21T02:58:51.600824Z\",\"zeek\":{}}"
+#define MARKED "{\"@timestamp\":\"2026-11-21T02:58:51.600824Z\",\"labels\":{\"intel\":\"unavailable\"},\"zeek\":{}}"
+#define EVENTS 5
+
+struct rig {
+    struct fake_world *world;
+    struct core_counters counters;
+    struct enrich_conf conf;
+    struct enrich *enrich;
+    struct core_batch batch;
+    struct core_event events[EVENTS];
+    struct core_observable observables[EVENTS][4];
+};
+
+static struct rig *rig_new(void) {
+    struct rig *rig = calloc(1, sizeof *rig);
+    assert_non_null(rig);
+    rig->world = fake_world_new(1000);
+    rig->conf = (struct enrich_conf){.timeout_ns = 50 * CORE_NS_PER_MS, .stale_after_ns = 60 * CORE_NS_PER_S};
+    rig->batch = (struct core_batch){.magic = CORE_BATCH_MAGIC, .events = rig->events};
+    assert_int_equal(core_arena_init(&rig->batch.arena, CORE_ARENA_BYTES, NULL), CORE_OK);
+    return rig;
+}
+
+static void rig_open(struct rig *rig) {
+    const struct follower_opener opener = {.open = fake_open, .ctx = rig->world, .opens_twice = true};
+    const struct enrich_env env = {.node = "n", .counters = &rig->counters};
+    assert_int_equal(enrich_open_with(&rig->enrich, &rig->conf, &opener, &env, NULL), CORE_OK);
+}
+
+static void rig_close(struct rig *rig) {
+    enrich_close(rig->enrich);
+    core_arena_destroy(&rig->batch.arena);
+    fake_world_free(rig->world);
+    free(rig);
+}
+
+static void observe(struct core_event *event, struct core_observable *room, enum core_indicator type,
+                    const char *text) {
+    room[event->observables_len] =
+        (struct core_observable){.ptr = text, .field = "field", .len = (uint32_t)strlen(text), .type = (uint8_t)type};
+    event->observables = room;
+    event->observables_len++;
+}
+
+/* 0 a hit, 1 none, 2 without observables, 3 a dead letter, 4 a hit again. */
+static void rig_batch(struct rig *rig) {
+    core_arena_reset(&rig->batch.arena, CORE_ARENA_KEEP_BYTES);
+    rig->batch.events_len = EVENTS;
+    for (size_t i = 0; i < EVENTS; i++) {
+        rig->events[i] = (struct core_event){.doc = CORE_SPAN(DOC)};
+    }
+    observe(&rig->events[0], rig->observables[0], CORE_INDICATOR_USER, "eve");
+    observe(&rig->events[0], rig->observables[0], CORE_INDICATOR_USER, "alice");
+    observe(&rig->events[1], rig->observables[1], CORE_INDICATOR_USER, "alice");
+    observe(&rig->events[4], rig->observables[4], CORE_INDICATOR_USER, "eve");
+    rig->events[3].is_dead = true;
+}
+
+static enum enrich_state state_of(struct rig *rig) {
+    struct enrich_status status;
+    enrich_status(rig->enrich, &status);
+    return status.state;
+}
+
+#define EVENTUALLY(what)                                                                                               \
+    for (unsigned tries_ = 0; !(what); tries_++) {                                                                     \
+        assert_true(tries_ < 10000);                                                                                   \
+        fake_sleep_us(1000);                                                                                           \
+    }
+
+static bool is_doc(const struct rig *rig, size_t event, const char *doc) {
+    return core_span_is(rig->events[event].doc, doc);
+}
+
+static bool has(const struct rig *rig, size_t event, const char *text) {
+    return memmem(rig->events[event].doc.ptr, rig->events[event].doc.len, text, strlen(text)) != NULL;
+}
+
+static uint64_t counted(struct rig *rig, enum core_counter id) {
+    return core_counted(&rig->counters, id);
+}
+
+static void test_hits_and_none(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_BOTH);
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(has(rig, 0, "\"tags\":[\"intel_match\"]") && has(rig, 0, "\"id\":\"user:eve\""));
+    assert_true(has(rig, 0, "\"feed\":{\"name\":[\"a\",\"b\"]}"));
+    assert_true(is_doc(rig, 1, DOC) && is_doc(rig, 2, DOC) && is_doc(rig, 3, DOC));
+    assert_true(has(rig, 4, "\"id\":\"user:eve\""));
+    assert_int_equal(atomic_load(&rig->world->asked), 1); /* once, though two events have it */
+    assert_int_equal(atomic_load(&rig->world->gets), 1);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_OBSERVABLES), 4);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_POSSIBLE), 2);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_ASKED), 1);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_ROUND_TRIPS), 1);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_HITS), 2);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_EVENTS), 2);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_FILTER_FALSE), 0);
+    struct enrich_status status;
+    enrich_status(rig->enrich, &status);
+    assert_int_equal(status.indicators, 1);
+    assert_true(status.filter_bytes > 0 && status.behind_ns < 10 * CORE_NS_PER_S);
+    fake_expire(rig->world, CORE_INDICATOR_USER, "eve"); /* the store's answer decides */
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(is_doc(rig, 0, DOC) && is_doc(rig, 4, DOC));
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_FILTER_FALSE), 2);
+    rig_close(rig);
+}
+
+static void test_subdomains_and_the_allow_list(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    fake_say(rig->world, CORE_INDICATOR_DOMAIN, "evil.example", FAKE_BOTH);
+    fake_say(rig->world, CORE_INDICATOR_DOMAIN, "plain.example", FAKE_A);
+    fake_allow(rig->world, CORE_INDICATOR_DOMAIN, "good.evil.example", true);
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    rig_batch(rig);
+    for (size_t i = 0; i < EVENTS; i++) {
+        static const char *const names[] = {"evil.example", "www.evil.example", "www.good.evil.example",
+                                            "plain.example", "www.plain.example"};
+        rig->events[i] = (struct core_event){.doc = CORE_SPAN(DOC)};
+        observe(&rig->events[i], rig->observables[i], CORE_INDICATOR_DOMAIN, names[i]);
+    }
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(has(rig, 0, "\"feed\":{\"name\":[\"a\",\"b\"]}"));
+    assert_true(has(rig, 1, "\"feed\":{\"name\":[\"b\"]}") && has(rig, 1, "\"id\":\"domain:evil.example\""));
+    assert_true(is_doc(rig, 2, DOC));
+    assert_true(has(rig, 3, "\"feed\":{\"name\":[\"a\"]}"));
+    assert_true(is_doc(rig, 4, DOC));
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_ALLOWED), 1);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_HITS), 3);
+    rig_close(rig);
+}
+
+/* No store at the start: events go on, marked; when it is there, they are matched. */
+static void test_away_at_the_start(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_A);
+    atomic_store(&rig->world->open_err, CORE_NET);
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_UNAVAILABLE);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(is_doc(rig, 0, MARKED) && is_doc(rig, 1, MARKED) && is_doc(rig, 4, MARKED));
+    assert_true(is_doc(rig, 2, DOC) && is_doc(rig, 3, DOC));
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_UNAVAILABLE), 3);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_EVENTS), 0);
+    atomic_store(&rig->world->open_err, CORE_OK);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(has(rig, 0, "\"id\":\"user:eve\"") && is_doc(rig, 1, DOC));
+    rig_close(rig);
+}
+
+static void test_held_while_away(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_A);
+    atomic_store(&rig->world->open_err, CORE_NET);
+    rig->conf.on_unavailable = ENRICH_WAIT;
+    rig_open(rig);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_AGAIN);
+    assert_true(is_doc(rig, 0, DOC));
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_UNAVAILABLE), 0);
+    atomic_store(&rig->world->open_err, CORE_OK);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    atomic_store(&rig->world->get_err, CORE_NET);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_AGAIN);
+    assert_true(is_doc(rig, 0, DOC));
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_OBSERVABLES), 0); /* nothing counts twice */
+    atomic_store(&rig->world->get_err, CORE_OK);
+    EVENTUALLY(enrich_batch(rig->enrich, &rig->batch) == CORE_OK);
+    assert_true(has(rig, 0, "\"id\":\"user:eve\"") && has(rig, 4, "\"id\":\"user:eve\""));
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_OBSERVABLES), 4);
+    rig_close(rig);
+}
+
+/* An answer that is late costs one batch its timeout; the next ones do not ask, until a second has passed. */
+static void test_a_store_that_is_late(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_A);
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    atomic_store(&rig->world->get_err, CORE_AGAIN);
+    int64_t start = core_tick_ns();
+    for (unsigned i = 0; i < 10; i++) {
+        rig_batch(rig);
+        assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+        assert_true(is_doc(rig, 0, MARKED) && is_doc(rig, 4, MARKED));
+        assert_true(is_doc(rig, 1, DOC)); /* the filter said certainly not */
+    }
+    bool is_quick = core_tick_ns() - start < CORE_NS_PER_S; /* a machine may be slow */
+    assert_true(atomic_load(&rig->world->gets) == 1 || !is_quick);
+    assert_int_equal(state_of(rig), ENRICH_UNAVAILABLE);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_UNAVAILABLE), 20);
+    unsigned gets = atomic_load(&rig->world->gets);
+    fake_sleep_us(1100000);
+    atomic_store(&rig->world->get_err, CORE_OK);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(has(rig, 0, "\"id\":\"user:eve\""));
+    assert_int_equal(atomic_load(&rig->world->gets), gets + 1);
+    assert_int_equal(state_of(rig), ENRICH_READY);
+    rig_close(rig);
+}
+
+/* The stream is not followed: at once nobody asks, and after stale_after nothing that the filter says is trusted. */
+static void test_a_stream_that_is_not_followed(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    rig->conf.stale_after_ns = CORE_NS_PER_S;
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_A);
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    atomic_store(&rig->world->follow_err, CORE_NET);
+    EVENTUALLY(state_of(rig) == ENRICH_UNAVAILABLE);
+    unsigned gets = atomic_load(&rig->world->gets);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_int_equal(atomic_load(&rig->world->gets), gets);
+    assert_true(is_doc(rig, 0, MARKED));
+    struct enrich_status status;
+    do {
+        fake_sleep_us(10000);
+        enrich_status(rig->enrich, &status);
+    } while (status.behind_ns <= rig->conf.stale_after_ns);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(is_doc(rig, 0, MARKED) && is_doc(rig, 1, MARKED));
+    atomic_store(&rig->world->follow_err, CORE_OK);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(has(rig, 0, "\"id\":\"user:eve\"") && is_doc(rig, 1, DOC));
+    rig_close(rig);
+}
+
+static void test_a_batch_without_observables(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    rig->conf.on_unavailable = ENRICH_WAIT;
+    atomic_store(&rig->world->open_err, CORE_NET);
+    rig_open(rig);
+    rig->batch.events_len = 1;
+    rig->events[0] = (struct core_event){.doc = CORE_SPAN(DOC)};
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK); /* nothing to wait for */
+    rig->batch.events_len = 0;
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    rig_close(rig);
+    enrich_close(NULL);
+}
+
+/* The embedded default: indicators from a file, through the same stage. */
+static void test_indicators_from_a_file(void **state) {
+    (void)state;
+    char path[] = "/tmp/tapline-enrich-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    FILE *file = fdopen(fd, "w");
+    assert_non_null(file);
+    assert_true(fputs("#fields\tindicator\tindicator_type\tmeta.source\n203.0.113.0/24\tIntel::SUBNET\tcorp\n", file) >=
+                0);
+    assert_int_equal(fclose(file), 0);
+    struct core_conf_item item = {.value = path};
+    struct rig *rig = rig_new();
+    rig->conf.files = (struct core_conf_list){&item, 1};
+    const struct enrich_env env = {.node = "n", .counters = &rig->counters};
+    assert_int_equal(enrich_open(&rig->enrich, &rig->conf, NULL, &env, NULL), CORE_OK);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    rig->batch.events_len = 1;
+    rig->events[0] = (struct core_event){.doc = CORE_SPAN(DOC)};
+    observe(&rig->events[0], rig->observables[0], CORE_INDICATOR_IP, "203.0.113.80");
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(has(rig, 0, "\"id\":\"cidr:203.0.113.0/24\"") && has(rig, 0, "\"provider\":\"corp\""));
+    rig_close(rig);
+    assert_int_equal(remove(path), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hits_and_none),
+        cmocka_unit_test(test_subdomains_and_the_allow_list),
+        cmocka_unit_test(test_away_at_the_start),
+        cmocka_unit_test(test_held_while_away),
+        cmocka_unit_test(test_a_store_that_is_late),
+        cmocka_unit_test(test_a_stream_that_is_not_followed),
+        cmocka_unit_test(test_a_batch_without_observables),
+        cmocka_unit_test(test_indicators_from_a_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,300 @@
+/* tests/unit/enrich_follower_test.c: the filter is built, follows, is built again when it must be, and what was said of an
+ * indicator is in effect while it is; the store away, and back; an end at any time.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/enrich_store_fake.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+struct rig {
+    struct fake_world *world;
+    struct follower follower;
+    struct core_counters counters;
+};
+
+static struct rig *rig_new(size_t items_max) {
+    struct rig *rig = calloc(1, sizeof *rig);
+    assert_non_null(rig);
+    rig->world = fake_world_new(items_max);
+    rig->follower.opener = (struct follower_opener){.open = fake_open, .ctx = rig->world, .opens_twice = true};
+    rig->follower.counters = &rig->counters;
+    return rig;
+}
+
+static void rig_start(struct rig *rig) {
+    assert_int_equal(follower_start(&rig->follower, NULL), CORE_OK);
+}
+
+static void rig_close(struct rig *rig) {
+    follower_stop(&rig->follower);
+    fake_world_free(rig->world);
+    free(rig);
+}
+
+/* Does the filter in use let this name through? */
+static bool is_possible(struct rig *rig, const char *user) {
+    const struct view *view = view_take(&rig->follower.door);
+    bool has =
+        view != NULL && filter_has(view->filter, probe_hash(CORE_INDICATOR_USER, PROBE_EXACT, core_span_of(user)));
+    view_leave(&rig->follower.door);
+    return has;
+}
+
+static bool is_allowed(struct rig *rig, const char *domain) {
+    const struct view *view = view_take(&rig->follower.door);
+    bool has = view != NULL && allow_has(view->allow, CORE_INDICATOR_DOMAIN, core_span_of(domain));
+    view_leave(&rig->follower.door);
+    return has;
+}
+
+/* Within ten seconds; under a sanitizer on a busy machine much takes long. */
+#define EVENTUALLY(what)                                                                                               \
+    for (unsigned tries_ = 0; !(what); tries_++) {                                                                     \
+        assert_true(tries_ < 10000);                                                                                   \
+        fake_sleep_us(1000);                                                                                           \
+    }
+
+static void say_many(struct rig *rig, const char *name, size_t from, size_t to, unsigned said) {
+    char text[64];
+    for (size_t i = from; i < to; i++) {
+        assert_true(snprintf(text, sizeof text, "%s%zu", name, i) > 0);
+        fake_say(rig->world, CORE_INDICATOR_USER, text, said);
+    }
+}
+
+static unsigned builds(struct rig *rig) {
+    return (unsigned)core_counted(&rig->counters, CORE_COUNT_ENRICH_BUILDS);
+}
+
+static void test_built_then_followed(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 100, FAKE_A);
+    fake_allow(rig->world, CORE_INDICATOR_DOMAIN, "good.example", true);
+    assert_true(follower_behind_ns(&rig->follower) == INT64_MAX);
+    rig_start(rig);
+    fake_settle(rig->world);
+    assert_true(is_possible(rig, "u0") && is_possible(rig, "u99"));
+    assert_false(is_possible(rig, "u100"));
+    assert_true(is_allowed(rig, "www.good.example"));
+    assert_int_equal(atomic_load(&rig->follower.indicators), 100);
+    assert_true(atomic_load(&rig->follower.bytes) > 0);
+    assert_true(follower_behind_ns(&rig->follower) < 5 * CORE_NS_PER_S);
+    fake_say(rig->world, CORE_INDICATOR_USER, "u100", FAKE_A);
+    fake_allow(rig->world, CORE_INDICATOR_DOMAIN, "good.example", false);
+    fake_allow(rig->world, CORE_INDICATOR_DOMAIN, "better.example", true);
+    fake_settle(rig->world);
+    assert_true(is_possible(rig, "u100"));
+    assert_false(is_allowed(rig, "www.good.example"));
+    assert_true(is_allowed(rig, "better.example"));
+    assert_int_equal(builds(rig), 1);
+    rig_close(rig);
+}
+
+/* A view that is held is not freed, however many follow; the sanitizer looks. */
+static void test_a_held_view_stays(void **state) {
+    (void)state;
+    static const char *const names[] = {"a.example", "b.example", "c.example", "d.example"};
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 10, FAKE_A);
+    rig_start(rig);
+    fake_settle(rig->world);
+    const struct view *view = view_take(&rig->follower.door);
+    for (size_t i = 0; i < 3 * VIEWS_RETIRED_MAX; i++) {
+        fake_allow(rig->world, CORE_INDICATOR_DOMAIN, names[i % 4], i % 8 < 4);
+        fake_settle(rig->world);
+    }
+    assert_true(filter_has(view->filter, probe_hash(CORE_INDICATOR_USER, PROBE_EXACT, CORE_SPAN("u3"))));
+    assert_false(allow_has(view->allow, CORE_INDICATOR_DOMAIN, CORE_SPAN("a.example")));
+    view_leave(&rig->follower.door);
+    fake_allow(rig->world, CORE_INDICATOR_DOMAIN, "d.example", true);
+    EVENTUALLY(is_allowed(rig, "d.example"));
+    rig_close(rig);
+}
+
+static void test_another_epoch_builds_again(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 10, FAKE_A);
+    rig_start(rig);
+    fake_settle(rig->world);
+    fake_flush(rig->world);
+    say_many(rig, "v", 0, 10, FAKE_A);
+    EVENTUALLY(builds(rig) == 2);
+    EVENTUALLY(is_possible(rig, "v9"));
+    rig_close(rig);
+}
+
+/* More than it was made for: a bigger one, and what comes meanwhile is in effect at once. */
+static void test_a_crowded_filter_is_made_bigger(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(200000);
+    say_many(rig, "u", 0, 10, FAKE_A);
+    rig_start(rig);
+    fake_settle(rig->world);
+    size_t bytes = atomic_load(&rig->follower.bytes);
+    say_many(rig, "v", 0, 68000, FAKE_A); /* 64 Ki is the room to grow; full would be at 71 thousand */
+    EVENTUALLY(is_possible(rig, "v67999"));
+    EVENTUALLY(builds(rig) >= 2);
+    EVENTUALLY(atomic_load(&rig->follower.bytes) > bytes);
+    assert_true(is_possible(rig, "u0") && is_possible(rig, "v0") && is_possible(rig, "v67999"));
+    assert_true(atomic_load(&rig->world->opens) >= 2); /* by a second connection */
+    rig_close(rig);
+}
+
+/* So many at once that they do not even fit: built again at once. */
+static void test_a_full_filter_is_made_bigger(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(400000);
+    rig_start(rig);
+    fake_settle(rig->world);
+    say_many(rig, "v", 0, 150000, FAKE_A);
+    EVENTUALLY(is_possible(rig, "v149999"));
+    EVENTUALLY(builds(rig) >= 2);
+    fake_settle(rig->world);
+    for (size_t i = 0; i < 150000; i += 1000) {
+        char text[64];
+        assert_true(snprintf(text, sizeof text, "v%zu", i) > 0);
+        assert_true(is_possible(rig, text));
+    }
+    rig_close(rig);
+}
+
+static void test_more_than_counted(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(400000);
+    say_many(rig, "u", 0, 200000, FAKE_A);
+    atomic_store(&rig->world->uncounted, 199990); /* an estimate that is far off */
+    rig_start(rig);
+    fake_settle(rig->world);
+    assert_true(is_possible(rig, "u0") && is_possible(rig, "u199999"));
+    assert_int_equal(builds(rig), 1);
+    assert_true(atomic_load(&rig->world->builds) > 1); /* the first tries were too small */
+    rig_close(rig);
+}
+
+static void test_a_stale_filter_is_made_anew(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 100, FAKE_A);
+    rig_start(rig);
+    fake_settle(rig->world);
+    say_many(rig, "u", 0, 10, FAKE_NOBODY); /* a tenth: not more */
+    fake_settle(rig->world);
+    fake_sleep_us(1500000);
+    assert_int_equal(builds(rig), 1);
+    assert_int_equal(atomic_load(&rig->follower.stale), 10);
+    assert_true(is_possible(rig, "u5")); /* nothing is taken out */
+    fake_say(rig->world, CORE_INDICATOR_USER, "u10", FAKE_NOBODY);
+    EVENTUALLY(builds(rig) == 2);
+    EVENTUALLY(!is_possible(rig, "u5"));
+    assert_int_equal(atomic_load(&rig->follower.stale), 0);
+    assert_true(is_possible(rig, "u11"));
+    rig_close(rig);
+}
+
+static void test_what_expired_shows_in_the_count(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 100, FAKE_A);
+    rig->follower.count_gap_ns = 100 * CORE_NS_PER_MS;
+    rig_start(rig);
+    fake_settle(rig->world);
+    for (unsigned i = 0; i < 20; i++) {
+        char text[64];
+        assert_true(snprintf(text, sizeof text, "u%u", i) > 0);
+        fake_expire(rig->world, CORE_INDICATOR_USER, text);
+    }
+    EVENTUALLY(builds(rig) == 2);
+    EVENTUALLY(!is_possible(rig, "u5"));
+    assert_true(is_possible(rig, "u50"));
+    rig_close(rig);
+}
+
+/* While a slow build goes on, what is added is in effect through the old filter, and then through the new one. */
+static void test_changes_during_a_build_are_in_effect(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(20000);
+    say_many(rig, "u", 0, 9000, FAKE_A);
+    rig_start(rig);
+    fake_settle(rig->world);
+    atomic_store(&rig->world->build_us, 300); /* some three seconds */
+    say_many(rig, "u", 0, 1000, FAKE_NOBODY);
+    EVENTUALLY(atomic_load(&rig->world->builds) == 2);
+    fake_say(rig->world, CORE_INDICATOR_USER, "new", FAKE_A);
+    EVENTUALLY(is_possible(rig, "new"));
+    assert_int_equal(builds(rig), 1); /* the new one is not in use yet */
+    assert_true(follower_behind_ns(&rig->follower) < 2 * CORE_NS_PER_S);
+    EVENTUALLY(builds(rig) == 2);
+    assert_true(is_possible(rig, "new"));
+    assert_false(is_possible(rig, "u5"));
+    rig_close(rig);
+}
+
+static void test_the_store_is_away(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    atomic_store(&rig->world->open_err, CORE_NET);
+    say_many(rig, "u", 0, 10, FAKE_A);
+    rig_start(rig);
+    EVENTUALLY(atomic_load(&rig->follower.is_away));
+    assert_null(atomic_load(&rig->follower.store));
+    atomic_store(&rig->world->build_err, CORE_NET);
+    atomic_store(&rig->world->open_err, CORE_OK);
+    EVENTUALLY(atomic_load(&rig->follower.store) != NULL);
+    assert_true(atomic_load(&rig->follower.is_away));
+    assert_true(follower_behind_ns(&rig->follower) == INT64_MAX);
+    atomic_store(&rig->world->build_err, CORE_OK);
+    EVENTUALLY(is_possible(rig, "u9"));
+    EVENTUALLY(!atomic_load(&rig->follower.is_away));
+    atomic_store(&rig->world->follow_err, CORE_NET);
+    EVENTUALLY(atomic_load(&rig->follower.is_away));
+    assert_true(is_possible(rig, "u9")); /* the filter stays */
+    fake_say(rig->world, CORE_INDICATOR_USER, "late", FAKE_A);
+    atomic_store(&rig->world->follow_err, CORE_OK);
+    EVENTUALLY(is_possible(rig, "late"));
+    EVENTUALLY(!atomic_load(&rig->follower.is_away));
+    assert_int_equal(builds(rig), 1);
+    rig_close(rig);
+}
+
+static void test_an_end_during_a_build(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(100000);
+    say_many(rig, "u", 0, 100000, FAKE_A);
+    atomic_store(&rig->world->build_us, 1000); /* would take a hundred seconds */
+    rig_start(rig);
+    EVENTUALLY(atomic_load(&rig->world->builds) == 1);
+    int64_t start = core_tick_ns();
+    rig_close(rig);
+    assert_true(core_tick_ns() - start < 10 * CORE_NS_PER_S);
+}
+
+static void test_an_end_while_the_store_is_away(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(10);
+    atomic_store(&rig->world->open_err, CORE_NET);
+    rig_start(rig);
+    rig_close(rig);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_built_then_followed),
+        cmocka_unit_test(test_a_held_view_stays),
+        cmocka_unit_test(test_another_epoch_builds_again),
+        cmocka_unit_test(test_a_crowded_filter_is_made_bigger),
+        cmocka_unit_test(test_a_full_filter_is_made_bigger),
+        cmocka_unit_test(test_more_than_counted),
+        cmocka_unit_test(test_a_stale_filter_is_made_anew),
+        cmocka_unit_test(test_what_expired_shows_in_the_count),
+        cmocka_unit_test(test_changes_during_a_build_are_in_effect),
+        cmocka_unit_test(test_the_store_is_away),
+        cmocka_unit_test(test_an_end_during_a_build),
+        cmocka_unit_test(test_an_end_while_the_store_is_away),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

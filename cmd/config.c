@@ -444,6 +444,15 @@ bool config_can_swap(const struct config *now, const struct config *next, const 
             return false;
         }
     }
+    if (!core_conf_same_restart(enrich_opts, enrich_opts_len, &now->intel.conf, &next->intel.conf, &name)) {
+        key_set(key, "intel", name);
+        return false;
+    }
+    if (!core_conf_same_restart(enrich_redis_opts, enrich_redis_opts_len, &now->intel.redis, &next->intel.redis,
+                                &name)) {
+        key_set(key, "intel.redis", name);
+        return false;
+    }
     bool is_same_list = now->sinks_len == next->sinks_len;
     for (size_t i = 0; is_same_list && i < now->sinks_len; i++) {
         is_same_list = now->sinks[i].ops == next->sinks[i].ops;

@@ -1,9 +1,10 @@
 /* cmd/pipeline.c: `tapline run`: what is made, who owns it, how it ends.
  *
- *     files -> ingest -> worker 1…N -> sink 1 -> sink 2 … -> back to ingest (checkpoint, pool)
+ *     files -> ingest -> worker 1…N -> (enrich) -> sink 1 -> sink 2 … -> back to ingest (checkpoint, pool)
  *
  * Threads: main (signals by signalfd; it never touches a batch) · ingest (files, pool, checkpoint) · one normalize worker
- * or more (a stream stays with one of them, so its order holds) · one for each sink. Batches move through bounded
+ * or more (a stream stays with one of them, so its order holds) · one that asks what intelligence knows, if the config has any
+ * (cmd/pipeline_enrich.c) · one for each sink. Batches move through bounded
  * single-producer/single-consumer queues as long as the pool; there is no lock between threads. A batch passes every sink in
  * turn, so it comes back to ingest when all have accepted each of its records, and only then the checkpoint moves. No
  * batch left in the pool is the back-pressure: ingest reads no more, and the log on disk is the buffer.
@@ -79,6 +80,14 @@ static enum core_err workers_open(struct pipeline *pipeline, struct core_fail *f
     return CORE_OK;
 }
 
+/* Where a worker's batches go. Enrich and the first sink are open. */
+static void workers_join(struct pipeline *pipeline) {
+    for (uint32_t i = 0; i < pipeline->workers_len; i++) {
+        pipeline->workers[i].out = pipeline->enrich.is_on ? &pipeline->enrich.ins[i] : &pipeline->sinks[0].ins[i];
+    }
+    pipeline->enrich.out = &pipeline->sinks[0].ins[0];
+}
+
 static enum core_err sink_open_one(struct pipeline *pipeline, uint32_t i, struct core_fail *fail) {
     struct pipeline_sink *sink = &pipeline->sinks[i];
     const struct config_sink *conf = &pipeline->config->sinks[i];
@@ -92,7 +101,7 @@ static enum core_err sink_open_one(struct pipeline *pipeline, uint32_t i, struct
     if (err != CORE_OK) {
         return err;
     }
-    uint32_t ins_len = i == 0 ? pipeline->workers_len : 1;
+    uint32_t ins_len = i == 0 && !pipeline->enrich.is_on ? pipeline->workers_len : 1;
     sink->ins = calloc(ins_len, sizeof(*sink->ins));
     MUST(sink->ins != NULL);
     for (; sink->ins_len < ins_len; sink->ins_len++) {
@@ -139,8 +148,14 @@ static enum core_err stages_open(struct pipeline *pipeline, struct core_conf_mis
         ingest_set_once(pipeline->ingest);
     }
     pipeline->sinks_len = (uint32_t)config->sinks_len;
+    if (err == CORE_OK) {
+        err = pipeline_enrich_open(pipeline, fail);
+    }
     for (uint32_t i = 0; err == CORE_OK && i < pipeline->sinks_len; i++) {
         err = sink_open_one(pipeline, i, fail);
+    }
+    if (err == CORE_OK) {
+        workers_join(pipeline);
     }
     return err;
 }
@@ -163,6 +178,7 @@ enum core_err pipeline_open(struct pipeline **out, struct config *config, const 
     MUST(pipeline->state != NULL);
     pipeline->lock_fd = pipeline->signal_fd = pipeline->control_fd = -1;
     pipeline->ingest_thread.bell.fd = -1;
+    pipeline->enrich.thread.bell.fd = -1;
     for (size_t i = 0; i < CONFIG_SINKS_MAX; i++) {
         pipeline->sinks[i].thread.bell.fd = -1;
     }
@@ -198,6 +214,7 @@ void pipeline_close(struct pipeline *pipeline) {
         free(sink->ins);
         core_bell_destroy(&sink->thread.bell);
     }
+    pipeline_enrich_close(&pipeline->enrich);
     ingest_close(pipeline->ingest);
     free(pipeline->commit.positions); /* NULL when ingest took them */
     for (uint32_t i = 0; i < pipeline->workers_len; i++) {
@@ -226,7 +243,7 @@ void pipeline_close(struct pipeline *pipeline) {
 
 /* ---- threads -------------------------------------------------------------------------------------------------------- */
 
-/* Thread i of the pipeline in the order ingest, workers, sinks; NULL past the last. */
+/* Thread i of the pipeline in the order ingest, workers, enrich, sinks; NULL past the last. */
 static struct pipeline_thread *thread_at(struct pipeline *pipeline, uint32_t i) {
     if (i == 0) {
         return &pipeline->ingest_thread;
@@ -235,6 +252,12 @@ static struct pipeline_thread *thread_at(struct pipeline *pipeline, uint32_t i) 
         return &pipeline->workers[i - 1].thread;
     }
     i -= pipeline->workers_len + 1;
+    if (pipeline->enrich.is_on) {
+        if (i == 0) {
+            return &pipeline->enrich.thread;
+        }
+        i--;
+    }
     return i < pipeline->sinks_len ? &pipeline->sinks[i].thread : NULL;
 }
 
@@ -256,6 +279,9 @@ static enum core_err threads_start(struct pipeline *pipeline, struct core_fail *
     for (uint32_t i = pipeline->sinks_len; err == CORE_OK && i > 0; i--) {
         struct pipeline_sink *sink = &pipeline->sinks[i - 1];
         err = thread_start(&sink->thread, pipeline_sink_main, sink, sink->ops->name, fail);
+    }
+    if (err == CORE_OK && pipeline->enrich.is_on) {
+        err = thread_start(&pipeline->enrich.thread, pipeline_enrich_main, &pipeline->enrich, "enrich", fail);
     }
     for (uint32_t i = 0; err == CORE_OK && i < pipeline->workers_len; i++) {
         err =
@@ -418,7 +444,7 @@ static void threads_end(struct pipeline *pipeline, enum core_exit exit_code) {
         main_wait(pipeline, deadline_ns);
         signals_take(pipeline);
         if (core_tick_ns() > deadline_ns) {
-            end_at_once(pipeline, "a sink does not let go, ended at once", exit_code);
+            end_at_once(pipeline, "a sink, or the store of indicators, does not let go, ended at once", exit_code);
         }
     }
     struct pipeline_thread *thread;
@@ -446,10 +472,13 @@ static void started_log(const struct pipeline *pipeline) {
         size_t used = strlen(sinks);
         (void)snprintf(sinks + used, sizeof(sinks) - used, "%s%s", used == 0 ? "" : ",", pipeline->sinks[i].ops->name);
     }
-    core_log(CORE_LEVEL_INFO, "run", "started", "node=%s state=%s inputs=%zu sinks=%s positions=%s workers=%u",
+    const struct pipeline_enrich *enrich = &pipeline->enrich;
+    core_log(CORE_LEVEL_INFO, "run", "started", "node=%s state=%s inputs=%zu sinks=%s positions=%s workers=%u intel=%s",
              pipeline->node, pipeline->state, pipeline->config->inputs_len, sinks,
-             pipeline->has_keeper ? pipeline->sinks[pipeline->sinks_len - 1].ops->name : "state",
-             pipeline->workers_len);
+             pipeline->has_keeper ? pipeline->sinks[pipeline->sinks_len - 1].ops->name : "state", pipeline->workers_len,
+             !enrich->is_on               ? "off"
+             : enrich->redis.urls.len > 0 ? "redis"
+                                          : "files");
 }
 
 enum core_exit pipeline_exit(enum core_err err) {
@@ -495,6 +524,7 @@ void pipeline_report(const struct pipeline *pipeline, struct pipeline_report *re
     *report = (struct pipeline_report){.config = pipeline->config,
                                        .counters = &pipeline->counters,
                                        .maps = pipeline->maps,
+                                       .intel = pipeline->enrich.is_on ? &pipeline->enrich.status : NULL,
                                        .datasets = pipeline->datasets,
                                        .datasets_len = pipeline->datasets_len,
                                        .events = atomic_load(&pipeline->events),

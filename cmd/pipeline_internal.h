@@ -52,17 +52,41 @@ struct pipeline_worker {
     uint32_t magic;
     struct pipeline *pipeline;
     struct pipeline_thread thread;
-    struct core_queue in; /* producer: ingest; consumer: this worker */
+    struct core_queue in;   /* producer: ingest; consumer: this worker */
+    struct core_queue *out; /* enrich's or the first sink's ins[of this worker] */
     struct normalize_worker *normalize;
     _Atomic bool wants_maps; /* set by main in RELOAD_WORKERS, cleared by the worker */
 };
 #define PIPELINE_WORKER_MAGIC 0x77726b72u
 
+/* What intelligence knows, between the workers and the first sink; only if the config names any (cmd/pipeline_enrich.c). */
+struct pipeline_enrich {
+    uint32_t magic;
+    struct pipeline *pipeline;
+    struct pipeline_thread thread;
+    bool is_on;
+    struct core_queue *ins; /* producer: a worker each; consumer: enrich */
+    uint32_t ins_len;
+    uint32_t ins_at;
+    struct core_queue *out; /* the first sink's ins[0] */
+    /* The config's, by value: a reload frees the struct they came from and keeps what they point to. */
+    struct enrich_conf conf;
+    struct enrich_redis_conf redis;
+    struct enrich *enrich;
+    struct core_batch *held; /* enrich_batch() said CORE_AGAIN: asked again before any other */
+    bool has_begun;          /* the filter is there, or has been waited for long enough */
+    int64_t begin_tick;      /* until then it is waited for; 0: nothing came yet */
+    int64_t looked_tick;     /* when the state was last looked at */
+    struct enrich_status status;
+    bool is_told; /* status.state was */
+};
+#define PIPELINE_ENRICH_MAGIC 0x70656e72u
+
 struct pipeline_sink {
     uint32_t magic;
     struct pipeline *pipeline;
     struct pipeline_thread thread;
-    struct core_queue *ins; /* the first sink: one from each worker; the others: one from the sink before */
+    struct core_queue *ins; /* the first sink: one from each worker, or from enrich; the others: from the sink before */
     uint32_t ins_len;
     uint32_t ins_at;        /* the next one to look into: nobody waits behind a busy neighbour */
     struct core_queue *out; /* the next sink's ins[0], or returns */
@@ -93,6 +117,7 @@ struct pipeline {
     bool has_keeper;
     struct pipeline_worker *workers;
     uint32_t workers_len;
+    struct pipeline_enrich enrich;
     struct pipeline_sink sinks[CONFIG_SINKS_MAX];
     uint32_t sinks_len;
     _Atomic int phase;            /* enum pipeline_phase */
@@ -119,12 +144,23 @@ struct pipeline {
  * Errors: CORE_LOCKED, fail names the holder's pid · CORE_IO. Owns: close(*lock_fd) unlocks. */
 CORE_CHECKED enum core_err pipeline_state_lock(const char *dir, int *lock_fd, struct core_fail *fail);
 
+/* cmd/pipeline_enrich.c. open: nothing is done without intelligence in the config; waits for no server. close: also after
+ * a failed open. main: the loop. */
+CORE_CHECKED enum core_err pipeline_enrich_open(struct pipeline *pipeline, struct core_fail *fail);
+void *pipeline_enrich_main(void *arg);
+void pipeline_enrich_close(struct pipeline_enrich *stage);
+/* "ready" … Static. */
+const char *pipeline_enrich_word(enum enrich_state state);
+
 /* cmd/pipeline_threads.c: the loops. arg is the struct pipeline, pipeline_worker or pipeline_sink. */
 void *pipeline_ingest_main(void *arg);
 void *pipeline_worker_main(void *arg);
 void *pipeline_sink_main(void *arg);
 /* NULL without a keeper of positions. */
 struct core_commit *pipeline_commit(struct pipeline *pipeline);
+enum pipeline_phase pipeline_phase_of(struct pipeline *pipeline);
+/* The last thing a thread does: main joins it now or later. */
+void *pipeline_thread_end(struct pipeline *pipeline, struct pipeline_thread *thread);
 void pipeline_ingest_env(struct pipeline *pipeline, const struct config *config, struct ingest_env *env);
 /* Wake a thread for something that is in no queue. Unlike core_bell_ring() it wakes one that is about to sleep, too. */
 void pipeline_poke(int event_fd);

@@ -3,7 +3,8 @@
  * Main loads both beside the old ones and refuses them with every reason if anything is wrong or needs a restart. Then
  * the steps of enum pipeline_reload_step hand them round: ingest takes the inputs (it keeps its own copy of what open
  * files need of them), then each worker the maps between two batches. When the last worker has them nobody can reach
- * the old ones, and main frees them. The sinks stay as they are: their keys need a restart.
+ * the old ones, and main frees them. The sinks and intelligence stay as they are: their keys need a restart (but for
+ * intel.feeds, of which a run knows nothing).
  * A crash in between is a crash like any other: the next start reads the config that is there then.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
@@ -101,6 +102,13 @@ static void reload_swap(struct pipeline *pipeline) {
         old_config->sinks[i].conf = reload->next_config->sinks[i].conf;
         reload->next_config->sinks[i].conf = conf;
     }
+    /* So do the keys of intel, which the open stage knows by value: their texts stay. */
+    struct enrich_conf intel = old_config->intel.conf;
+    struct enrich_redis_conf redis = old_config->intel.redis;
+    old_config->intel.conf = reload->next_config->intel.conf;
+    old_config->intel.redis = reload->next_config->intel.redis;
+    reload->next_config->intel.conf = intel;
+    reload->next_config->intel.redis = redis;
     pipeline->config = reload->next_config;
     pipeline->maps = reload->next_maps;
     reload->next_config = old_config;

@@ -1,7 +1,7 @@
 /* cmd/pipeline_threads.c: the loops of the pipeline's threads.
  *
  * Each loop does what its queues hold and then sleeps on its doorbell; none wakes without a reason, apart from timers in
- * ingest and in a sink. No loop waits for another: a queue is as long as the pool, so a push never blocks, and whoever
+ * ingest, in enrich and in a sink. No loop waits for another: a queue is as long as the pool, so a push never blocks, and whoever
  * has no batch sleeps. What a thread is told beside batches (a new phase, a reload) is an atomic that is written before
  * its doorbell is poked and read at the top of the loop.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -22,12 +22,11 @@ void pipeline_poke(int event_fd) {
     MUST(wrote == (ssize_t)sizeof(one) || errno == EAGAIN); /* EAGAIN: the count is full, it is readable anyway */
 }
 
-static enum pipeline_phase phase_of(struct pipeline *pipeline) {
+enum pipeline_phase pipeline_phase_of(struct pipeline *pipeline) {
     return (enum pipeline_phase)atomic_load(&pipeline->phase);
 }
 
-/* The last thing a thread does: main joins it now or later. */
-static void *thread_end(struct pipeline *pipeline, struct pipeline_thread *thread) {
+void *pipeline_thread_end(struct pipeline *pipeline, struct pipeline_thread *thread) {
     atomic_store(&thread->is_ended, true);
     pipeline_poke(pipeline->control_fd);
     return NULL;
@@ -85,7 +84,7 @@ static void ingest_reload_if_told(struct pipeline *pipeline) {
 /* A turn that had batches to fill and filled none found nothing to read. */
 static void ending_tell(struct pipeline *pipeline, uint64_t pushed_before) {
     bool is_all_read = pipeline->options.is_once && pipeline->pushed == pushed_before && pipeline->pool.free_len > 0;
-    atomic_store(&pipeline->commit.is_ending, is_all_read || phase_of(pipeline) != PIPELINE_RUNNING);
+    atomic_store(&pipeline->commit.is_ending, is_all_read || pipeline_phase_of(pipeline) != PIPELINE_RUNNING);
 }
 
 void *pipeline_ingest_main(void *arg) {
@@ -94,7 +93,7 @@ void *pipeline_ingest_main(void *arg) {
     struct pipeline_thread *thread = &pipeline->ingest_thread;
     bool is_stopped = false;
     for (;;) {
-        enum pipeline_phase phase = phase_of(pipeline);
+        enum pipeline_phase phase = pipeline_phase_of(pipeline);
         if (phase == PIPELINE_QUIT) {
             break;
         }
@@ -121,7 +120,7 @@ void *pipeline_ingest_main(void *arg) {
         ingest_close(pipeline->ingest);
         pipeline->ingest = NULL;
     }
-    return thread_end(pipeline, thread);
+    return pipeline_thread_end(pipeline, thread);
 }
 
 /* ---- normalize ------------------------------------------------------------------------------------------------------ */
@@ -129,7 +128,7 @@ void *pipeline_ingest_main(void *arg) {
 static bool worker_has_work(void *arg) {
     struct pipeline_worker *worker = arg;
     return !core_queue_is_empty(&worker->in) || atomic_load(&worker->wants_maps) ||
-           phase_of(worker->pipeline) == PIPELINE_QUIT;
+           pipeline_phase_of(worker->pipeline) == PIPELINE_QUIT;
 }
 
 static void worker_remap_if_told(struct pipeline_worker *worker) {
@@ -150,8 +149,8 @@ void *pipeline_worker_main(void *arg) {
     struct pipeline_worker *worker = arg;
     MUST(worker->magic == PIPELINE_WORKER_MAGIC);
     struct pipeline *pipeline = worker->pipeline;
-    struct core_queue *out = &pipeline->sinks[0].ins[worker - pipeline->workers];
-    while (phase_of(pipeline) != PIPELINE_QUIT) {
+    normalize_worker_observe(worker->normalize, pipeline->enrich.is_on);
+    while (pipeline_phase_of(pipeline) != PIPELINE_QUIT) {
         worker_remap_if_told(worker);
         struct core_batch *batch = core_queue_pop(&worker->in);
         if (batch == NULL) {
@@ -159,9 +158,9 @@ void *pipeline_worker_main(void *arg) {
             continue;
         }
         normalize_batch(worker->normalize, batch);
-        core_queue_push(out, batch);
+        core_queue_push(worker->out, batch);
     }
-    return thread_end(pipeline, &worker->thread);
+    return pipeline_thread_end(pipeline, &worker->thread);
 }
 
 /* ---- sinks ---------------------------------------------------------------------------------------------------------- */
@@ -289,7 +288,7 @@ static bool sink_give(struct pipeline_sink *sink, int timeout_ms) {
 }
 
 static bool sink_has_work(const struct pipeline_sink *sink) {
-    if (phase_of(sink->pipeline) == PIPELINE_QUIT) {
+    if (pipeline_phase_of(sink->pipeline) == PIPELINE_QUIT) {
         return true;
     }
     for (uint32_t i = 0; i < sink->ins_len; i++) {
@@ -322,7 +321,7 @@ void *pipeline_sink_main(void *arg) {
     struct pipeline_sink *sink = arg;
     MUST(sink->magic == PIPELINE_SINK_MAGIC);
     struct pipeline *pipeline = sink->pipeline;
-    while (phase_of(pipeline) != PIPELINE_QUIT) {
+    while (pipeline_phase_of(pipeline) != PIPELINE_QUIT) {
         bool has_taken = sink_take(sink);
         bool has_given = sink_give(sink, 0);
         if (!has_taken && !has_given) {
@@ -338,5 +337,5 @@ void *pipeline_sink_main(void *arg) {
     if (sink->is_last) {
         datasets_settle(pipeline);
     }
-    return thread_end(pipeline, &sink->thread);
+    return pipeline_thread_end(pipeline, &sink->thread);
 }

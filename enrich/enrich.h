@@ -21,6 +21,7 @@ struct enrich_conf {
     int on_unavailable;          /* enum enrich_on_unavailable; default pass */
     int64_t timeout_ns;          /* of a batch's round trip, before it passes unlooked at; default 200ms */
     int64_t stale_after_ns; /* the change stream not followed for so long: everything is `unavailable`; default 30s */
+    int64_t start_wait_ns;  /* of the first events, while the filter is built (cmd/pipeline_enrich.c); default 30s */
 };
 extern const struct core_opt enrich_opts[];
 extern const size_t enrich_opts_len;

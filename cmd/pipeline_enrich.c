@@ -1,0 +1,201 @@
+/* cmd/pipeline_enrich.c: what intelligence knows, put onto the documents between the workers and the first sink.
+ *
+ *     worker 1…N -> enrich -> sink 1
+ *
+ * One thread, which alone asks the store (enrich/enrich.h). Batches pass in the order they came, so a stream's order holds.
+ * With intel.on_unavailable: wait a batch that cannot be looked at is held, and those behind it with it: the pool runs
+ * empty, and the log on disk is the buffer. A stop ends that when pipeline.stop_timeout is over: the batch is not
+ * delivered, and its records are read again after the next start.
+ *
+ * At a start the first batch waits while the filter is built, at most intel.start_wait, or else what a short run reads
+ * would go by unlooked at. Without a server to build it from, only `run --once` waits.
+ *
+ * The state is looked at once a second; a change of it is a line in the log.
+ * Crash: nothing is kept here; a batch that was here is read again.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/pipeline_internal.h"
+
+#include <stdlib.h>
+
+#define AGAIN_NS (50 * CORE_NS_PER_MS) /* a batch that could not be looked at is offered again */
+#define LOOK_NS CORE_NS_PER_S          /* between two looks at the state */
+#define SLEEP_MS 1000
+
+/* ---- making it ------------------------------------------------------------------------------------------------------ */
+
+enum core_err pipeline_enrich_open(struct pipeline *pipeline, struct core_fail *fail) {
+    struct pipeline_enrich *stage = &pipeline->enrich;
+    const struct config_intel *intel = &pipeline->config->intel;
+    stage->is_on = intel->conf.files.len > 0 || intel->redis.urls.len > 0;
+    if (!stage->is_on) {
+        return CORE_OK;
+    }
+    stage->magic = PIPELINE_ENRICH_MAGIC;
+    stage->pipeline = pipeline;
+    stage->conf = intel->conf;
+    stage->redis = intel->redis;
+    stage->ins = calloc(pipeline->workers_len, sizeof(*stage->ins));
+    MUST(stage->ins != NULL);
+    enum core_err err = core_bell_init(&stage->thread.bell, fail);
+    for (; err == CORE_OK && stage->ins_len < pipeline->workers_len; stage->ins_len++) {
+        err = core_queue_init(&stage->ins[stage->ins_len], pipeline->pool.len, &stage->thread.bell, fail);
+    }
+    struct enrich_env env = {.node = pipeline->node, .state_dir = pipeline->state, .counters = &pipeline->counters};
+    if (err == CORE_OK) {
+        err = enrich_open(&stage->enrich, &stage->conf, &stage->redis, &env, fail);
+    }
+    return err;
+}
+
+void pipeline_enrich_close(struct pipeline_enrich *stage) {
+    enrich_close(stage->enrich); /* NULL when its thread has done so */
+    stage->enrich = NULL;
+    for (uint32_t i = 0; i < stage->ins_len; i++) {
+        core_queue_destroy(&stage->ins[i]);
+    }
+    free(stage->ins);
+    stage->ins = NULL;
+    stage->ins_len = 0;
+    core_bell_destroy(&stage->thread.bell);
+}
+
+/* ---- the state ------------------------------------------------------------------------------------------------------ */
+
+const char *pipeline_enrich_word(enum enrich_state state) {
+    static const char *const words[] = {[ENRICH_OFF] = "off",
+                                        [ENRICH_BUILDING] = "building",
+                                        [ENRICH_READY] = "ready",
+                                        [ENRICH_STALE] = "stale",
+                                        [ENRICH_UNAVAILABLE] = "unavailable"};
+    MUST((size_t)state < sizeof(words) / sizeof(words[0]));
+    return words[state];
+}
+
+/* One heading a state: the log folds what looks the same. */
+static void state_log(const struct pipeline_enrich *stage) {
+    const struct enrich_status *status = &stage->status;
+    bool is_held = stage->conf.on_unavailable == ENRICH_WAIT;
+    const char *events = is_held ? "are held until it is back" : "go on, marked labels.intel: unavailable";
+    switch (status->state) {
+    case ENRICH_BUILDING:
+        core_log(CORE_LEVEL_INFO, "run", "intelligence is not there yet: the filter is being built", "%s", "");
+        break;
+    case ENRICH_READY:
+        core_log(CORE_LEVEL_INFO, "run", "intelligence is ready", "indicators=%llu filter_bytes=%zu build_ms=%lld",
+                 (unsigned long long)status->indicators, status->filter_bytes,
+                 (long long)(status->build_ns / CORE_NS_PER_MS));
+        break;
+    case ENRICH_STALE:
+        core_log(CORE_LEVEL_WARN, "run",
+                 "intelligence is stale: its changes have not come for longer than "
+                 "intel.stale_after",
+                 "events=\"%s\" behind_ms=%lld", events, (long long)(status->behind_ns / CORE_NS_PER_MS));
+        break;
+    case ENRICH_UNAVAILABLE:
+        core_log(CORE_LEVEL_WARN, "run", "intelligence is missing: its store cannot be asked",
+                 "events=\"that it may speak of %s\" hint=\"%s\"", events,
+                 stage->redis.urls.len > 0 ? "see to Redis; tapline check --connect tells whether it is reached"
+                                           : "see to intel.files");
+        break;
+    case ENRICH_OFF:
+        MUST(!"a stage that is off has no thread");
+    }
+}
+
+static void state_look(struct pipeline_enrich *stage, int64_t now) {
+    enum enrich_state before = stage->status.state;
+    stage->looked_tick = now;
+    enrich_status(stage->enrich, &stage->status);
+    if (!stage->is_told || stage->status.state != before) {
+        state_log(stage);
+        stage->is_told = true;
+    }
+}
+
+/* ---- batches -------------------------------------------------------------------------------------------------------- */
+
+static bool is_quitting(void *arg) {
+    struct pipeline_enrich *stage = arg;
+    return pipeline_phase_of(stage->pipeline) == PIPELINE_QUIT;
+}
+
+static bool has_work(void *arg) {
+    struct pipeline_enrich *stage = arg;
+    for (uint32_t i = 0; i < stage->ins_len; i++) {
+        if (!core_queue_is_empty(&stage->ins[i])) {
+            return true;
+        }
+    }
+    return is_quitting(stage);
+}
+
+static struct core_batch *batch_next(struct pipeline_enrich *stage) {
+    struct core_batch *batch = stage->held;
+    for (uint32_t i = 0; i < stage->ins_len && batch == NULL; i++) {
+        stage->ins_at = (stage->ins_at + 1) % stage->ins_len;
+        batch = core_queue_pop(&stage->ins[stage->ins_at]);
+    }
+    return batch;
+}
+
+/* A ring means another batch, which can wait behind this one; or the end. */
+static void again_wait(struct pipeline_enrich *stage) {
+    int64_t until = core_tick_ns() + AGAIN_NS;
+    int64_t left;
+    while ((left = until - core_tick_ns()) > 0 && !is_quitting(stage)) {
+        core_bell_wait(&stage->thread.bell, is_quitting, stage, (int)(left / CORE_NS_PER_MS) + 1);
+    }
+}
+
+/* The filter has never been there, and may soon be. */
+static bool is_too_early(struct pipeline_enrich *stage, int64_t now) {
+    if (stage->has_begun) {
+        return false;
+    }
+    struct enrich_status status;
+    enrich_status(stage->enrich, &status);
+    bool is_built = status.behind_ns != INT64_MAX;
+    bool may_come = status.state == ENRICH_BUILDING || stage->pipeline->options.is_once;
+    if (stage->begin_tick == 0) {
+        stage->begin_tick = now + stage->conf.start_wait_ns;
+    }
+    if (!is_built && may_come && now < stage->begin_tick) {
+        return true;
+    }
+    stage->has_begun = true;
+    if (!is_built && stage->conf.on_unavailable == ENRICH_PASS) {
+        core_log(CORE_LEVEL_WARN, "run",
+                 "the first events go on without intelligence, marked labels.intel: unavailable",
+                 "state=%s start_wait_ms=%lld", pipeline_enrich_word(status.state),
+                 (long long)(stage->conf.start_wait_ns / CORE_NS_PER_MS));
+    }
+    return false;
+}
+
+void *pipeline_enrich_main(void *arg) {
+    struct pipeline_enrich *stage = arg;
+    MUST(stage->magic == PIPELINE_ENRICH_MAGIC);
+    struct pipeline *pipeline = stage->pipeline;
+    while (!is_quitting(stage)) {
+        int64_t now = core_tick_ns();
+        if (!stage->is_told || now - stage->looked_tick >= LOOK_NS) {
+            state_look(stage, now);
+        }
+        struct core_batch *batch = batch_next(stage);
+        if (batch == NULL) {
+            core_bell_wait(&stage->thread.bell, has_work, stage, SLEEP_MS);
+            continue;
+        }
+        if (is_too_early(stage, now) || enrich_batch(stage->enrich, batch) != CORE_OK) {
+            stage->held = batch;
+            again_wait(stage);
+            continue;
+        }
+        stage->held = NULL;
+        core_queue_push(stage->out, batch);
+    }
+    enrich_status(stage->enrich, &stage->status);
+    enrich_close(stage->enrich);
+    stage->enrich = NULL;
+    return pipeline_thread_end(pipeline, &stage->thread);
+}

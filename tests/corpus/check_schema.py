@@ -15,6 +15,9 @@ import subprocess
 import sys
 import tempfile
 
+import enriched
+import observables
+
 try:
     import jsonschema
 except ImportError:
@@ -39,6 +42,7 @@ def check(tapline, data):
         with concurrent.futures.ProcessPoolExecutor(max_workers=2) as pool:
             results = list(pool.map(judge_files, jobs))
         results.append(judge_golden(schemas))
+        problems += judge_enriched(schemas)
     documents = sum(result["documents"] for result in results)
     kinds = set().union(*(result["kinds"] for result in results))
     for result in results:
@@ -172,13 +176,34 @@ def judge_files(job):
     return judge.result()
 
 
-def judge_golden(schemas):
-    judge = Judge(schemas)
+def golden_documents():
     for place, _, names in sorted(os.walk(GOLDEN)):
         if "out.ndjson" in names:
             with open(os.path.join(place, "out.ndjson"), "rb") as file:
                 for number, line in enumerate(file, 1):
                     document = json.loads(line)
                     if "dead" not in document:
-                        judge.look(document, "%s:%d" % (os.path.relpath(file.name, GOLDEN), number))
+                        yield "%s:%d" % (os.path.relpath(file.name, GOLDEN), number), document
+
+
+def judge_enriched(schemas):
+    """What enrichment adds is valid in every document that has something to look up, and nothing else is."""
+    problems, count = [], 0
+    for where, document in golden_documents():
+        _, validator = schemas.of(document["event"]["dataset"])
+        if not observables.expected(document):
+            continue
+        count += 1
+        full = enriched.enriched(document)
+        problems += ["%s, enriched: %s" % (where, error.message[:300]) for error in list(validator.iter_errors(full))[:2]]
+        full["threat"]["enrichments"][1]["indicator"]["url"]["anchor"] = "c"
+        if validator.is_valid(full):
+            problems.append("%s: threat.enrichments may have a member that ECS has not" % where)
+    return problems + (["only %d enriched documents" % count] if count < 300 else [])
+
+
+def judge_golden(schemas):
+    judge = Judge(schemas)
+    for where, document in golden_documents():
+        judge.look(document, where)
     return judge.result()

@@ -8,19 +8,24 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import urllib.request
 
 import pytest
 
 import rig
 
+sys.path.insert(0, str(rig.TOP / "tests" / "oracle"))
+import enriched  # noqa: E402
+
 ENGINE = rig.HERE / "opensearch" / "opensearch.sh"
 DATA = pathlib.Path(os.environ.get("TAPLINE_DATA", rig.TOP.parent / "shared" / "data"))
 BULK_BYTES = 4 << 20
 DOCUMENTS_MAX = 500 * rig.STORM  # of one dataset
+ENRICHED = "zeek.http"  # one of these is as enrichment leaves it
 # What the engine calls a type of schema.tsv when it is asked what a field is.
 TYPE_OF_CAPS = {"keyword": "keyword", "text": "match_only_text", "wildcard": "wildcard", "long": "long", "double": "double",
-                "boolean": "boolean", "date": "date", "ip": "ip", "object": "object", "flattened": "flat_object",
+                "boolean": "boolean", "date": "date", "ip": "ip", "object": "object", "nested": "nested", "flattened": "flat_object",
                 "geo_point": "geo_point"}
 # Counts of the corpus that no signed 64 bits hold; other values must all fit their fields.
 BEYOND_LONG = {"zeek.connection.orig_bytes"}
@@ -102,6 +107,8 @@ def test_documents_are_taken_and_fields_have_their_types(engine, tmp_path):
         dataset = json.loads(line)["event"]["dataset"]
         if count[dataset] == DOCUMENTS_MAX:
             continue
+        if dataset == ENRICHED and count[dataset] == 0:
+            line = json.dumps(enriched.enriched(json.loads(line))).encode()
         count[dataset] += 1
         lines.append(b'{"create":{"_index":"logs-%s-test"}}\n%s\n' % (dataset.encode(), line))
         size += len(line)
@@ -127,3 +134,16 @@ def test_documents_are_taken_and_fields_have_their_types(engine, tmp_path):
     assert wrong == {}
     icmp = {name: list(kinds) for name, kinds in caps.items() if name.startswith("zeek.") and name.endswith(".icmp.type")}
     assert icmp and all(kinds == ["long"] for kinds in icmp.values()), icmp
+
+    assert enrichments_with(engine, {"indicator.name": "192.0.2.0/24", "feed.name": "corp"}) == 1
+    assert enrichments_with(engine, {"indicator.name": "192.0.2.0/24", "feed.name": "urls"}) == 0, "of two objects"
+    sums = engine.ask("POST", "/logs-*/_search?size=0",
+                      b'{"aggs": {"feeds": {"terms": {"field": "threat.feed.name"}}}}')["aggregations"]["feeds"]["buckets"]
+    assert {row["key"]: row["doc_count"] for row in sums} == {"corp": 1, "urls": 1}
+
+
+def enrichments_with(engine, members):
+    """How many documents have one enrichment with all these members."""
+    terms = [{"term": {"threat.enrichments." + name: text}} for name, text in members.items()]
+    query = {"query": {"nested": {"path": "threat.enrichments", "query": {"bool": {"must": terms}}}}}
+    return engine.ask("POST", "/logs-*/_count", json.dumps(query).encode())["count"]

@@ -106,6 +106,11 @@ CORE_CHECKED bool enrich_canonical(enum core_indicator *type, struct core_span i
 /* Of which type is this text, most likely (for `intel match VALUE` and lists without types)? NONE: nothing of these. */
 enum core_indicator enrich_guess(struct core_span text);
 
+/* "tlp:white" → "CLEAR", …; NULL: no such word, or NULL. "7.5" → 75; ENRICH_CONFIDENCE_NONE: no number from 0 to 10, or
+ * NULL. */
+const char *enrich_tlp(const char *word);
+int enrich_confidence(const char *text);
+
 /* What the store is asked for an observable. */
 struct enrich_probe {
     enum core_indicator type;
@@ -173,6 +178,7 @@ struct enrich_read_calls {
     void (*on_refused)(void *ctx, uint64_t line, struct core_span what,
                        const char *why); /* counted, said, and left out */
     void *ctx;
+    void (*on_progress)(void *ctx, size_t done, size_t total); /* bytes of this text, now and then; may be NULL */
 };
 
 /* NULL-terminated: "zeek", "list", "csv", "misp", "stix", "taxii", "cif" … (enrich/sources.c) */

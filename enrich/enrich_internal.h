@@ -224,6 +224,8 @@ CORE_CHECKED bool source_give(const struct enrich_read_calls *calls, const struc
                               struct enrich_item *item);
 /* Count what is no indicator. */
 void source_refuse(const struct enrich_read_calls *calls, uint64_t line, struct core_span what, const char *why);
+/* Tell now and then how far a text is read: rest is what is left of all. */
+void source_progress(const struct enrich_read_calls *calls, uint64_t line, struct core_span rest, struct core_span all);
 /* The feed's option, or NULL. */
 const char *source_option(const struct enrich_feed_conf *feed, const char *key);
 /* Is it there, and true (yes, on, 1)? */

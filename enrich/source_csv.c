@@ -322,12 +322,14 @@ static enum core_err comments_read(struct reading *reading, struct core_span *te
 }
 
 static enum core_err rows_read(struct reading *reading, struct core_span text, struct core_fail *fail) {
+    const struct core_span all = text;
     enum core_err err = comments_read(reading, &text, fail);
     bool goes_on = true;
     bool is_first = true;
     while (err == CORE_OK && goes_on && text.len > 0) {
         struct core_span line;
         struct core_span whole = text;
+        source_progress(reading->calls, reading->line, text, all);
         if (text.ptr[0] == '#') {
             MUST(source_line(&text, &line));
             reading->line += reading->row_lines;

@@ -187,6 +187,7 @@ static enum core_err list_read(struct core_span text, const char *path, const st
     struct reading reading = {.feed = feed, .calls = calls};
     struct core_span line;
     bool goes_on = true;
+    const struct core_span all = text;
     if (feed->format != NULL) {
         reading.type = source_type_of(core_span_of(feed->format));
         if (reading.type == CORE_INDICATOR_NONE) {
@@ -198,7 +199,7 @@ static enum core_err list_read(struct core_span text, const char *path, const st
         return err;
     }
     while (goes_on && source_line(&text, &line)) {
-        reading.line++;
+        source_progress(calls, ++reading.line, text, all);
         core_arena_reset(&reading.arena, 64 * CORE_KIB);
         line = is_whole_line(reading.type) && (line.len == 0 || line.ptr[0] != '#') ? source_trim(line)
                                                                                     : without_comment(line);

@@ -177,13 +177,14 @@ static enum core_err zeek_read(struct core_span text, const char *path, const st
     struct reading reading = {.feed = feed, .calls = calls};
     struct core_span line;
     bool goes_on = true;
+    const struct core_span all = text;
     /* A line is at most copied twice: unescaped, and as texts. */
     enum core_err err = core_arena_init(&reading.arena, 4 * (size_t)CORE_LINE_BYTES_MAX, fail);
     if (err != CORE_OK) {
         return err;
     }
     while (err == CORE_OK && goes_on && source_line(&text, &line)) {
-        reading.line++;
+        source_progress(calls, ++reading.line, text, all);
         if (core_span_starts(line, CORE_SPAN("#fields"))) {
             header_read(&reading, (struct core_span){line.ptr + strlen("#fields"), line.len - strlen("#fields")});
             if (reading.columns_len > 0) { /* what stands before the first tab names no column */

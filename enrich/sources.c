@@ -13,6 +13,7 @@
 #define READ_BYTES (256 * CORE_KIB)
 #define HEAD_BYTES (64 * CORE_KIB) /* what a type is told by */
 #define EXPIRY_STEPS 8
+#define PROGRESS_LINES 1024
 
 const struct source_ops *const source_table[] = {
     &source_zeek, &source_list, &source_csv, &source_misp, &source_stix, NULL,
@@ -38,6 +39,13 @@ struct enrich_item source_item(enum core_indicator type, struct core_span value)
 void source_refuse(const struct enrich_read_calls *calls, uint64_t line, struct core_span what, const char *why) {
     if (calls->on_refused != NULL) {
         calls->on_refused(calls->ctx, line, what, why);
+    }
+}
+
+void source_progress(const struct enrich_read_calls *calls, uint64_t line, struct core_span rest,
+                     struct core_span all) {
+    if (calls->on_progress != NULL && line % PROGRESS_LINES == 0) {
+        calls->on_progress(calls->ctx, all.len - rest.len, all.len);
     }
 }
 
@@ -70,10 +78,10 @@ static void fill_in(const struct enrich_feed_conf *feed, int64_t now, struct enr
         said->provider = said->feed;
     }
     if (said->tlp == NULL && feed->tlp != NULL) {
-        said->tlp = source_tlp(core_span_of(feed->tlp));
+        said->tlp = enrich_tlp(feed->tlp);
     }
     if (said->confidence_tenths == ENRICH_CONFIDENCE_NONE && feed->confidence != NULL) {
-        said->confidence_tenths = source_confidence(core_span_of(feed->confidence), 10);
+        said->confidence_tenths = enrich_confidence(feed->confidence);
     }
     if (said->expires == 0 && feed->expire_after_ns > 0) {
         said->expires = expiry_from_now(now, feed->expire_after_ns / CORE_NS_PER_S);
@@ -118,6 +126,14 @@ bool source_give(const struct enrich_read_calls *calls, const struct enrich_feed
         return true;
     }
     return calls->on_item(calls->ctx, item);
+}
+
+const char *enrich_tlp(const char *word) {
+    return word == NULL ? NULL : source_tlp(core_span_of(word));
+}
+
+int enrich_confidence(const char *text) {
+    return text == NULL ? ENRICH_CONFIDENCE_NONE : source_confidence(core_span_of(text), 10);
 }
 
 /* ---- what a feed says -------------------------------------------------------------------------------------------------------- */

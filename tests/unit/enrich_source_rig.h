@@ -80,7 +80,7 @@ static void rig_refused(void *ctx, uint64_t line, struct core_span what, const c
 static enum core_err rig_read(struct source_rig *rig, const struct source_ops *source, const char *text,
                               const struct enrich_feed_conf *feed, struct core_fail *fail) {
     static const struct enrich_feed_conf plain = {0};
-    struct enrich_read_calls calls = {rig_item, rig_refused, rig};
+    struct enrich_read_calls calls = {.on_item = rig_item, .on_refused = rig_refused, .ctx = rig};
     return source->read(core_span_of(text), "a file", feed == NULL ? &plain : feed, &calls, fail);
 }
 

@@ -15,7 +15,7 @@
 
 static const struct cmd_option check_options[] = {
     {.name = "config", .letter = 'c', .arg = "FILE", .help = "The configuration to look at."},
-    {.name = "connect", .help = "Reach each sink's server as well; 5 s each."},
+    {.name = "connect", .help = "Reach each sink's server, and intelligence's, as well; 5 s each."},
     {.name = "json", .help = "Print what was found as one JSON object on stdout."},
     {0},
 };
@@ -99,7 +99,24 @@ static void tell_order(const struct config *config) {
                                          : " (keeps the files' positions, so it is the last one)");
 }
 
-/* Returns how many sinks cannot be reached; says it of each. */
+/* Ask Redis for one indicator, as run does for what it sees. */
+static enum core_err intel_connect(const struct config_intel *intel, struct core_fail *fail) {
+    struct enrich_store *store = NULL;
+    struct core_arena arena = {0};
+    struct enrich_found found = {.type = CORE_INDICATOR_IP, .value = CORE_SPAN("192.0.2.1")};
+    enum core_err err = core_arena_init(&arena, CORE_MIB, fail);
+    if (err == CORE_OK) {
+        err = enrich_store_open(&store, &intel->conf, &intel->redis, false, fail);
+    }
+    if (err == CORE_OK) {
+        err = enrich_store_get(store, &found, 1, &arena, CONNECT_TIMEOUT_MS, fail);
+    }
+    enrich_store_close(store);
+    core_arena_destroy(&arena);
+    return err;
+}
+
+/* Returns how many servers cannot be reached; says it of each. */
 static size_t check_connect(const struct config *config, struct core_fail *fails) {
     size_t fails_len = 0;
     for (size_t i = 0; i < config->sinks_len; i++) {
@@ -108,6 +125,13 @@ static size_t check_connect(const struct config *config, struct core_fail *fails
             (void)fprintf(stderr, "sinks.%s: nothing to reach\n", sink->ops->name);
         } else if (sink->ops->connect(sink->conf, CONNECT_TIMEOUT_MS, &fails[fails_len]) == CORE_OK) {
             (void)fprintf(stderr, "sinks.%s: reached\n", sink->ops->name);
+        } else {
+            fails_len++;
+        }
+    }
+    if (config->intel.redis.urls.len > 0) {
+        if (intel_connect(&config->intel, &fails[fails_len]) == CORE_OK) {
+            (void)fputs("intel.redis: reached\n", stderr);
         } else {
             fails_len++;
         }
@@ -180,7 +204,7 @@ static int check_main(const struct cmd *cmd, int argc, char **argv) {
         return CORE_EXIT_USAGE;
     }
     struct core_conf_mistakes mistakes = {0};
-    struct core_fail fails[CONFIG_SINKS_MAX] = {0};
+    struct core_fail fails[CONFIG_SINKS_MAX + 1] = {0}; /* and intelligence's */
     size_t fails_len = 0;
     struct config *config = NULL;
     enum core_err err = config_load(&config, path, &mistakes);
@@ -211,7 +235,8 @@ const struct cmd cmd_check = {
     .args = "",
     .about =
         "Reads the configuration and the maps as run does and prints each mistake as file:line:column: what is wrong. "
-        "Touches nothing else, unless --connect is given: then each sink's server is reached, too. Exits 0 if there "
+        "Touches nothing else, unless --connect is given: then each sink's server is reached, too, and the Redis of "
+        "intel. Exits 0 if there "
         "is nothing wrong, 100 if there are mistakes, 111 if a server cannot be reached.",
     .example = "tapline check -c /etc/tapline/tapline.yml --connect",
     .options = check_options,

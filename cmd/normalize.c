@@ -8,7 +8,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
+
+#define INTEL_FOR_EVER_NS (366 * 24 * 3600 * CORE_NS_PER_S)
+#define INTEL_LOOK_NS (2 * CORE_NS_PER_MS)
 
 /* ---- output -------------------------------------------------------------------------------------------------------------- */
 
@@ -69,7 +73,9 @@ static enum core_err out_open(struct out *out, const char *path, int fd, struct 
 
 /* ---- input ---------------------------------------------------------------------------------------------------------------- */
 
-void normalize_write(struct filter *filter, const struct core_batch *batch) {
+void normalize_write(struct filter *filter, struct core_batch *batch) {
+    /* with files in this process there is nobody to wait for: never CORE_AGAIN */
+    MUST(filter->enrich == NULL || enrich_batch(filter->enrich, batch) == CORE_OK);
     for (uint32_t i = 0; i < batch->events_len; i++) {
         const struct core_event *event = &batch->events[i];
         out_line(event->is_dead ? &filter->dead : &filter->out, event->doc);
@@ -146,6 +152,10 @@ static const struct cmd_option options[] = {
     {"networks", 0, "A,B,...", "The site's own networks, as 10.0.0.0/8: they tell network.direction."},
     {"networks-file", 0, "FILE", "More of them, one a line: zeekctl's networks.cfg."},
     {"geo-databases", 0, "A,B,...", "MaxMind DB files that tell where addresses are and whose."},
+    {"intel", 0, "A,B,...",
+     "Files of indicators (as intel.files: of Zeek, MISP, STIX, lists, tables), told by content; what they know is "
+     "added "
+     "to the documents."},
     {"jobs", 'j', "N",
      "Threads that map records, 1 to 64 (default: 1). The documents and their order are the same; a file of fewer than "
      "2,048 lines is not shared."},
@@ -255,7 +265,41 @@ static int options_apply(const struct cmd *cmd, const struct cmd_args *args, str
     return CORE_EXIT_DONE;
 }
 
-static int filter_open(const struct cmd *cmd, const struct cmd_args *args, struct filter *filter) {
+/* Errors: said. */
+static int intel_open(const struct cmd *cmd, const struct cmd_args *args, struct filter *filter,
+                      struct option_list *files) {
+    const char *text = cmd_value(cmd, args, "intel");
+    if (text == NULL) {
+        return CORE_EXIT_DONE;
+    }
+    filter->intel_conf = (struct enrich_conf){
+        .on_unavailable = ENRICH_PASS, .timeout_ns = INTEL_FOR_EVER_NS, .stale_after_ns = INTEL_FOR_EVER_NS};
+    if (!list_parse("intel", text, files, &filter->intel_conf.files)) {
+        return CORE_EXIT_USAGE;
+    }
+    struct core_fail fail = {0};
+    struct enrich_env env = {.node = "", .state_dir = NULL, .counters = &filter->counters};
+    static const struct enrich_redis_conf none;
+    if (enrich_open(&filter->enrich, &filter->intel_conf, &none, &env, &fail) != CORE_OK) {
+        fprintf(stderr, "tapline normalize: %s: %s\n", fail.where, fail.text);
+        return CORE_EXIT_SYSTEM;
+    }
+    struct enrich_status status;
+    const struct timespec pause = {.tv_nsec = INTEL_LOOK_NS};
+    for (enrich_status(filter->enrich, &status); status.state == ENRICH_BUILDING;
+         enrich_status(filter->enrich, &status)) {
+        (void)nanosleep(&pause, NULL); /* the files are read by a thread of enrich's */
+    }
+    if (status.state != ENRICH_READY) {
+        core_log_flush();
+        fprintf(stderr, "tapline normalize: --intel: the log above says why; nothing was read\n");
+        return CORE_EXIT_USAGE;
+    }
+    return CORE_EXIT_DONE;
+}
+
+static int filter_open(const struct cmd *cmd, const struct cmd_args *args, struct filter *filter,
+                       struct option_list *intel_files) {
     struct core_fail fail = {0};
     const char *jobs_text = cmd_value(cmd, args, "jobs");
     unsigned jobs = jobs_text == NULL ? 1 : jobs_parse(jobs_text);
@@ -264,6 +308,9 @@ static int filter_open(const struct cmd *cmd, const struct cmd_args *args, struc
         return CORE_EXIT_USAGE;
     }
     int code = options_apply(cmd, args, filter);
+    if (code == CORE_EXIT_DONE) {
+        code = intel_open(cmd, args, filter, intel_files);
+    }
     if (code != CORE_EXIT_DONE) {
         return code;
     }
@@ -274,6 +321,7 @@ static int filter_open(const struct cmd *cmd, const struct cmd_args *args, struc
         return CORE_EXIT_SYSTEM;
     }
     filter->worker = normalize_worker_new(filter->maps, &filter->counters);
+    normalize_worker_observe(filter->worker, filter->enrich != NULL);
     if (jobs > 1 && normalize_jobs_open(&filter->jobs, filter, jobs, &fail) != CORE_OK) {
         fprintf(stderr, "tapline normalize: %s: %s\n", fail.where, fail.text);
         return CORE_EXIT_SYSTEM;
@@ -283,6 +331,7 @@ static int filter_open(const struct cmd *cmd, const struct cmd_args *args, struc
 
 static void filter_close(struct filter *filter) {
     normalize_jobs_close(filter->jobs);
+    enrich_close(filter->enrich);
     normalize_worker_free(filter->worker);
     normalize_maps_close(filter->maps);
     core_pool_destroy(&filter->pool);
@@ -306,6 +355,11 @@ static void summary_print(const struct filter *filter, int64_t elapsed_ns) {
             (unsigned long long)filter->dead_letters, dropped, (unsigned long long)filter->files,
             (unsigned long long)filter->damaged, (unsigned long long)filter->files_failed,
             (double)elapsed_ns / (double)CORE_NS_PER_S);
+    if (filter->enrich != NULL) {
+        fprintf(stderr, "tapline normalize: %llu hits of intelligence, on %llu documents\n",
+                (unsigned long long)core_counted(&filter->counters, CORE_COUNT_ENRICH_HITS),
+                (unsigned long long)core_counted(&filter->counters, CORE_COUNT_ENRICH_EVENTS));
+    }
     struct normalize_drop drop;
     for (size_t i = 0; normalize_drop_at(filter->maps, i, &drop); i++) {
         if (drop.dropped > 0) {
@@ -316,12 +370,13 @@ static void summary_print(const struct filter *filter, int64_t elapsed_ns) {
 
 static int run(const struct cmd *cmd, int argc, char **argv) {
     struct cmd_args args;
+    struct option_list intel_files;
     struct filter filter = {.out = {.fd = -1}, .dead = {.fd = -1}};
     int code;
     if (!cmd_parse(cmd, argc, argv, &args, &code)) {
         return code;
     }
-    code = filter_open(cmd, &args, &filter);
+    code = filter_open(cmd, &args, &filter, &intel_files);
     if (code == CORE_EXIT_DONE) {
         int64_t began = core_tick_ns();
         char *only_stdin[] = {"-"};

@@ -5,6 +5,7 @@
 #define TAPLINE_CMD_NORMALIZE_INTERNAL_H
 
 #include "cmd/cmd.h"
+#include "enrich/enrich.h"
 #include "ingest/ingest.h"
 #include "normalize/normalize.h"
 
@@ -26,8 +27,10 @@ struct filter {
     struct core_counters counters;
     struct normalize_maps *maps;
     struct normalize_worker *worker;
-    struct normalize_jobs *jobs; /* NULL: worker does it all */
-    struct core_stream stream;   /* a copy of that read last */
+    struct normalize_jobs *jobs;   /* NULL: worker does it all */
+    struct enrich_conf intel_conf; /* outlives enrich */
+    struct enrich *enrich;         /* NULL without --intel */
+    struct core_stream stream;     /* a copy of that read last */
     struct ingest_input input;
     struct out out;
     struct out dead;
@@ -45,8 +48,8 @@ static inline bool normalize_is_broken(const struct filter *filter) {
     return filter->out.is_broken || filter->dead.is_broken;
 }
 
-/* Write the batch's documents and dead letters, and count them. */
-void normalize_write(struct filter *filter, const struct core_batch *batch);
+/* Put what intelligence knows onto the batch's documents, write them and the dead letters, and count them. */
+void normalize_write(struct filter *filter, struct core_batch *batch);
 
 /* Threads that share the batches of a file. Owns: normalize_jobs_close(). filter->pool and filter->worker are used, too.
  * Errors: CORE_IO, no thread to be had. */

@@ -83,6 +83,7 @@ static enum core_err thread_start(struct normalize_jobs *jobs, struct job_thread
     thread->jobs = jobs;
     thread->bell.fd = -1;
     thread->worker = normalize_worker_new(jobs->filter->maps, &jobs->filter->counters);
+    normalize_worker_observe(thread->worker, jobs->filter->enrich != NULL);
     enum core_err err = core_bell_init(&thread->bell, fail);
     if (err == CORE_OK) {
         err = core_queue_init(&thread->in, FLIGHT_MAX, &thread->bell, fail);

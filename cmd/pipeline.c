@@ -374,6 +374,7 @@ static void signals_take(struct pipeline *pipeline) {
             break;
         case SIGUSR1:
             counters_log(pipeline);
+            pipeline_enrich_log(&pipeline->enrich);
             drops_log(pipeline);
             break;
         default:

@@ -47,6 +47,8 @@ CORE_CHECKED enum core_err pipeline_run(struct pipeline *pipeline, struct core_f
 /* Valid until pipeline_close(). After pipeline_run(). */
 void pipeline_report(const struct pipeline *pipeline, struct pipeline_report *report);
 void pipeline_close(struct pipeline *pipeline); /* takes NULL */
+/* "ready", "unavailable" … Static. */
+const char *pipeline_intel_word(enum enrich_state state);
 
 /* What the process ends with. The caller's config, or another that holds the state or the node: CORE_EXIT_USAGE, a restart
  * would not help. The world failed: CORE_EXIT_SYSTEM. */

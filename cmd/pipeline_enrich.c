@@ -61,7 +61,7 @@ void pipeline_enrich_close(struct pipeline_enrich *stage) {
 
 /* ---- the state ------------------------------------------------------------------------------------------------------ */
 
-const char *pipeline_enrich_word(enum enrich_state state) {
+const char *pipeline_intel_word(enum enrich_state state) {
     static const char *const words[] = {[ENRICH_OFF] = "off",
                                         [ENRICH_BUILDING] = "building",
                                         [ENRICH_READY] = "ready",
@@ -75,7 +75,8 @@ const char *pipeline_enrich_word(enum enrich_state state) {
 static void state_log(const struct pipeline_enrich *stage) {
     const struct enrich_status *status = &stage->status;
     bool is_held = stage->conf.on_unavailable == ENRICH_WAIT;
-    const char *events = is_held ? "are held until it is back" : "go on, marked labels.intel: unavailable";
+    const char *events =
+        is_held ? "are held until it is back" : "go on, those it may speak of marked labels.intel: unavailable";
     switch (status->state) {
     case ENRICH_BUILDING:
         core_log(CORE_LEVEL_INFO, "run", "intelligence is not there yet: the filter is being built", "%s", "");
@@ -93,13 +94,33 @@ static void state_log(const struct pipeline_enrich *stage) {
         break;
     case ENRICH_UNAVAILABLE:
         core_log(CORE_LEVEL_WARN, "run", "intelligence is missing: its store cannot be asked",
-                 "events=\"that it may speak of %s\" hint=\"%s\"", events,
+                 "events=\"%s\" hint=\"%s\"", events,
                  stage->redis.urls.len > 0 ? "see to Redis; tapline check --connect tells whether it is reached"
                                            : "see to intel.files");
         break;
     case ENRICH_OFF:
         MUST(!"a stage that is off has no thread");
     }
+}
+
+void pipeline_enrich_log(struct pipeline_enrich *stage) {
+    if (stage->is_on) {
+        atomic_store(&stage->wants_log, true);
+        pipeline_poke(stage->thread.bell.fd);
+    }
+}
+
+static void log_if_told(struct pipeline_enrich *stage) {
+    struct enrich_status status;
+    if (!atomic_exchange(&stage->wants_log, false)) {
+        return;
+    }
+    enrich_status(stage->enrich, &status);
+    core_log(CORE_LEVEL_INFO, "run", "intelligence",
+             "state=%s indicators=%llu gone_since=%llu filter_bytes=%zu build_ms=%lld behind_ms=%lld",
+             pipeline_intel_word(status.state), (unsigned long long)status.indicators, (unsigned long long)status.stale,
+             status.filter_bytes, (long long)(status.build_ns / CORE_NS_PER_MS),
+             status.behind_ns == INT64_MAX ? -1LL : (long long)(status.behind_ns / CORE_NS_PER_MS));
 }
 
 static void state_look(struct pipeline_enrich *stage, int64_t now) {
@@ -126,7 +147,7 @@ static bool has_work(void *arg) {
             return true;
         }
     }
-    return is_quitting(stage);
+    return is_quitting(stage) || atomic_load(&stage->wants_log);
 }
 
 static struct core_batch *batch_next(struct pipeline_enrich *stage) {
@@ -166,7 +187,7 @@ static bool is_too_early(struct pipeline_enrich *stage, int64_t now) {
     if (!is_built && stage->conf.on_unavailable == ENRICH_PASS) {
         core_log(CORE_LEVEL_WARN, "run",
                  "the first events go on without intelligence, marked labels.intel: unavailable",
-                 "state=%s start_wait_ms=%lld", pipeline_enrich_word(status.state),
+                 "state=%s start_wait_ms=%lld", pipeline_intel_word(status.state),
                  (long long)(stage->conf.start_wait_ns / CORE_NS_PER_MS));
     }
     return false;
@@ -178,6 +199,7 @@ void *pipeline_enrich_main(void *arg) {
     struct pipeline *pipeline = stage->pipeline;
     while (!is_quitting(stage)) {
         int64_t now = core_tick_ns();
+        log_if_told(stage);
         if (!stage->is_told || now - stage->looked_tick >= LOOK_NS) {
             state_look(stage, now);
         }

@@ -78,7 +78,8 @@ struct pipeline_enrich {
     int64_t begin_tick;      /* until then it is waited for; 0: nothing came yet */
     int64_t looked_tick;     /* when the state was last looked at */
     struct enrich_status status;
-    bool is_told; /* status.state was */
+    bool is_told;           /* status.state was */
+    _Atomic bool wants_log; /* set by main: SIGUSR1 */
 };
 #define PIPELINE_ENRICH_MAGIC 0x70656e72u
 
@@ -149,8 +150,8 @@ CORE_CHECKED enum core_err pipeline_state_lock(const char *dir, int *lock_fd, st
 CORE_CHECKED enum core_err pipeline_enrich_open(struct pipeline *pipeline, struct core_fail *fail);
 void *pipeline_enrich_main(void *arg);
 void pipeline_enrich_close(struct pipeline_enrich *stage);
-/* "ready" … Static. */
-const char *pipeline_enrich_word(enum enrich_state state);
+/* Have it tell its state in the log. Thread: main. */
+void pipeline_enrich_log(struct pipeline_enrich *stage);
 
 /* cmd/pipeline_threads.c: the loops. arg is the struct pipeline, pipeline_worker or pipeline_sink. */
 void *pipeline_ingest_main(void *arg);

@@ -59,6 +59,23 @@ static uint64_t files_unread(const struct pipeline_report *report) {
     return core_counted(report->counters, CORE_COUNT_INGEST_FILES_FAILED);
 }
 
+/* What intelligence could say, and that it could not. */
+static void intel_print(const struct pipeline_report *report) {
+    const struct enrich_status *intel = report->intel;
+    if (intel == NULL) {
+        return;
+    }
+    uint64_t missed = core_counted(report->counters, CORE_COUNT_ENRICH_UNAVAILABLE);
+    (void)fprintf(stderr, "intelligence: %s, %llu indicators; %llu hits, on %llu documents\n",
+                  pipeline_intel_word(intel->state), (unsigned long long)intel->indicators,
+                  (unsigned long long)core_counted(report->counters, CORE_COUNT_ENRICH_HITS),
+                  (unsigned long long)core_counted(report->counters, CORE_COUNT_ENRICH_EVENTS));
+    if (missed > 0) {
+        (void)fprintf(stderr, "%llu documents could not be looked at, and say labels.intel: unavailable\n",
+                      (unsigned long long)missed);
+    }
+}
+
 static void summary_print(const struct pipeline_report *report) {
     double seconds = (double)report->elapsed_ns / (double)CORE_NS_PER_S;
     (void)fprintf(stderr, "%llu records accepted in %.2f s (%.0f/s)\n", (unsigned long long)report->events, seconds,
@@ -79,6 +96,7 @@ static void summary_print(const struct pipeline_report *report) {
             (void)fprintf(stderr, "%llu dropped by %s\n", (unsigned long long)drop.dropped, drop.rule);
         }
     }
+    intel_print(report);
     if (files_unread(report) > 0) {
         (void)fprintf(stderr, "%llu files could not be read, or not to their end; the log above says why\n",
                       (unsigned long long)files_unread(report));
@@ -143,6 +161,17 @@ static void json_dropped(struct core_buf *buf, const struct normalize_maps *maps
     }
 }
 
+static void json_intel(struct core_buf *buf, const struct enrich_status *intel) {
+    core_buf_span(buf, CORE_SPAN(",\"intel\":{\"state\":"));
+    core_buf_string(buf, core_span_of(pipeline_intel_word(intel == NULL ? ENRICH_OFF : intel->state)));
+    if (intel != NULL) {
+        json_member(buf, "indicators", intel->indicators, false);
+        json_member(buf, "filter_bytes", intel->filter_bytes, false);
+        json_member(buf, "build_ns", (uint64_t)intel->build_ns, false);
+    }
+    core_buf_char(buf, '}');
+}
+
 static void summary_json(const struct pipeline_report *report) {
     char *bytes = malloc(JSON_BYTES_MAX);
     MUST(bytes != NULL);
@@ -161,6 +190,7 @@ static void summary_json(const struct pipeline_report *report) {
         json_member(&buf, core_counter_table[i].name, core_counted(report->counters, (enum core_counter)i), i == 0);
     }
     core_buf_char(&buf, '}');
+    json_intel(&buf, report->intel);
     json_sinks(&buf, report->config);
     core_buf_span(&buf, CORE_SPAN("}\n"));
     MUST(!buf.is_full);

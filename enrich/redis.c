@@ -235,6 +235,18 @@ static const char *channel_where(const struct redis *redis, const struct channel
     return redis->urls[channel->at].shown;
 }
 
+/* The connection ended: got 0, or -1 and errno `number`. */
+static enum core_err ended(const struct redis *redis, const struct channel *channel, ssize_t got, int number,
+                           struct core_fail *fail) {
+    enum redis_scheme scheme = redis->urls[channel->at].scheme;
+    const char *help = channel->stage != CHANNEL_LOGIN ? ""
+                       : scheme == REDIS_TLS           ? "; does Redis ask for a certificate (intel.redis.cert_file)?"
+                       : scheme == REDIS_TCP           ? "; does this port want TLS (rediss://)?"
+                                                       : "";
+    return core_fail_set(fail, CORE_NET, channel_where(redis, channel), "the connection ended: %s%s",
+                         got == 0 ? "Redis closed it" : redis_link_words(channel->link, number), help);
+}
+
 /* Send what there is to send, as far as it goes. */
 static enum core_err channel_send(const struct redis *redis, struct channel *channel, struct out *out,
                                   struct core_fail *fail) {
@@ -247,8 +259,7 @@ static enum core_err channel_send(const struct redis *redis, struct channel *cha
             return CORE_AGAIN;
         }
         if (sent <= 0) {
-            return core_fail_set(fail, CORE_NET, channel_where(redis, channel), "the connection broke: %s",
-                                 strerror(errno));
+            return ended(redis, channel, sent, errno, fail);
         }
         out->sent += (size_t)sent;
     }
@@ -265,16 +276,6 @@ static enum core_err reader_failed(const struct redis *redis, const struct chann
     return core_fail_set(fail, CORE_NET, channel_where(redis, channel),
                          "this does not answer as Redis does (%s); see the port in intel.redis.urls",
                          channel->reader->errstr);
-}
-
-static enum core_err ended(const struct redis *redis, const struct channel *channel, ssize_t got,
-                           struct core_fail *fail) {
-    const char *help = channel->stage != CHANNEL_LOGIN                ? ""
-                       : redis->urls[channel->at].scheme == REDIS_TLS ? "; is a client certificate asked for?"
-                       : redis->urls[channel->at].scheme == REDIS_TCP ? "; does this port want TLS (rediss://)?"
-                                                                      : "";
-    return core_fail_set(fail, CORE_NET, channel_where(redis, channel), "the connection ended%s%s%s",
-                         got == 0 ? ": Redis closed it" : ": ", got == 0 ? "" : strerror(errno), help);
 }
 
 /* Answers that are whole now, up to max in all. CORE_OK: all of them are there · CORE_AGAIN when there is more to read. */
@@ -300,7 +301,7 @@ static enum core_err channel_recv(const struct redis *redis, struct channel *cha
             return CORE_AGAIN;
         }
         if (got <= 0) {
-            return ended(redis, channel, got, fail);
+            return ended(redis, channel, got, errno, fail);
         }
         channel->pending += (size_t)got;
         MUST(redisReaderFeed(channel->reader, bytes, (size_t)got) == REDIS_OK);
@@ -406,10 +407,12 @@ static enum core_err channel_step(const struct redis *redis, struct channel *cha
         }
     }
     if (err == CORE_AGAIN && core_tick_ns() >= channel->deadline_ns) {
-        return core_fail_set(fail, CORE_NET, channel_where(redis, channel),
-                             "%s within intel.redis.connect_timeout (%lld ms); is Redis stopped, or the network slow?",
-                             channel->stage == CHANNEL_CONNECTING ? "no connection" : "connected, but no answer",
-                             (long long)(redis->conf->connect_timeout_ns / CORE_NS_PER_MS));
+        return core_fail_set(
+            fail, CORE_NET, channel_where(redis, channel),
+            "%s within intel.redis.connect_timeout (%lld ms); is Redis stopped, or the network slow%s?",
+            channel->stage == CHANNEL_CONNECTING ? "no connection" : "connected, but no answer",
+            (long long)(redis->conf->connect_timeout_ns / CORE_NS_PER_MS),
+            redis->urls[channel->at].scheme == REDIS_TLS ? ", or is this not the port for TLS" : "");
     }
     return err;
 }
@@ -632,16 +635,24 @@ static enum core_err talk(struct redis *redis, int64_t deadline_ns, struct core_
     }
 }
 
+/* The connection that was there may have been closed long ago (a restart, Redis's own `timeout`): that shows only now. */
+static enum core_err talk_again(struct redis *redis, int64_t deadline_ns, struct core_fail *fail) {
+    redis_drop(redis);
+    redis->out.sent = 0;
+    enum core_err err = connect_until(redis, deadline_ns, fail);
+    return err == CORE_OK ? talk(redis, deadline_ns, fail) : err;
+}
+
 enum core_err redis_exchange(struct redis *redis, int64_t deadline_ns, struct core_fail *fail) {
     MUST(redis->answers[redis->turn].len == 0); /* redis_begin() came before */
     if (redis->out.commands == 0) {
         return CORE_OK;
     }
-    bool is_ready = redis->now != NULL && redis->now->stage == CHANNEL_READY;
-    if (redis->is_continued && !is_ready) {
+    bool was_ready = redis->now != NULL && redis->now->stage == CHANNEL_READY;
+    if (redis->is_continued && !was_ready) {
         return core_fail_set(fail, CORE_NET, redis_where(redis), "the connection ended in the middle of a change");
     }
-    if (is_ready && !redis->is_continued) {
+    if (was_ready && !redis->is_continued) {
         better_step(redis);
     }
     enum core_err err = connect_until(redis, deadline_ns, fail);
@@ -649,7 +660,10 @@ enum core_err redis_exchange(struct redis *redis, int64_t deadline_ns, struct co
         return err;
     }
     err = talk(redis, deadline_ns, fail);
-    if (err != CORE_OK) {
+    if (err == CORE_NET && was_ready && !redis->is_continued && redis->answers[redis->turn].len == 0) {
+        err = talk_again(redis, deadline_ns, fail);
+    }
+    if (err != CORE_OK && redis->now != NULL && redis->now->stage == CHANNEL_READY) {
         core_log(CORE_LEVEL_WARN, "enrich", "the connection to Redis is closed", "url=%s", redis_where(redis));
         if (err == CORE_AGAIN) { /* it hangs: another may not */
             redis->next = (redis->now->at + 1) % redis->urls_len;

@@ -45,9 +45,10 @@ CORE_CHECKED enum core_err tls_new(struct tls **out, const struct tls_conf *conf
 void tls_free(struct tls *tls);
 /* CORE_OK it is done · CORE_AGAIN when *events (of poll) come · CORE_NET, CORE_BAD (a certificate) see fail. */
 CORE_CHECKED enum core_err tls_handshake(struct tls *tls, short *events, const char *where, struct core_fail *fail);
-/* As recv(2) and send(2): a length, 0 at the end, or -1 with EAGAIN (*events then), else EIO. */
+/* As recv(2) and send(2): a length, 0 at the end, or -1 with EAGAIN (*events then), else EIO and tls_words(). */
 ssize_t tls_recv(struct tls *tls, char *bytes, size_t len, short *events);
 ssize_t tls_send(struct tls *tls, const char *bytes, size_t len, short *events);
+const char *tls_words(const struct tls *tls); /* static */
 
 /* ---- a link ---------------------------------------------------------------------------------------------------------------- */
 
@@ -60,6 +61,7 @@ CORE_CHECKED enum core_err redis_link_step(struct redis_link *link, struct core_
 void redis_link_wait(struct redis_link *link, bool wants_out, int64_t deadline_ns);
 ssize_t redis_link_recv(struct redis_link *link, char *bytes, size_t len);
 ssize_t redis_link_send(struct redis_link *link, const char *bytes, size_t len);
+const char *redis_link_words(const struct redis_link *link, int number); /* of an errno of the two above; static */
 
 /* ---- commands and answers ---------------------------------------------------------------------------------------------------- */
 
@@ -84,9 +86,9 @@ CORE_CHECKED enum core_err redis_new(struct redis **out, const struct enrich_red
                                      struct core_fail *fail);
 void redis_free(struct redis *redis); /* takes NULL */
 
-/* Forget what was asked and answered, and begin anew. */
+/* Forget what was asked and answered, and begin anew. What is asked may be asked twice, if the connection was found ended. */
 void redis_begin(struct redis *redis);
-/* The same, but what follows needs the same connection as before (WATCH … EXEC): it is never made again. */
+/* The same, but what follows needs the same connection as before (WATCH … EXEC), and is asked once at most. */
 void redis_continue(struct redis *redis);
 /* A command of len words, which redis_word() gives one by one. */
 void redis_command(struct redis *redis, size_t len);

@@ -277,3 +277,7 @@ ssize_t redis_link_send(struct redis_link *link, const char *bytes, size_t len) 
     }
     return send(link->fd, bytes, len, MSG_NOSIGNAL);
 }
+
+const char *redis_link_words(const struct redis_link *link, int number) {
+    return link->tls != NULL && number == EIO ? tls_words(link->tls) : strerror(number);
+}

@@ -115,6 +115,9 @@ static enum core_err lease_take(struct enrich_store *store, const char *name, in
         return err;
     }
     const struct redis_reply *who = redis_answer(redis->ask, 1);
+    if (who->type == REDIS_STRING && core_span_is(who->text, lease->token)) {
+        return CORE_OK; /* asked twice, and the first answer was lost */
+    }
     return core_fail_set(fail, CORE_LOCKED, key,
                          "%s has it for %lld s still; if that process is gone, it runs out by itself",
                          who->type == REDIS_STRING ? who->text.ptr : "somebody else",
@@ -203,24 +206,35 @@ static void day_expire(const struct redis_store *redis, int64_t day) {
     REDIS_ASK(redis->ask, "EXPIREAT", redis_name(redis, name, "seen:", day_text(day, text)), at);
 }
 
+/* CORE_GONE: these counts were added already. What follows is sent once: counts must not be added twice. */
+static enum core_err once_watch(const struct redis_store *redis, const char *once, struct core_fail *fail) {
+    char name[REDIS_NAME_MAX];
+    redis_begin(redis->ask);
+    if (once == NULL) {
+        REDIS_ASK(redis->ask, "UNWATCH"); /* is the connection there? */
+        enum core_err err = exchange(redis->ask, fail);
+        redis_continue(redis->ask);
+        return err;
+    }
+    REDIS_ASK(redis->ask, "WATCH", redis_name(redis, name, "once:", once));
+    REDIS_ASK(redis->ask, "GET", name);
+    enum core_err err = exchange(redis->ask, fail);
+    bool is_done = err == CORE_OK && redis_answer(redis->ask, 1)->type != REDIS_NIL;
+    redis_continue(redis->ask);
+    if (is_done) {
+        REDIS_ASK(redis->ask, "UNWATCH");
+        err = exchange(redis->ask, fail);
+        err = err == CORE_OK ? CORE_GONE : err;
+    }
+    return err;
+}
+
 static enum core_err sightings_try(struct redis_store *redis, const struct store_sighting *sightings, size_t len,
                                    const char *once, struct core_fail *fail) {
     char name[REDIS_NAME_MAX];
-    enum core_err err = CORE_OK;
-    redis_begin(redis->ask);
-    if (once != NULL) {
-        REDIS_ASK(redis->ask, "WATCH", redis_name(redis, name, "once:", once));
-        REDIS_ASK(redis->ask, "GET", name);
-        err = exchange(redis->ask, fail);
-        if (err != CORE_OK) {
-            return err;
-        }
-        bool is_done = redis_answer(redis->ask, 1)->type != REDIS_NIL;
-        redis_continue(redis->ask);
-        if (is_done) {
-            REDIS_ASK(redis->ask, "UNWATCH");
-            return exchange(redis->ask, fail);
-        }
+    enum core_err err = once_watch(redis, once, fail);
+    if (err != CORE_OK) {
+        return err == CORE_GONE ? CORE_OK : err;
     }
     REDIS_ASK(redis->ask, "MULTI");
     for (size_t i = 0; i < len; i++) {
@@ -230,7 +244,7 @@ static enum core_err sightings_try(struct redis_store *redis, const struct store
         }
     }
     if (once != NULL) {
-        REDIS_ASK(redis->ask, "SET", name, "1", "EX", ONCE_SECONDS);
+        REDIS_ASK(redis->ask, "SET", redis_name(redis, name, "once:", once), "1", "EX", ONCE_SECONDS);
     }
     return exchange_exec(redis->ask, fail);
 }

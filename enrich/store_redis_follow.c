@@ -35,6 +35,8 @@ static enum core_err ended(const struct redis *on, struct core_fail *fail) {
 
 struct stream_info {
     bool is_there;
+    int64_t len;
+    int64_t added; /* ever; 0 before Redis 7 */
     char last_id[sizeof((struct store_cursor *)NULL)->id];
 };
 
@@ -50,6 +52,10 @@ static enum core_err info_read(const struct redis *on, const struct redis_reply 
         if (core_span_is(reply->items[i]->text, "last-generated-id")) {
             info->is_there = true;
             snprintf(info->last_id, sizeof info->last_id, "%s", reply->items[i + 1]->text.ptr);
+        } else if (core_span_is(reply->items[i]->text, "length")) {
+            info->len = reply->items[i + 1]->integer;
+        } else if (core_span_is(reply->items[i]->text, "entries-added")) {
+            info->added = reply->items[i + 1]->integer;
         }
     }
     if (err == CORE_OK && !info->is_there) {
@@ -215,8 +221,8 @@ static enum core_err gone(const struct redis *on, const char *why, struct core_f
     return core_fail_set(fail, CORE_GONE, redis_where(on), "%s; all indicators are read again", why);
 }
 
-/* May entries behind the cursor be believed? */
-static enum core_err cursor_judge(const struct redis *on, const struct store_cursor *cursor, struct core_fail *fail) {
+/* May entries behind the cursor be believed? A database that had no epoch yet gets its first. */
+static enum core_err cursor_judge(const struct redis *on, struct store_cursor *cursor, struct core_fail *fail) {
     char epoch[sizeof cursor->epoch];
     struct stream_info info;
     enum core_err err = redis_refused(on, redis_answer(on, 0), fail);
@@ -226,6 +232,9 @@ static enum core_err cursor_judge(const struct redis *on, const struct store_cur
         return err;
     }
     epoch_read(redis_answer(on, 0), epoch);
+    if (cursor->epoch[0] == '\0') {
+        memcpy(cursor->epoch, epoch, sizeof epoch);
+    }
     if (strcmp(epoch, cursor->epoch) != 0) {
         return gone(on, epoch[0] == '\0' ? "the database was emptied" : "the database is another one than before",
                     fail);
@@ -238,7 +247,8 @@ static enum core_err cursor_judge(const struct redis *on, const struct store_cur
         return gone(on, "the stream of changes went back: this server never had the last changes", fail);
     }
     bool has_ours = redis_answer(on, 2)->type == REDIS_ARRAY && redis_answer(on, 2)->len > 0;
-    if (!is_at_start && !has_ours && strcmp(info.last_id, cursor->id) != 0) {
+    bool is_ours = is_at_start ? info.added <= info.len : has_ours || strcmp(info.last_id, cursor->id) == 0;
+    if (!is_ours) {
         return gone(on, "the stream of changes was trimmed further than we had read it, or is another one", fail);
     }
     return CORE_OK;

@@ -21,6 +21,7 @@ struct tls_conf {
 
 struct tls {
     SSL *ssl;
+    const char *words; /* static: why the last call failed */
 };
 
 /* OpenSSL's oldest reason, and forget them all. */
@@ -171,9 +172,17 @@ static ssize_t outcome(struct tls *tls, int result, short *events) {
     if (SSL_get_error(tls->ssl, result) == SSL_ERROR_ZERO_RETURN) {
         return 0;
     }
-    errno = waits_for(tls, result, events) ? EAGAIN : EIO;
+    bool is_broken = !waits_for(tls, result, events);
+    if (is_broken) {
+        tls->words = ERR_peek_error() == 0 ? "Redis closed it without a word" : reason();
+    }
     ERR_clear_error();
+    errno = is_broken ? EIO : EAGAIN;
     return -1;
+}
+
+const char *tls_words(const struct tls *tls) {
+    return tls->words;
 }
 
 ssize_t tls_recv(struct tls *tls, char *bytes, size_t len, short *events) {

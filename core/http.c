@@ -1,103 +1,441 @@
 /* core/http.c: the one wrapper of libcurl.
  *
- * One easy handle a call: what is fetched is small and seldom (a sensor's counters, twice a minute), so a connection that
- * is kept would gain nothing and could be stale. The body grows up to its stated maximum and no further.
+ * One easy handle a request, used for all its tries: what is fetched is seldom (a sensor's counters twice a minute, a feed
+ * once an hour), so a connection that is kept longer would gain nothing and could be stale. The body grows up to its stated
+ * maximum and no further.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/http.h"
 
 #include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
 
 #define HTTP_OK 200
-#define URL_SHOWN_MAX 200
+#define HTTP_NOT_MODIFIED 304
+#define BODY_SHOWN_MAX 200
+#define BODY_BYTES_FIRST ((size_t)16 * CORE_KIB)
+#define CONNECT_MS_MAX 20000
+#define WAIT_FIRST_NS (CORE_NS_PER_S / 2)
+#define WAIT_MAX_NS (30 * CORE_NS_PER_S)
+#define SLICE_NS (100 * CORE_NS_PER_MS)
+#define GOES_ON_EVERY_NS CORE_NS_PER_S
 
-struct body {
-    char *bytes;
-    size_t len;
-    size_t max;
+struct transfer {
+    const struct core_http_request *request;
+    struct core_http_answer *answer;
+    CURL *curl;
+    struct curl_slist *headers;
+    size_t cap; /* of answer->body */
     bool is_too_long;
+    bool is_ended; /* goes_on said so */
+    int64_t asked_ns;
+    char words[CURL_ERROR_SIZE];
 };
 
-/* curl calls it with one piece after the other; less than it was given ends the transfer. */
-static size_t body_take(char *piece, size_t size, size_t count, void *body_ptr) {
-    struct body *body = body_ptr;
-    size_t len = size * count;
-    if (len > body->max - body->len) {
-        body->is_too_long = true;
-        return 0;
+void core_http_shown(const char *url, char out[CORE_HTTP_URL_SHOWN_MAX]) {
+    const char *host = strstr(url, "://");
+    const char *end = url + strcspn(url, "?#");
+    host = host == NULL || host > end ? url : host + 3;
+    const char *at = memchr(host, '@', strcspn(host, "/?#"));
+    int scheme_len = (int)(host - url);
+    if (at != NULL) {
+        host = at + 1;
     }
-    char *grown = realloc(body->bytes, body->len + len + 1);
+    snprintf(out, CORE_HTTP_URL_SHOWN_MAX, "%.*s%.*s%s", scheme_len, url, (int)(end - host), host,
+             *end == '?' ? "?…" : "");
+}
+
+/* ---- what curl calls ---------------------------------------------------------------------------------------------------------- */
+
+static bool body_grow(struct transfer *transfer, size_t need) {
+    size_t cap = transfer->cap * 2 > BODY_BYTES_FIRST ? transfer->cap * 2 : BODY_BYTES_FIRST;
+    cap = cap < need ? need : cap;
+    char *grown = realloc(transfer->answer->body, cap);
     if (grown == NULL) {
-        body->is_too_long = true;
+        return false;
+    }
+    transfer->answer->body = grown;
+    transfer->cap = cap;
+    return true;
+}
+
+/* One piece after the other; less than it was given ends the transfer. */
+static size_t body_take(char *piece, size_t size, size_t count, void *transfer_ptr) {
+    struct transfer *transfer = transfer_ptr;
+    struct core_http_answer *answer = transfer->answer;
+    size_t len = size * count;
+    if (len > transfer->request->bytes_max - answer->len ||
+        (answer->len + len + 1 > transfer->cap && !body_grow(transfer, answer->len + len + 1))) {
+        transfer->is_too_long = true;
         return 0;
     }
-    memcpy(grown + body->len, piece, len);
-    body->bytes = grown;
-    body->len += len;
-    body->bytes[body->len] = '\0';
+    memcpy(answer->body + answer->len, piece, len);
+    answer->len += len;
+    answer->body[answer->len] = '\0';
     return len;
 }
 
-/* Options that only a curl built without them refuses. */
-static bool options_set(CURL *curl, const char *url, int timeout_ms, struct body *body, char *words) {
-    bool is_set = curl_easy_setopt(curl, CURLOPT_URL, url) == CURLE_OK;
+static bool goes_on(struct transfer *transfer) {
+    int64_t now_ns = core_tick_ns();
+    if (transfer->request->goes_on == NULL || now_ns - transfer->asked_ns < GOES_ON_EVERY_NS) {
+        return true;
+    }
+    transfer->asked_ns = now_ns;
+    transfer->is_ended = !transfer->request->goes_on(transfer->request->ctx);
+    return !transfer->is_ended;
+}
+
+static int on_progress(void *transfer_ptr, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up) {
+    (void)down_all;
+    (void)down;
+    (void)up_all;
+    (void)up;
+    return goes_on(transfer_ptr) ? 0 : 1;
+}
+
+/* ---- a request ------------------------------------------------------------------------------------------------------------------ */
+
+static bool headers_set(struct transfer *transfer) {
+    const struct core_http_request *request = transfer->request;
+    char line[CORE_HTTP_HEADER_BYTES_MAX];
+    for (size_t i = 0; i < request->headers_len; i++) {
+        int len = snprintf(line, sizeof line, "%s: %s", request->headers[i].name, request->headers[i].value);
+        MUST(len > 0);
+        if ((size_t)len >= sizeof line || strpbrk(line, "\r\n") != NULL) {
+            return false;
+        }
+        struct curl_slist *grown = curl_slist_append(transfer->headers, line);
+        if (grown == NULL) {
+            return false;
+        }
+        transfer->headers = grown;
+    }
+    return curl_easy_setopt(transfer->curl, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK;
+}
+
+static bool body_set(struct transfer *transfer) {
+    const struct core_http_request *request = transfer->request;
+    CURL *curl = transfer->curl;
+    bool is_set = true;
+    if (request->body.ptr != NULL) {
+        is_set = curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len) == CURLE_OK;
+        is_set = curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body.ptr) == CURLE_OK && is_set;
+    }
+    if (request->method != NULL) {
+        is_set = curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK && is_set;
+    }
+    return is_set;
+}
+
+static bool tls_set(const struct transfer *transfer) {
+    const struct core_http_request *request = transfer->request;
+    CURL *curl = transfer->curl;
+    bool is_set = curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK;
+    is_set = curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK && is_set; /* 2: the name, too */
+    if (request->ca_file != NULL) {
+        is_set = curl_easy_setopt(curl, CURLOPT_CAINFO, request->ca_file) == CURLE_OK && is_set;
+        is_set = curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) == CURLE_OK && is_set;
+    }
+    if (request->cert_file != NULL) {
+        const char *key = request->key_file != NULL ? request->key_file : request->cert_file;
+        is_set = curl_easy_setopt(curl, CURLOPT_SSLCERT, request->cert_file) == CURLE_OK && is_set;
+        is_set = curl_easy_setopt(curl, CURLOPT_SSLKEY, key) == CURLE_OK && is_set;
+    }
+    return is_set;
+}
+
+static bool limits_set(struct transfer *transfer) {
+    const struct core_http_request *request = transfer->request;
+    CURL *curl = transfer->curl;
+    long connect_ms = request->timeout_ms < CONNECT_MS_MAX ? request->timeout_ms : CONNECT_MS_MAX;
+    bool is_set = curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms) == CURLE_OK;
+    is_set = curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, connect_ms) == CURLE_OK && is_set;
+    if (request->stall_ms > 0) {
+        is_set = curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK && is_set;
+        is_set = curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)(request->stall_ms + 999) / 1000) == CURLE_OK &&
+                 is_set;
+    }
+    is_set = curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L) == CURLE_OK && is_set;
+    is_set = curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK && is_set;
+    return curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer) == CURLE_OK && is_set;
+}
+
+/* Options that only a curl built without them refuses, or a header that is none. */
+static bool options_set(struct transfer *transfer) {
+    const struct core_http_request *request = transfer->request;
+    CURL *curl = transfer->curl;
+    bool is_https = strncmp(request->url, "https:", strlen("https:")) == 0;
+    bool is_set = curl_easy_setopt(curl, CURLOPT_URL, request->url) == CURLE_OK;
     is_set = curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK && is_set;
-    is_set = curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") == CURLE_OK && is_set;
+    is_set = curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, is_https ? "https" : "http,https") == CURLE_OK &&
+             is_set; /* nothing of a session with TLS goes on without it */
     is_set = curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L) == CURLE_OK && is_set;
     is_set = curl_easy_setopt(curl, CURLOPT_MAXREDIRS, (long)CORE_HTTP_REDIRECTS_MAX) == CURLE_OK && is_set;
-    is_set = curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK && is_set;
     is_set = curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK && is_set;
-    is_set = curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK && is_set;
-    is_set = curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK && is_set; /* 2: the name, too */
     is_set = curl_easy_setopt(curl, CURLOPT_USERAGENT, "tapline") == CURLE_OK && is_set;
-    is_set = curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, words) == CURLE_OK && is_set;
+    is_set = curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "") == CURLE_OK && is_set; /* all that it can undo */
+    is_set = curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, transfer->words) == CURLE_OK && is_set;
     is_set = curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, body_take) == CURLE_OK && is_set;
-    return curl_easy_setopt(curl, CURLOPT_WRITEDATA, body) == CURLE_OK && is_set;
+    is_set = curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer) == CURLE_OK && is_set;
+    is_set = limits_set(transfer) && is_set;
+    is_set = tls_set(transfer) && is_set;
+    is_set = headers_set(transfer) && is_set;
+    return body_set(transfer) && is_set;
 }
 
-static enum core_err failed(const char *url, CURLcode code, const char *words, const struct body *body,
-                            struct core_fail *fail) {
-    if (body->is_too_long) {
-        return core_fail_set(fail, CORE_LIMIT, url, "the answer is longer than %zu bytes; is this the right URL?",
-                             body->max);
+/* ---- an answer ------------------------------------------------------------------------------------------------------------------ */
+
+void core_http_answer_release(struct core_http_answer *answer) {
+    for (size_t i = 0; i < answer->headers_len; i++) {
+        free(answer->headers[i]);
     }
+    free(answer->body);
+    *answer = (struct core_http_answer){0};
+}
+
+const char *core_http_header(const struct core_http_answer *answer, const char *name) {
+    size_t len = strlen(name);
+    for (size_t i = 0; i < answer->headers_len; i++) {
+        if (curl_strnequal(answer->headers[i], name, len) && answer->headers[i][len] == ':') {
+            return answer->headers[i] + len + 2;
+        }
+    }
+    return NULL;
+}
+
+static void headers_keep(struct transfer *transfer) {
+    struct core_http_answer *answer = transfer->answer;
+    struct curl_header *header = NULL;
+    while (answer->headers_len < CORE_HTTP_HEADERS_MAX &&
+           (header = curl_easy_nextheader(transfer->curl, CURLH_HEADER, -1, header)) != NULL) {
+        size_t len = strlen(header->name) + strlen(header->value) + 3;
+        char *kept = len > CORE_HTTP_HEADER_BYTES_MAX ? NULL : malloc(len);
+        if (kept != NULL) {
+            snprintf(kept, len, "%s: %s", header->name, header->value);
+            answer->headers[answer->headers_len++] = kept;
+        }
+    }
+}
+
+/* The secret is overwritten, so that a server that repeats it does not bring it into a log. */
+static void secret_hide(const struct core_http_request *request, struct core_fail *fail) {
+    if (fail == NULL || request->secret == NULL || request->secret[0] == '\0') {
+        return;
+    }
+    for (char *at = fail->text; (at = strstr(at, request->secret)) != NULL;) {
+        memset(at, '*', strlen(request->secret));
+    }
+}
+
+/* What a server says to people, on one line. */
+static void body_shown(const struct core_http_answer *answer, char out[BODY_SHOWN_MAX + 1]) {
+    size_t len = answer->len < BODY_SHOWN_MAX ? answer->len : BODY_SHOWN_MAX;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)answer->body[i];
+        out[i] = c < ' ' || c == 0x7f ? ' ' : (char)c;
+    }
+    out[len] = '\0';
+}
+
+static const char *status_help(long status) {
+    switch (status) {
+    case 401:
+        return "; is the token right?";
+    case 403:
+        return "; may this token do that?";
+    case 404:
+        return "; is this the right URL?";
+    case 406:
+        return "; does it speak this version?";
+    case 429:
+        return "; we ask too often for it";
+    default:
+        return "";
+    }
+}
+
+static bool status_may_change(long status) {
+    return status == 408 || status == 425 || status == 429 || status == 500 || status == 502 || status == 503 ||
+           status == 504;
+}
+
+static enum core_err status_refused(const struct transfer *transfer, const char *shown, bool *may_try_again,
+                                    struct core_fail *fail) {
+    char said[BODY_SHOWN_MAX + 1];
+    int status = transfer->answer->status;
+    bool is_ours = status >= 400 && status < 500 && !status_may_change(status);
+    *may_try_again = status_may_change(status);
+    body_shown(transfer->answer, said);
+    return core_fail_set(fail, is_ours ? CORE_BAD : CORE_NET, shown, "the server answers with status %d, not 200%s%s%s",
+                         status, status_help(status), said[0] == '\0' ? "" : ": ", said);
+}
+
+static enum core_err curl_failed(const struct transfer *transfer, CURLcode code, const char *shown, bool *may_try_again,
+                                 struct core_fail *fail) {
+    const char *words = transfer->words[0] != '\0' ? transfer->words : curl_easy_strerror(code);
     bool is_url = code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL;
-    return core_fail_set(fail, is_url ? CORE_BAD : CORE_NET, url, "%s",
-                         words[0] != '\0' ? words : curl_easy_strerror(code));
+    bool is_file = code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_CACERT_BADFILE;
+    bool is_trust = code == CURLE_PEER_FAILED_VERIFICATION;
+    *may_try_again = false;
+    if (transfer->is_ended) {
+        return core_fail_set(fail, CORE_AGAIN, shown, "it was ended before the answer was there");
+    }
+    if (transfer->is_too_long) {
+        return core_fail_set(fail, CORE_LIMIT, shown, "the answer is longer than %zu bytes; is this the right URL?",
+                             transfer->request->bytes_max);
+    }
+    *may_try_again = !is_url && !is_file && !is_trust && code != CURLE_TOO_MANY_REDIRECTS;
+    return core_fail_set(fail, is_url || is_file ? CORE_BAD : CORE_NET, shown, "%s%s", words,
+                         is_trust ? "; if the authority is one of your own, give its file" : "");
 }
 
-enum core_err core_http_get(const char *url, int timeout_ms, size_t bytes_max, char **body_out, size_t *len,
-                            struct core_fail *fail) {
-    MUST(url != NULL);
-    MUST(timeout_ms > 0);
-    char words[CURL_ERROR_SIZE] = "";
-    struct body body = {.max = bytes_max};
-    enum core_err err = CORE_OK;
-    *body_out = NULL;
-    *len = 0;
-    CURL *curl = curl_easy_init();
-    if (curl == NULL || !options_set(curl, url, timeout_ms, &body, words)) {
-        err = core_fail_set(fail, CORE_IO, url, "libcurl cannot be used: no memory, or it was built without HTTP");
-        goto out;
-    }
-    CURLcode code = curl_easy_perform(curl);
-    if (code != CURLE_OK) {
-        err = failed(url, code, words, &body, fail);
-        goto out;
-    }
+/* ---- tries ------------------------------------------------------------------------------------------------------------------------ */
+
+static enum core_err try_once(struct transfer *transfer, const char *shown, bool *may_try_again,
+                              struct core_fail *fail) {
+    struct core_http_answer *answer = transfer->answer;
+    unsigned tries = answer->tries;
     long status = 0;
-    MUST(curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK);
-    if (status != HTTP_OK) {
-        err = core_fail_set(fail, CORE_NET, url, "the server answers with status %ld, not 200: %.*s", status,
-                            URL_SHOWN_MAX, body.bytes == NULL ? "" : body.bytes);
+    curl_off_t retry_after_s = 0;
+    core_http_answer_release(answer);
+    answer->tries = tries + 1;
+    transfer->cap = 0;
+    transfer->words[0] = '\0';
+    CURLcode code = curl_easy_perform(transfer->curl);
+    MUST(curl_easy_getinfo(transfer->curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK);
+    MUST(curl_easy_getinfo(transfer->curl, CURLINFO_RETRY_AFTER, &retry_after_s) == CURLE_OK);
+    answer->status = (int)status;
+    answer->retry_after_s = retry_after_s > 0 ? (int64_t)retry_after_s : 0;
+    headers_keep(transfer);
+    enum core_err err = CORE_OK;
+    if (code != CURLE_OK) {
+        err = curl_failed(transfer, code, shown, may_try_again, fail);
+    } else if ((status < HTTP_OK || status >= 300) && status != HTTP_NOT_MODIFIED) {
+        err = status_refused(transfer, shown, may_try_again, fail);
+    } else if (answer->body == NULL && !body_grow(transfer, 1)) {
+        err = core_fail_set(fail, CORE_LIMIT, shown, "there is no memory");
+    }
+    if (err == CORE_OK) {
+        answer->body[answer->len] = '\0';
+    }
+    return err;
+}
+
+/* The next wait: twice as long each time, between half of it and all of it, so that many who failed together do not come
+ * back together. */
+static int64_t wait_of(unsigned tries) {
+    int64_t longest = WAIT_FIRST_NS;
+    uint64_t random = 0;
+    for (unsigned i = 1; i < tries && longest < WAIT_MAX_NS; i++) {
+        longest *= 2;
+    }
+    longest = longest < WAIT_MAX_NS ? longest : WAIT_MAX_NS;
+    MUST(getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random);
+    return longest / 2 + (int64_t)(random % (uint64_t)(longest / 2 + 1));
+}
+
+static bool wait_for(struct transfer *transfer, int64_t wait_ns) {
+    int64_t until_ns = core_tick_ns() + wait_ns;
+    for (int64_t left_ns = wait_ns; left_ns > 0 && goes_on(transfer); left_ns = until_ns - core_tick_ns()) {
+        struct timespec slice = {.tv_nsec = left_ns < SLICE_NS ? left_ns : SLICE_NS};
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &slice, NULL); /* woken early: one look more */
+    }
+    return !transfer->is_ended;
+}
+
+/* Wait before another try. False: there is none. */
+static bool try_again(struct transfer *transfer, int64_t start_ns) {
+    const struct core_http_request *request = transfer->request;
+    const struct core_http_answer *answer = transfer->answer;
+    int64_t left_ns = request->patience_ns - (core_tick_ns() - start_ns);
+    if (answer->tries >= request->tries || answer->retry_after_s > left_ns / CORE_NS_PER_S) {
+        return false;
+    }
+    int64_t wait_ns = wait_of(answer->tries);
+    if (answer->retry_after_s * CORE_NS_PER_S > wait_ns) {
+        wait_ns = answer->retry_after_s * CORE_NS_PER_S;
+    }
+    return wait_ns <= left_ns && wait_for(transfer, wait_ns);
+}
+
+static void fail_add(struct core_fail *fail, const struct core_http_answer *answer) {
+    size_t len = fail == NULL ? 0 : strlen(fail->text);
+    if (fail == NULL) {
+        return;
+    }
+    if (answer->tries > 1) {
+        snprintf(fail->text + len, sizeof fail->text - len, " (after %u tries)", answer->tries);
+        len = strlen(fail->text);
+    }
+    if (answer->retry_after_s > 0) {
+        snprintf(fail->text + len, sizeof fail->text - len, " (it wants to be asked again in %lld s)",
+                 (long long)answer->retry_after_s);
+    }
+}
+
+enum core_err core_http_send(const struct core_http_request *request, struct core_http_answer *answer,
+                             struct core_fail *fail) {
+    MUST(request->url != NULL);
+    MUST(request->timeout_ms > 0);
+    MUST(request->headers_len <= CORE_HTTP_HEADERS_MAX);
+    char shown[CORE_HTTP_URL_SHOWN_MAX];
+    int64_t start_ns = core_tick_ns();
+    bool may_try_again = false;
+    *answer = (struct core_http_answer){0};
+    struct transfer transfer = {.request = request, .answer = answer, .curl = curl_easy_init(), .asked_ns = start_ns};
+    core_http_shown(request->url, shown);
+    enum core_err err = CORE_OK;
+    if (transfer.curl == NULL || !options_set(&transfer)) {
+        err = core_fail_set(fail, CORE_IO, shown,
+                            "libcurl cannot be used: no memory, it was built without HTTP, or a header of ours (the "
+                            "token?) has a line's end in it");
         goto out;
     }
-    *body_out = body.bytes == NULL ? calloc(1, 1) : body.bytes;
-    MUST(*body_out != NULL);
-    *len = body.len;
-    body.bytes = NULL;
+    do {
+        err = try_once(&transfer, shown, &may_try_again, fail);
+    } while (err != CORE_OK && may_try_again && try_again(&transfer, start_ns));
+    if (transfer.is_ended && err != CORE_OK) {
+        err = core_fail_set(fail, CORE_AGAIN, shown, "it was ended before the answer was there");
+    } else if (err != CORE_OK) {
+        secret_hide(request, fail);
+        fail_add(fail, answer);
+    }
 out:
-    free(body.bytes);
-    curl_easy_cleanup(curl); /* takes NULL */
+    curl_slist_free_all(transfer.headers); /* takes NULL */
+    curl_easy_cleanup(transfer.curl);      /* takes NULL */
+    if (err != CORE_OK) {
+        free(answer->body);
+        answer->body = NULL;
+        answer->len = 0;
+    }
+    return err;
+}
+
+enum core_err core_http_get(const char *url, int timeout_ms, size_t bytes_max, char **body, size_t *len,
+                            struct core_fail *fail) {
+    struct core_http_request request = {.url = url, .timeout_ms = timeout_ms, .bytes_max = bytes_max};
+    struct core_http_answer answer;
+    *body = NULL;
+    *len = 0;
+    enum core_err err = core_http_send(&request, &answer, fail);
+    if (err == CORE_OK && answer.status != HTTP_OK) {
+        char shown[CORE_HTTP_URL_SHOWN_MAX];
+        core_http_shown(url, shown);
+        err = core_fail_set(fail, CORE_NET, shown, "the server answers with status %d, not 200", answer.status);
+    } else if (err == CORE_BAD && answer.status >= 400) {
+        err = CORE_NET; /* a server of ours that refuses is not there yet, for who looks again and again */
+        if (fail != NULL) {
+            fail->err = CORE_NET;
+        }
+    }
+    if (err == CORE_OK) {
+        *body = answer.body;
+        *len = answer.len;
+        answer.body = NULL;
+    }
+    core_http_answer_release(&answer);
     return err;
 }

@@ -42,20 +42,28 @@ extern const size_t enrich_redis_opts_len;
 
 /* An item of `intel.feeds:`; its own section "intel.feeds[]". */
 struct enrich_feed_conf {
-    char *name;                    /* [a-z0-9_.-]+; feed.name of documents */
-    int type;                      /* index into enrich_feed_types */
-    char *url;                     /* or */
-    char *path;                    /* file, glob */
-    char *token;                   /* secret: API key */
+    char *name;      /* [a-z0-9_.-]+; feed.name of documents */
+    int type;        /* index into enrich_feed_types */
+    char *url;       /* or */
+    char *path;      /* file, glob */
+    char *token;     /* secret: API key */
+    char *username;  /* with it, token is a password (HTTP's Basic) */
+    char *ca_file;   /* PEM; default: the system's */
+    char *cert_file; /* PEM, ours */
+    char *key_file;
     char *format;                  /* of a plain list: the indicator type of each line, or "csv:COLUMN=…" */
     struct core_conf_list options; /* the source's own, pairs */
     int64_t interval_ns;           /* between two syncs; default 1h */
+    int64_t full_interval_ns;      /* between two in which all of it is read; default 1d */
+    int64_t timeout_ns;            /* of one answer; default 10m */
+    int64_t patience_ns;           /* of one request with all its tries; default 5m */
     int64_t expire_after_ns;       /* an indicator without an expiry of its own; default 0: never */
     uint64_t limit;                /* at most so many indicators; default 10 M */
+    uint64_t drop_max;             /* per cent it may become shorter by from one sync to the next; default 50 */
     char *tlp;                     /* of indicators that say none */
-    char *confidence;              /* of indicators that say none, "0" … "10", one digit behind the point; NULL: none */
-    bool subdomains;               /* its domains name their subdomains, too */
-    bool sightings;                /* what was seen is told to it */
+    char *confidence; /* of indicators that say none, "0" … "10", one digit behind the point; NULL: none */
+    bool subdomains;  /* its domains name their subdomains, too */
+    bool sightings;   /* what was seen is told to it */
 };
 extern const struct core_opt enrich_feed_opts[];
 extern const size_t enrich_feed_opts_len;
@@ -177,11 +185,15 @@ struct enrich_read_calls {
     bool (*on_item)(void *ctx, const struct enrich_item *item); /* texts live during the call; false: stop */
     void (*on_refused)(void *ctx, uint64_t line, struct core_span what,
                        const char *why); /* counted, said, and left out */
+    /* May be NULL: then it is refused. The source says that this is no indicator any more. */
+    bool (*on_gone)(void *ctx, const struct enrich_item *item);
+    /* May be NULL. Asked about once a second while a server is waited for; false: stop. */
+    bool (*goes_on)(void *ctx);
     void *ctx;
     void (*on_progress)(void *ctx, size_t done, size_t total); /* bytes of this text, now and then; may be NULL */
 };
 
-/* NULL-terminated: "zeek", "list", "csv", "misp", "stix", "taxii", "cif" … (enrich/sources.c) */
+/* NULL-terminated: "zeek", "list", "csv", "misp", "stix", "taxii", "cif" (enrich/sources.c) */
 extern const char *const enrich_feed_types[];
 int enrich_feed_type(const char *name); /* its index, or -1 */
 
@@ -199,13 +211,26 @@ struct enrich_sync_report {
     uint64_t put;      /* new, or said differently */
     uint64_t removed;  /* no longer in a feed that tells all of it */
     uint64_t refused;  /* no indicators, or beyond a limit */
-    bool is_unchanged; /* the server said so (304) */
+    int64_t next_s;    /* when it is due again, seconds since 1970 */
+    bool is_unchanged; /* the server said so (304), or the files are the same */
+    bool is_delta;     /* only what changed since the last time was read */
     bool is_cut;       /* the server's limit cut the feed off, and it could not be paged: an alarm */
     bool is_elsewhere; /* another sync has this feed's lease */
+    bool is_early;     /* it is not due yet */
 };
-/* Bring the store up to date with one feed. A broken feed leaves the last good state. Errors: CORE_NET, CORE_BAD, CORE_IO. */
+struct enrich_sync_how {
+    bool is_due_only;           /* do nothing before the feed's interval has passed, whoever synced it last */
+    bool is_full;               /* read all of it, whatever the last sync left */
+    bool takes_fewer;           /* however few indicators it has now */
+    bool (*goes_on)(void *ctx); /* asked about once a second; false: end, the next sync goes on; NULL: always */
+    void *ctx;
+};
+/* Bring the store (a writer's) up to date with one feed, under its lease. Nothing is written before all of the feed was read:
+ * one that is broken, cut off or suddenly short leaves the last good state. Killed anywhere, the next sync ends in the same.
+ * Errors: CORE_NET, CORE_BAD, CORE_IO, CORE_LIMIT: fail says which side · CORE_AGAIN goes_on ended it. */
 CORE_CHECKED enum core_err enrich_sync(struct enrich_store *store, const struct enrich_feed_conf *feed,
-                                       struct enrich_sync_report *report, struct core_fail *fail);
+                                       const struct enrich_sync_how *how, struct enrich_sync_report *report,
+                                       struct core_fail *fail);
 
 /* ---- the stage ------------------------------------------------------------------------------------------------------------ */
 

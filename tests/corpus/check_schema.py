@@ -42,7 +42,7 @@ def check(tapline, data):
         with concurrent.futures.ProcessPoolExecutor(max_workers=2) as pool:
             results = list(pool.map(judge_files, jobs))
         results.append(judge_golden(schemas))
-        problems += judge_enriched(schemas)
+        problems += judge_enriched(schemas) + judge_intel(tapline, scratch, data)
     documents = sum(result["documents"] for result in results)
     kinds = set().union(*(result["kinds"] for result in results))
     for result in results:
@@ -159,11 +159,20 @@ class Judge:
         return {"documents": self.documents, "kinds": self.kinds, "problems": self.problems}
 
 
+def judge_intel(tapline, scratch, data):
+    """The same of what intelligence says of our own capture."""
+    folder = os.path.join(data, "ours", "zeek", "json")
+    intel = ["--intel", os.path.join(data, "ours", "intel", "intel.dat")]
+    result = judge_files((tapline, scratch, [os.path.join(folder, name) for name in sorted(os.listdir(folder))], intel))
+    found = sum("enrichments" in str(kind) for kind in result["kinds"])
+    return result["problems"] + (["only %d kinds of documents with enrichments" % found] if found < 50 else [])
+
+
 def judge_files(job):
-    tapline, scratch, files = job
+    tapline, scratch, files, *more = job
     judge = Judge(Schemas(tapline, scratch))
     dead = os.path.join(scratch, "dead-%d" % os.getpid())
-    run = subprocess.run([tapline, "normalize", "--maps", CONFIGS, "--dead-letter", dead, "--"] + files,
+    run = subprocess.run([tapline, "normalize", "--maps", CONFIGS, "--dead-letter", dead, *sum(more, []), "--"] + files,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     if run.returncode != 0:
         judge.problems.append("exit code %d: %s" % (run.returncode, run.stderr.decode("utf-8", "replace")[-300:]))

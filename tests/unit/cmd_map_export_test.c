@@ -98,6 +98,38 @@ static void test_engines(void **state) {
         sh("cat to/_index_template/*any.json | jq -s '[.[].priority]|length == (unique|length)' | grep true"), 0);
 }
 
+/* Documents of a map that marks an observable may come back from enrichment with more than the map writes. */
+static void test_enrichments(void **state) {
+    (void)state;
+    static const char t[] = "tapline.zeek.t.schema.json";
+    static const char ecs[] = "_component_template/tapline-ecs.json";
+    maps_put();
+    assert_int_equal(sh("printf '%s\\t%s\\t%s\\tx\\n' threat.enrichments nested list threat.enrichments.matched.field "
+                        "keyword '' threat.enrichments.indicator.port long '' threat.indicator.name keyword either "
+                        "threat.tactic.id keyword list >>base/schema.tsv"),
+                     0);
+    assert_int_equal(sh("$TAPLINE map export --maps base --to to json-schema"), 0);
+    jq(t, ".properties|has(\"threat\")", "false"); /* nothing is marked */
+    assert_int_equal(sh("sed -i 's/^m string message/& observable domain/' base/maps/zeek.t.map"), 0);
+    assert_int_equal(sh("$TAPLINE map export --maps base --to to json-schema"), 0);
+    jq(t, ".properties.threat.properties|keys", "[\"enrichments\",\"indicator\"]");
+    jq(t, ".properties.threat.properties.enrichments|[.type,.uniqueItems,.minItems,(.items.properties|keys)]",
+       "[\"array\",true,1,[\"indicator\",\"matched\"]]");
+    jq(t, ".properties.threat.properties.enrichments.items|[.additionalProperties,.required]", "[false,null]");
+    jq(t, ".properties.threat.properties.indicator.properties.name.anyOf|length", "2");
+    jq("tapline.zeek.uANY.schema.json", ".properties|has(\"threat\")", "false");
+    jq("tapline.deadletter.schema.json", ".properties|has(\"threat\")", "false");
+    assert_int_equal(sh("$TAPLINE map export --maps base coverage"), 0); /* no row writes them */
+    says_not("threat.");
+    assert_int_equal(sh("$TAPLINE map export --maps base --to to elasticsearch"), 0);
+    jq(ecs,
+       ".template.mappings.properties.threat.properties.enrichments|[.type,.properties.matched.properties.field.type]",
+       "[\"nested\",\"keyword\"]");
+    jq(ecs, ".template.mappings.properties.threat.properties.enrichments.properties.indicator.properties.port",
+       "{\"type\":\"long\"}");
+    jq(ecs, ".template.mappings.properties.threat.properties.indicator|has(\"type\")", "false");
+}
+
 static void test_tables(void **state) {
     (void)state;
     maps_put();
@@ -157,5 +189,6 @@ static void test_long_globs(void **state) {
     says("base/logs.table:1:6: a log's name, or a glob of names, has at most 64 bytes");
 }
 
-SHELL_MAIN(cmocka_unit_test(test_json_schema), cmocka_unit_test(test_engines), cmocka_unit_test(test_tables),
-           cmocka_unit_test(test_same_and_wrong), cmocka_unit_test(test_config), cmocka_unit_test(test_long_globs))
+SHELL_MAIN(cmocka_unit_test(test_json_schema), cmocka_unit_test(test_engines), cmocka_unit_test(test_enrichments),
+           cmocka_unit_test(test_tables), cmocka_unit_test(test_same_and_wrong), cmocka_unit_test(test_config),
+           cmocka_unit_test(test_long_globs))

@@ -17,7 +17,7 @@ import redis_server as rs
 
 HERE = pathlib.Path(__file__).resolve().parent
 DRIVER = os.environ.get("INTEL_DRIVER", HERE.parent.parent / "build/dev/tests/integration/intel_driver")
-REFERENCE = HERE.parent.parent / "docs/reference/intel.rst"
+REFERENCE = HERE.parent.parent / "docs/reference/intel-keys.inc"
 
 
 class Store:
@@ -217,7 +217,7 @@ def test_what_others_write_with_redis_cli(redis_server, stores):
     reader, client = stores("reader", redis_server.url), redis_server.client()
     reader.ok("build")
     block = re.search(r"\.\. cli-example-begin\n(.*?)\.\. cli-example-end", REFERENCE.read_text(), re.S).group(1)
-    for line in re.findall(r"^\s+redis-cli (.*)$", block, re.M):
+    for line in re.findall(r"^ +\$ redis-cli (.*)$", block, re.M):
         run = subprocess.run(f"redis-cli -p {redis_server.port} {line}", shell=True, capture_output=True, text=True)
         assert run.returncode == 0 and "ERR" not in run.stdout, run.stdout + run.stderr
     told = changes(reader.ok("follow", 1000))

@@ -1,0 +1,381 @@
+/* tests/unit/enrich_store_memory_test.c: the store in memory: what is put is found, who says it, what is over, files that
+ * change, are broken, or go; and how many bytes an indicator costs.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "enrich/table_internal.h"
+
+static struct core_arena arena;
+static struct core_fail fail;
+static char dir[64];
+
+static struct enrich_store *opened(const char *file) {
+    static struct core_conf_item item; /* the conf outlives the store */
+    static struct enrich_conf conf;
+    struct enrich_store *store = NULL;
+    item = (struct core_conf_item){.value = (char *)file};
+    conf = (struct enrich_conf){.files = {.items = &item, .len = file == NULL ? 0 : 1}};
+    if (enrich_store_open(&store, &conf, NULL, false, &fail) != CORE_OK) {
+        fail_msg("%s: %s", fail.where, fail.text);
+    }
+    return store;
+}
+
+static void put(struct enrich_store *store, enum core_indicator type, const char *value,
+                const struct enrich_provider *said) {
+    struct enrich_item item = {.type = type, .value = core_span_of(value), .said = *said};
+    assert_int_equal(enrich_store_put(store, &item, &fail), CORE_OK);
+}
+
+static struct enrich_found get(struct enrich_store *store, enum core_indicator type, const char *value) {
+    struct enrich_found found = {.type = type, .value = core_span_of(value)};
+    core_arena_reset(&arena, CORE_MIB);
+    assert_int_equal(enrich_store_get(store, &found, 1, &arena, 100, &fail), CORE_OK);
+    return found;
+}
+
+static const struct enrich_provider soc = {
+    .feed = "mine", .provider = "soc", .confidence_tenths = 85, .tlp = "GREEN", .description = "bad", .first_seen = 5};
+
+static void test_what_is_put_is_found_and_who_says_it(void **state) {
+    (void)state;
+    struct enrich_store *store = opened(NULL);
+    struct enrich_provider other = {.feed = "aaa", .provider = NULL, .confidence_tenths = ENRICH_CONFIDENCE_NONE};
+    put(store, CORE_INDICATOR_IP, "192.0.2.1", &soc);
+    put(store, CORE_INDICATOR_IP, "192.0.2.1", &other);
+    put(store, CORE_INDICATOR_IP, "192.0.2.1", &soc); /* the same again */
+    struct enrich_found found = get(store, CORE_INDICATOR_IP, "192.0.2.1");
+    assert_int_equal(found.providers_len, 2);
+    assert_string_equal(found.providers[0].feed, "aaa");
+    assert_string_equal(found.providers[0].provider, "aaa"); /* who says it is the feed */
+    assert_null(found.providers[0].description);
+    assert_string_equal(found.providers[1].provider, "soc");
+    assert_string_equal(found.providers[1].description, "bad");
+    assert_string_equal(found.providers[1].tlp, "GREEN");
+    assert_int_equal(found.providers[1].confidence_tenths, 85);
+    assert_int_equal(found.providers[1].first_seen, 5);
+    assert_int_equal(get(store, CORE_INDICATOR_DOMAIN, "192.0.2.1").providers_len, 0); /* another type */
+    assert_int_equal(store->put, 2);
+    assert_int_equal(store->same, 1);
+    assert_int_equal(enrich_store_remove(store, CORE_INDICATOR_IP, CORE_SPAN("192.0.2.1"), "mine", "nobody", &fail),
+                     CORE_OK);
+    assert_int_equal(get(store, CORE_INDICATOR_IP, "192.0.2.1").providers_len, 2);
+    assert_int_equal(enrich_store_remove(store, CORE_INDICATOR_IP, CORE_SPAN("192.0.2.1"), "mine", NULL, &fail),
+                     CORE_OK);
+    assert_int_equal(get(store, CORE_INDICATOR_IP, "192.0.2.1").providers_len, 1);
+    assert_int_equal(enrich_store_remove(store, CORE_INDICATOR_IP, CORE_SPAN("192.0.2.1"), "aaa", NULL, &fail),
+                     CORE_OK);
+    assert_int_equal(get(store, CORE_INDICATOR_IP, "192.0.2.1").providers_len, 0);
+    uint64_t count;
+    assert_int_equal(store_count(store, &count, &fail), CORE_OK);
+    assert_int_equal(count, 0);
+    enrich_store_close(store);
+}
+
+static void test_what_is_over_is_not_found(void **state) {
+    (void)state;
+    struct enrich_store *store = opened(NULL);
+    struct enrich_provider past = soc, future = soc;
+    past.expires = core_now_ns() / CORE_NS_PER_S - 1;
+    future.expires = core_now_ns() / CORE_NS_PER_S + 1000;
+    put(store, CORE_INDICATOR_IP, "192.0.2.1", &past);
+    put(store, CORE_INDICATOR_IP, "192.0.2.2", &future);
+    assert_int_equal(get(store, CORE_INDICATOR_IP, "192.0.2.1").providers_len, 0);
+    assert_int_equal(get(store, CORE_INDICATOR_IP, "192.0.2.2").providers[0].expires, future.expires);
+    enrich_store_close(store);
+}
+
+static void test_limits_and_mistakes_are_said(void **state) {
+    (void)state;
+    struct enrich_store *store = opened(NULL);
+    char name[16], big[ENRICH_VALUE_BYTES_MAX + 2];
+    for (int i = 0; i < ENRICH_PROVIDERS_MAX + 3; i++) {
+        struct enrich_provider said = soc;
+        snprintf(name, sizeof name, "p%02d", i);
+        said.provider = name;
+        put(store, CORE_INDICATOR_IP, "192.0.2.1", &said);
+    }
+    assert_int_equal(get(store, CORE_INDICATOR_IP, "192.0.2.1").providers_len, ENRICH_PROVIDERS_MAX);
+    assert_int_equal(store->refused, 3);
+    memset(big, 'a', sizeof big - 1);
+    big[sizeof big - 1] = '\0';
+    struct enrich_item item = {.type = CORE_INDICATOR_URL, .value = core_span_of(big), .said = soc};
+    assert_int_equal(enrich_store_put(store, &item, &fail), CORE_BAD);
+    item.value.len--;
+    assert_int_equal(enrich_store_put(store, &item, &fail), CORE_OK);
+    item.said.feed = "No Name";
+    assert_int_equal(enrich_store_put(store, &item, &fail), CORE_BAD);
+    assert_non_null(strstr(fail.text, "no name of a feed"));
+    struct core_arena small;
+    struct enrich_found found = {.type = CORE_INDICATOR_IP, .value = CORE_SPAN("192.0.2.1")};
+    assert_int_equal(core_arena_init(&small, 1, &fail), CORE_OK); /* a page: 32 providers are more */
+    small.cap = 512;
+    assert_int_equal(enrich_store_get(store, &found, 1, &small, 100, &fail), CORE_LIMIT);
+    small.cap = (size_t)sysconf(_SC_PAGESIZE);
+    core_arena_destroy(&small);
+    struct store_lease lease;
+    assert_int_equal(store_lease_take(store, "x", CORE_NS_PER_S, &lease, &fail), CORE_BAD); /* only Redis has them */
+    struct enrich_store *writer;
+    assert_int_equal(enrich_store_open(&writer, NULL, NULL, true, &fail), CORE_BAD);
+    enrich_store_close(store);
+}
+
+/* ---- changes -------------------------------------------------------------------------------------------------------------- */
+
+static struct {
+    char text[4096];
+    size_t adds;
+} told;
+
+static void tell(const char *what, enum core_indicator type, struct core_span value) {
+    size_t len = strlen(told.text);
+    snprintf(told.text + len, sizeof told.text - len, "%s %s %.*s\n", what, core_indicator_word(type), (int)value.len,
+             value.ptr);
+}
+
+static void on_add(void *ctx, enum core_indicator type, struct core_span value, bool subdomains) {
+    (void)ctx;
+    told.adds++;
+    tell(subdomains ? "add+" : "add", type, value);
+}
+
+static void on_remove(void *ctx, enum core_indicator type, struct core_span value) {
+    (void)ctx;
+    tell("remove", type, value);
+}
+
+static void on_allow(void *ctx, enum core_indicator type, struct core_span value, bool is_allowed) {
+    (void)ctx;
+    tell(is_allowed ? "allow" : "unallow", type, value);
+}
+
+static const struct store_changes calls = {.on_add = on_add, .on_remove = on_remove, .on_allow = on_allow};
+
+static const char *followed(struct enrich_store *store, struct store_cursor *cursor, enum core_err expected,
+                            int timeout_ms) {
+    memset(&told, 0, sizeof told);
+    assert_int_equal(store_follow(store, cursor, &calls, timeout_ms, &fail), expected);
+    return told.text;
+}
+
+static void test_changes_are_told_once(void **state) {
+    (void)state;
+    struct enrich_store *store = opened(NULL);
+    struct store_cursor cursor;
+    struct enrich_provider sub = soc;
+    sub.subdomains = true;
+    sub.provider = "sub";
+    put(store, CORE_INDICATOR_DOMAIN, "a.example", &soc);
+    assert_int_equal(enrich_store_allow(store, CORE_INDICATOR_CIDR, CORE_SPAN("10.0.0.0/8"), true, &fail), CORE_OK);
+    memset(&told, 0, sizeof told);
+    assert_int_equal(store_build(store, &cursor, &calls, &fail), CORE_OK);
+    assert_string_equal(told.text, "add domain a.example\nallow cidr 10.0.0.0/8\n");
+    assert_string_equal(followed(store, &cursor, CORE_AGAIN, 0), "");
+    put(store, CORE_INDICATOR_DOMAIN, "a.example", &sub);
+    assert_string_equal(followed(store, &cursor, CORE_OK, 0), "add+ domain a.example\n");
+    sub.description = "another word";
+    put(store, CORE_INDICATOR_DOMAIN, "a.example", &sub);
+    assert_string_equal(followed(store, &cursor, CORE_AGAIN, 0), "");
+    assert_int_equal(enrich_store_remove(store, CORE_INDICATOR_DOMAIN, CORE_SPAN("a.example"), "mine", NULL, &fail),
+                     CORE_OK);
+    assert_int_equal(enrich_store_allow(store, CORE_INDICATOR_CIDR, CORE_SPAN("10.0.0.0/8"), false, &fail), CORE_OK);
+    assert_int_equal(enrich_store_allow(store, CORE_INDICATOR_CIDR, CORE_SPAN("10.0.0.0/8"), false, &fail), CORE_OK);
+    assert_string_equal(followed(store, &cursor, CORE_OK, 0), "remove domain a.example\nunallow cidr 10.0.0.0/8\n");
+    enrich_store_close(store);
+}
+
+static char *path_in(const char *name) {
+    static char path[128];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+
+/* Whole in one step, as a program that writes such files should. */
+static void write_file(const char *name, const char *text) {
+    char path[128], made[160];
+    snprintf(path, sizeof path, "%s", path_in(name));
+    snprintf(made, sizeof made, "%s.new", path);
+    FILE *file = fopen(made, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    assert_int_equal(rename(made, path), 0);
+}
+
+#define HEADER "#fields\tindicator\tindicator_type\tmeta.source\tmeta.desc\n"
+
+static void test_files_are_read_again_when_they_change(void **state) {
+    (void)state;
+    struct store_cursor cursor;
+    write_file("intel.dat", HEADER "192.0.2.1\tIntel::ADDR\tsoc\tone\n192.0.2.2\tIntel::ADDR\tsoc\ttwo\n");
+    struct enrich_store *store = opened(path_in("intel.dat"));
+    assert_string_equal(get(store, CORE_INDICATOR_IP, "192.0.2.2").providers[0].description, "two");
+    memset(&told, 0, sizeof told);
+    assert_int_equal(store_build(store, &cursor, &calls, &fail), CORE_OK);
+    assert_int_equal(told.adds, 2);
+    assert_string_equal(followed(store, &cursor, CORE_AGAIN, 1200), ""); /* looked at, not read */
+    write_file("intel.dat", HEADER "192.0.2.2\tIntel::ADDR\tsoc\tother\n192.0.2.3\tIntel::ADDR\tsoc\tthree\n");
+    assert_string_equal(followed(store, &cursor, CORE_OK, 3000), "add ip 192.0.2.3\nremove ip 192.0.2.1\n");
+    assert_string_equal(get(store, CORE_INDICATOR_IP, "192.0.2.2").providers[0].description, "other");
+    assert_int_equal(get(store, CORE_INDICATOR_IP, "192.0.2.1").providers_len, 0);
+    assert_int_equal(unlink(path_in("intel.dat")), 0); /* by mistake, perhaps: what was there stays */
+    assert_string_equal(followed(store, &cursor, CORE_AGAIN, 1500), "");
+    assert_int_equal(get(store, CORE_INDICATOR_IP, "192.0.2.3").providers_len, 1);
+    write_file("intel.dat", HEADER);
+    assert_string_equal(followed(store, &cursor, CORE_OK, 3000), "remove ip 192.0.2.2\nremove ip 192.0.2.3\n");
+    enrich_store_close(store);
+    unlink(path_in("intel.dat"));
+}
+
+static void test_a_file_that_is_not_there_is_a_mistake(void **state) {
+    (void)state;
+    struct core_conf_item item = {.value = path_in("none.dat")};
+    struct enrich_conf conf = {.files = {.items = &item, .len = 1}};
+    struct enrich_store *store;
+    assert_int_equal(enrich_store_open(&store, &conf, NULL, false, &fail), CORE_BAD);
+    assert_non_null(strstr(fail.text, "no such file"));
+    assert_null(store);
+    item.value = path_in("*.dat"); /* a pattern may come to name one later */
+    assert_int_equal(enrich_store_open(&store, &conf, NULL, false, &fail), CORE_OK);
+    enrich_store_close(store);
+}
+
+/* ---- many ------------------------------------------------------------------------------------------------------------------- */
+
+#define MANY 200000
+
+static void test_many_cost_little(void **state) {
+    (void)state;
+    struct enrich_store *store = opened(NULL);
+    size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+    char value[64];
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(value, sizeof value, "host%u.bad.example", i);
+        put(store, CORE_INDICATOR_DOMAIN, value, &soc);
+    }
+    for (unsigned i = 0; i < MANY; i += 7) {
+        snprintf(value, sizeof value, "host%u.bad.example", i);
+        assert_int_equal(get(store, CORE_INDICATOR_DOMAIN, value).providers_len, 1);
+    }
+    assert_int_equal(get(store, CORE_INDICATOR_DOMAIN, "host200000.bad.example").providers_len, 0);
+    size_t bytes = mallinfo2().uordblks + mallinfo2().hblkhd - before;
+    print_message("%zu bytes an indicator, malloc's growth included\n", bytes / MANY);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_true(bytes / MANY < 220); /* and changes[] of put(), which a file does not make */
+#endif
+    enrich_store_close(store);
+}
+
+/* ---- what is said, as JSON ------------------------------------------------------------------------------------------------------ */
+
+static const char *written(const struct enrich_provider *said) {
+    static char text[STORE_SAID_BYTES_MAX];
+    struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof text - 1};
+    store_said_write(&buf, said);
+    assert_false(buf.is_full);
+    *buf.pos = '\0';
+    return text;
+}
+
+static enum core_err read_said(const char *field, const char *json, struct enrich_provider *out) {
+    struct store_said_reader *reader = store_said_reader_new();
+    core_arena_reset(&arena, CORE_MIB);
+    enum core_err err = store_said_read(reader, core_span_of(field), core_span_of(json), &arena, out, &fail);
+    store_said_reader_free(reader);
+    return err;
+}
+
+static void test_json_there_and_back(void **state) {
+    (void)state;
+    struct enrich_provider all = {.feed = "f",
+                                  .provider = "p/q",
+                                  .confidence_tenths = 100,
+                                  .tlp = "AMBER+STRICT",
+                                  .description = "\"quoted\"\n\xc3\xa4",
+                                  .reference = "https://x.example/?a=b",
+                                  .tags = "a,b",
+                                  .first_seen = 1,
+                                  .last_seen = 2,
+                                  .expires = 4102444800,
+                                  .subdomains = true,
+                                  .id = "7"};
+    struct enrich_provider none = {.feed = "f", .provider = "f", .confidence_tenths = ENRICH_CONFIDENCE_NONE}, back;
+    assert_int_equal(read_said("f/p/q", written(&all), &back), CORE_OK);
+    assert_true(store_said_same(&all, &back));
+    assert_string_equal(written(&none), "{}");
+    assert_int_equal(read_said("f", "{}", &back), CORE_OK);
+    assert_true(store_said_same(&none, &back));
+    all.confidence_tenths = 7;
+    assert_non_null(strstr(written(&all), "\"confidence\":0.7,"));
+    assert_int_equal(read_said("f/p/q", written(&all), &back), CORE_OK);
+    assert_int_equal(back.confidence_tenths, 7);
+}
+
+static void test_json_of_others(void **state) {
+    (void)state;
+    static const struct {
+        const char *json;
+        enum core_err err;
+        int confidence_tenths;
+    } rows[] = {{"{ \"confidence\" : 8.57 , \"mine\":{\"confidence\":1,\"deep\":[1,{}]}, \"tlp\":null }", CORE_OK, 85},
+                {"{\"confidence\":0}", CORE_OK, 0},
+                {"{\"confidence\":10.0}", CORE_OK, 100},
+                {"{\"confidence\":10.1}", CORE_BAD, 0},
+                {"{\"confidence\":-1}", CORE_BAD, 0},
+                {"{\"confidence\":1e1}", CORE_BAD, 0},
+                {"{\"confidence\":\"8\"}", CORE_BAD, 0},
+                {"{\"description\":5}", CORE_BAD, 0},
+                {"{\"subdomains\":\"yes\"}", CORE_BAD, 0},
+                {"{\"tags\":[\"a\"]}", CORE_BAD, 0},
+                {"{\"expires\":\"2026-01-01\"}", CORE_BAD, 0},
+                {"{\"expires\":{}}", CORE_BAD, 0},
+                {"[]", CORE_BAD, 0},
+                {"null", CORE_BAD, 0},
+                {"7", CORE_BAD, 0},
+                {"\"x\"", CORE_BAD, 0},
+                {"", CORE_BAD, 0},
+                {"{\"confidence\":1", CORE_BAD, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct enrich_provider back;
+        enum core_err err = read_said("f/p", rows[i].json, &back);
+        if (err != rows[i].err || (err == CORE_OK && back.confidence_tenths != rows[i].confidence_tenths)) {
+            fail_msg("%s: error %d, confidence %d: %s", rows[i].json, err, back.confidence_tenths, fail.text);
+        }
+    }
+}
+
+static int prepare(void **state) {
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/tapline-memory-XXXXXX");
+    return mkdtemp(dir) == NULL || core_arena_init(&arena, 64 * CORE_MIB, &fail) != CORE_OK;
+}
+
+static int tidy(void **state) {
+    (void)state;
+    core_arena_destroy(&arena);
+    return rmdir(dir);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_put_is_found_and_who_says_it),
+        cmocka_unit_test(test_what_is_over_is_not_found),
+        cmocka_unit_test(test_limits_and_mistakes_are_said),
+        cmocka_unit_test(test_changes_are_told_once),
+        cmocka_unit_test(test_files_are_read_again_when_they_change),
+        cmocka_unit_test(test_a_file_that_is_not_there_is_a_mistake),
+        cmocka_unit_test(test_many_cost_little),
+        cmocka_unit_test(test_json_there_and_back),
+        cmocka_unit_test(test_json_of_others),
+    };
+    return cmocka_run_group_tests(tests, prepare, tidy);
+}

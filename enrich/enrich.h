@@ -200,7 +200,7 @@ int enrich_feed_type(const char *name); /* its index, or -1 */
 /* Is what a feed's section says possible? Errors: CORE_BAD, with fail->where the key. */
 CORE_CHECKED enum core_err enrich_feed_check(const struct enrich_feed_conf *feed, struct core_fail *fail);
 
-/* Read a file (plain or .gz) of indicators. type -1: told by content. feed: name and defaults for what the file leaves out.
+/* Read a file (plain or .gz) of indicators. type -1: told by content (of an empty one: none, and that is no mistake). feed: name and defaults for what the file leaves out.
  * Errors: CORE_IO · CORE_BAD nothing of it can be read as its type; single bad lines go to on_refused · CORE_LIMIT it is
  * too long · CORE_AGAIN on_item wanted to stop. Thread: any. */
 CORE_CHECKED enum core_err enrich_read_file(const char *path, int type, const struct enrich_feed_conf *feed,
@@ -212,6 +212,7 @@ struct enrich_sync_report {
     uint64_t removed;  /* no longer in a feed that tells all of it */
     uint64_t refused;  /* no indicators, or beyond a limit */
     int64_t next_s;    /* when it is due again, seconds since 1970 */
+    int64_t wait_s;    /* its server wants to be left alone for so long; 0: it did not say */
     bool is_unchanged; /* the server said so (304), or the files are the same */
     bool is_delta;     /* only what changed since the last time was read */
     bool is_cut;       /* the server's limit cut the feed off, and it could not be paged: an alarm */

@@ -296,10 +296,11 @@ static const struct source_ops *told_by_content(struct core_span text) {
 
 static enum core_err unknown(struct core_span text, const char *path, struct core_fail *fail) {
     struct core_span head = source_trim((struct core_span){text.ptr, text.len < HEAD_BYTES ? text.len : HEAD_BYTES});
-    if (head.len == 0) {
-        return core_fail_set(fail, CORE_BAD, path, "there is nothing in it");
+    if (head.len == 0 && text.len < HEAD_BYTES) { /* a list with nothing on it */
+        return CORE_OK;
     }
-    if (head.ptr[0] == '<') {
+    char first = head.len == 0 ? ' ' : head.ptr[0];
+    if (first == '<') {
         bool is_stix1 = memmem(head.ptr, head.len, "stix", 4) != NULL || memmem(head.ptr, head.len, "taxii", 5) != NULL;
         return core_fail_set(fail, CORE_BAD, path, "%s",
                              is_stix1 ? "this is STIX 1 or TAXII 1 (XML), which is not read; ask its provider for "
@@ -307,7 +308,7 @@ static enum core_err unknown(struct core_span text, const char *path, struct cor
                                       : "this is XML or HTML, no file of indicators");
     }
     return core_fail_set(fail, CORE_BAD, path,
-                         head.ptr[0] == '{' || head.ptr[0] == '['
+                         first == '{' || first == '['
                              ? "this is JSON, but neither MISP's (Event, Attribute) nor STIX 2's (objects)"
                              : "of which kind it is cannot be told; say it (zeek, list, csv, misp or stix)");
 }

@@ -84,6 +84,17 @@ static enum core_err rig_read(struct source_rig *rig, const struct source_ops *s
     return source->read(core_span_of(text), "a file", feed == NULL ? &plain : feed, &calls, fail);
 }
 
+/* JSON that is readable here: ' stands for ", and ` for '. Valid until the next call. */
+static inline const char *rig_json(const char *text) {
+    static char json[64 * 1024];
+    size_t len = strlen(text);
+    assert_true(len < sizeof(json));
+    for (size_t i = 0; i <= len; i++) {
+        json[i] = (char)(text[i] == '\'' ? '"' : text[i] == '`' ? '\'' : text[i]);
+    }
+    return json;
+}
+
 /* What comes of a text, exactly. */
 static inline void rig_expect(const struct source_ops *source, const char *text, const struct enrich_feed_conf *feed,
                               const char *expected) {

@@ -1,0 +1,406 @@
+"""What `tapline run` makes of intelligence, against a real Redis that stops, dies, forgets and comes back, and with files of
+its own. Each connection goes to an address that the test chose, so that it knows which documents must be enriched.
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+import rig
+from redis_server import RedisServer
+
+EVIL, LATE, CLEAN = "203.0.113.66", "203.0.113.77", "198.51.100.1"
+
+
+class Conns(rig.ConnLog):
+    """Connections to an address of the test's choice, on a live log."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.count, self.servers = path, 0, []
+        self.rows = [row for row in self.rows if ":" not in row[self.at["id.resp_h"]]]
+        path.write_text(self.header)
+
+    def write(self, *servers):
+        lines = []
+        for server in servers:
+            cells = self.line(self.count).split("\t")
+            cells[self.at["id.resp_h"]] = server
+            lines.append("\t".join(cells))
+            self.servers.append(server)
+            self.count += 1
+        with open(self.path, "a") as out:
+            out.write("".join(lines))
+        return range(self.count - len(servers), self.count)
+
+
+class Arrived:
+    """What the file of documents holds by now, by serial number."""
+
+    def __init__(self, path):
+        self.path, self.at, self.documents, self.doubled = path, 0, {}, 0
+
+    def read(self):
+        if self.path.exists():
+            with open(self.path, "rb") as lines:
+                lines.seek(self.at)
+                for line in lines:
+                    if not line.endswith(b"\n"):
+                        break
+                    self.at += len(line)
+                    document = json.loads(line)
+                    serial = rig.serial_of(document)
+                    self.doubled += serial in self.documents
+                    self.documents[serial] = document
+        return self.documents
+
+    def has(self, serials):
+        return all(serial in self.read() for serial in serials)
+
+
+def enrichments(document):
+    return document.get("threat", {}).get("enrichments", [])
+
+
+def is_marked(document):
+    return document.get("labels", {}).get("intel") == "unavailable"
+
+
+def config(tmp_path, log, name="tapline.yml", sinks=None, pipeline=None, **intel):
+    sinks = sinks or {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
+    return rig.config_write(tmp_path / name, [{"type": "zeek", "paths": [str(log)]}], sinks, intel=intel,
+                            pipeline=pipeline or {})
+
+
+def redis_at(server, **more):
+    return {"redis": {"urls": [server.unix_url], "connect_timeout": "1s", **more}}
+
+
+def intel(*args, path, code=0):
+    done = rig.tapline("intel", args[0], "-c", path, *args[1:])
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def conns(tmp_path):
+    return Conns(tmp_path / "conn.log")
+
+
+@pytest.fixture
+def arrived(tmp_path):
+    return Arrived(tmp_path / "out.ndjson")
+
+
+def summary_of(run):
+    """Stop it; what its --json said. Its counters agree with themselves."""
+    run.stop()
+    summary = json.loads(run.stdout)
+    assert summary["outstanding_batches"] == 0
+    return summary
+
+
+# ---- hits ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_indicator_is_in_effect_within_five_seconds_and_no_longer_when_it_is_gone(redis_server, runs, tmp_path, conns, arrived):
+    path = config(tmp_path, conns.path, **redis_at(redis_server))
+    intel("add", EVIL, "--confidence", "8", "--tlp", "AMBER", "-d", "C2 of case 42", path=path)
+    run = runs(path, "--json")
+    first = conns.write(*([CLEAN, EVIL] * 500))
+    run.wait_for("all documents", lambda: arrived.has(first))
+    for serial in first:
+        found = enrichments(arrived.documents[serial])
+        assert len(found) == (conns.servers[serial] == EVIL), arrived.documents[serial]
+        assert not is_marked(arrived.documents[serial])
+    document = arrived.documents[first[1]]
+    (found,) = enrichments(document)
+    assert found["indicator"]["ip"] == found["matched"]["atomic"] == EVIL
+    assert found["matched"]["field"] == "destination.ip" and found["feed"]["name"] == "local"
+    assert found["indicator"]["description"] == "C2 of case 42" and found["indicator"]["confidence"] == "High"
+    assert found["indicator"]["marking"]["tlp"] == "AMBER"
+    assert "intel_match" in document["tags"] and document["threat"]["indicator"]["ip"] in (EVIL, [EVIL])
+
+    intel("add", LATE, path=path)
+    added = time.monotonic()
+    while time.monotonic() < added + 5:
+        conns.write(LATE)
+        time.sleep(0.1)
+    late = conns.write(*[LATE] * 50)
+    run.wait_for("the late ones", lambda: arrived.has(late))
+    assert all(enrichments(arrived.documents[serial]) for serial in late), "not in effect 5 s after it was added"
+
+    intel("rm", LATE, path=path)
+    time.sleep(0.5)  # what was asked before may still be under way
+    gone = conns.write(*[LATE, EVIL] * 50)
+    run.wait_for("those after it was taken back", lambda: arrived.has(gone))
+    for serial in gone:
+        assert bool(enrichments(arrived.documents[serial])) == (conns.servers[serial] == EVIL)
+    summary = summary_of(run)
+    enriched = sum(bool(enrichments(document)) for document in arrived.read().values())
+    assert summary["counters"]["enrich.events"] == enriched and summary["counters"]["enrich.unavailable"] == 0
+    assert summary["intel"]["state"] == "ready" and arrived.doubled == 0
+
+
+def test_once_waits_until_the_filter_is_there(redis_server, tmp_path, conns, arrived):
+    many = tmp_path / "many.txt"
+    many.write_text("".join(f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}\n" for i in range(30000, 80000)) + EVIL + "\n")
+    path = config(tmp_path, conns.path, **redis_at(redis_server))
+    intel("load", "--type", "ip", str(many), path=path)
+    serials = conns.write(*[EVIL] * 5000)
+    summary = rig.run_once(path)
+    assert summary["accepted"] == summary["counters"]["enrich.events"] == 5000
+    assert summary["intel"]["state"] == "ready" and summary["intel"]["indicators"] == 50001
+    assert arrived.has(serials) and all(enrichments(document) for document in arrived.documents.values())
+
+
+# ---- Redis away ------------------------------------------------------------------------------------------------------
+
+
+def test_without_redis_it_starts_says_so_and_recovers(runs, tmp_path, conns, arrived):
+    server = RedisServer(tmp_path / "redis")
+    path = config(tmp_path, conns.path, **redis_at(server))
+    run = runs(path, "--json")
+    try:
+        run.wait_log("intelligence is missing")
+        before = conns.write(*[EVIL, CLEAN] * 100)
+        run.wait_for("documents without intelligence", lambda: arrived.has(before), timeout=10)
+        assert all(is_marked(arrived.documents[serial]) for serial in before)
+        server.start()
+        intel("add", EVIL, path=path)
+        run.wait_log("intelligence is ready", timeout=10)
+        time.sleep(5)
+        after = conns.write(*[EVIL, CLEAN] * 100)
+        run.wait_for("documents with intelligence", lambda: arrived.has(after), timeout=10)
+        for serial in after:
+            assert bool(enrichments(arrived.documents[serial])) == (conns.servers[serial] == EVIL)
+            assert not is_marked(arrived.documents[serial])
+        summary = summary_of(run)
+        marked = sum(is_marked(document) for document in arrived.read().values())
+        assert summary["counters"]["enrich.unavailable"] == marked >= len(before) and arrived.doubled == 0
+    finally:
+        server.close()
+
+
+def test_a_short_run_without_redis_waits_no_longer_than_start_wait(tmp_path, conns):
+    server = RedisServer(tmp_path / "redis")
+    conns.write(*[EVIL] * 10)
+    path = config(tmp_path, conns.path, start_wait="2s", **redis_at(server))
+    began = time.monotonic()
+    summary = rig.run_once(path)
+    assert 2 <= time.monotonic() - began < 10
+    assert summary["accepted"] == summary["counters"]["enrich.unavailable"] == 10
+    assert summary["intel"]["state"] == "unavailable"
+
+
+def test_redis_that_answers_nothing_for_thirty_seconds(redis_server, runs, tmp_path, conns, arrived):
+    """SIGSTOP: connections stay open and are silent. A document waits for intel.timeout at most; after intel.stale_after
+    nothing is believed any more."""
+    path = config(tmp_path, conns.path, timeout="200ms", stale_after="10s", **redis_at(redis_server))
+    intel("add", EVIL, path=path)
+    run = runs(path, "--json")
+    run.wait_log("intelligence is ready")
+    serials = conns.write(EVIL, CLEAN)
+    run.wait_for("its first documents", lambda: arrived.has(serials))
+    assert enrichments(arrived.documents[serials[0]])
+    redis_server.stop_answering()
+    stopped, slowest, silent = time.monotonic(), 0.0, []
+    try:
+        while time.monotonic() < stopped + 30:
+            serials = conns.write(EVIL, CLEAN)
+            wrote = time.monotonic()
+            run.wait_for("documents while Redis is silent", lambda: arrived.has(serials), timeout=10)
+            slowest = max(slowest, time.monotonic() - wrote)
+            silent.append((wrote - stopped, serials))
+            time.sleep(0.05)
+    finally:
+        redis_server.go_on()
+    assert slowest < 2, f"a document waited for {slowest:.1f} s"  # the reader's and the sink's turns are in it
+    for after, (evil, clean) in silent:
+        assert is_marked(arrived.documents[evil]) and not enrichments(arrived.documents[evil])
+        if after > 12:
+            assert is_marked(arrived.documents[clean]), f"{after:.0f} s without a word, and it was believed"
+        elif after < 8:
+            assert not is_marked(arrived.documents[clean])
+    run.wait_for("hits again", lambda: enrichments(written_and_read(run, conns, arrived, EVIL)), timeout=10)
+    again = conns.write(EVIL, CLEAN)
+    run.wait_for("documents again", lambda: arrived.has(again))
+    assert enrichments(arrived.documents[again[0]]) and not is_marked(arrived.documents[again[1]])
+    summary = summary_of(run)
+    marked = sum(is_marked(document) for document in arrived.read().values())
+    assert summary["counters"]["enrich.unavailable"] == marked and arrived.doubled == 0
+    assert len(arrived.documents) == conns.count
+
+
+def written_and_read(run, conns, arrived, server):
+    (serial,) = conns.write(server)
+    run.wait_for("one document", lambda: arrived.has([serial]), timeout=10)
+    return arrived.documents[serial]
+
+
+def test_flushall(redis_server, runs, tmp_path, conns, arrived):
+    path = config(tmp_path, conns.path, **redis_at(redis_server))
+    intel("add", EVIL, path=path)
+    run = runs(path)
+    run.wait_log("intelligence is ready")
+    assert enrichments(written_and_read(run, conns, arrived, EVIL))
+    redis_server.client().flushall()
+    assert not enrichments(written_and_read(run, conns, arrived, EVIL)), "Redis's answer decides"
+    intel("add", LATE, path=path)
+    time.sleep(5)
+    assert enrichments(written_and_read(run, conns, arrived, LATE))
+    assert not enrichments(written_and_read(run, conns, arrived, EVIL))
+    run.stop()
+
+
+def test_wait_holds_and_loses_nothing(redis_server, runs, tmp_path, conns, arrived):
+    path = config(tmp_path, conns.path, on_unavailable="wait", pipeline={"stop_timeout": "1s"}, **redis_at(redis_server))
+    intel("add", EVIL, path=path)
+    run = runs(path)
+    run.wait_log("intelligence is ready")
+    assert enrichments(written_and_read(run, conns, arrived, EVIL))
+    time.sleep(1.5)  # the AOF is synced each second
+    redis_server.kill()
+    held = conns.write(*[CLEAN, EVIL] * 3000)
+    time.sleep(3)
+    assert held[-1] not in arrived.read() and held[1] not in arrived.documents
+    began = time.monotonic()
+    run.signal(signal.SIGTERM)
+    assert run.wait() == 0 and time.monotonic() - began < 10
+    assert held[1] not in arrived.read()
+
+    run = runs(path, "--json")
+    run.wait_log("intelligence is missing")
+    time.sleep(2)
+    assert held[1] not in arrived.read()
+    redis_server.start()
+    run.wait_for("all that was held", lambda: arrived.has(range(conns.count)), timeout=30)
+    summary = summary_of(run)
+    assert summary["counters"]["enrich.unavailable"] == 0
+    for serial in range(conns.count):
+        assert bool(enrichments(arrived.documents[serial])) == (conns.servers[serial] == EVIL)
+        assert not is_marked(arrived.documents[serial])
+
+
+# ---- without Redis ---------------------------------------------------------------------------------------------------
+
+
+def test_files_in_the_process_are_read_again_when_they_change(runs, tmp_path, conns, arrived):
+    block = tmp_path / "block.txt"
+    block.write_text(EVIL + "\n")
+    path = config(tmp_path, conns.path, files=[str(block)])
+    first = conns.write(*[EVIL, LATE, CLEAN] * 200)
+    run = runs(path)
+    run.wait_for("the first", lambda: arrived.has(first))
+    for serial in first:
+        assert bool(enrichments(arrived.documents[serial])) == (conns.servers[serial] == EVIL)
+        assert not is_marked(arrived.documents[serial])
+    swap = tmp_path / "block.new"
+    swap.write_text(LATE + "\n")
+    swap.rename(block)
+    time.sleep(5)
+    second = conns.write(*[EVIL, LATE, CLEAN] * 200)
+    run.wait_for("the second", lambda: arrived.has(second))
+    for serial in second:
+        assert bool(enrichments(arrived.documents[serial])) == (conns.servers[serial] == LATE)
+    run.stop()
+
+
+def test_normalize_and_run_say_the_same(tmp_path, conns, arrived):
+    block = tmp_path / "block.txt"
+    block.write_text(f"{EVIL}\n10.20.0.0/16\n")
+    serials = conns.write(*[EVIL, CLEAN] * 2000)
+    assert rig.run_once(config(tmp_path, conns.path, files=[str(block)]))["accepted"] == 4000
+    for jobs in ("1", "3"):
+        done = rig.tapline("normalize", "--maps", rig.TOP / "configs", "--intel", block, "--jobs", jobs, conns.path)
+        assert done.returncode == 0, done.stderr
+        documents = {rig.serial_of(document): document for document in map(json.loads, done.stdout.splitlines())}
+        assert arrived.has(serials) and set(documents) == set(serials)
+        for serial in serials:
+            for member in ("threat", "tags", "labels"):
+                assert documents[serial].get(member) == arrived.documents[serial].get(member)
+            assert enrichments(documents[serial]) or conns.servers[serial] == CLEAN
+    done = rig.tapline("normalize", "--maps", rig.TOP / "configs", "--intel", tmp_path / "nowhere", conns.path)
+    assert done.returncode == 100 and done.stdout == "" and "nowhere" in done.stderr
+
+
+# ---- the config ------------------------------------------------------------------------------------------------------
+
+
+def test_sighup_refuses_keys_of_intel_and_takes_feeds(redis_server, runs, tmp_path, conns, arrived):
+    path = config(tmp_path, conns.path, **redis_at(redis_server))
+    intel("add", EVIL, path=path)
+    run = runs(path)
+    run.wait_log("intelligence is ready")
+    config(tmp_path, conns.path, timeout="300ms", **redis_at(redis_server))
+    run.signal(signal.SIGHUP)
+    run.wait_log("key=intel.timeout")
+    config(tmp_path, conns.path, **redis_at(redis_server, prefix="other:"))
+    run.signal(signal.SIGHUP)
+    run.wait_log("key=intel.redis.prefix")
+    for count in (1, 2):
+        feeds = [{"name": f"corp{i}", "type": "list", "path": "/nowhere/*.txt"} for i in range(count)]
+        config(tmp_path, conns.path, feeds=feeds, **redis_at(redis_server))
+        run.signal(signal.SIGHUP)
+        run.wait_log("config reloaded", count=count)
+    redis_server.kill()  # what the stage connects again with is the first config's
+    redis_server.start()
+    run.wait_for("hits again", lambda: enrichments(written_and_read(run, conns, arrived, EVIL)), timeout=15)
+    run.stop()
+
+
+def test_check_connect_reaches_redis(redis_server, tmp_path, conns):
+    path = config(tmp_path, conns.path, **redis_at(redis_server))
+    done = rig.tapline("check", "--connect", "-c", path)
+    assert done.returncode == 0 and "intel.redis: reached" in done.stderr
+    redis_server.kill()
+    done = rig.tapline("check", "--connect", "--json", "-c", path)
+    (unreachable,) = json.loads(done.stdout)["unreachable"]
+    assert done.returncode == 111 and redis_server.socket in unreachable["where"]
+
+
+def test_files_and_redis_together_are_a_mistake(tmp_path, conns):
+    path = config(tmp_path, conns.path, files=["/nowhere"], redis={"urls": ["unix:///nowhere"]})
+    done = rig.tapline("check", "-c", path)
+    assert done.returncode == 100 and "intel.files and intel.redis.urls are both there" in done.stderr
+
+
+# ---- crash -----------------------------------------------------------------------------------------------------------
+
+
+def test_kill_nine_with_exactly_once_each_record_once_and_enriched(broker, redis_server, runs, tmp_path, conns):
+    topic = f"intel-{os.getpid()}-{time.time_ns()}"
+    kafka = {"kafka": {"topic": topic + ".%{event.dataset}", "dead_letter_topic": topic + ".dead", "delivery": "exactly_once",
+                       "rdkafka": {"bootstrap.servers": broker.address}, "transaction_interval": "200ms"}}
+    path = config(tmp_path, conns.path, sinks=kafka, **redis_at(redis_server))
+    intel("add", EVIL, path=path)
+    is_over = threading.Event()
+
+    def load():
+        while not is_over.is_set():
+            conns.write(*[CLEAN, EVIL] * 50)
+            time.sleep(0.01)
+
+    writer = threading.Thread(target=load, daemon=True)
+    writer.start()
+    for _ in range(6 * rig.STORM):
+        run = runs(path)
+        run.wait_log("intelligence is ready")
+        time.sleep(random.uniform(0.2, 1.5))
+        run.kill()
+    is_over.set()
+    writer.join()
+    run = runs(path, "--once")
+    assert run.wait() == 0, run.log()
+    serials = []
+    for record in broker.records(topic + ".zeek.connection"):
+        serial = rig.serial_of(record.document)
+        serials.append(serial)
+        assert bool(enrichments(record.document)) == (conns.servers[serial] == EVIL), record.document
+        assert not is_marked(record.document)
+    assert sorted(serials) == list(range(conns.count)), rig.difference(serials, conns.count)

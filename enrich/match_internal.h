@@ -35,6 +35,8 @@ struct core_span network_text(struct network network, char room[NETWORK_TEXT_BYT
 
 /* ---- probes ---------------------------------------------------------------------------------------------------------------- */
 
+#define PROBE_NEAR_WORDS 1024
+
 /* What kinds of indicators there are, so that nobody asks for the others. Bits are only ever set. Written by the follower,
  * read by the enrich thread. */
 struct probe_use {
@@ -42,6 +44,10 @@ struct probe_use {
     _Atomic uint64_t parents; /* bit n: domains of n labels whose subdomains are meant; bit 63: of 63 or more */
     _Atomic uint64_t v4;      /* bit n: IPv4 networks of n bits */
     _Atomic uint64_t v6[2];   /* bit n % 64 of v6[n / 64]: IPv6 networks */
+    /* Where networks are at all, so that most addresses need not ask for each prefix length: a bit for the first 16 bits of
+     * an IPv4 address; for a hash of the first 32 bits of an IPv6 address. */
+    _Atomic uint64_t v4_near[PROBE_NEAR_WORDS];
+    _Atomic uint64_t v6_near[PROBE_NEAR_WORDS];
 };
 /* The same, read once a batch. */
 struct probe_used {
@@ -49,6 +55,7 @@ struct probe_used {
     uint64_t parents;
     uint64_t v4;
     uint64_t v6[2];
+    const struct probe_use *use; /* for what is near; NULL: networks may be anywhere */
 };
 struct probe_used probe_used_of(const struct probe_use *use);
 

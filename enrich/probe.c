@@ -6,7 +6,7 @@
  * the same result (tests/unit/enrich_probe_test.c compares both).
  *
  * Only what there are indicators of is asked: types, prefix lengths of networks, numbers of labels of parent domains. An
- * address is parsed only if there is any network of its family. A network's hash is of its bits, not of its text: to write
+ * address is parsed only if there is any network of its family, and asks for networks only if there are some near it. A network's hash is of its bits, not of its text: to write
  * the text of thirty networks would cost more than all else together; it is written for what may be a hit.
  *
  * Thread: any; nothing here has a state.
@@ -22,8 +22,11 @@
 #define NAME_BYTES_MAX 253
 #define LABEL_BYTES_MAX 63
 #define PARENT_BIT_MAX 63
+#define NEAR_BITS 16
+#define V6_NEAR_PREFIX 32
 
 _Static_assert(PROBES_MAX <= ENRICH_PROBES_MAX, "out has room");
+_Static_assert(PROBE_NEAR_WORDS *WORD_BITS == 1 << NEAR_BITS, "a bit for each");
 
 /* ---- networks --------------------------------------------------------------------------------------------------------------- */
 
@@ -89,12 +92,19 @@ bool network_read(struct core_span text, struct network *out) {
     return true;
 }
 
+/* The bits that count in the upper and in the lower word. */
+static inline uint64_t mask_high(unsigned bits) {
+    return bits >= WORD_BITS ? UINT64_MAX : ~(UINT64_MAX >> bits);
+}
+
+static inline uint64_t mask_low(unsigned bits) {
+    return bits >= V6_BITS ? UINT64_MAX : bits <= WORD_BITS ? 0 : ~(UINT64_MAX >> (bits - WORD_BITS));
+}
+
 struct network network_of(struct network address, unsigned bits) {
     MUST(bits <= address.bits);
-    uint64_t high = bits >= WORD_BITS ? UINT64_MAX : bits == 0 ? 0 : UINT64_MAX << (WORD_BITS - bits);
-    uint64_t low = bits >= V6_BITS ? UINT64_MAX : bits <= WORD_BITS ? 0 : UINT64_MAX << (V6_BITS - bits);
-    address.high &= high;
-    address.low &= low;
+    address.high &= mask_high(bits);
+    address.low &= mask_low(bits);
     address.bits = (uint8_t)bits;
     return address;
 }
@@ -117,9 +127,25 @@ static uint64_t text_hash(enum core_indicator type, enum probe_kind kind, struct
     return core_hash64(value.ptr, value.len, (uint64_t)type << 1 | (uint64_t)kind);
 }
 
+/* Each bit of x in each bit of the result, and no two x the same one: a multiply spreads upwards, a shift downwards. There
+ * may be a hundred networks to ask for an address, so this is much cheaper than hashing bytes. */
+static inline uint64_t bits_mix(uint64_t x) {
+    static const uint64_t odd = UINT64_C(0xd6e8feb86659fd93);
+    x = (x ^ x >> 32) * odd;
+    x = (x ^ x >> 32) * odd;
+    return x ^ x >> 32;
+}
+
+static inline uint64_t v4_hash(uint64_t high, unsigned bits) {
+    return bits_mix(high | bits); /* the lower half of high is empty */
+}
+
+static inline uint64_t v6_hash(uint64_t high, uint64_t low, unsigned bits) {
+    return bits_mix(high ^ bits_mix(low + bits));
+}
+
 static uint64_t network_hash(struct network network) {
-    const uint64_t words[2] = {network.high, network.low};
-    return core_hash64(words, sizeof words, UINT64_C(0x100) | (uint64_t)network.bits << 16 | network.is_v6);
+    return network.is_v6 ? v6_hash(network.high, network.low, network.bits) : v4_hash(network.high, network.bits);
 }
 
 uint64_t probe_hash(enum core_indicator type, enum probe_kind kind, struct core_span value) {
@@ -150,13 +176,49 @@ struct probe_used probe_used_of(const struct probe_use *use) {
                                .parents = atomic_load_explicit(&use->parents, memory_order_acquire),
                                .v4 = atomic_load_explicit(&use->v4, memory_order_acquire),
                                .v6 = {atomic_load_explicit(&use->v6[0], memory_order_acquire),
-                                      atomic_load_explicit(&use->v6[1], memory_order_acquire)}};
+                                      atomic_load_explicit(&use->v6[1], memory_order_acquire)},
+                               .use = use};
 }
 
 static void bit_set64(_Atomic uint64_t *bits, unsigned bit) {
     if ((atomic_load_explicit(bits, memory_order_relaxed) >> bit & 1) == 0) {
         atomic_fetch_or_explicit(bits, UINT64_C(1) << bit, memory_order_release);
     }
+}
+
+/* Which bit stands for the first bits of an address. */
+static inline unsigned v4_near_bit(uint64_t high) {
+    return (unsigned)(high >> (WORD_BITS - NEAR_BITS));
+}
+
+static inline unsigned v6_near_bit(uint64_t high) {
+    return (unsigned)(bits_mix(high >> (WORD_BITS - V6_NEAR_PREFIX)) >> (WORD_BITS - NEAR_BITS));
+}
+
+static void network_note(struct probe_use *use, struct network network) {
+    unsigned bits = network.bits < V6_BITS ? network.bits : V6_BITS - 1; /* a /128 is an address: never a network */
+    bit_set64(network.is_v6 ? &use->v6[bits / WORD_BITS] : &use->v4, bits % WORD_BITS);
+    _Atomic uint64_t *near = network.is_v6 ? use->v6_near : use->v4_near;
+    unsigned first = network.is_v6 ? v6_near_bit(network.high) : v4_near_bit(network.high);
+    unsigned last = first;
+    if (network.is_v6 && bits < V6_NEAR_PREFIX) { /* so wide that it is near everything */
+        first = 0;
+        last = (1U << NEAR_BITS) - 1;
+    } else if (!network.is_v6 && bits < NEAR_BITS) {
+        last = first + (1U << (NEAR_BITS - bits)) - 1;
+    }
+    for (unsigned bit = first; bit <= last; bit++) {
+        bit_set64(&near[bit / WORD_BITS], bit % WORD_BITS);
+    }
+}
+
+static inline bool is_near_a_network(const struct probe_use *use, const struct network *address) {
+    if (use == NULL) {
+        return true;
+    }
+    unsigned bit = address->is_v6 ? v6_near_bit(address->high) : v4_near_bit(address->high);
+    const _Atomic uint64_t *near = address->is_v6 ? use->v6_near : use->v4_near;
+    return (atomic_load_explicit(&near[bit / WORD_BITS], memory_order_relaxed) >> bit % WORD_BITS & 1) != 0;
 }
 
 bool probe_add(struct probe_use *use, struct filter *filter, enum core_indicator type, struct core_span value,
@@ -169,8 +231,7 @@ bool probe_add(struct probe_use *use, struct filter *filter, enum core_indicator
     if (is_parent) {
         bit_set64(&use->parents, parent_bit(labels_of(value)));
     } else if (type == CORE_INDICATOR_CIDR && network_read(value, &network)) {
-        unsigned bits = network.bits < V6_BITS ? network.bits : V6_BITS - 1; /* a /128 is an address: never a network */
-        bit_set64(network.is_v6 ? &use->v6[bits / WORD_BITS] : &use->v4, bits % WORD_BITS);
+        network_note(use, network);
     } else if ((atomic_load_explicit(&use->types, memory_order_relaxed) >> type & 1) == 0) {
         atomic_fetch_or_explicit(&use->types, UINT32_C(1) << type, memory_order_release);
     }
@@ -188,14 +249,24 @@ enum byte_class {
     BYTE_OTHER = 32
 };
 
+static const unsigned char byte_classes[UINT8_MAX + 1] = {
+    [0 ... '-' - 1] = BYTE_OTHER,
+    ['-'] = BYTE_LETTER,
+    ['.'] = BYTE_DOT,
+    ['/'] = BYTE_OTHER,
+    ['0' ... '9'] = BYTE_DIGIT,
+    [':'] = BYTE_COLON,
+    [':' + 1 ... '_' - 1] = BYTE_OTHER,
+    ['_'] = BYTE_LETTER,
+    ['_' + 1] = BYTE_OTHER,
+    ['a' ... 'f'] = BYTE_HEX,
+    ['g' ... 'z'] = BYTE_LETTER,
+    ['z' + 1 ... UINT8_MAX] = BYTE_OTHER,
+};
+_Static_assert('.' == '-' + 1 && '/' == '.' + 1 && 'a' == '_' + 2, "ASCII");
+
 static inline unsigned class_of(unsigned char c) {
-    if (c >= '0' && c <= '9') {
-        return BYTE_DIGIT;
-    }
-    if (c >= 'a' && c <= 'z') {
-        return c <= 'f' ? BYTE_HEX : BYTE_LETTER;
-    }
-    return c == '.' ? BYTE_DOT : c == ':' ? BYTE_COLON : c == '-' || c == '_' ? BYTE_LETTER : BYTE_OTHER;
+    return byte_classes[c];
 }
 
 static inline unsigned classes_of(struct core_span text) {
@@ -315,7 +386,7 @@ static size_t probe_networks(struct core_span value, const struct probe_used *us
     size_t len = 0;
     bool is_v6 = core_span_chr(value, ':') != NULL;
     uint64_t words[2] = {is_v6 ? used->v6[0] : used->v4, is_v6 ? used->v6[1] : 0};
-    if ((words[0] | words[1]) == 0 || !network_read(value, &address)) {
+    if ((words[0] | words[1]) == 0 || !network_read(value, &address) || !is_near_a_network(used->use, &address)) {
         return 0;
     }
     for (int word = 1; word >= 0; word--) {
@@ -323,8 +394,11 @@ static size_t probe_networks(struct core_span value, const struct probe_used *us
             unsigned bit = WORD_BITS - 1 - (unsigned)__builtin_clzll(left);
             left ^= UINT64_C(1) << bit;
             unsigned bits = (unsigned)word * WORD_BITS + bit;
-            out[len++] = (struct probe){
-                .hash = network_hash(network_of(address, bits)), .as = PROBE_AS_NETWORK, .at = (uint8_t)bits};
+            uint64_t high = address.high & mask_high(bits);
+            out[len++] =
+                (struct probe){.hash = is_v6 ? v6_hash(high, address.low & mask_low(bits), bits) : v4_hash(high, bits),
+                               .as = PROBE_AS_NETWORK,
+                               .at = (uint8_t)bits};
         }
     }
     return len;

@@ -490,7 +490,8 @@ static void test_the_filter_is_hardly_ever_wrong(void **state) {
         }
         assert_true(probe_add(&use, filter, type, value, i % 8 == 0));
     }
-    const struct probe_used used = probe_used_of(&use);
+    struct probe_used used = probe_used_of(&use);
+    used.use = NULL; /* the worst case: every address is near a network, and asks for all lengths */
     size_t wrong = 0;
     size_t asked = 0;
     for (uint32_t i = 0; i < MANY_ITEMS; i++) {

@@ -302,6 +302,37 @@ static void test_networks_contain_their_addresses(void **state) {
     }
 }
 
+/* Networks of every width: each address in one asks for it, wherever else there are none. */
+static void test_an_address_asks_for_its_network(void **state) {
+    (void)state;
+    for (unsigned round = 0; round < 20000; round++) {
+        bool is_v6 = random_below(2) == 0;
+        unsigned bits = 1 + random_below(is_v6 ? 127 : 31);
+        struct network address = {.bits = is_v6 ? 128 : 32, .is_v6 = is_v6};
+        address.high = (uint64_t)random_below(1U << 31) << 33 | (is_v6 ? random_below(1U << 31) : 0);
+        address.low = is_v6 ? (uint64_t)random_below(1U << 31) << 33 | random_below(1U << 31) : 0;
+        if (is_v6) {
+            address.high |= UINT64_C(1) << 63; /* no IPv4 in IPv6 */
+        }
+        struct probe_use use = {0};
+        struct filter *filter;
+        char room[NETWORK_TEXT_BYTES];
+        char text[NETWORK_TEXT_BYTES];
+        char keys[4096];
+        char expected[128];
+        assert_int_equal(filter_new(&filter, 10, NULL), CORE_OK);
+        struct core_span network = network_text(network_of(address, bits), room);
+        assert_true(probe_add(&use, filter, CORE_INDICATOR_CIDR, network, false));
+        struct probe_used used = probe_used_of(&use);
+        struct core_span written = network_text(address, text);
+        text[written.len] = '\0';
+        assert_true(snprintf(expected, sizeof expected, "cidr:%.*s\n", (int)network.len, network.ptr) > 0);
+        keys_of(CORE_INDICATOR_IP, text, &used, keys, sizeof keys);
+        assert_string_equal(keys, expected);
+        filter_free(filter);
+    }
+}
+
 static void test_no_network(void **state) {
     (void)state;
     static const char *const texts[] = {"",          "1.2.3.4/", "1.2.3.4/33", "1.2.3.4/x",  "1.2.3/8",
@@ -434,6 +465,7 @@ int main(void) {
         cmocka_unit_test(test_canonical_of_addresses),
         cmocka_unit_test(test_only_what_is_in_use),
         cmocka_unit_test(test_networks_contain_their_addresses),
+        cmocka_unit_test(test_an_address_asks_for_its_network),
         cmocka_unit_test(test_no_network),
         cmocka_unit_test(test_the_most_questions_there_can_be),
         cmocka_unit_test(test_what_is_too_long_is_not_asked),

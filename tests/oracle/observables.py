@@ -38,7 +38,7 @@ FIELDS = {
     "zeek.x509.fingerprint": ["cert_hash"], "zeek.x509.certificate.common_name": ["domain"], "zeek.x509.san.dns": ["domain"],
     "zeek.x509.san.uri": ["url"], "zeek.x509.san.email": ["email"], "zeek.x509.san.ip": ["ip"],
     "zeek.smtp.helo": ["domain", "ip"], "zeek.smtp.x_originating_ip": ["ip"], "zeek.smtp.path": ["ip"],
-    "zeek.ftp.data_channel.originating_host": ["ip"], "zeek.ftp.data_channel.response_host": ["ip"],
+    "zeek.ftp.arg": ["url", "file_name"], "zeek.ftp.data_channel.originating_host": ["ip"], "zeek.ftp.data_channel.response_host": ["ip"],
     "zeek.rdp.cookie": ["user"], "zeek.socks.request.host": ["domain", "ip"], "zeek.socks.bound.host": ["ip"],
     "zeek.socks.bound.name": ["domain"], "zeek.irc.nick": ["user"],
     "zeek.software.name": ["software"], "zeek.software.version.full": ["software"],

@@ -6,7 +6,7 @@
  *                             more than a tenth of it is gone since
  *
  * Building ten million indicators takes long, and so may connecting: neither may hold up events, so this thread is its own
- * (docs/adr/0028). It changes filter and prefix bits in place, which readers may look at meanwhile, and publishes a new view
+ * (docs/adr/0029). It changes filter and prefix bits in place, which readers may look at meanwhile, and publishes a new view
  * when there is a new filter or allow-list (enrich/view.c). A build whose store can be opened twice reads by a second
  * connection, while the old filter is kept up to date by the first: an indicator added meanwhile is in effect at once. For
  * that time there are two filters.
@@ -317,6 +317,16 @@ static bool wants_build(const struct follower *follower) {
     return follower->is_missing || (is_due && since > (gap > BUILD_GAP_NS ? gap : BUILD_GAP_NS));
 }
 
+/* Build; a stream that was another one again before the end is no failure of the store: the next step builds again. */
+static enum core_err step_build(struct follower *follower, bool is_followed, struct core_fail *fail) {
+    enum core_err err = build_new(follower, is_followed, fail);
+    if (err == CORE_GONE) {
+        sleep_ms(follower, RETRY_MS_MIN);
+        return CORE_OK;
+    }
+    return err;
+}
+
 /* One step: a build or a look at the stream. CORE_OK: go on at once. */
 static enum core_err follower_step(struct follower *follower, struct core_fail *fail) {
     enum core_err err;
@@ -329,13 +339,13 @@ static enum core_err follower_step(struct follower *follower, struct core_fail *
         return err;
     }
     if (follower->view == NULL || wants_build(follower)) {
-        return build_new(follower, follower->view != NULL && !follower->is_missing, fail);
+        return step_build(follower, follower->view != NULL && !follower->is_missing, fail);
     }
     err = follow(follower, FOLLOW_MS, fail);
     if (err == CORE_GONE) {
         core_log_fail(CORE_LEVEL_INFO, "enrich",
                       "the changes of indicators cannot be followed; building the filter again", fail);
-        err = build_new(follower, false, fail);
+        return step_build(follower, false, fail);
     }
     if (err == CORE_OK || err == CORE_AGAIN) {
         look_at_count(follower);

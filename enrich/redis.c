@@ -154,12 +154,29 @@ static void out_reserve(struct out *out, size_t len) {
     out->cap = cap;
 }
 
+/* A number's digits, right-aligned in out. Returns where they begin. */
+static char *digits(uint64_t number, char out[NUMBER_BYTES]) {
+    char *at = out + NUMBER_BYTES;
+    do {
+        *--at = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return at;
+}
+
+static void out_put(struct out *out, const char *bytes, size_t len) {
+    memcpy(out->bytes + out->len, bytes, len);
+    out->len += len;
+}
+
+/* "*3\r\n", "$12\r\n" */
 static void out_head(struct out *out, char kind, size_t number) {
-    char head[NUMBER_BYTES + 3];
-    int len = snprintf(head, sizeof head, "%c%zu\r\n", kind, number);
-    out_reserve(out, (size_t)len);
-    memcpy(out->bytes + out->len, head, (size_t)len);
-    out->len += (size_t)len;
+    char text[NUMBER_BYTES];
+    const char *begin = digits(number, text);
+    out_reserve(out, NUMBER_BYTES + 3);
+    out_put(out, &kind, 1);
+    out_put(out, begin, (size_t)(text + NUMBER_BYTES - begin));
+    out_put(out, "\r\n", 2);
 }
 
 static void out_command(struct out *out, size_t len) {
@@ -171,9 +188,8 @@ static void out_command(struct out *out, size_t len) {
 static void out_word(struct out *out, struct core_span word) {
     out_head(out, '$', word.len);
     out_reserve(out, word.len + 2);
-    memcpy(out->bytes + out->len, word.len == 0 ? "" : word.ptr, word.len);
-    memcpy(out->bytes + out->len + word.len, "\r\n", 2);
-    out->len += word.len + 2;
+    out_put(out, word.len == 0 ? "" : word.ptr, word.len);
+    out_put(out, "\r\n", 2);
 }
 
 static void out_ask(struct out *out, const char *const *words, size_t len) {
@@ -592,8 +608,8 @@ void redis_word(struct redis *redis, struct core_span word) {
 
 void redis_word_u64(struct redis *redis, uint64_t word) {
     char text[NUMBER_BYTES];
-    int len = snprintf(text, sizeof text, "%llu", (unsigned long long)word);
-    out_word(&redis->out, (struct core_span){text, (size_t)len});
+    const char *begin = digits(word, text);
+    out_word(&redis->out, (struct core_span){begin, (size_t)(text + NUMBER_BYTES - begin)});
 }
 
 void redis_ask(struct redis *redis, const char *const *words, size_t len) {

@@ -37,10 +37,14 @@ const char *redis_name(const struct redis_store *redis, char out[REDIS_NAME_MAX]
 
 struct core_span redis_key(const struct redis_store *redis, char out[REDIS_KEY_MAX], enum core_indicator type,
                            struct core_span value) {
-    int len = snprintf(out, REDIS_KEY_MAX, "%s%s:", redis->prefix, core_indicator_word(type));
-    MUST(len > 0 && (size_t)len + value.len <= REDIS_KEY_MAX);
-    memcpy(out + len, value.ptr, value.len);
-    return (struct core_span){out, (size_t)len + value.len};
+    const char *word = core_indicator_word(type);
+    size_t word_len = strlen(word), len = redis->prefix_len + word_len + 1 + value.len;
+    MUST(len <= REDIS_KEY_MAX);
+    memcpy(out, redis->prefix, redis->prefix_len);
+    memcpy(out + redis->prefix_len, word, word_len);
+    out[redis->prefix_len + word_len] = ':';
+    memcpy(out + redis->prefix_len + word_len + 1, value.ptr, value.len);
+    return (struct core_span){out, len};
 }
 
 bool redis_key_read(struct core_span text, enum core_indicator *type, struct core_span *value) {
@@ -160,7 +164,7 @@ struct walk {
 /* The indicators among the keys of a page. */
 static struct enrich_found *page_read(struct walk *walk, const struct redis_reply *keys, size_t *len) {
     struct core_arena *arena = &walk->redis->scratch;
-    size_t prefix_len = strlen(walk->redis->prefix);
+    size_t prefix_len = walk->redis->prefix_len;
     struct enrich_found *found = core_arena_alloc(arena, (keys->len + 1) * sizeof *found);
     MUST(found != NULL); /* a page is far smaller than the scratch */
     *len = 0;
@@ -295,6 +299,7 @@ enum core_err store_redis_open(struct enrich_store **out, const struct enrich_re
     MUST(redis != NULL);
     redis->store = (struct enrich_store){.magic = ENRICH_STORE_MAGIC, .ops = &redis_ops};
     redis->prefix = conf->prefix == NULL ? "intel:" : conf->prefix;
+    redis->prefix_len = strlen(redis->prefix);
     redis->ask_reader = store_said_reader_new();
     redis->follow_reader = store_said_reader_new();
     enum core_err err = core_arena_init(&redis->scratch, SCRATCH_BYTES, fail);

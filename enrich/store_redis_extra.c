@@ -190,8 +190,8 @@ static const char *day_text(int64_t day, char out[DAY_BYTES]) {
 static void sighting_write(const struct redis_store *redis, const struct store_sighting *sighting) {
     char key[REDIS_KEY_MAX], name[REDIS_NAME_MAX], day[DAY_BYTES];
     struct core_span word = redis_key(redis, key, sighting->type, sighting->value);
-    word.ptr += strlen(redis->prefix);
-    word.len -= strlen(redis->prefix);
+    word.ptr += redis->prefix_len;
+    word.len -= redis->prefix_len;
     redis_command(redis->ask, 4);
     redis_word(redis->ask, CORE_SPAN("HINCRBY"));
     redis_word(redis->ask, core_span_of(redis_name(redis, name, "seen:", day_text(sighting->day, day))));

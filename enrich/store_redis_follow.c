@@ -116,7 +116,7 @@ static bool means_subdomains(struct build *build, const struct redis_reply *repl
 
 /* The page's names into a list; those of domains are asked for their words, too. */
 static struct named *page_read(struct build *build, const struct redis_reply *keys, size_t *len) {
-    size_t prefix_len = strlen(build->redis->prefix);
+    size_t prefix_len = build->redis->prefix_len;
     core_arena_reset(&build->redis->scratch, CORE_MIB);
     struct named *list = core_arena_alloc(&build->redis->scratch, (keys->len + 1) * sizeof *list);
     MUST(list != NULL);

@@ -26,6 +26,7 @@ struct redis_chunk;
 struct redis_store {
     struct enrich_store store;
     const char *prefix;
+    size_t prefix_len;
     struct redis *ask;    /* get(); in a store that writes: everything */
     struct redis *follow; /* count(), build(), follow(), walk(); NULL in a store that writes: ask */
     struct store_said_reader *ask_reader;

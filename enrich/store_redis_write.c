@@ -12,7 +12,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/store_redis_internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define CHUNK_ARENA_BYTES (32 * CORE_MIB)
@@ -105,7 +104,7 @@ static struct key *key_of(struct redis_store *redis, enum core_indicator type, s
     }
     MUST(chunk->len < REDIS_CHUNK_MAX);
     struct key *key = &chunk->keys[chunk->len++];
-    size_t prefix_len = strlen(redis->prefix);
+    size_t prefix_len = redis->prefix_len;
     *key = (struct key){.name = copy(&chunk->arena, name), .type = type};
     key->word = (struct core_span){key->name.ptr + prefix_len, name.len - prefix_len};
     chunk->slots[at] = (uint16_t)chunk->len;
@@ -141,9 +140,12 @@ static enum core_err room(struct redis_store *redis, struct core_fail *fail) {
 
 static struct core_span field_of(char out[FIELD_BYTES_MAX], const char *feed, const char *provider) {
     provider = provider == NULL || provider[0] == '\0' ? feed : provider;
-    int len = snprintf(out, FIELD_BYTES_MAX, "%s/%s", feed, provider);
-    MUST(len > 0);
-    return (struct core_span){out, (size_t)len < FIELD_BYTES_MAX ? (size_t)len : FIELD_BYTES_MAX - 1};
+    struct core_buf buf = {.start = out, .pos = out, .end = out + FIELD_BYTES_MAX};
+    core_buf_span(&buf, core_span_of(feed));
+    core_buf_char(&buf, '/');
+    size_t len = strlen(provider), room = (size_t)(buf.end - buf.pos); /* a provider's name is cut, not refused */
+    core_buf_put(&buf, provider, len < room ? len : room);
+    return core_buf_written(&buf);
 }
 
 enum core_err redis_put(struct enrich_store *store, const struct enrich_item *item, struct core_fail *fail) {
@@ -298,7 +300,6 @@ static void words_load(struct change *change, const struct redis_reply *reply) {
 
 static void key_write(struct change *change, const struct key *key, const struct sum *before, const struct sum *after) {
     struct redis *on = change->on;
-    char text[32];
     for (size_t i = 0; i < change->len; i++) {
         const struct word *word = &change->words[i];
         if (word->is_new) {
@@ -319,8 +320,7 @@ static void key_write(struct change *change, const struct key *key, const struct
         redis_command(on, 3);
         redis_word(on, CORE_SPAN("EXPIREAT"));
         redis_word(on, key->name);
-        snprintf(text, sizeof text, "%lld", (long long)after->expires);
-        redis_word(on, core_span_of(text));
+        redis_word_u64(on, (uint64_t)after->expires);
     } else if (after->standing > 0 && after->expires == 0 && !is_new && before->expires != 0) {
         redis_command(on, 2);
         redis_word(on, CORE_SPAN("PERSIST"));
@@ -494,8 +494,8 @@ enum core_err redis_allow(struct enrich_store *store, enum core_indicator type, 
     struct redis_store *redis = redis_store_of(store);
     char name[REDIS_NAME_MAX], key[REDIS_KEY_MAX];
     struct core_span word = redis_key(redis, key, type, value);
-    word.ptr += strlen(redis->prefix);
-    word.len -= strlen(redis->prefix);
+    word.ptr += redis->prefix_len;
+    word.len -= redis->prefix_len;
     struct core_span allow = core_span_of(redis_name(redis, name, "allow", ""));
     redis_begin(redis->ask);
     redis_command(redis->ask, 3);

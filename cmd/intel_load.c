@@ -82,9 +82,14 @@ static void on_refused(void *ctx, uint64_t line, struct core_span what, const ch
         return;
     }
     intel_bar_end(&loading->bar);
-    int len = what.len > SHOWN_BYTES_MAX ? SHOWN_BYTES_MAX : (int)what.len;
-    (void)fprintf(stderr, "%s:%" PRIu64 ": left out \"%.*s%s\": %s\n", loading->path, line, len, what.ptr,
-                  what.len > SHOWN_BYTES_MAX ? "…" : "", why);
+    (void)fprintf(stderr, "%s:%" PRIu64 ": left out ", loading->path, line);
+    bool is_cut = what.len > SHOWN_BYTES_MAX;
+    what.len = is_cut ? SHOWN_BYTES_MAX : what.len;
+    while (is_cut && what.len > 0 && ((unsigned char)what.ptr[what.len] & 0xc0U) == 0x80) { /* not within a character */
+        what.len--;
+    }
+    cmd_print_json_string(stderr, what); /* a terminal's signs are shown, not obeyed */
+    (void)fprintf(stderr, "%s: %s\n", is_cut ? "…" : "", why);
 }
 
 static bool on_item(void *ctx, const struct enrich_item *item) {

@@ -1,0 +1,8 @@
+/* tests/fuzz/fuzz_source_zeek.c: any bytes as a file of Zeek's intelligence framework.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/fuzz/fuzz_source_rig.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const struct enrich_feed_conf feed = {0};
+    return fuzz_source(&source_zeek, &feed, data, size);
+}

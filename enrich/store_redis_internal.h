@@ -5,7 +5,7 @@
  *   store_redis_follow.c  build and follow
  *   store_redis_extra.c   state of feeds, leases, sightings
  *
- * The layout of the keys is an interface: docs/reference/intel.rst; why it is so: ADR 0029.
+ * The layout of the keys is an interface: docs/reference/intel.rst; why it is so: ADR 0030.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_ENRICH_STORE_REDIS_INTERNAL_H
 #define TAPLINE_ENRICH_STORE_REDIS_INTERNAL_H

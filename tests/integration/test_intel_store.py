@@ -532,7 +532,7 @@ def test_no_memory_is_said_and_nothing_is_half_done(redis_servers, stores):
 
 
 def test_load_of_100k_and_its_speed(redis_server, stores):
-    """The rates are shown, not judged: machines differ (ADR 0029 has them)."""
+    """The rates are shown, not judged: machines differ (ADR 0030 has them)."""
     writer, reader = stores("writer", redis_server.unix_url), stores("reader", redis_server.unix_url)
     rate = number(writer.ok("load", 100000, 1), "rate")
     again = number(writer.ok("load", 100000, 1), "rate")

@@ -2,8 +2,8 @@
  *
  * A document is one line of JSON whose members are sorted. It is not parsed: a scanner passes over whole values (strings and
  * brackets are all it knows), looks for the few names that are to be added, and copies all else as it stands. Where a name is
- * there already its object is merged with ours, member by member; what is a value there stays, unless it is a list that takes
- * more. A name is never written twice, and ours stand where they belong by their order.
+ * there already its object is merged with ours, member by member; a value that is there becomes a list, or a longer one, or is
+ * replaced, as the leaf says. A name is never written twice, and ours stand where they belong by their order.
  *
  * Thread: any; nothing here has a state.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -271,7 +271,7 @@ static bool group_write(struct core_buf *buf, struct group *group, bool *is_firs
     if (group->there.len > 0 && leaf->how == DOCUMENT_APPEND) {
         return list_append(buf, group->there, leaf->json);
     }
-    core_buf_span(buf, group->there.len > 0 && leaf->how == DOCUMENT_KEEP ? group->there : leaf->json);
+    core_buf_span(buf, leaf->json);
     return true;
 }
 

@@ -100,8 +100,7 @@ bool allow_has(const struct allow *allow, enum core_indicator type, struct core_
 
 /* What becomes of a leaf that the document has already. */
 enum document_how {
-    DOCUMENT_KEEP,   /* its own value stays */
-    DOCUMENT_APPEND, /* json is a list: its items that are not there come behind */
+    DOCUMENT_APPEND, /* json is a list: its items that are not there come behind; one value becomes a list */
     DOCUMENT_REPLACE
 };
 /* A member to add, at the end of a dotted path; json is its value. */

@@ -404,7 +404,7 @@ static size_t leaves_make(struct writing *writing, const struct threat_event *th
     leaves[len++] = (struct document_leaf){"threat.enrichments", core_buf_written(buf), DOCUMENT_APPEND};
     for (size_t i = 0; i < FLAT__MAX; i++) {
         if (writing->flat[i].len > 0) {
-            leaves[len++] = (struct document_leaf){flat_paths[i], flat_json(buf, &writing->flat[i]), DOCUMENT_KEEP};
+            leaves[len++] = (struct document_leaf){flat_paths[i], flat_json(buf, &writing->flat[i]), DOCUMENT_APPEND};
         }
     }
     return len;

@@ -27,8 +27,8 @@ static void test_members_stand_where_they_belong(void **state) {
     (void)state;
     const struct document_leaf leaves[] = {{"labels.intel", CORE_SPAN("\"x\""), DOCUMENT_REPLACE},
                                            {"tags", CORE_SPAN("[\"t\"]"), DOCUMENT_APPEND},
-                                           {"threat.a.b", CORE_SPAN("1"), DOCUMENT_KEEP},
-                                           {"threat.c", CORE_SPAN("[2]"), DOCUMENT_KEEP}};
+                                           {"threat.a.b", CORE_SPAN("1"), DOCUMENT_REPLACE},
+                                           {"threat.c", CORE_SPAN("[2]"), DOCUMENT_APPEND}};
     check_merge(
         "{\"@timestamp\":\"t\",\"zeek\":{}}", leaves, 4,
         "{\"@timestamp\":\"t\",\"labels\":{\"intel\":\"x\"},\"tags\":[\"t\"],\"threat\":{\"a\":{\"b\":1},\"c\":[2]},"
@@ -44,14 +44,15 @@ static void test_what_is_there_is_merged(void **state) {
     const struct document_leaf leaves[] = {{"labels.intel", CORE_SPAN("\"x\""), DOCUMENT_REPLACE},
                                            {"tags", CORE_SPAN("[\"t\"]"), DOCUMENT_APPEND},
                                            {"threat.enrichments", CORE_SPAN("[{\"n\":1},{\"n\":2}]"), DOCUMENT_APPEND},
-                                           {"threat.indicator.ip", CORE_SPAN("[\"1\"]"), DOCUMENT_KEEP},
-                                           {"threat.indicator.type", CORE_SPAN("[\"2\"]"), DOCUMENT_KEEP}};
+                                           {"threat.indicator.ip", CORE_SPAN("[\"1\"]"), DOCUMENT_APPEND},
+                                           {"threat.indicator.type", CORE_SPAN("[\"2\"]"), DOCUMENT_APPEND}};
     check_merge(
         "{\"labels\":{\"a\":\"b\",\"intel\":\"old\",\"z\":1},\"tags\":[\"mine\"],\"threat\":{\"enrichments\":[{"
         "\"n\":1}],\"indicator\":{\"ip\":\"own\",\"name\":\"n\"},\"tactic\":{\"id\":[\"TA0001\"]}}}",
         leaves, 5,
         "{\"labels\":{\"a\":\"b\",\"intel\":\"x\",\"z\":1},\"tags\":[\"mine\",\"t\"],\"threat\":{\"enrichments\":[{"
-        "\"n\":1},{\"n\":2}],\"indicator\":{\"ip\":\"own\",\"name\":\"n\",\"type\":[\"2\"]},\"tactic\":{\"id\":["
+        "\"n\":1},{\"n\":2}],\"indicator\":{\"ip\":[\"own\",\"1\"],\"name\":\"n\",\"type\":[\"2\"]},\"tactic\":{\"id\":"
+        "["
         "\"TA0001\"]}}}");
     /* A tag that is there is not there twice; one text becomes a list; an empty list is begun. */
     check_merge("{\"tags\":[\"a\",\"t\"]}", leaves + 1, 1, "{\"tags\":[\"a\",\"t\"]}");
@@ -342,8 +343,8 @@ static void test_a_record_of_intel_log(void **state) {
         "\"evil.example\",\"provider\":\"f\",\"type\":\"domain-name\",\"url\":{\"domain\":\"evil.example\"}},"
         "\"matched\":{\"atomic\":\"evil.example\",\"field\":\"threat.indicator.url.domain\",\"id\":"
         "\"domain:evil.example\",\"type\":\"domain\"}}],\"feed\":{\"name\":[\"f\"]},\"indicator\":{\"name\":"
-        "\"evil.example\",\"provider\":\"corp-feed\",\"type\":\"domain-name\",\"url\":{\"domain\":\"evil.example\"}}}"
-        "}");
+        "[\"evil.example\"],\"provider\":[\"corp-feed\",\"f\"],\"type\":[\"domain-name\"],\"url\":{\"domain\":"
+        "[\"evil.example\"]}}}}");
     stage_close(&stage);
 }
 

@@ -222,6 +222,10 @@ struct enrich_item source_item(enum core_indicator type, struct core_span value)
  * Errors:  false: on_item wants to stop. */
 CORE_CHECKED bool source_give(const struct enrich_read_calls *calls, const struct enrich_feed_conf *feed, uint64_t line,
                               struct enrich_item *item);
+/* The same for what a source says is no indicator any more (deleted, revoked): on_gone; without one it is refused, and gone
+ * says why. */
+CORE_CHECKED bool source_gone(const struct enrich_read_calls *calls, const struct enrich_feed_conf *feed, uint64_t line,
+                              struct enrich_item *item, const char *gone);
 /* Count what is no indicator. */
 void source_refuse(const struct enrich_read_calls *calls, uint64_t line, struct core_span what, const char *why);
 /* Tell now and then how far a text is read: rest is what is left of all. */
@@ -236,6 +240,8 @@ bool source_option_is(const struct enrich_feed_conf *feed, const char *key);
 /* A text of an item: without blanks at its ends, cut at a character to ENRICH_TEXT_BYTES_MAX, in UTF-8 (other bytes become
  * \xNN), with a NUL. NULL: empty, or the arena is full. Owns: the arena's. */
 const char *source_text(struct core_arena *arena, struct core_span text);
+/* Foreign text for a message: cut at a character, signs that end a line, a quote or obey a terminal as \xNN, with a NUL. */
+void source_show(struct core_span text, char *out, size_t out_len);
 /* The two with a word between them; either may be NULL. The second is left out if the first is the same. */
 const char *source_join(struct core_arena *arena, const char *first, const char *between, const char *second);
 /* Seconds since 1970 of "2026-11-21T03:04:05.6Z", "2026-11-21 03:04:05 UTC", "…+01:00", "2026-11-21", "20261121", or of a

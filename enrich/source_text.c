@@ -3,6 +3,7 @@
 #include "core/json.h"
 #include "enrich/enrich_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SECONDS_PER_DAY 86400
@@ -98,6 +99,27 @@ const char *source_text(struct core_arena *arena, struct core_span text) {
         text.len -= len == 0 ? 1 : len;
     }
     return core_arena_copy(arena, core_buf_written(&buf));
+}
+
+void source_show(struct core_span text, char *out, size_t out_len) {
+    static const char digits[] = "0123456789abcdef";
+    static const char more[] = "…";
+    MUST(out_len > sizeof(more));
+    struct core_buf buf = {.start = out, .pos = out, .end = out + out_len - sizeof(more)};
+    while (text.len > 0) {
+        size_t len = character_len(text);
+        unsigned char byte = (unsigned char)text.ptr[0];
+        bool is_shown = len > 0 && byte >= ' ' && byte != 0x7f && byte != '"' && byte != '\\';
+        char hex[] = {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
+        core_buf_put(&buf, is_shown ? text.ptr : hex, is_shown ? len : sizeof(hex));
+        if (buf.is_full) {
+            break;
+        }
+        text.ptr += is_shown ? len : 1;
+        text.len -= is_shown ? len : 1;
+    }
+    size_t used = (size_t)(buf.pos - out);
+    (void)snprintf(out + used, out_len - used, "%s", text.len > 0 ? more : "");
 }
 
 const char *source_join(struct core_arena *arena, const char *first, const char *between, const char *second) {

@@ -15,7 +15,8 @@
 #include <time.h>
 
 #define FILES_MAX 1024
-#define REFUSED_SHOWN 5    /* of a file, in the log */
+#define REFUSED_SHOWN 5 /* of a file, in the log */
+#define REFUSED_SHOWN_BYTES 128
 #define TELL_BETWEEN 10000 /* indicators told between two looks whether to go on */
 #define LOOK_NS CORE_NS_PER_S
 
@@ -327,8 +328,10 @@ static bool on_item(void *ctx, const struct enrich_item *item) {
 static void on_refused(void *ctx, uint64_t line, struct core_span what, const char *why) {
     struct loading *loading = ctx;
     if (loading->refused++ < REFUSED_SHOWN) {
-        core_log(CORE_LEVEL_WARN, "enrich", "indicator left out", "file=%s line=%llu indicator=\"%.*s\" why=\"%s\"",
-                 loading->path, (unsigned long long)line, (int)(what.len > 100 ? 100 : what.len), what.ptr, why);
+        char shown[REFUSED_SHOWN_BYTES];
+        source_show(what, shown, sizeof(shown));
+        core_log(CORE_LEVEL_WARN, "enrich", "indicator left out", "file=%s line=%llu indicator=\"%s\" why=\"%s\"",
+                 loading->path, (unsigned long long)line, shown, why);
     }
 }
 

@@ -1,5 +1,6 @@
 /* tests/unit/enrich_source_text_test.c: times, words and defanged texts of other people's files.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/json.h"
 #include "tests/unit/enrich_source_rig.h"
 
 static void test_times(void **state) {
@@ -86,6 +87,35 @@ static void test_refang(void **state) {
     }
 }
 
+static void test_show(void **state) {
+    (void)state;
+    static const char *const rows[][2] = {
+        {"evil.example", "evil.example"},
+        {"a\nb\x1b[31m\"c\\", "a\\x0ab\\x1b[31m\\x22c\\x5c"},
+        {"Gr\xfc\xdf e", "Gr\\xfc\\xdf e"},
+        {"Gr\xc3\xbc\xc3\x9f"
+         "e",
+         "Gr\xc3\xbc\xc3\x9f"
+         "e"},
+        {"", ""},
+    };
+    char out[40];
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        source_show(core_span_of(rows[i][0]), out, sizeof(out));
+        assert_string_equal(out, rows[i][1]);
+    }
+    for (size_t len = 0; len < 60; len++) { /* never within a character, never too long */
+        char text[128];
+        for (size_t i = 0; i < len; i++) {
+            memcpy(text + 2 * i, "\xc3\xbc", 2);
+        }
+        source_show((struct core_span){text, 2 * len}, out, sizeof(out));
+        assert_true(strlen(out) < sizeof(out));
+        assert_true(core_utf8_is_valid(core_span_of(out)));
+        assert_int_equal(strstr(out, "…") != NULL, 2 * len > sizeof(out) - sizeof("…"));
+    }
+}
+
 static void test_types(void **state) {
     (void)state;
     assert_int_equal(source_type_of(core_span_of("Intel::SUBNET")), CORE_INDICATOR_CIDR);
@@ -99,7 +129,7 @@ static void test_types(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_times),  cmocka_unit_test(test_markings), cmocka_unit_test(test_confidence),
-        cmocka_unit_test(test_refang), cmocka_unit_test(test_types),
+        cmocka_unit_test(test_refang), cmocka_unit_test(test_types),    cmocka_unit_test(test_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,7 @@ static void record_map(struct fuzz_rig *rig) {
         "{\"ts\":1795229910.5,\"uid\":\"C1\",\"id.orig_h\":\"10.0.0.1\",\"id.resp_h\":\"fd20::1\","
         "\"proto\":\"tcp\",\"a\":[1,\"x\",null],\"b\":{\"c\":true}}\n";
     rig->worker = normalize_worker_new(rig->maps, &rig->counters);
+    normalize_worker_observe(rig->worker, true);
     (void)fuzz_run(rig, CORE_ORIGIN_AUTO, (const uint8_t *)record, sizeof(record) - 1);
     normalize_worker_free(rig->worker);
 }

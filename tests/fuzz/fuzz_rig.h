@@ -49,6 +49,7 @@ static inline void fuzz_open(struct fuzz_rig *rig) {
     MUST(normalize_maps_open(&rig->maps, &conf, NULL, &mistakes) == CORE_OK);
     MUST(core_pool_init(&rig->pool, 1, &fail) == CORE_OK);
     rig->worker = normalize_worker_new(rig->maps, &rig->counters);
+    normalize_worker_observe(rig->worker, true);
     rig->reader = core_json_reader_new(&calls, rig);
     rig->is_open = true;
 }
@@ -76,6 +77,26 @@ static inline uint32_t fuzz_lines(struct core_batch *batch, const uint8_t *data,
         at = stop + 1;
     }
     return records;
+}
+
+static inline bool fuzz_is_in(const char *ptr, size_t len, const char *memory, size_t memory_len) {
+    return ptr >= memory && ptr + len <= memory + memory_len;
+}
+
+/* Each observable is a text that lives as long as the batch. Returns a hash of them all. */
+static inline uint64_t fuzz_observables(const struct core_batch *batch, const struct core_event *event) {
+    uint64_t hash = 0;
+    MUST(event->observables_len <= CORE_OBSERVABLES_MAX);
+    MUST(!event->is_dead || event->observables_len == 0);
+    for (uint16_t i = 0; i < event->observables_len; i++) {
+        const struct core_observable *one = &event->observables[i];
+        MUST(one->type > CORE_INDICATOR_NONE && one->type < CORE_INDICATOR__MAX && one->type != CORE_INDICATOR_CIDR);
+        MUST(one->len > 0 && one->field[0] != '\0');
+        MUST(fuzz_is_in(one->ptr, one->len, batch->segment, CORE_SEGMENT_BYTES) ||
+             fuzz_is_in(one->ptr, one->len, batch->arena.base, batch->arena.used));
+        hash = core_hash64(one->ptr, one->len, hash);
+    }
+    return hash;
 }
 
 /* Every record line that no rule dropped is one event, in order and at its own place; each is one line of valid JSON in valid UTF-8; what was
@@ -143,6 +164,7 @@ static inline int fuzz_run_origin(struct fuzz_rig *rig, const struct core_origin
     for (uint32_t i = 0; i < batch->events_len; i++) {
         const struct core_event *event = &batch->events[i];
         rig->said = core_hash64(event->doc.ptr, event->is_dead ? 0 : event->doc.len, rig->said);
+        rig->said ^= fuzz_observables(batch, event);
     }
     MUST(stream.decode == NULL);
     core_pool_give(&rig->pool, batch);

@@ -28,7 +28,7 @@ struct file_seen {
 };
 
 struct change {
-    enum { CHANGE_ADD, CHANGE_REMOVE, CHANGE_ALLOW, CHANGE_UNALLOW } what;
+    enum change_kind { CHANGE_ADD, CHANGE_REMOVE, CHANGE_ALLOW, CHANGE_UNALLOW } what;
     enum core_indicator type;
     bool subdomains;
     char *value; /* malloc'ed */
@@ -75,7 +75,7 @@ static void memory_close(struct enrich_store *store) {
     free(memory);
 }
 
-static void change_add(struct memory *memory, int what, const struct enrich_item *item) {
+static void change_add(struct memory *memory, enum change_kind what, const struct enrich_item *item) {
     struct change *grown = realloc(memory->changes, (memory->changes_len + 1) * sizeof *grown);
     MUST(grown != NULL);
     memory->changes = grown;

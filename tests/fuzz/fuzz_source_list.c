@@ -3,7 +3,7 @@
 #include "tests/fuzz/fuzz_source_rig.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static struct core_conf_item items[] = {{.key = (char[]){"value"}, .value = (char[]){"1"}},
+    struct core_conf_item items[] = {{.key = (char[]){"value"}, .value = (char[]){"1"}},
                                             {.key = (char[]){"type"}, .value = (char[]){"2"}},
                                             {.key = (char[]){"no_names"}, .value = (char[]){"true"}},
                                             {.key = (char[]){"confidence"}, .value = (char[]){"3"}},

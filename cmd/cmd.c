@@ -30,6 +30,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_replay,
     &cmd_verify,
     &cmd_ledger,
+    &cmd_intel_sync,
     &cmd_intel_load,
     &cmd_intel_list,
     &cmd_intel_get,

@@ -29,8 +29,8 @@ struct cmd {
 
 extern const struct cmd cmd_normalize, cmd_run, cmd_check, cmd_map_check, cmd_map_explain, cmd_map_export, cmd_map_test,
     cmd_replay, cmd_verify, cmd_ledger, cmd_config_show, cmd_reference, cmd_version;
-extern const struct cmd cmd_intel_load, cmd_intel_list, cmd_intel_get, cmd_intel_add, cmd_intel_rm, cmd_intel_allow,
-    cmd_intel_stats, cmd_intel_match, cmd_intel_export;
+extern const struct cmd cmd_intel_sync, cmd_intel_load, cmd_intel_list, cmd_intel_get, cmd_intel_add, cmd_intel_rm,
+    cmd_intel_allow, cmd_intel_stats, cmd_intel_match, cmd_intel_export;
 extern const struct cmd *const cmd_table[]; /* NULL-terminated, in the order of help */
 
 /* What was given. values[i] belongs to cmd->options[i]: NULL not given, "" for a switch, else the last argument. */

@@ -10,8 +10,7 @@
  * misp:confidence-level the confidence. The first link of the event is the reference.
  * SPDX-License-Identifier: Apache-2.0
  * Source: www.misp-standard.org, MISP core format; MISP's documentation of its REST searches. */
-#include "core/json_tree.h"
-#include "enrich/enrich_internal.h"
+#include "enrich/sync_internal.h"
 
 #include <stdlib.h>
 
@@ -200,6 +199,11 @@ static void said_fill(struct reading *reading, const struct event *event, const 
     said->last_seen = said->last_seen != 0 ? said->last_seen : time_of(attribute, "timestamp");
 }
 
+static bool attribute_give(const struct reading *reading, uint64_t number, const char *gone, struct enrich_item *item) {
+    return gone == NULL ? source_give(reading->calls, reading->feed, number, item)
+                        : source_gone(reading->calls, reading->feed, number, item, gone);
+}
+
 static void attribute_read(struct reading *reading, const struct event *event, const struct core_json_tree *attribute,
                            bool is_deleted) {
     struct core_span type = core_json_tree_text(attribute, "type");
@@ -207,27 +211,26 @@ static void attribute_read(struct reading *reading, const struct event *event, c
     enum part part;
     enum core_indicator indicator = type_of(type, &part);
     uint64_t number = ++reading->attributes;
-    const char *why = NULL;
+    const char *gone = NULL;
     if (is_deleted || is_set(attribute, "deleted")) {
-        why = "it is deleted";
+        gone = "it is deleted";
     } else if (!is_set(attribute, "to_ids")) {
-        why = "its to_ids is not set: it is context, no indicator";
-    } else if (indicator == CORE_INDICATOR_NONE) {
-        why = "its type is none that a log of the network can show";
+        gone = "its to_ids is not set: it is context, no indicator";
     }
-    if (why != NULL) {
-        source_refuse(reading->calls, number, value, why);
+    if (indicator == CORE_INDICATOR_NONE) {
+        source_refuse(reading->calls, number, value,
+                      gone != NULL ? gone : "its type is none that a log of the network can show");
         return;
     }
     core_arena_reset(&reading->arena, 64 * CORE_KIB);
     struct enrich_item item = source_item(indicator, part_of(value, part == PART_BOTH ? PART_FIRST : part));
     said_fill(reading, event, attribute, &item.said);
     struct enrich_provider said = item.said;
-    reading->goes_on = source_give(reading->calls, reading->feed, number, &item);
-    if (reading->goes_on && part == PART_BOTH) {
+    reading->goes_on = attribute_give(reading, number, gone, &item);
+    if (reading->goes_on && part == PART_BOTH && (gone == NULL || reading->calls->on_gone != NULL)) {
         item = source_item(CORE_INDICATOR_IP, part_of(value, PART_SECOND));
         item.said = said;
-        reading->goes_on = source_give(reading->calls, reading->feed, number, &item);
+        reading->goes_on = attribute_give(reading, number, gone, &item);
     }
 }
 
@@ -347,7 +350,9 @@ static enum core_err misp_read(struct core_span text, const char *path, const st
 const struct source_ops source_misp = {
     .name = "misp",
     .summary = "events of MISP as JSON, and answers of its searches: attributes with to_ids",
+    .options = source_misp_options,
     .looks = misp_looks,
     .read = misp_read,
+    .fetch = source_misp_fetch,
     .tells_all = true,
 };

@@ -163,12 +163,14 @@ static void indicator_read(struct reading *reading, const struct core_json_tree 
     const struct core_json_tree *revoked = core_json_tree_get(object, "revoked");
     const char *why = NULL;
     core_arena_reset(&reading->arena, 64 * CORE_KIB);
-    if (revoked != NULL && core_span_is(revoked->text, "true")) {
-        why = "it is revoked";
-    } else if (language.len > 0 && !core_span_is(language, "stix")) {
+    bool is_revoked = revoked != NULL && core_span_is(revoked->text, "true");
+    if (language.len > 0 && !core_span_is(language, "stix")) {
         why = "its pattern is in another language than STIX's (pattern_type)";
     } else if (!stix_pattern_read(&reading->arena, pattern, reading->is_split, &reading->terms, &why)) {
         MUST(why != NULL);
+    }
+    if (is_revoked && (why != NULL || reading->calls->on_gone == NULL)) {
+        why = "it is revoked";
     }
     if (why != NULL) {
         source_refuse(reading->calls, reading->object, pattern, why);
@@ -183,7 +185,9 @@ static void indicator_read(struct reading *reading, const struct core_json_tree 
         }
         struct enrich_item item = source_item(term->type, term->value);
         item.said = said;
-        reading->goes_on = source_give(reading->calls, reading->feed, reading->object, &item);
+        reading->goes_on = is_revoked
+                               ? source_gone(reading->calls, reading->feed, reading->object, &item, "it is revoked")
+                               : source_give(reading->calls, reading->feed, reading->object, &item);
     }
 }
 

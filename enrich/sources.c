@@ -16,10 +16,10 @@
 #define PROGRESS_LINES 1024
 
 const struct source_ops *const source_table[] = {
-    &source_zeek, &source_list, &source_csv, &source_misp, &source_stix, NULL,
+    &source_zeek, &source_list, &source_csv, &source_misp, &source_stix, &source_taxii, &source_cif, NULL,
 };
 /* The same names in the same order (a test compares). */
-const char *const enrich_feed_types[] = {"zeek", "list", "csv", "misp", "stix", NULL};
+const char *const enrich_feed_types[] = {"zeek", "list", "csv", "misp", "stix", "taxii", "cif", NULL};
 
 int enrich_feed_type(const char *name) {
     for (int i = 0; enrich_feed_types[i] != NULL; i++) {
@@ -93,11 +93,12 @@ static void must_be_short(const char *text) {
     MUST(text == NULL || strlen(text) <= ENRICH_TEXT_BYTES_MAX);
 }
 
-bool source_give(const struct enrich_read_calls *calls, const struct enrich_feed_conf *feed, uint64_t line,
-                 struct enrich_item *item) {
-    char room[ENRICH_VALUE_BYTES_MAX];
-    struct core_span raw = source_trim(item->value);
-    struct core_span value = raw;
+/* Type and value in their one form, and what the feed says of both. NULL: done; else why it is no indicator. raw: for
+ * messages. */
+static const char *item_settle(const struct enrich_feed_conf *feed, int64_t now, char room[ENRICH_VALUE_BYTES_MAX],
+                               struct enrich_item *item, struct core_span *raw) {
+    *raw = source_trim(item->value);
+    struct core_span value = *raw;
     const char *why = "of which type it is cannot be told from it";
     must_be_short(item->said.provider);
     must_be_short(item->said.description);
@@ -106,7 +107,7 @@ bool source_give(const struct enrich_read_calls *calls, const struct enrich_feed
     must_be_short(item->said.id);
     if (item->type == CORE_INDICATOR_DOMAIN || item->type == CORE_INDICATOR_NONE) {
         bool subdomains = item->said.subdomains;
-        struct core_span cut = wildcard_cut(raw, &subdomains);
+        struct core_span cut = wildcard_cut(*raw, &subdomains);
         if (item->type == CORE_INDICATOR_NONE) {
             item->type = enrich_guess(cut);
         }
@@ -116,16 +117,38 @@ bool source_give(const struct enrich_read_calls *calls, const struct enrich_feed
         }
     }
     if (item->type == CORE_INDICATOR_NONE || !enrich_canonical(&item->type, value, room, &item->value, &why)) {
-        source_refuse(calls, line, raw, raw.len == 0 ? "it is empty" : why);
-        return true;
+        return raw->len == 0 ? "it is empty" : why;
     }
-    int64_t now = core_now_ns() / CORE_NS_PER_S;
     fill_in(feed, now, item);
-    if (item->said.expires != 0 && item->said.expires <= now) {
-        source_refuse(calls, line, raw, "it has expired");
+    return NULL;
+}
+
+bool source_give(const struct enrich_read_calls *calls, const struct enrich_feed_conf *feed, uint64_t line,
+                 struct enrich_item *item) {
+    char room[ENRICH_VALUE_BYTES_MAX];
+    struct core_span raw;
+    int64_t now = core_now_ns() / CORE_NS_PER_S;
+    const char *why = item_settle(feed, now, room, item, &raw);
+    if (why == NULL && item->said.expires != 0 && item->said.expires <= now) {
+        why = "it has expired";
+    }
+    if (why != NULL) {
+        source_refuse(calls, line, raw, why);
         return true;
     }
     return calls->on_item(calls->ctx, item);
+}
+
+bool source_gone(const struct enrich_read_calls *calls, const struct enrich_feed_conf *feed, uint64_t line,
+                 struct enrich_item *item, const char *gone) {
+    char room[ENRICH_VALUE_BYTES_MAX];
+    struct core_span raw = item->value;
+    const char *why = calls->on_gone == NULL ? gone : item_settle(feed, 0, room, item, &raw);
+    if (why != NULL) {
+        source_refuse(calls, line, raw, why);
+        return true;
+    }
+    return calls->on_gone(calls->ctx, item);
 }
 
 const char *enrich_tlp(const char *word) {

@@ -91,21 +91,30 @@ static void on_dataset(void *ctx, const char *dataset, const char *ecs_fields) {
     }
 }
 
-static void table_export(struct export *export, const struct normalize_maps *maps, bool is_coverage) {
+static void on_mark(void *ctx, const char *field, const char *type, const char *datasets) {
+    (void)fprintf(ctx, "%s\t%s\t%s\n", field, type, datasets);
+}
+
+static void table_export(struct export *export, const struct normalize_maps *maps, const char *what) {
+    char name[32];
     char *text = NULL;
     size_t len = 0;
     FILE *out = open_memstream(&text, &len);
     MUST(out != NULL);
-    if (is_coverage) {
+    if (strcmp(what, "coverage") == 0) {
         (void)fputs("dataset\tfield\n", out);
         normalize_datasets_walk(maps, on_dataset, out);
+    } else if (strcmp(what, "observables") == 0) {
+        (void)fputs("field\ttype\tdatasets\n", out);
+        normalize_observables_walk(maps, on_mark, out);
     } else {
         (void)fputs("field\tof\ttype\tmany\tdatasets\tmeaning\n", out);
         normalize_fields_walk(maps, on_field, out);
     }
     MUST(fclose(out) == 0); /* it writes to memory */
+    (void)snprintf(name, sizeof(name), "%s.tsv", what);
     if (export->dir != NULL) {
-        file_write(export, is_coverage ? "coverage.tsv" : "fields.tsv", (struct core_span){text, len});
+        file_write(export, name, (struct core_span){text, len});
     } else {
         (void)fwrite(text, 1, len, stdout);
     }
@@ -127,6 +136,7 @@ static const struct wants *wants_find(const char *word) {
         {"json-schema", false, NORMALIZE_EXPORT_JSON_SCHEMA},
         {"fields", true, 0},
         {"coverage", true, 0},
+        {"observables", true, 0},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (strcmp(rows[i].what, word) == 0) {
@@ -156,7 +166,7 @@ static const char **open_fields(const struct config *config, size_t *len) {
 static void export_run(const struct wants *wants, struct export *export, const struct normalize_maps *maps,
                        const struct config *config) {
     if (wants->is_table) {
-        table_export(export, maps, strcmp(wants->what, "coverage") == 0);
+        table_export(export, maps, wants->what);
         return;
     }
     size_t open_len;
@@ -183,7 +193,8 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
     const char *path = cmd_value(cmd, &args, "config");
     if (wants == NULL) {
         (void)fprintf(stderr,
-                      "tapline map export: say one of elasticsearch, opensearch, json-schema, fields, coverage\n");
+                      "tapline map export: say one of elasticsearch, opensearch, json-schema, fields, coverage, "
+                      "observables\n");
         return CORE_EXIT_USAGE;
     }
     if (path != NULL && config_load(&config, path, &mistakes) != CORE_OK) {
@@ -212,7 +223,7 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
 const struct cmd cmd_map_export = {
     .name = "map export",
     .summary = "print what maps say about documents: templates, schemas, tables",
-    .args = "elasticsearch|opensearch|json-schema|fields|coverage",
+    .args = "elasticsearch|opensearch|json-schema|fields|coverage|observables",
     .about =
         "elasticsearch and opensearch are two component templates (ECS's fields, the products' own) and an index "
         "template "
@@ -220,7 +231,8 @@ const struct cmd cmd_map_export = {
         "is "
         "one JSON Schema (2020-12) for each topic, and index.json, which says whose is which. fields is a table of all "
         "fields with their type, meaning and the datasets that have them; coverage a table of the ECS fields of each "
-        "dataset; both are separated by tabs. Without --to, files come as one JSON object, name by name. The same maps "
+        "dataset; observables one of what intelligence is asked about, and as what; all are separated by tabs. Without "
+        "--to, files come as one JSON object, name by name. The same maps "
         "always give the same bytes.",
     .example = "tapline map export --to templates elasticsearch\n"
                "tapline map export json-schema | jq '.[\"tapline.zeek.dns.schema.json\"]'",

@@ -80,10 +80,10 @@ static void rst_block(const char *text) {
 
 static void option_type(const struct core_opt *opt, char *out, size_t out_len) {
     static const char *const names[] = {
-        [CORE_OPT_STRING] = "text",  [CORE_OPT_BOOL] = "yes or no",
-        [CORE_OPT_UINT] = "number",  [CORE_OPT_DURATION] = "duration",
-        [CORE_OPT_SIZE] = "size",    [CORE_OPT_ENUM] = "one of",
-        [CORE_OPT_STRINGS] = "list", [CORE_OPT_PAIRS] = "keys and values",
+        [CORE_OPT_STRING] = "text",     [CORE_OPT_BOOL] = "yes or no",
+        [CORE_OPT_UINT] = "number",     [CORE_OPT_DURATION] = "duration",
+        [CORE_OPT_SIZE] = "size",       [CORE_OPT_ENUM] = "one of",
+        [CORE_OPT_STRINGS] = "list",    [CORE_OPT_PAIRS] = "keys and values",
         [CORE_OPT_SECTION] = "section",
     };
     size_t used = (size_t)snprintf(out, out_len, "%s", names[opt->type]);
@@ -179,16 +179,30 @@ static void dataset_row(void *ctx, const char *dataset, const char *ecs_fields) 
     rst_cell(false, false, ecs_fields);
 }
 
-static int reference_maps(const struct normalize_conf *conf, bool is_coverage) {
+static void mark_row(void *ctx, const char *field, const char *type, const char *datasets) {
+    char text[64];
+    size_t len = words_len(datasets);
+    (void)ctx;
+    (void)snprintf(text, sizeof(text), "%zu datasets", len);
+    rst_cell(true, true, field);
+    rst_cell(false, false, type);
+    rst_cell(false, false, len > REFERENCE_NAMED_MAX ? text : datasets);
+}
+
+static int reference_maps(const struct normalize_conf *conf, const char *what) {
     static const char *const fields[] = {"Field", "Type", "Meaning", "In"};
     static const char *const datasets[] = {"Dataset", "How many", "Fields of ECS"};
+    static const char *const observables[] = {"Field", "Looked up as", "In"};
     struct core_conf_mistakes mistakes = {0};
     struct normalize_maps *maps = NULL;
     if (normalize_maps_open(&maps, conf, NULL, &mistakes) != CORE_OK) {
         cmd_print_mistakes(&mistakes);
         return CORE_EXIT_USAGE;
     }
-    if (is_coverage) {
+    if (strcmp(what, "observables") == 0) {
+        rst_table("40 15 45", observables, sizeof(observables) / sizeof(observables[0]));
+        normalize_observables_walk(maps, mark_row, NULL);
+    } else if (strcmp(what, "coverage") == 0) {
         rst_table("20 10 70", datasets, sizeof(datasets) / sizeof(datasets[0]));
         normalize_datasets_walk(maps, dataset_row, NULL);
     } else {
@@ -299,16 +313,15 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
         reference_options();
     } else if (strcmp(what, "counters") == 0) {
         reference_counters();
-    } else if (strcmp(what, "fields") == 0) {
-        return reference_maps(&conf, false);
-    } else if (strcmp(what, "coverage") == 0) {
-        return reference_maps(&conf, true);
+    } else if (strcmp(what, "fields") == 0 || strcmp(what, "coverage") == 0 || strcmp(what, "observables") == 0) {
+        return reference_maps(&conf, what);
     } else if (strcmp(what, "commands") == 0) {
         reference_commands();
     } else if (strcmp(what, "man") == 0) {
         return reference_man(name) ? CORE_EXIT_DONE : CORE_EXIT_USAGE;
     } else {
-        fprintf(stderr, "tapline reference: say which part: options, counters, fields, coverage, commands or man\n");
+        fprintf(stderr, "tapline reference: say which part: options, counters, fields, coverage, observables, commands "
+                        "or man\n");
         return CORE_EXIT_USAGE;
     }
     return CORE_EXIT_DONE;
@@ -317,11 +330,11 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
 const struct cmd cmd_reference = {
     .name = "reference",
     .summary = "print the reference of options, counters, fields or commands",
-    .args = "options|counters|fields|coverage|commands|man [COMMAND]",
+    .args = "options|counters|fields|coverage|observables|commands|man [COMMAND]",
     .about =
         "Prints a part of the reference as reStructuredText, made from the tables that the program works with: every "
         "key of the configuration, every counter, every field of the schema, the fields of each dataset, every "
-        "command. With man, the page of one "
+        "observable, every command. With man, the page of one "
         "command, or the list of pages.",
     .example = "tapline reference options\ntapline reference man map-explain",
     .options = options,

@@ -145,6 +145,79 @@ void normalize_datasets_walk(const struct normalize_maps *maps,
     outputs_free(outputs);
 }
 
+/* ---- all observables ----------------------------------------------------------------------------------------------------- */
+
+static bool dataset_marks(const struct dataset *dataset, const struct row_mark *mark) {
+    for (size_t m = 0; m < dataset->maps_len; m++) {
+        const struct map *map = dataset->maps[m];
+        for (size_t r = 0; r < map->rows_len; r++) {
+            for (size_t i = 0; i < map->rows[r].marks_len; i++) {
+                const struct row_mark *have = &map->rows[r].marks[i];
+                if (have->type == mark->type && core_span_eq(have->field, mark->field)) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+static int mark_compare(const void *a, const void *b) {
+    const struct row_mark *x = a;
+    const struct row_mark *y = b;
+    int order = strcmp(x->field.ptr, y->field.ptr);
+    return order != 0 ? order : (int)x->type - (int)y->type;
+}
+
+/* The marks of all maps, sorted; the same may come again. Owns: free(). */
+static struct row_mark *marks_of(const struct normalize_maps *maps, size_t *len) {
+    size_t all = 0;
+    for (size_t m = 0; m < maps->maps_len; m++) {
+        for (size_t r = 0; r < maps->maps[m]->rows_len; r++) {
+            all += maps->maps[m]->rows[r].marks_len;
+        }
+    }
+    struct row_mark *marks = calloc(all + 1, sizeof(*marks));
+    MUST(marks != NULL);
+    *len = 0;
+    for (size_t m = 0; m < maps->maps_len; m++) {
+        for (size_t r = 0; r < maps->maps[m]->rows_len; r++) {
+            const struct map_row *row = &maps->maps[m]->rows[r];
+            memcpy(&marks[*len], row->marks, row->marks_len * sizeof(*marks));
+            *len += row->marks_len;
+        }
+    }
+    qsort(marks, *len, sizeof(*marks), mark_compare);
+    return marks;
+}
+
+void normalize_observables_walk(const struct normalize_maps *maps,
+                                void (*on_mark)(void *ctx, const char *field, const char *type, const char *datasets),
+                                void *ctx) {
+    struct normalize_outputs *outputs = outputs_new(maps, NULL, 0);
+    size_t len;
+    struct row_mark *marks = marks_of(maps, &len);
+    for (size_t i = 0; i < len; i++) {
+        if (i > 0 && mark_compare(&marks[i - 1], &marks[i]) == 0) {
+            continue;
+        }
+        char *text = NULL;
+        size_t text_len = 0;
+        FILE *out = open_memstream(&text, &text_len);
+        MUST(out != NULL);
+        for (size_t d = 0; d < outputs->datasets_len; d++) {
+            if (dataset_marks(&outputs->datasets[d], &marks[i])) {
+                (void)fprintf(out, "%s%s", ftell(out) == 0 ? "" : " ", outputs->datasets[d].name);
+            }
+        }
+        MUST(fclose(out) == 0); /* it writes to memory */
+        on_mark(ctx, marks[i].field.ptr, core_indicator_word((enum core_indicator)marks[i].type), text);
+        free(text);
+    }
+    free(marks);
+    outputs_free(outputs);
+}
+
 void normalize_export(const struct normalize_maps *maps, const struct normalize_export_request *request) {
     MUST(maps != NULL);
     MUST(request != NULL && request->file != NULL);

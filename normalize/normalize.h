@@ -83,6 +83,12 @@ void normalize_fields_walk(const struct normalize_maps *maps,
 void normalize_datasets_walk(const struct normalize_maps *maps,
                              void (*on_dataset)(void *ctx, const char *dataset, const char *ecs_fields), void *ctx);
 
+/* Call on_mark for every field that a map marks as an observable, once for each type, sorted; datasets as above. A % of its
+ * name stands for the dataset's own part. */
+void normalize_observables_walk(const struct normalize_maps *maps,
+                                void (*on_mark)(void *ctx, const char *field, const char *type, const char *datasets),
+                                void *ctx);
+
 enum normalize_export_kind {
     NORMALIZE_EXPORT_ELASTICSEARCH, /* component templates and an index template */
     NORMALIZE_EXPORT_OPENSEARCH,    /* the same, in its words */

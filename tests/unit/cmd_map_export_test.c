@@ -121,6 +121,8 @@ static void test_enrichments(void **state) {
     jq("tapline.deadletter.schema.json", ".properties|has(\"threat\")", "false");
     assert_int_equal(sh("$TAPLINE map export --maps base coverage"), 0); /* no row writes them */
     says_not("threat.");
+    assert_int_equal(sh("$TAPLINE map export --maps base --to to observables && cat to/observables.tsv"), 0);
+    says("field\ttype\tdatasets\nmessage\tdomain\tzeek.t\n");
     assert_int_equal(sh("$TAPLINE map export --maps base --to to elasticsearch"), 0);
     jq(ecs,
        ".template.mappings.properties.threat.properties.enrichments|[.type,.properties.matched.properties.field.type]",

@@ -15,6 +15,8 @@ static void test_reference(void **state) {
     says("     - keyword, or a list of them\n");
     assert_int_equal(sh("$TAPLINE reference coverage | grep -A2 '``zeek.dns``'"), 0);
     says(" dns.question.name ");
+    assert_int_equal(sh("$TAPLINE reference observables | grep -A2 '``dns.resolved_ip``'"), 0);
+    says("     - ip\n     - suricata.");
     assert_int_equal(sh("$TAPLINE reference fields --maps /nonexistent 2>&1"), 100);
     says("/nonexistent/schema.tsv: cannot read");
     assert_int_equal(sh("$TAPLINE reference commands"), 0);

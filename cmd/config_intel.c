@@ -76,6 +76,11 @@ void config_intel_load(struct config_intel *out, const struct core_conf_file *fi
     enum core_err err CORE_UNUSED = core_conf_bind(file, node, "intel", rows, rows_len, &out->conf, mistakes);
     err = core_conf_bind(file, redis, "intel.redis", enrich_redis_opts, enrich_redis_opts_len, &out->redis, mistakes);
     load_feeds(out, file, core_conf_get(node, "feeds"), mistakes);
+    if (out->conf.allow.len > 0 && out->redis.urls.len > 0) {
+        core_conf_mistake(file, core_conf_get(node, "allow"), mistakes,
+                          "intel.allow goes with intel.files; with Redis, the list is there, for all sensors: `tapline "
+                          "intel allow VALUE`");
+    }
     if (out->conf.files.len > 0 && out->redis.urls.len > 0) {
         core_conf_mistake(
             file, core_conf_get(node, "files"), mistakes,

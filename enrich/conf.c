@@ -12,6 +12,13 @@ const struct core_opt enrich_opts[] = {
      .help =
          "Files of indicators (globs), told by content, that this process holds itself: for a sensor without Redis. "
          "Read again when they change."},
+    {.key = "allow",
+     .type = CORE_OPT_STRINGS,
+     .offset = offsetof(struct enrich_conf, allow),
+     .needs_restart = true,
+     .help =
+         "With intel.files: addresses, networks and domains (with all below them) that are never a hit. With Redis, "
+         "the list is there: tapline intel allow."},
     {.key = "on_unavailable",
      .type = CORE_OPT_ENUM,
      .offset = offsetof(struct enrich_conf, on_unavailable),

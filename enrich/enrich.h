@@ -18,6 +18,7 @@ enum enrich_on_unavailable { ENRICH_PASS, ENRICH_WAIT };
 /* Section `intel:`. */
 struct enrich_conf {
     struct core_conf_list files; /* indicators held in the process; with redis.urls: a mistake */
+    struct core_conf_list allow; /* with files: addresses, networks, domains that are never a hit */
     int on_unavailable;          /* enum enrich_on_unavailable; default pass */
     int64_t timeout_ns;          /* of a batch's round trip, before it passes unlooked at; default 200ms */
     int64_t stale_after_ns; /* the change stream not followed for so long: everything is `unavailable`; default 30s */

@@ -25,6 +25,13 @@ enum core_err enrich_store_open(struct enrich_store **out, const struct enrich_c
             "both intel.files and intel.redis.urls are given; indicators come from one of them. Remove "
             "intel.files and load them into Redis: tapline intel load FILE");
     }
+    if (has_redis && conf != NULL && conf->allow.len > 0) {
+        return core_fail_set(
+            fail, CORE_BAD, "intel.allow",
+            "intel.allow goes with intel.files; with Redis, the list is there, for all sensors: tapline "
+            "intel allow %s",
+            conf->allow.items[0].value);
+    }
     if (has_redis) {
         return store_redis_open(out, redis, is_writer, fail);
     }

@@ -17,6 +17,7 @@
 #define FILES_MAX 1024
 #define REFUSED_SHOWN 5 /* of a file, in the log */
 #define REFUSED_SHOWN_BYTES 128
+#define CHANGES_MIN 64
 #define TELL_BETWEEN 10000 /* indicators told between two looks whether to go on */
 #define LOOK_NS CORE_NS_PER_S
 
@@ -45,6 +46,7 @@ struct memory {
     int64_t looked_ns;
     struct change *changes; /* of put(), remove(), allow(): not told to follow() yet */
     size_t changes_len;
+    size_t changes_cap;
 };
 
 static struct memory *memory_of(struct enrich_store *store) {
@@ -76,10 +78,12 @@ static void memory_close(struct enrich_store *store) {
 }
 
 static void change_add(struct memory *memory, enum change_kind what, const struct enrich_item *item) {
-    struct change *grown = realloc(memory->changes, (memory->changes_len + 1) * sizeof *grown);
-    MUST(grown != NULL);
-    memory->changes = grown;
-    struct change *change = &grown[memory->changes_len++];
+    if (memory->changes_len == memory->changes_cap) {
+        memory->changes_cap = memory->changes_cap == 0 ? CHANGES_MIN : 2 * memory->changes_cap;
+        memory->changes = realloc(memory->changes, memory->changes_cap * sizeof *memory->changes);
+        MUST(memory->changes != NULL);
+    }
+    struct change *change = &memory->changes[memory->changes_len++];
     *change = (struct change){.what = what,
                               .type = item->type,
                               .subdomains = item->said.subdomains,
@@ -238,7 +242,7 @@ static enum core_err memory_build(struct enrich_store *store, struct store_curso
     MUST(pthread_mutex_lock(&memory->lock) == 0);
     changes_release(memory->changes, memory->changes_len);
     memory->changes = NULL;
-    memory->changes_len = 0;
+    memory->changes_len = memory->changes_cap = 0;
     MUST(pthread_mutex_unlock(&memory->lock) == 0);
     for (size_t at = 0; (entry = table_entry_next(&memory->table->entries, &at)) != NULL;) {
         if (++told % TELL_BETWEEN == 0 && calls->goes_on != NULL && !calls->goes_on(calls->ctx)) {
@@ -421,7 +425,7 @@ static size_t changes_tell(struct memory *memory, const struct store_changes *ca
     struct change *changes = memory->changes;
     size_t len = memory->changes_len;
     memory->changes = NULL;
-    memory->changes_len = 0;
+    memory->changes_len = memory->changes_cap = 0;
     MUST(pthread_mutex_unlock(&memory->lock) == 0);
     for (size_t i = 0; i < len; i++) {
         struct core_span value = {changes[i].value, changes[i].value_len};
@@ -474,6 +478,26 @@ static const struct store_ops memory_ops = {.name = "memory",
                                             .build = memory_build,
                                             .follow = memory_follow};
 
+/* The allow-list of the config. */
+static enum core_err allow_load(struct memory *memory, const struct core_conf_list *list, struct core_fail *fail) {
+    enum core_err err = CORE_OK;
+    for (size_t i = 0; i < list->len && err == CORE_OK; i++) {
+        char room[ENRICH_VALUE_BYTES_MAX];
+        const char *why;
+        struct core_span text = core_span_of(list->items[i].value), value;
+        enum core_indicator type = CORE_INDICATOR_IP; /* with a slash it becomes CIDR */
+        if (!enrich_canonical(&type, text, room, &value, &why)) {
+            type = CORE_INDICATOR_DOMAIN;
+            if (!enrich_canonical(&type, text, room, &value, &why)) {
+                return core_fail_set(fail, CORE_BAD, "intel.allow", "\"%s\" is no address, network or domain: %s",
+                                     list->items[i].value, why);
+            }
+        }
+        err = memory_allow(&memory->store, type, value, true, fail);
+    }
+    return err;
+}
+
 enum core_err store_memory_open(struct enrich_store **out, const struct enrich_conf *conf, struct core_fail *fail) {
     struct memory *memory = calloc(1, sizeof *memory);
     MUST(memory != NULL);
@@ -483,6 +507,9 @@ enum core_err store_memory_open(struct enrich_store **out, const struct enrich_c
     enum core_err err = files_list(&memory->patterns, &memory->files, &memory->files_len, fail);
     if (err == CORE_OK) {
         err = files_load(memory->files, memory->files_len, &memory->table, fail);
+    }
+    if (err == CORE_OK && conf != NULL) {
+        err = allow_load(memory, &conf->allow, fail);
     }
     if (err != CORE_OK) {
         memory_close(&memory->store);

@@ -301,7 +301,7 @@ def test_what_makes_a_rebuild(redis_server, stores, what):
 
 
 def test_a_stopped_server_holds_nobody_longer_than_the_timeout(redis_server, stores):
-    writer, reader = stores("writer", redis_server.unix_url), stores("reader", redis_server.url, "connect_ms=500")
+    writer, reader = stores("writer", redis_server.unix_url), stores("reader", redis_server.url, "connect_ms=1000")
     writer.ok("put", "ip", "192.0.2.1", "f", "p")
     writer.ok("flush")
     assert reader.get("ip", "192.0.2.1")
@@ -367,8 +367,8 @@ def test_a_writer_killed_in_the_middle_leaves_whole_chunks(redis_server, stores)
 def test_failover_to_a_replica(redis_servers, stores):
     primary = redis_servers()
     replica = redis_servers(replica_of=primary).wait_for_replica()
-    writer = stores("writer", primary.url, replica.url, "connect_ms=500")
-    reader = stores("reader", primary.url, replica.url, "connect_ms=500")
+    writer = stores("writer", primary.url, replica.url)
+    reader = stores("reader", primary.url, replica.url)
     writer.ok("load", 5000, 1)
     reader.ok("build", "quiet")
     end = time.monotonic() + 10
@@ -399,7 +399,7 @@ def test_a_replica_that_was_behind_makes_a_rebuild(redis_servers, stores):
     primary = redis_servers()
     replica = redis_servers(replica_of=primary).wait_for_replica()
     writer = stores("writer", primary.url)
-    reader = stores("reader", primary.url, replica.url, "connect_ms=500")
+    reader = stores("reader", primary.url, replica.url)
     writer.ok("load", 1000, 1)
     end = time.monotonic() + 10
     while replica.client().dbsize() < 1002:
@@ -418,7 +418,7 @@ def test_a_replica_that_was_behind_makes_a_rebuild(redis_servers, stores):
 def test_a_reader_goes_back_to_the_primary(redis_servers, stores):
     primary = redis_servers()
     replica = redis_servers(replica_of=primary).wait_for_replica()
-    reader = stores("reader", primary.url, replica.url, "connect_ms=500")
+    reader = stores("reader", primary.url, replica.url)
     primary.kill()
     end = time.monotonic() + 5
     while not reader.do("get", 200, "ip", "192.0.2.1")[-1].startswith("OK "):

@@ -249,6 +249,22 @@ static void test_a_file_that_is_not_there_is_a_mistake(void **state) {
     enrich_store_close(store);
 }
 
+static void test_the_allow_list_of_the_config(void **state) {
+    (void)state;
+    struct core_conf_item items[] = {{.value = "10.0.0.0/8"}, {.value = "Good.Example."}, {.value = "2001:DB8::1"}};
+    struct enrich_conf conf = {.allow = {.items = items, .len = 3}};
+    struct store_cursor cursor;
+    struct enrich_store *store;
+    assert_int_equal(enrich_store_open(&store, &conf, NULL, false, &fail), CORE_OK);
+    memset(&told, 0, sizeof told);
+    assert_int_equal(store_build(store, &cursor, &calls, &fail), CORE_OK);
+    assert_string_equal(told.text, "allow cidr 10.0.0.0/8\nallow domain good.example\nallow ip 2001:db8::1\n");
+    enrich_store_close(store);
+    items[1].value = "not/a/thing";
+    assert_int_equal(enrich_store_open(&store, &conf, NULL, false, &fail), CORE_BAD);
+    assert_non_null(strstr(fail.text, "not/a/thing"));
+}
+
 /* ---- many ------------------------------------------------------------------------------------------------------------------- */
 
 #define MANY 200000
@@ -373,6 +389,7 @@ int main(void) {
         cmocka_unit_test(test_changes_are_told_once),
         cmocka_unit_test(test_files_are_read_again_when_they_change),
         cmocka_unit_test(test_a_file_that_is_not_there_is_a_mistake),
+        cmocka_unit_test(test_the_allow_list_of_the_config),
         cmocka_unit_test(test_many_cost_little),
         cmocka_unit_test(test_json_there_and_back),
         cmocka_unit_test(test_json_of_others),

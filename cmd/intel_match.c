@@ -243,6 +243,7 @@ static int value_match(struct matching *matching, const char *text) {
     if (code != CORE_EXIT_DONE) {
         return code;
     }
+    MUST(matching->asked_len > 0);
     struct enrich_found *found = calloc(matching->asked_len, sizeof(*found));
     MUST(found != NULL);
     for (size_t i = 0; i < matching->asked_len; i++) {

@@ -463,7 +463,6 @@ static bool canonical_pubkey(struct core_span in, char *room, struct core_span *
     *why = "it is no key's hash: an MD5 in hex, with colons, or SHA256:base64 is";
     if (starts_with(in, "sha256:")) {
         struct core_span base64 = span_cut(in, strlen("sha256:"));
-        memcpy(room, "SHA256:", strlen("SHA256:"));
         while (base64.len > 0 && base64.ptr[base64.len - 1] == '=') {
             base64.len--;
         }
@@ -476,8 +475,10 @@ static bool canonical_pubkey(struct core_span in, char *room, struct core_span *
                 return false;
             }
         }
-        memcpy(room + strlen("SHA256:"), base64.ptr, base64.len);
-        *out = (struct core_span){room, strlen("SHA256:") + base64.len};
+        struct core_buf buf = {.start = room, .pos = room, .end = room + ENRICH_VALUE_BYTES_MAX};
+        core_buf_span(&buf, CORE_SPAN("SHA256:"));
+        core_buf_span(&buf, base64);
+        *out = core_buf_written(&buf);
         return true;
     }
     if (starts_with(in, "md5:")) {

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #define COLUMNS_MAX 128
+#define CONFIDENCE_DEFAULT_MAX 100
+#define CONFIDENCE_MAX 1000000
 #define ROW_BYTES_MAX (CORE_MIB)
 
 enum role {
@@ -81,6 +83,7 @@ struct reading {
     int column_of[ROLE__MAX];               /* -1: none */
     enum core_indicator typed[COLUMNS_MAX]; /* of the columns that count by their name */
     enum core_indicator type;               /* of all, by option or format */
+    int confidence_max;
     bool has_names;
     uint64_t line;      /* of the row's beginning */
     uint64_t row_lines; /* of the row */
@@ -258,9 +261,7 @@ static bool value_give(struct reading *reading, enum core_indicator type, struct
     item.said.provider = source_text(arena, cell_of(reading, ROLE_PROVIDER));
     item.said.id = source_text(arena, cell_of(reading, ROLE_ID));
     item.said.tlp = source_tlp(cell_of(reading, ROLE_TLP));
-    const char *scale = source_option(reading->feed, "confidence_max");
-    int scale_max = scale == NULL ? 100 : atoi(scale);
-    item.said.confidence_tenths = source_confidence(cell_of(reading, ROLE_CONFIDENCE), scale_max > 0 ? scale_max : 100);
+    item.said.confidence_tenths = source_confidence(cell_of(reading, ROLE_CONFIDENCE), reading->confidence_max);
     item.said.first_seen = source_time(cell_of(reading, ROLE_FIRST_SEEN));
     item.said.last_seen = source_time(cell_of(reading, ROLE_LAST_SEEN));
     item.said.expires = source_time(cell_of(reading, ROLE_EXPIRES));
@@ -377,6 +378,9 @@ static enum core_err csv_read(struct core_span text, const char *path, const str
     if (separator != NULL) {
         reading->separator = strcmp(separator, "tab") == 0 ? '\t' : separator[0];
     }
+    const char *scale = source_option(feed, "confidence_max");
+    long scale_max = scale == NULL ? 0 : strtol(scale, NULL, 10);
+    reading->confidence_max = scale_max > 0 && scale_max <= CONFIDENCE_MAX ? (int)scale_max : CONFIDENCE_DEFAULT_MAX;
     reading->type = feed->format == NULL ? CORE_INDICATOR_NONE : source_type_of(core_span_of(feed->format));
     enum core_err err = core_arena_init(&reading->arena, 8 * ROW_BYTES_MAX, fail);
     if (err == CORE_OK) {

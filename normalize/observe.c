@@ -181,8 +181,9 @@ NORMALIZE_INLINE const struct value *leaf_peek(const struct normalize_worker *wo
         return &plan->values[leaf];
     }
     const struct form_leaf *settled = &form->leaves[at];
-    if (settled->columns_len > 0 && settled->kind == VALUE_PLAIN) {
-        return &worker->columns[settled->columns[0]];
+    const struct value *column = settled->columns_len > 0 ? &worker->columns[settled->columns[0]] : NULL;
+    if (column != NULL && settled->kind == VALUE_PLAIN && value_is_string(*column)) {
+        return column;
     }
     *room = leaf_value(plan, leaf);
     return room;

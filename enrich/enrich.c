@@ -25,8 +25,8 @@ struct enrich {
     struct core_counters *counters;
     struct follower follower;
     struct match match;
-    int64_t pause_until_tick; /* the store is not asked before */
-    _Atomic bool is_silent;   /* it did not answer the last time it was asked */
+    bool is_silent;                   /* the store did not answer the last time it was asked */
+    _Atomic int64_t pause_until_tick; /* and is not asked before */
 };
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------------- */
@@ -118,26 +118,25 @@ static bool is_blind(const struct enrich *enrich, const struct view *view) {
 static enum core_err store_ask(struct enrich *enrich, struct core_fail *fail) {
     struct enrich_store *store = atomic_load(&enrich->follower.store);
     if (atomic_load_explicit(&enrich->follower.is_away, memory_order_relaxed) ||
-        core_tick_ns() < enrich->pause_until_tick) {
+        core_tick_ns() < atomic_load_explicit(&enrich->pause_until_tick, memory_order_relaxed)) {
         return core_fail_set(fail, CORE_AGAIN, "intel", "the store did not answer lately");
     }
     MUST(store != NULL); /* whoever built the filter opened it */
     int64_t timeout_ms = enrich->conf->timeout_ns / CORE_NS_PER_MS;
     enum core_err err = match_ask(&enrich->match, store, (int)(timeout_ms > 1 ? timeout_ms : 1), fail);
-    bool was_silent = atomic_load_explicit(&enrich->is_silent, memory_order_relaxed);
     if (err != CORE_OK) {
-        enrich->pause_until_tick = core_tick_ns() + PAUSE_NS;
-        if (!was_silent) {
+        atomic_store_explicit(&enrich->pause_until_tick, core_tick_ns() + PAUSE_NS, memory_order_relaxed);
+        if (!enrich->is_silent) {
             core_log_fail(CORE_LEVEL_WARN, "enrich",
                           "the store of indicators does not answer: possible hits go on unmatched, as "
                           "intel.on_unavailable says; asking again in a second",
                           fail);
         }
-    } else if (was_silent) {
+    } else if (enrich->is_silent) {
         core_log(CORE_LEVEL_INFO, "enrich", "the store of indicators answers again", "asked=%zu",
                  enrich->match.keys_len);
     }
-    atomic_store_explicit(&enrich->is_silent, err != CORE_OK, memory_order_relaxed);
+    enrich->is_silent = err != CORE_OK;
     return err;
 }
 
@@ -180,7 +179,7 @@ void enrich_status(const struct enrich *enrich, struct enrich_status *out) {
     MUST(enrich->magic == ENRICH_MAGIC);
     const struct follower *follower = &enrich->follower;
     bool is_away = atomic_load_explicit(&follower->is_away, memory_order_relaxed) ||
-                   atomic_load_explicit(&enrich->is_silent, memory_order_relaxed);
+                   core_tick_ns() < atomic_load_explicit(&enrich->pause_until_tick, memory_order_relaxed);
     *out = (struct enrich_status){
         .state = ENRICH_READY,
         .indicators = atomic_load_explicit(&follower->indicators, memory_order_relaxed),

@@ -214,7 +214,7 @@ static void test_a_store_that_is_late(void **state) {
     }
     bool is_quick = core_tick_ns() - start < CORE_NS_PER_S; /* a machine may be slow */
     assert_true(atomic_load(&rig->world->gets) == 1 || !is_quick);
-    assert_int_equal(state_of(rig), ENRICH_UNAVAILABLE);
+    assert_true(state_of(rig) == ENRICH_UNAVAILABLE || !is_quick);
     assert_int_equal(counted(rig, CORE_COUNT_ENRICH_UNAVAILABLE), 20);
     unsigned gets = atomic_load(&rig->world->gets);
     fake_sleep_us(1100000);

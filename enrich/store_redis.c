@@ -17,6 +17,7 @@
 #define SCRATCH_BYTES_KEPT CORE_MIB
 #define SCAN_COUNT "1000"
 #define SCAN_CURSOR_BYTES 32
+#define SHOWN_BYTES 128
 
 void redis_random(char *out, size_t len) {
     unsigned char bytes[64];
@@ -37,14 +38,13 @@ const char *redis_name(const struct redis_store *redis, char out[REDIS_NAME_MAX]
 
 struct core_span redis_key(const struct redis_store *redis, char out[REDIS_KEY_MAX], enum core_indicator type,
                            struct core_span value) {
-    const char *word = core_indicator_word(type);
-    size_t word_len = strlen(word), len = redis->prefix_len + word_len + 1 + value.len;
-    MUST(len <= REDIS_KEY_MAX);
-    memcpy(out, redis->prefix, redis->prefix_len);
-    memcpy(out + redis->prefix_len, word, word_len);
-    out[redis->prefix_len + word_len] = ':';
-    memcpy(out + redis->prefix_len + word_len + 1, value.ptr, value.len);
-    return (struct core_span){out, len};
+    struct core_buf buf = {.start = out, .pos = out, .end = out + REDIS_KEY_MAX};
+    core_buf_put(&buf, redis->prefix, redis->prefix_len);
+    core_buf_span(&buf, core_span_of(core_indicator_word(type)));
+    core_buf_char(&buf, ':');
+    core_buf_span(&buf, value);
+    MUST(!buf.is_full);
+    return core_buf_written(&buf);
 }
 
 bool redis_key_read(struct core_span text, enum core_indicator *type, struct core_span *value) {
@@ -60,9 +60,26 @@ bool redis_key_read(struct core_span text, enum core_indicator *type, struct cor
 
 /* ---- what is found --------------------------------------------------------------------------------------------------------- */
 
+bool redis_is_foreign(const struct redis_reply *reply) {
+    return reply->type == REDIS_ERROR && core_span_starts(reply->text, CORE_SPAN("WRONGTYPE"));
+}
+
+/* What others wrote and we cannot read: said, and left out, for one bad word must not make all the others silent. */
+static void left_out(const struct enrich_found *found, struct core_span field, const char *why) {
+    char value[SHOWN_BYTES], name[SHOWN_BYTES];
+    source_show(found->value, value, sizeof value);
+    source_show(field, name, sizeof name);
+    core_log(CORE_LEVEL_WARN, "enrich", "a word in Redis cannot be read, and is left out",
+             "type=%s value=\"%s\" field=\"%s\" why=\"%s\"", core_indicator_word(found->type), value, name, why);
+}
+
 enum core_err redis_found_read(const struct redis *on, struct store_said_reader *reader,
                                const struct redis_reply *reply, int64_t now_s, struct core_arena *arena,
                                struct enrich_found *found, struct core_fail *fail) {
+    if (redis_is_foreign(reply)) {
+        left_out(found, (struct core_span){NULL, 0}, "the key is no hash, see intel.redis.prefix");
+        return CORE_OK;
+    }
     enum core_err err = redis_refused(on, reply, fail);
     if (err != CORE_OK) {
         return err;
@@ -76,13 +93,10 @@ enum core_err redis_found_read(const struct redis *on, struct store_said_reader 
     }
     for (size_t i = 0; i < len; i++) {
         struct core_fail why;
-        err =
-            store_said_read(reader, reply->items[2 * i]->text, reply->items[2 * i + 1]->text, arena, &said[kept], &why);
+        struct core_span field = reply->items[2 * i]->text;
+        err = store_said_read(reader, field, reply->items[2 * i + 1]->text, arena, &said[kept], &why);
         if (err == CORE_BAD) {
-            core_log(CORE_LEVEL_WARN, "enrich", "a provider's word in Redis cannot be read, and is left out",
-                     "type=%s value=\"%.*s\" field=\"%.100s\" why=\"%s\"", core_indicator_word(found->type),
-                     (int)(found->value.len > 100 ? 100 : found->value.len), found->value.ptr,
-                     reply->items[2 * i]->text.ptr, why.text);
+            left_out(found, field, why.text);
             continue;
         }
         if (err != CORE_OK) {
@@ -203,7 +217,7 @@ static enum core_err redis_walk(struct enrich_store *store, bool wants_providers
     struct redis_store *redis = redis_store_of(store);
     struct walk walk = {redis, redis_store_other(redis), wants_providers, on_found, ctx, false};
     char cursor[SCAN_CURSOR_BYTES] = "0", key[REDIS_KEY_MAX];
-    const struct redis_reply *keys;
+    const struct redis_reply *keys = NULL;
     bool is_last = false;
     redis_begin(walk.on);
     redis_scan_ask(redis, walk.on, cursor, SCAN_COUNT);

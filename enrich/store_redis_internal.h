@@ -55,6 +55,8 @@ void redis_scan_ask(const struct redis_store *redis, struct redis *on, const cha
 /* Its answer: the keys that are indicators', one by one. Errors: CORE_BAD no answer to SCAN. */
 CORE_CHECKED enum core_err redis_scan_read(const struct redis *on, const struct redis_reply *reply, char cursor[32],
                                            const struct redis_reply **keys, struct core_fail *fail);
+/* Is the answer that this key is no hash? Then another program has it. */
+bool redis_is_foreign(const struct redis_reply *reply);
 /* The providers of an answer to HGETALL that hold at now_s. A field that cannot be read is left out, and said. */
 CORE_CHECKED enum core_err redis_found_read(const struct redis *on, struct store_said_reader *reader,
                                             const struct redis_reply *reply, int64_t now_s, struct core_arena *arena,

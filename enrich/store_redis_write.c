@@ -330,6 +330,10 @@ static void key_write(struct change *change, const struct key *key, const struct
 
 /* One key's part of the transaction. */
 static void key_change(struct change *change, const struct key *key, const struct redis_reply *reply) {
+    if (redis_is_foreign(reply)) { /* another program's key: it is not ours to change */
+        change->redis->chunk->refused++;
+        return;
+    }
     words_load(change, reply);
     struct sum before = sum_of(change);
     for (const struct op *op = key->first; op != NULL; op = op->next) {
@@ -432,7 +436,10 @@ static enum core_err chunk_read(struct redis_store *redis, bool is_first, struct
     }
     enum core_err err = redis_exchange(on, core_tick_ns() + REDIS_WRITE_NS, fail);
     err = err == CORE_AGAIN ? CORE_NET : err;
-    return err == CORE_OK ? redis_refused_any(on, fail) : err;
+    for (size_t i = 0; i < redis_asked(on) && err == CORE_OK; i++) {
+        err = redis_is_foreign(redis_answer(on, i)) ? CORE_OK : redis_refused(on, redis_answer(on, i), fail);
+    }
+    return err;
 }
 
 static enum core_err chunk_try(struct redis_store *redis, bool is_first, struct core_fail *fail) {

@@ -526,6 +526,7 @@ void pipeline_report(const struct pipeline *pipeline, struct pipeline_report *re
                                        .counters = &pipeline->counters,
                                        .maps = pipeline->maps,
                                        .intel = pipeline->enrich.is_on ? &pipeline->enrich.status : NULL,
+                                       .intel_waited_ns = pipeline->enrich.waited_ns,
                                        .datasets = pipeline->datasets,
                                        .datasets_len = pipeline->datasets_len,
                                        .events = atomic_load(&pipeline->events),

@@ -23,6 +23,7 @@ struct pipeline_report {
     const struct core_counters *counters;
     const struct normalize_maps *maps;       /* for what their rules dropped */
     const struct enrich_status *intel;       /* as it was at the end; NULL: none in the config */
+    int64_t intel_waited_ns;                 /* for how long the first events waited for it */
     const struct pipeline_dataset *datasets; /* most events first */
     size_t datasets_len;
     uint64_t events;      /* the sum of datasets */

@@ -177,10 +177,11 @@ static bool is_too_early(struct pipeline_enrich *stage, int64_t now) {
     enrich_status(stage->enrich, &status);
     bool is_built = status.behind_ns != INT64_MAX;
     bool may_come = status.state == ENRICH_BUILDING || stage->pipeline->options.is_once;
-    if (stage->begin_tick == 0) {
-        stage->begin_tick = now + stage->conf.start_wait_ns;
+    if (stage->came_tick == 0) {
+        stage->came_tick = now;
     }
-    if (!is_built && may_come && now < stage->begin_tick) {
+    stage->waited_ns = now - stage->came_tick;
+    if (!is_built && may_come && stage->waited_ns < stage->conf.start_wait_ns) {
         return true;
     }
     stage->has_begun = true;

@@ -75,7 +75,8 @@ struct pipeline_enrich {
     struct enrich *enrich;
     struct core_batch *held; /* enrich_batch() said CORE_AGAIN: asked again before any other */
     bool has_begun;          /* the filter is there, or has been waited for long enough */
-    int64_t begin_tick;      /* until then it is waited for; 0: nothing came yet */
+    int64_t came_tick;       /* when the first batch came; 0: none yet */
+    int64_t waited_ns;       /* for how long it waited */
     int64_t looked_tick;     /* when the state was last looked at */
     struct enrich_status status;
     bool is_told;           /* status.state was */

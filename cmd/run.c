@@ -66,8 +66,11 @@ static void intel_print(const struct pipeline_report *report) {
         return;
     }
     uint64_t missed = core_counted(report->counters, CORE_COUNT_ENRICH_UNAVAILABLE);
-    (void)fprintf(stderr, "intelligence: %s, %llu indicators; %llu hits, on %llu documents\n",
+    (void)fprintf(stderr,
+                  "intelligence: %s, %llu indicators, for which the first events waited %.2f s; %llu hits, on %llu "
+                  "documents\n",
                   pipeline_intel_word(intel->state), (unsigned long long)intel->indicators,
+                  (double)report->intel_waited_ns / (double)CORE_NS_PER_S,
                   (unsigned long long)core_counted(report->counters, CORE_COUNT_ENRICH_HITS),
                   (unsigned long long)core_counted(report->counters, CORE_COUNT_ENRICH_EVENTS));
     if (missed > 0) {
@@ -161,13 +164,15 @@ static void json_dropped(struct core_buf *buf, const struct normalize_maps *maps
     }
 }
 
-static void json_intel(struct core_buf *buf, const struct enrich_status *intel) {
+static void json_intel(struct core_buf *buf, const struct pipeline_report *report) {
+    const struct enrich_status *intel = report->intel;
     core_buf_span(buf, CORE_SPAN(",\"intel\":{\"state\":"));
     core_buf_string(buf, core_span_of(pipeline_intel_word(intel == NULL ? ENRICH_OFF : intel->state)));
     if (intel != NULL) {
         json_member(buf, "indicators", intel->indicators, false);
         json_member(buf, "filter_bytes", intel->filter_bytes, false);
         json_member(buf, "build_ns", (uint64_t)intel->build_ns, false);
+        json_member(buf, "waited_ns", (uint64_t)report->intel_waited_ns, false);
     }
     core_buf_char(buf, '}');
 }
@@ -190,7 +195,7 @@ static void summary_json(const struct pipeline_report *report) {
         json_member(&buf, core_counter_table[i].name, core_counted(report->counters, (enum core_counter)i), i == 0);
     }
     core_buf_char(&buf, '}');
-    json_intel(&buf, report->intel);
+    json_intel(&buf, report);
     json_sinks(&buf, report->config);
     core_buf_span(&buf, CORE_SPAN("}\n"));
     MUST(!buf.is_full);

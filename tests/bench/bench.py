@@ -11,6 +11,7 @@ Measured, each RUNS times, medians in the table:
               a node's start (it asks Kafka who it was) takes some tenths of a second, once, whatever comes after it
   bare        a bare librdkafka producer with exactly the records that `run` produced (key, header, document)
   peers       rsyslog and syslog-ng: JSON parse, ten renames, the same broker
+  intel       the conn log with other servers through `tapline run --once` without and with intelligence (intel.py)
   latency     a hundred lines a second written to a log: from a line's write to when a consumer that waits for commits has
               its document
 
@@ -31,6 +32,7 @@ import statistics
 import subprocess
 import sys
 
+from intel import Intel
 from measure import Broker, Failed, Process, Trickle
 from peers import PEERS
 
@@ -56,11 +58,13 @@ def say(text):
 class Bench:
     def __init__(self, args):
         self.args = args
+        self.top = TOP
         self.work = args.work
         self.work.mkdir(parents=True, exist_ok=True)
         self.rows = {}
         self.latencies = {}
         self.skipped = {}
+        self.intel = Intel(self, say)
         self.logs = {
             f"{log} {kind}": self.work / f"{log}.{args.events}.{kind}.log" for log in LOGS for kind in ("tsv", "json")
         }
@@ -253,6 +257,8 @@ class Bench:
                 self.measure_normalize()
             if "others" in self.args.parts:
                 self.measure_others()
+        if "intel" in self.args.parts:
+            self.intel.measure()
         if {"run", "peers", "latency"} & set(self.args.parts):
             self.measure_broker()
 
@@ -301,7 +307,7 @@ class Bench:
         return table
 
 
-def targets_of(table):
+def targets_of(table, intel):
     """(what, figure, wanted, is it met) for everything the table can say."""
     found = []
 
@@ -332,10 +338,12 @@ def targets_of(table):
             want(f"run {kind} x4: throughput, of at_least_once's", share, f">= {ONCE_SHARE_MIN}", share >= ONCE_SHARE_MIN)
             share = round(ours["events_per_s"] / bare["events_per_s"], 2)
             want(f"run {kind}, at_least_once: throughput, of the bare producer's", share, f">= {least}", share >= least)
+    intel.targets(want, table)
     return found
 
 
-def show(table, latencies, targets, skipped):
+def show(bench, table, targets):
+    latencies, skipped = bench.latencies, bench.skipped
     print(f"\n{'':40}{'events':>10}{'runs':>6}{'CPU s/million':>15}{'events/CPU s':>14}{'events/s':>12}{'peak MiB':>10}")
     for name, row in table.items():
         print(
@@ -344,6 +352,8 @@ def show(table, latencies, targets, skipped):
         )
     for name, row in latencies.items():
         print(f"{name}: from a line's write to its document, ms: {row['p50_ms']} (p50), {row['p99_ms']} (p99), {row['max_ms']} (most)")
+    for what, figure in bench.intel.lines():
+        print(f"{what}: {figure}")
     for name, why in skipped.items():
         print(f"{name:40}SKIPPED: {why.splitlines()[0]}")
     print()
@@ -351,9 +361,9 @@ def show(table, latencies, targets, skipped):
         print(f"{'met   ' if target['met'] else 'MISSED'}  {target['what']}: {target['figure']} (wanted {target['wanted']})")
 
 
-def write_docs(path, table, latencies, skipped):
+def write_docs(path, bench, table):
     """Neutral words for the machine: what matters is how many cores and of which family."""
-    about = machine()
+    about, latencies, skipped = machine(), bench.latencies, bench.skipped
     lines = [
         f"Measured on {about['cores']} cores of a {about['family']}, Linux {about['kernel'].split('-')[0]}; medians of "
         f"{max(row['runs'] for row in table.values())} runs.", "",
@@ -373,6 +383,10 @@ def write_docs(path, table, latencies, skipped):
         for name, row in latencies.items():
             cells = [name, row["p50_ms"], row["p99_ms"], row["max_ms"]]
             lines += [("   * - " if i == 0 else "     - ") + str(cell) for i, cell in enumerate(cells)]
+    intel = list(bench.intel.lines())
+    if intel:
+        lines += ["", "Intelligence:", "", ".. list-table::", "   :widths: 76 24", ""]
+        lines += [("   * - " if i == 0 else "     - ") + cell for row in intel for i, cell in enumerate(row)]
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -391,9 +405,14 @@ def arguments():
     parser.add_argument("--peer-events", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the core `normalize` is pinned to")
-    parser.add_argument("--parts", type=lambda text: text.split(","), default=["normalize", "others", "run", "peers", "latency"])
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=["normalize", "others", "run", "intel", "peers", "latency"])
+    parser.add_argument("--intel-batch", type=pathlib.Path, help="its program; default: beside tapline's build")
+    parser.add_argument("--intel-events", type=int, default=4 * MILLION)
+    parser.add_argument("--indicators", type=lambda text: [int(n) for n in text.split(",")], default=[MILLION, 10 * MILLION])
     parser.add_argument("--docs", type=pathlib.Path, help="write the table there, as docs/bench.rst includes it")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.intel_batch = args.intel_batch or args.tapline.parent.parent / "tests/bench/intel_batch"
+    return args
 
 
 def main():
@@ -403,11 +422,11 @@ def main():
     bench.compile_programs()
     bench.measure()
     table = bench.summary()
-    targets = targets_of(table)
-    show(table, bench.latencies, targets, bench.skipped)
+    targets = targets_of(table, bench.intel)
+    show(bench, table, targets)
     if args.docs:
-        write_docs(args.docs, table, bench.latencies, bench.skipped)
-    result = {"machine": machine(), "table": table, "latencies": bench.latencies, "targets": targets, "skipped": bench.skipped, "runs": bench.rows}
+        write_docs(args.docs, bench, table)
+    result = {"machine": machine(), "table": table, "latencies": bench.latencies, "intel": bench.intel.figures, "targets": targets, "skipped": bench.skipped, "runs": bench.rows}
     (args.work / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
     print(f"\nevery run: {args.work / 'bench.json'}")
     return 0 if all(target["met"] for target in targets) else 1

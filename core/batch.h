@@ -36,7 +36,13 @@ enum core_format {
 /* Where a stream's records come from, as the config says it. Owned by the config, outlives every batch. All texts are
  * NUL-terminated; NULL: not given. */
 struct core_origin {
-    enum core_origin_type { CORE_ORIGIN_AUTO, CORE_ORIGIN_ZEEK, CORE_ORIGIN_SNORT, CORE_ORIGIN_SURICATA } type;
+    enum core_origin_type {
+        CORE_ORIGIN_AUTO,
+        CORE_ORIGIN_ZEEK,
+        CORE_ORIGIN_SNORT,
+        CORE_ORIGIN_SURICATA,
+        CORE_ORIGIN_TAPLINE /* JSON lines of our own (what looking back found); no input of a config has it */
+    } type;
     enum core_format format; /* agrees with type: a format of Snort's has type CORE_ORIGIN_SNORT */
     bool keep_original;      /* adds event.original */
     const char *fields_json; /* members for every document, as a nested object's text `{"observer":…}`, or NULL */

@@ -554,6 +554,8 @@ static struct core_span product_of(const struct json_decode *json, const struct 
         return CORE_SPAN("snort");
     case CORE_ORIGIN_SURICATA:
         return CORE_SPAN("suricata");
+    case CORE_ORIGIN_TAPLINE:
+        return json->plan->maps->has_own ? CORE_SPAN("tapline") : CORE_SPAN("zeek");
     case CORE_ORIGIN_AUTO:
     default:
         break;

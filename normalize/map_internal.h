@@ -189,6 +189,7 @@ struct normalize_maps {
     size_t schema_len;
     struct log_row *logs;
     size_t logs_len;
+    bool has_own; /* rows for what tapline itself writes; without them it is read as a log of Zeek's is */
     struct drop_books *drops;
     struct core_psl *psl;
     struct geo_databases *geo; /* NULL: none are configured */

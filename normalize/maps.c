@@ -271,8 +271,9 @@ static void log_row_load(struct maps_file *file, struct log_row *row, bool *is_g
         maps_mistake(file, file->line.ptr, "four columns belong here: product, log, map, dataset");
         return;
     }
-    if (!core_span_is(product, "zeek") && !core_span_is(product, "snort") && !core_span_is(product, "suricata")) {
-        maps_mistake(file, product.ptr, "\"%.*s\" is no product; zeek, snort or suricata belongs here",
+    if (!core_span_is(product, "zeek") && !core_span_is(product, "snort") && !core_span_is(product, "suricata") &&
+        !core_span_is(product, "tapline")) {
+        maps_mistake(file, product.ptr, "\"%.*s\" is no product; zeek, snort, suricata or tapline belongs here",
                      (int)product.len, product.ptr);
         return;
     }
@@ -308,9 +309,9 @@ static void logs_file_load(struct maps_file *file) {
     }
 }
 
-static bool has_any_row(const struct normalize_maps *maps, const char *product) {
+static bool has_row(const struct normalize_maps *maps, const char *product, const char *log) {
     for (size_t i = 0; i < maps->logs_len; i++) {
-        if (core_span_is(maps->logs[i].product, product) && core_span_is(maps->logs[i].log, "*")) {
+        if (core_span_is(maps->logs[i].product, product) && (log == NULL || core_span_is(maps->logs[i].log, log))) {
             return true;
         }
     }
@@ -327,9 +328,11 @@ static void logs_load(struct maps_loader *loader) {
         return;
     }
     logs_file_load(&file);
-    static const char *const products[] = {"zeek", "snort", "suricata"};
+    static const char *const products[] = {"zeek", "snort", "suricata", "tapline"};
+    loader->maps->has_own = has_row(loader->maps, "tapline", NULL);
     for (size_t p = 0; p < sizeof(products) / sizeof(products[0]); p++) {
-        if (!has_any_row(loader->maps, products[p])) {
+        bool is_needed = strcmp(products[p], "tapline") != 0 || loader->maps->has_own;
+        if (is_needed && !has_row(loader->maps, products[p], "*")) {
             maps_mistake(&file, NULL, "no row \"%s  *\": a log without a map of its own would have none", products[p]);
         }
     }

@@ -174,11 +174,42 @@ static void shipped_maps_are_good(void **state) {
     normalize_maps_close(maps);
 }
 
+/* What tapline writes itself is read by rows of its own, if there are any; else as a log of Zeek's. */
+static void our_own_logs_have_rows_of_their_own(void **state) {
+    (void)state;
+    static const char *const rows[] = {"", "tapline retro* zeek.t tapline.match\ntapline * zeek.t tapline.%\n"};
+    static const char *const datasets[] = {"zeek.retro", "tapline.match"};
+    put("maps/zeek.t.map", "log zeek.t\nts time @timestamp\na string zeek.a\n");
+    for (size_t i = 0; i < 2; i++) {
+        struct rig rig;
+        char table[512];
+        snprintf(table, sizeof(table), "%s%s", logs_table, rows[i]);
+        put("logs.table", table);
+        rig_open(&rig, dir, "/var/lib/retro.log");
+        rig.origin.type = CORE_ORIGIN_TAPLINE;
+        rig_text(&rig, "{\"ts\":1795229910.5,\"timestamp\":\"x\",\"event_type\":\"alert\",\"a\":\"b\"}\n");
+        assert_false(rig.batch->events[0].is_dead);
+        assert_string_equal(rig.batch->events[0].dataset, datasets[i]);
+        rig_close(&rig);
+    }
+    struct normalize_maps *maps = NULL;
+    struct core_conf_mistakes mistakes = {0};
+    put("logs.table", "zeek * zeek.t zeek.%\nsnort * zeek.t snort.log\nsuricata * zeek.t suricata.eve\n"
+                      "tapline retro zeek.t tapline.match\n");
+    assert_int_equal(normalize_maps_open(&maps, &(struct normalize_conf){.maps = dir}, NULL, &mistakes), CORE_BAD);
+    assert_non_null(strstr(mistakes.fails[0].text, "no row \"tapline  *\""));
+    put("logs.table", logs_table);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_mistake_has_its_place), cmocka_unit_test(rows_do_what_they_say),
-        cmocka_unit_test(arrays_stay_as_they_are),    cmocka_unit_test(input_fields_win),
-        cmocka_unit_test(shipped_maps_are_good),      cmocka_unit_test(too_many_rows_are_refused),
+        cmocka_unit_test(our_own_logs_have_rows_of_their_own),
+        cmocka_unit_test(each_mistake_has_its_place),
+        cmocka_unit_test(rows_do_what_they_say),
+        cmocka_unit_test(arrays_stay_as_they_are),
+        cmocka_unit_test(input_fields_win),
+        cmocka_unit_test(shipped_maps_are_good),
+        cmocka_unit_test(too_many_rows_are_refused),
         cmocka_unit_test(an_empty_map_is_refused),
     };
     return cmocka_run_group_tests(tests, dir_make, dir_remove);

@@ -211,10 +211,9 @@ static void headers_keep(struct transfer *transfer) {
     struct curl_header *header = NULL;
     while (answer->headers_len < CORE_HTTP_HEADERS_MAX &&
            (header = curl_easy_nextheader(transfer->curl, CURLH_HEADER, -1, header)) != NULL) {
-        size_t len = strlen(header->name) + strlen(header->value) + 3;
-        char *kept = len > CORE_HTTP_HEADER_BYTES_MAX ? NULL : malloc(len);
-        if (kept != NULL) {
-            snprintf(kept, len, "%s: %s", header->name, header->value);
+        char *kept = NULL;
+        bool is_short = strlen(header->name) + strlen(header->value) + 3 <= CORE_HTTP_HEADER_BYTES_MAX;
+        if (is_short && asprintf(&kept, "%s: %s", header->name, header->value) > 0) {
             answer->headers[answer->headers_len++] = kept;
         }
     }

@@ -132,13 +132,8 @@ static enum core_err stopped(struct sync *sync) {
 static void refused(struct sync *sync, uint64_t line, struct core_span what, const char *why) {
     if (sync->report->refused++ == 0) {
         char shown[100];
-        size_t len = what.len < sizeof shown - 1 ? what.len : sizeof shown - 1;
-        for (size_t i = 0; i < len; i++) {
-            unsigned char c = (unsigned char)what.ptr[i];
-            shown[i] = c < ' ' || c >= 0x7f || c == '"' ? '?' : (char)c;
-        }
-        shown[len] = '\0';
-        snprintf(sync->why, sizeof sync->why, "line=%" PRIu64 " entry=\"%s\" why=\"%s\"", line, shown, why);
+        source_show(what, shown, sizeof shown);
+        snprintf(sync->why, sizeof sync->why, "line=%" PRIu64 " entry=\"%s\" why=\"%.120s\"", line, shown, why);
     }
 }
 

@@ -31,7 +31,8 @@
 #define RETRY_MS_MAX 2000
 #define COUNT_GAP_NS (60 * CORE_NS_PER_S)
 #define PROGRESS_NS (5 * CORE_NS_PER_S)
-#define BUILD_GAP_NS CORE_NS_PER_S /* between two builds that could wait; and ten times as long as one takes */
+#define BUILD_GAP_NS CORE_NS_PER_S        /* between two builds that could wait; and ten times as long as one takes */
+#define FAILED_GAP_NS (5 * CORE_NS_PER_S) /* after one that failed */
 #define FOLLOW_GAP_NS (200 * CORE_NS_PER_MS)
 #define ROOM_TO_GROW ((size_t)64 * 1024)
 #define STALE_PARTS 10  /* more than one tenth is gone: a new filter */
@@ -79,6 +80,9 @@ static void on_add(void *ctx, enum core_indicator type, struct core_span value, 
     struct follower *follower = ctx;
     if (!probe_add(follower->view->use, follower->view->filter, type, value, subdomains)) {
         follower->is_missing = true;
+    }
+    if (follower->on_new != NULL) {
+        follower->on_new(follower->on_new_ctx, type, value, subdomains, follower->allow);
     }
 }
 
@@ -310,18 +314,27 @@ static void look_at_count(struct follower *follower) {
 }
 
 static bool wants_build(const struct follower *follower) {
-    int64_t since = core_tick_ns() - follower->built_tick;
+    int64_t now = core_tick_ns();
+    int64_t since = now - follower->built_tick;
     int64_t gap = atomic_load_explicit(&follower->build_ns, memory_order_relaxed) * 10;
     uint64_t stale = atomic_load_explicit(&follower->stale, memory_order_relaxed);
     bool is_due = filter_is_crowded(follower->view->filter) || stale * STALE_PARTS > filter_len(follower->view->filter);
-    return follower->is_missing || (is_due && since > (gap > BUILD_GAP_NS ? gap : BUILD_GAP_NS));
+    bool has_failed = follower->failed_tick != 0 && now - follower->failed_tick < FAILED_GAP_NS;
+    return !has_failed && (follower->is_missing || (is_due && since > (gap > BUILD_GAP_NS ? gap : BUILD_GAP_NS)));
 }
 
-/* Build; a stream that was another one again before the end is no failure of the store: the next step builds again. */
-static enum core_err step_build(struct follower *follower, bool is_followed, struct core_fail *fail) {
-    enum core_err err = build_new(follower, is_followed, fail);
+/* Build. A stream that was another one again before the end is no failure of the store: the next step builds again. A new
+ * filter that only was to be better than the old one can wait: the old one goes on. */
+static enum core_err step_build(struct follower *follower, bool can_wait, struct core_fail *fail) {
+    enum core_err err = build_new(follower, can_wait && !follower->is_missing, fail);
     if (err == CORE_GONE) {
         sleep_ms(follower, RETRY_MS_MIN);
+        return CORE_OK;
+    }
+    if (err != CORE_OK && err != CORE_AGAIN && can_wait) {
+        core_log_fail(CORE_LEVEL_WARN, "enrich",
+                      "a new filter of indicators cannot be built: the old one goes on; trying again in 5 s", fail);
+        follower->failed_tick = core_tick_ns();
         return CORE_OK;
     }
     return err;
@@ -339,7 +352,7 @@ static enum core_err follower_step(struct follower *follower, struct core_fail *
         return err;
     }
     if (follower->view == NULL || wants_build(follower)) {
-        return step_build(follower, follower->view != NULL && !follower->is_missing, fail);
+        return step_build(follower, follower->view != NULL, fail);
     }
     err = follow(follower, FOLLOW_MS, fail);
     if (err == CORE_GONE) {

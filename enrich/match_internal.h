@@ -188,6 +188,10 @@ struct follower {
     struct follower_opener opener;
     struct core_counters *counters;
     int64_t count_gap_ns; /* between two looks at how many there are */
+    /* May be NULL. Told what changed the store after the filter was built, when the filter has it. */
+    void (*on_new)(void *ctx, enum core_indicator type, struct core_span value, bool subdomains,
+                   const struct allow *allow);
+    void *on_new_ctx;
     pthread_t thread;
     int stop_fd; /* eventfd: wakes it */
     _Atomic bool is_stopping;
@@ -207,6 +211,7 @@ struct follower {
     bool is_missing; /* an indicator found no room in the filter */
     uint64_t excess; /* the filter had so many more than the store counted when it was new */
     int64_t built_tick;
+    int64_t failed_tick; /* when a new filter could not be built; 0: never */
     int64_t counted_tick;
     struct store_cursor cursor;
 };

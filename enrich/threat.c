@@ -229,7 +229,7 @@ static void put_url(struct writing *writing, struct core_span value) {
     flat_add(writing, FLAT_URL_ORIGINAL, value);
 }
 
-/* "file": a name, or a hash; of a public key's MD5 without colons. */
+/* "file": a name, or a hash. */
 static void put_file(struct writing *writing, const struct enrich_found *found) {
     struct core_buf *buf = &writing->buf;
     enum flat kind = found->type == CORE_INDICATOR_FILE_NAME ? FLAT_FILE_NAME : hash_kind(found->value);
@@ -248,7 +248,6 @@ static void put_file(struct writing *writing, const struct enrich_found *found) 
     flat_add(writing, kind, found->value);
 }
 
-/* The members of indicator that say what it is; sorted with those around them by the caller. */
 static bool is_file(enum core_indicator type) {
     return type == CORE_INDICATOR_FILE_HASH || type == CORE_INDICATOR_CERT_HASH || type == CORE_INDICATOR_FILE_NAME;
 }

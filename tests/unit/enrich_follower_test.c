@@ -234,6 +234,27 @@ static void test_changes_during_a_build_are_in_effect(void **state) {
     rig_close(rig);
 }
 
+/* A new filter that cannot be had leaves the old one in use, and followed. */
+static void test_a_new_filter_cannot_be_built(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 100, FAKE_A);
+    rig_start(rig);
+    fake_settle(rig->world);
+    atomic_store(&rig->world->build_err, CORE_IO);
+    say_many(rig, "u", 0, 50, FAKE_NOBODY); /* half of it is gone */
+    fake_sleep_us(1500000);                 /* a second after the last build it is tried */
+    fake_say(rig->world, CORE_INDICATOR_USER, "new", FAKE_A);
+    EVENTUALLY(is_possible(rig, "new"));
+    assert_false(atomic_load(&rig->follower.is_away));
+    assert_int_equal(builds(rig), 1);
+    atomic_store(&rig->world->build_err, CORE_OK);
+    EVENTUALLY(builds(rig) == 2);
+    assert_true(is_possible(rig, "new"));
+    assert_false(is_possible(rig, "u5"));
+    rig_close(rig);
+}
+
 static void test_the_store_is_away(void **state) {
     (void)state;
     struct rig *rig = rig_new(1000);
@@ -292,6 +313,7 @@ int main(void) {
         cmocka_unit_test(test_a_stale_filter_is_made_anew),
         cmocka_unit_test(test_what_expired_shows_in_the_count),
         cmocka_unit_test(test_changes_during_a_build_are_in_effect),
+        cmocka_unit_test(test_a_new_filter_cannot_be_built),
         cmocka_unit_test(test_the_store_is_away),
         cmocka_unit_test(test_an_end_during_a_build),
         cmocka_unit_test(test_an_end_while_the_store_is_away),

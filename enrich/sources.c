@@ -143,7 +143,11 @@ bool source_gone(const struct enrich_read_calls *calls, const struct enrich_feed
                  struct enrich_item *item, const char *gone) {
     char room[ENRICH_VALUE_BYTES_MAX];
     struct core_span raw = item->value;
-    const char *why = calls->on_gone == NULL ? gone : item_settle(feed, 0, room, item, &raw);
+    if (calls->on_gone == NULL) {
+        source_refuse(calls, line, raw, gone);
+        return true;
+    }
+    const char *why = item_settle(feed, 0, room, item, &raw);
     if (why != NULL) {
         source_refuse(calls, line, raw, why);
         return true;

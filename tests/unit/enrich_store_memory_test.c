@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -249,6 +251,49 @@ static void test_a_file_that_is_not_there_is_a_mistake(void **state) {
     enrich_store_close(store);
 }
 
+/* As in the program: one thread asks, another reads the files again. What is found is whole, whichever of the two it is. */
+static _Atomic bool is_over;
+
+static void *ask_on(void *ctx) {
+    struct enrich_store *store = ctx;
+    struct core_arena own;
+    struct core_fail why;
+    uintptr_t bad = core_arena_init(&own, CORE_MIB, &why) != CORE_OK;
+    while (!is_over && bad == 0) {
+        struct enrich_found found[2] = {{.type = CORE_INDICATOR_IP, .value = CORE_SPAN("192.0.2.1")},
+                                        {.type = CORE_INDICATOR_IP, .value = CORE_SPAN("192.0.2.2")}};
+        core_arena_reset(&own, CORE_MIB);
+        bad = enrich_store_get(store, found, 2, &own, 100, &why) != CORE_OK || found[0].providers_len != 1 ||
+              strlen(found[0].providers[0].description) != 3 || found[1].providers_len != 0;
+    }
+    core_arena_destroy(&own);
+    return (void *)bad;
+}
+
+static void test_one_thread_asks_while_another_reads_files(void **state) {
+    (void)state;
+    struct store_cursor cursor;
+    pthread_t thread;
+    void *bad;
+    write_file("busy.dat", HEADER "192.0.2.1\tIntel::ADDR\tsoc\tone\n");
+    struct enrich_store *store = opened(path_in("busy.dat"));
+    assert_int_equal(store_build(store, &cursor, &calls, &fail), CORE_OK);
+    is_over = false;
+    assert_int_equal(pthread_create(&thread, NULL, ask_on, store), 0);
+    for (int i = 0; i < 3; i++) {
+        write_file("busy.dat", i % 2 == 0 ? HEADER
+                                   "192.0.2.3\tIntel::ADDR\tsoc\tnew\n192.0.2.1\tIntel::ADDR\tsoc\ttwo\n"
+                                          : HEADER "192.0.2.1\tIntel::ADDR\tsoc\tone\n");
+        assert_string_equal(followed(store, &cursor, CORE_OK, 5000),
+                            i % 2 == 0 ? "add ip 192.0.2.3\n" : "remove ip 192.0.2.3\n");
+    }
+    is_over = true;
+    assert_int_equal(pthread_join(thread, &bad), 0);
+    assert_null(bad);
+    enrich_store_close(store);
+    unlink(path_in("busy.dat"));
+}
+
 static void test_the_allow_list_of_the_config(void **state) {
     (void)state;
     struct core_conf_item items[] = {{.value = "10.0.0.0/8"}, {.value = "Good.Example."}, {.value = "2001:DB8::1"}};
@@ -389,6 +434,7 @@ int main(void) {
         cmocka_unit_test(test_changes_are_told_once),
         cmocka_unit_test(test_files_are_read_again_when_they_change),
         cmocka_unit_test(test_a_file_that_is_not_there_is_a_mistake),
+        cmocka_unit_test(test_one_thread_asks_while_another_reads_files),
         cmocka_unit_test(test_the_allow_list_of_the_config),
         cmocka_unit_test(test_many_cost_little),
         cmocka_unit_test(test_json_there_and_back),

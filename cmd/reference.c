@@ -129,6 +129,29 @@ static void reference_options(void) {
     }
 }
 
+/* ---- types of feeds ------------------------------------------------------------------------------------------------------ */
+
+static void reference_feeds(void) {
+    static const char *const names[] = {"Option", "Meaning"};
+    for (int type = 0; enrich_feed_types[type] != NULL; type++) {
+        const char *key = NULL;
+        const char *help = NULL;
+        rst_title(enrich_feed_types[type], '-');
+        rst_text(enrich_feed_summary(type));
+        (void)fputs(".\n\n", stdout);
+        if (!enrich_feed_option(type, 0, &key, &help)) {
+            (void)fputs("It has no options.\n\n", stdout);
+            continue;
+        }
+        rst_table("25 75", names, sizeof(names) / sizeof(names[0]));
+        for (size_t i = 0; enrich_feed_option(type, i, &key, &help); i++) {
+            rst_cell(true, true, key);
+            rst_cell(false, false, help);
+        }
+        (void)fputc('\n', stdout);
+    }
+}
+
 /* ---- counters, fields ---------------------------------------------------------------------------------------------------- */
 
 static void reference_counters(void) {
@@ -313,6 +336,8 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
         reference_options();
     } else if (strcmp(what, "counters") == 0) {
         reference_counters();
+    } else if (strcmp(what, "feeds") == 0) {
+        reference_feeds();
     } else if (strcmp(what, "fields") == 0 || strcmp(what, "coverage") == 0 || strcmp(what, "observables") == 0) {
         return reference_maps(&conf, what);
     } else if (strcmp(what, "commands") == 0) {
@@ -320,8 +345,8 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
     } else if (strcmp(what, "man") == 0) {
         return reference_man(name) ? CORE_EXIT_DONE : CORE_EXIT_USAGE;
     } else {
-        fprintf(stderr, "tapline reference: say which part: options, counters, fields, coverage, observables, commands "
-                        "or man\n");
+        fprintf(stderr, "tapline reference: say which part: options, feeds, counters, fields, coverage, observables, "
+                        "commands or man\n");
         return CORE_EXIT_USAGE;
     }
     return CORE_EXIT_DONE;
@@ -330,10 +355,11 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
 const struct cmd cmd_reference = {
     .name = "reference",
     .summary = "print the reference of options, counters, fields or commands",
-    .args = "options|counters|fields|coverage|observables|commands|man [COMMAND]",
+    .args = "options|feeds|counters|fields|coverage|observables|commands|man [COMMAND]",
     .about =
         "Prints a part of the reference as reStructuredText, made from the tables that the program works with: every "
-        "key of the configuration, every counter, every field of the schema, the fields of each dataset, every "
+        "key of the configuration, every type of feeds, every counter, every field of the schema, the fields of each "
+        "dataset, every "
         "observable, every command. With man, the page of one "
         "command, or the list of pages.",
     .example = "tapline reference options\ntapline reference man map-explain",

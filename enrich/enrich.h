@@ -197,6 +197,9 @@ struct enrich_read_calls {
 /* NULL-terminated: "zeek", "list", "csv", "misp", "stix", "taxii", "cif" (enrich/sources.c) */
 extern const char *const enrich_feed_types[];
 int enrich_feed_type(const char *name); /* its index, or -1 */
+/* For the reference: what a type of feed is, and its options by number, from 0. NULL, false: there is none. */
+const char *enrich_feed_summary(int type);
+bool enrich_feed_option(int type, size_t i, const char **key, const char **help);
 
 /* Is what a feed's section says possible? Errors: CORE_BAD, with fail->where the key. */
 CORE_CHECKED enum core_err enrich_feed_check(const struct enrich_feed_conf *feed, struct core_fail *fail);

@@ -30,6 +30,22 @@ int enrich_feed_type(const char *name) {
     return -1;
 }
 
+const char *enrich_feed_summary(int type) {
+    return type < 0 || enrich_feed_types[type] == NULL ? NULL : source_table[type]->summary;
+}
+
+bool enrich_feed_option(int type, size_t i, const char **key, const char **help) {
+    const struct source_option *option = source_table[type]->options;
+    for (size_t at = 0; option != NULL && option->key != NULL; at++, option++) {
+        if (at == i) {
+            *key = option->key;
+            *help = option->help;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- items ------------------------------------------------------------------------------------------------------------------ */
 
 struct enrich_item source_item(enum core_indicator type, struct core_span value) {

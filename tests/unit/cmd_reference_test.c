@@ -7,6 +7,9 @@ static void test_reference(void **state) {
     assert_int_equal(sh("$TAPLINE reference options"), 0);
     says("   * - ``stop_timeout``\n");
     says("sinks.kafka\n-----------\n");
+    assert_int_equal(sh("$TAPLINE reference feeds"), 0);
+    says("stix\n----\n");
+    says("   * - ``split``\n");
     assert_int_equal(sh("$TAPLINE reference counters"), 0);
     says("   * - ``ingest.bytes``\n     - bytes\n     - bytes read from files (decompressed)\n");
     assert_int_equal(sh("$TAPLINE reference fields | grep -A3 'related.ip``'"), 0);

@@ -113,10 +113,12 @@ static size_t sections_of_sinks(struct config_section *sections, size_t len) {
 }
 
 static size_t sections_of_intel(struct config_section *sections, size_t len) {
-    MUST(len + 3 <= SECTIONS_MAX);
+    MUST(len + 4 <= SECTIONS_MAX);
     sections[len++] = (struct config_section){"intel", config_intel_summary, enrich_opts, enrich_opts_len};
     sections[len++] =
         (struct config_section){"intel.redis", config_intel_redis_summary, enrich_redis_opts, enrich_redis_opts_len};
+    sections[len++] = (struct config_section){"intel.lookback", config_intel_lookback_summary, enrich_lookback_opts,
+                                              enrich_lookback_opts_len};
     sections[len++] =
         (struct config_section){"intel.feeds[]", config_intel_feeds_summary, enrich_feed_opts, enrich_feed_opts_len};
     return len;
@@ -451,6 +453,11 @@ bool config_can_swap(const struct config *now, const struct config *next, const 
     if (!core_conf_same_restart(enrich_redis_opts, enrich_redis_opts_len, &now->intel.redis, &next->intel.redis,
                                 &name)) {
         key_set(key, "intel.redis", name);
+        return false;
+    }
+    if (!core_conf_same_restart(enrich_lookback_opts, enrich_lookback_opts_len, &now->intel.conf.lookback,
+                                &next->intel.conf.lookback, &name)) {
+        key_set(key, "intel.lookback", name);
         return false;
     }
     bool is_same_list = now->sinks_len == next->sinks_len;

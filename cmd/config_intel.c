@@ -12,14 +12,18 @@ const char config_intel_summary[] = "What is known of addresses, names and files
 const char config_intel_redis_summary[] = "The store of indicators that all sensors share.";
 const char config_intel_feeds_summary[] = "Where indicators come from; a list, for tapline intel sync.";
 
-/* The rows of `intel` and, for the parser alone, the two keys that are sections of their own. */
+const char config_intel_lookback_summary[] =
+    "What a sensor keeps of what it saw, so that what becomes known later is found in it.";
+
+/* The rows of `intel` and, for the parser alone, the keys that are sections of their own. */
 static size_t rows_of(struct core_opt rows[INTEL_ROWS_MAX]) {
     size_t len = 0;
-    MUST(enrich_opts_len + 2 <= INTEL_ROWS_MAX);
+    MUST(enrich_opts_len + 3 <= INTEL_ROWS_MAX);
     for (; len < enrich_opts_len; len++) {
         rows[len] = enrich_opts[len];
     }
     rows[len++] = (struct core_opt){.key = "redis", .type = CORE_OPT_SECTION, .help = config_intel_redis_summary};
+    rows[len++] = (struct core_opt){.key = "lookback", .type = CORE_OPT_SECTION, .help = config_intel_lookback_summary};
     rows[len++] = (struct core_opt){.key = "feeds", .type = CORE_OPT_SECTION, .help = config_intel_feeds_summary};
     return len;
 }
@@ -75,6 +79,8 @@ void config_intel_load(struct config_intel *out, const struct core_conf_file *fi
     /* what the results say, mistakes says too */
     enum core_err err CORE_UNUSED = core_conf_bind(file, node, "intel", rows, rows_len, &out->conf, mistakes);
     err = core_conf_bind(file, redis, "intel.redis", enrich_redis_opts, enrich_redis_opts_len, &out->redis, mistakes);
+    err = core_conf_bind(file, core_conf_get(node, "lookback"), "intel.lookback", enrich_lookback_opts,
+                         enrich_lookback_opts_len, &out->conf.lookback, mistakes);
     load_feeds(out, file, core_conf_get(node, "feeds"), mistakes);
     if (out->conf.allow.len > 0 && out->redis.urls.len > 0) {
         core_conf_mistake(file, core_conf_get(node, "allow"), mistakes,
@@ -95,6 +101,7 @@ void config_intel_release(struct config_intel *intel) {
     }
     free(intel->feeds);
     core_conf_release(enrich_redis_opts, enrich_redis_opts_len, &intel->redis);
+    core_conf_release(enrich_lookback_opts, enrich_lookback_opts_len, &intel->conf.lookback);
     core_conf_release(enrich_opts, enrich_opts_len, &intel->conf);
     *intel = (struct config_intel){0};
 }

@@ -14,7 +14,8 @@ struct config_intel {
     size_t feeds_len;
 };
 
-extern const char config_intel_summary[], config_intel_redis_summary[], config_intel_feeds_summary[];
+extern const char config_intel_summary[], config_intel_redis_summary[], config_intel_feeds_summary[],
+    config_intel_lookback_summary[];
 
 /* Fill *out (zeroed by the caller); a file without the section gives the defaults. Mistakes are added to mistakes.
  * Owns: config_intel_release(), also after mistakes. */

@@ -226,6 +226,9 @@ static void show_intel(struct show *show) {
     show->lead = "  ";
     show_section(show, "intel.redis", core_conf_get(node, "redis"), enrich_redis_opts, enrich_redis_opts_len,
                  &intel->redis);
+    (void)fputs(show->is_json ? "" : "  lookback:\n", stdout);
+    show_section(show, "intel.lookback", core_conf_get(node, "lookback"), enrich_lookback_opts,
+                 enrich_lookback_opts_len, &intel->conf.lookback);
     if (!show->is_json) {
         printf("  feeds:%s\n", intel->feeds_len == 0 ? " []" : "");
     }

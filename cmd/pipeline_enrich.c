@@ -10,12 +10,18 @@
  * At a start the first batch waits while the filter is built, at most intel.start_wait, or else what a short run reads
  * would go by unlooked at. Without a server to build it from, only `run --once` waits.
  *
+ * What looking back finds is told by logs of our own below node.state, which are one more input: all that holds for
+ * sensors' logs holds for them. It is there without intelligence, too, for what an earlier run left in them.
+ *
  * The state is looked at once a second; a change of it is a line in the log.
  * Crash: nothing is kept here; a batch that was here is read again.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/pipeline_internal.h"
 
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define AGAIN_NS (50 * CORE_NS_PER_MS) /* a batch that could not be looked at is offered again */
 #define LOOK_NS CORE_NS_PER_S          /* between two looks at the state */
@@ -49,6 +55,10 @@ enum core_err pipeline_enrich_open(struct pipeline *pipeline, struct core_fail *
 
 void pipeline_enrich_close(struct pipeline_enrich *stage) {
     enrich_close(stage->enrich); /* NULL when its thread has done so */
+    ingest_input_release(&stage->own);
+    free(stage->inputs);
+    stage->own = (struct ingest_input){0};
+    stage->inputs = NULL;
     stage->enrich = NULL;
     for (uint32_t i = 0; i < stage->ins_len; i++) {
         core_queue_destroy(&stage->ins[i]);
@@ -57,6 +67,49 @@ void pipeline_enrich_close(struct pipeline_enrich *stage) {
     stage->ins = NULL;
     stage->ins_len = 0;
     core_bell_destroy(&stage->thread.bell);
+}
+
+/* ---- our own logs ---------------------------------------------------------------------------------------------------- */
+
+static struct core_conf_list one_path(const char *state, const char *pattern) {
+    struct core_conf_list list = {.items = calloc(1, sizeof(*list.items)), .len = 1};
+    MUST(list.items != NULL);
+    MUST(asprintf(&list.items[0].value, "%s/own/%s", state, pattern) > 0);
+    return list;
+}
+
+/* Something may be told, or an earlier run left something. */
+static bool has_own_logs(const struct pipeline *pipeline, const struct config *config) {
+    const struct config_intel *intel = &config->intel;
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof(path), "%s/own", pipeline->state);
+    bool looks_back = (intel->conf.files.len > 0 || intel->redis.urls.len > 0) && intel->conf.lookback.days > 0;
+    return looks_back || access(path, F_OK) == 0;
+}
+
+const struct ingest_input *pipeline_enrich_inputs(struct pipeline *pipeline, const struct config *config,
+                                                  size_t *inputs_len) {
+    struct pipeline_enrich *stage = &pipeline->enrich;
+    if (!has_own_logs(pipeline, config)) {
+        *inputs_len = config->inputs_len;
+        return config->inputs;
+    }
+    struct ingest_input own = {.paths = one_path(pipeline->state, "*.log"),
+                               .archive = one_path(pipeline->state, "*.log.[0-9]")};
+    struct core_fail fail;
+    MUST(ingest_input_finish(&own, &fail) == CORE_OK); /* it has nothing that could be wrong */
+    own.origin.type = CORE_ORIGIN_TAPLINE;
+    ingest_input_release(&stage->own);
+    stage->own = own;
+    free(stage->inputs);
+    stage->inputs = calloc(config->inputs_len + 1, sizeof(*stage->inputs));
+    MUST(stage->inputs != NULL);
+    for (size_t i = 0; i < config->inputs_len; i++) {
+        stage->inputs[i] = config->inputs[i];
+    }
+    stage->inputs[config->inputs_len] = own;
+    *inputs_len = config->inputs_len + 1;
+    return stage->inputs;
 }
 
 /* ---- the state ------------------------------------------------------------------------------------------------------ */
@@ -127,6 +180,7 @@ static void state_look(struct pipeline_enrich *stage, int64_t now) {
     enum enrich_state before = stage->status.state;
     stage->looked_tick = now;
     enrich_status(stage->enrich, &stage->status);
+    atomic_store_explicit(&stage->state, (int)stage->status.state, memory_order_relaxed);
     if (!stage->is_told || stage->status.state != before) {
         state_log(stage);
         stage->is_told = true;

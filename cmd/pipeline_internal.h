@@ -73,13 +73,16 @@ struct pipeline_enrich {
     struct enrich_conf conf;
     struct enrich_redis_conf redis;
     struct enrich *enrich;
-    struct core_batch *held; /* enrich_batch() said CORE_AGAIN: asked again before any other */
-    bool has_begun;          /* the filter is there, or has been waited for long enough */
-    int64_t came_tick;       /* when the first batch came; 0: none yet */
-    int64_t waited_ns;       /* for how long it waited */
-    int64_t looked_tick;     /* when the state was last looked at */
+    struct ingest_input own;     /* our own logs */
+    struct ingest_input *inputs; /* the config's and that one */
+    struct core_batch *held;     /* enrich_batch() said CORE_AGAIN: asked again before any other */
+    bool has_begun;              /* the filter is there, or has been waited for long enough */
+    int64_t came_tick;           /* when the first batch came; 0: none yet */
+    int64_t waited_ns;           /* for how long it waited */
+    int64_t looked_tick;         /* when the state was last looked at */
     struct enrich_status status;
     bool is_told;           /* status.state was */
+    _Atomic int state;      /* status.state, for what main shows */
     _Atomic bool wants_log; /* set by main: SIGUSR1 */
 };
 #define PIPELINE_ENRICH_MAGIC 0x70656e72u
@@ -150,6 +153,9 @@ CORE_CHECKED enum core_err pipeline_state_lock(const char *dir, int *lock_fd, st
  * a failed open. main: the loop. */
 CORE_CHECKED enum core_err pipeline_enrich_open(struct pipeline *pipeline, struct core_fail *fail);
 void *pipeline_enrich_main(void *arg);
+/* What ingest shall read: the config's inputs and our own logs. Owns: the stage's until the next call. */
+const struct ingest_input *pipeline_enrich_inputs(struct pipeline *pipeline, const struct config *config,
+                                                  size_t *inputs_len);
 void pipeline_enrich_close(struct pipeline_enrich *stage);
 /* Have it tell its state in the log. Thread: main. */
 void pipeline_enrich_log(struct pipeline_enrich *stage);

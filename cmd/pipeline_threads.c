@@ -53,10 +53,12 @@ struct core_commit *pipeline_commit(struct pipeline *pipeline) {
 }
 
 void pipeline_ingest_env(struct pipeline *pipeline, const struct config *config, struct ingest_env *env) {
+    size_t inputs_len;
+    const struct ingest_input *inputs = pipeline_enrich_inputs(pipeline, config, &inputs_len);
     *env = (struct ingest_env){.node = pipeline->node,
                                .state_dir = pipeline->state,
-                               .inputs = config->inputs,
-                               .inputs_len = config->inputs_len,
+                               .inputs = inputs,
+                               .inputs_len = inputs_len,
                                .conf = &config->ingest,
                                .spool = &config->spool,
                                .pool = &pipeline->pool,

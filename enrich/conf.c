@@ -55,6 +55,45 @@ const struct core_opt enrich_opts[] = {
 };
 const size_t enrich_opts_len = sizeof(enrich_opts) / sizeof(enrich_opts[0]);
 
+const struct core_opt enrich_lookback_opts[] = {
+    {.key = "days",
+     .type = CORE_OPT_UINT,
+     .offset = offsetof(struct enrich_lookback_conf, days),
+     .needs_restart = true,
+     .def = "30",
+     .max = "3650",
+     .help =
+         "How many days a sensor keeps what it saw (addresses, names, hashes …, in clear, below node.state), to find "
+         "in it what later becomes known; 0: nothing is kept, and there is no looking back."},
+    {.key = "bytes",
+     .type = CORE_OPT_SIZE,
+     .offset = offsetof(struct enrich_lookback_conf, bytes_max),
+     .needs_restart = true,
+     .def = "1GiB",
+     .min = "1MiB",
+     .max = "1024GiB",
+     .help =
+         "How much of the disk that may take; beyond it the oldest goes. For a while an eighth more, when files are "
+         "merged."},
+    {.key = "memory",
+     .type = CORE_OPT_SIZE,
+     .offset = offsetof(struct enrich_lookback_conf, memory_bytes),
+     .needs_restart = true,
+     .def = "64MiB",
+     .min = "1MiB",
+     .max = "4GiB",
+     .help = "How much memory holds what is not on the disk yet; half of it full, it is written."},
+    {.key = "write_every",
+     .type = CORE_OPT_DURATION,
+     .offset = offsetof(struct enrich_lookback_conf, write_every_ns),
+     .needs_restart = true,
+     .def = "5m",
+     .min = "1s",
+     .max = "1h",
+     .help = "How long what was seen stays only in memory: a process that is killed forgets that much."},
+};
+const size_t enrich_lookback_opts_len = sizeof(enrich_lookback_opts) / sizeof(enrich_lookback_opts[0]);
+
 const struct core_opt enrich_redis_opts[] = {
     {.key = "urls",
      .type = CORE_OPT_STRINGS,

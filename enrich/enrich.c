@@ -11,7 +11,7 @@
  *
  * Crash: nothing here outlives a batch. Threads: enrich_batch(): the enrich thread; enrich_status(): any.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "enrich/match_internal.h"
+#include "enrich/lookback_internal.h"
 
 #include <stdlib.h>
 
@@ -25,6 +25,7 @@ struct enrich {
     struct core_counters *counters;
     struct follower follower;
     struct match match;
+    struct lookback *lookback;        /* NULL: nothing is kept */
     bool is_silent;                   /* the store did not answer the last time it was asked */
     _Atomic int64_t pause_until_tick; /* and is not asked before */
 };
@@ -36,12 +37,35 @@ static enum core_err store_open(void *ctx, struct enrich_store **out, struct cor
     return enrich_store_open(out, enrich->conf, enrich->redis, false, fail);
 }
 
-static enum core_err stage_open(struct enrich *enrich, struct core_fail *fail) {
+/* Without a place to keep what is seen, events go on all the same. */
+static void lookback_begin(struct enrich *enrich, const char *state_dir) {
+    const struct follower_opener *opener = &enrich->follower.opener;
+    struct lookback_env env = {.conf = &enrich->conf->lookback,
+                               .state_dir = state_dir,
+                               .opener = opener->opens_twice ? opener : NULL,
+                               .counters = enrich->counters};
+    struct core_fail fail;
+    if (enrich->conf->lookback.days == 0 || state_dir == NULL) {
+        return;
+    }
+    if (lookback_open(&enrich->lookback, &env, &fail) != CORE_OK) {
+        core_log_fail(CORE_LEVEL_ERROR, "lookback",
+                      "what is seen is not kept, and new indicators are not looked for in it, until the next start",
+                      &fail);
+    } else if (env.opener == NULL) {
+        enrich->follower.on_new = lookback_on_new;
+        enrich->follower.on_new_ctx = enrich->lookback;
+    }
+}
+
+static enum core_err stage_open(struct enrich *enrich, const char *state_dir, struct core_fail *fail) {
     enum core_err err = core_arena_init(&enrich->match.scratch, MATCH_SCRATCH_BYTES, fail);
+    lookback_begin(enrich, err == CORE_OK ? state_dir : NULL);
     if (err == CORE_OK) {
         err = follower_start(&enrich->follower, fail);
     }
     if (err != CORE_OK) {
+        lookback_close(enrich->lookback);
         core_arena_destroy(&enrich->match.scratch);
         free(enrich);
     }
@@ -64,7 +88,7 @@ enum core_err enrich_open_with(struct enrich **out, const struct enrich_conf *co
                                struct core_fail *fail) {
     struct enrich *enrich = stage_new(conf, env);
     enrich->follower.opener = *opener;
-    enum core_err err = stage_open(enrich, fail);
+    enum core_err err = stage_open(enrich, env->state_dir, fail);
     *out = err == CORE_OK ? enrich : NULL;
     return err;
 }
@@ -75,7 +99,7 @@ enum core_err enrich_open(struct enrich **out, const struct enrich_conf *conf, c
     enrich->redis = redis;
     enrich->follower.opener = (struct follower_opener){
         .open = store_open, .ctx = enrich, .opens_twice = redis != NULL && redis->urls.len > 0};
-    enum core_err err = stage_open(enrich, fail);
+    enum core_err err = stage_open(enrich, env->state_dir, fail);
     *out = err == CORE_OK ? enrich : NULL;
     return err;
 }
@@ -86,6 +110,7 @@ void enrich_close(struct enrich *enrich) {
     }
     MUST(enrich->magic == ENRICH_MAGIC);
     follower_stop(&enrich->follower);
+    lookback_close(enrich->lookback);
     core_arena_destroy(&enrich->match.scratch);
     enrich->magic = 0;
     free(enrich);
@@ -170,6 +195,9 @@ enum core_err enrich_batch(struct enrich *enrich, struct core_batch *batch) {
         counts_add(enrich);
     }
     view_leave(&enrich->follower.door);
+    if (err == CORE_OK && enrich->lookback != NULL) {
+        lookback_batch(enrich->lookback, batch);
+    }
     return err;
 }
 

@@ -15,6 +15,16 @@
 
 enum enrich_on_unavailable { ENRICH_PASS, ENRICH_WAIT };
 
+/* Section `intel.lookback:`. */
+struct enrich_lookback_conf {
+    uint64_t days;          /* kept so long; 0: nothing is kept; default 30 */
+    uint64_t bytes_max;     /* of all on the disk; default 1 GiB */
+    uint64_t memory_bytes;  /* of what is not written yet; default 64 MiB */
+    int64_t write_every_ns; /* what a kill may lose; default 5m */
+};
+extern const struct core_opt enrich_lookback_opts[];
+extern const size_t enrich_lookback_opts_len;
+
 /* Section `intel:`. */
 struct enrich_conf {
     struct core_conf_list files; /* indicators held in the process; with redis.urls: a mistake */
@@ -23,6 +33,7 @@ struct enrich_conf {
     int64_t timeout_ns;          /* of a batch's round trip, before it passes unlooked at; default 200ms */
     int64_t stale_after_ns; /* the change stream not followed for so long: everything is `unavailable`; default 30s */
     int64_t start_wait_ns;  /* of the first events, while the filter is built (cmd/pipeline_enrich.c); default 30s */
+    struct enrich_lookback_conf lookback;
 };
 extern const struct core_opt enrich_opts[];
 extern const size_t enrich_opts_len;
@@ -236,6 +247,22 @@ struct enrich_sync_how {
 CORE_CHECKED enum core_err enrich_sync(struct enrich_store *store, const struct enrich_feed_conf *feed,
                                        const struct enrich_sync_how *how, struct enrich_sync_report *report,
                                        struct core_fail *fail);
+
+/* What was seen of a feed's indicator on a day. */
+struct enrich_sighting {
+    enum core_indicator type;
+    struct core_span value;
+    const char *id; /* the provider's own name for it (its word's id); NULL: not known */
+    int64_t last_s; /* when last, seconds since 1970 */
+    uint64_t count;
+};
+#define ENRICH_SIGHTINGS_POST_MAX 1000
+/* Tell a feed's server (types cif and misp), five requests a second at most: of MISP one a sighting, of CIF one for 200.
+ * Shape:   *posted gets how many were told, from the first on; after an error, tell the others again later.
+ * Errors:  CORE_BAD its server takes none, or not with this token · CORE_NET. Thread: any; at most the feed's patience a request. */
+CORE_CHECKED enum core_err enrich_sightings_post(const struct enrich_feed_conf *feed,
+                                                 const struct enrich_sighting *sightings, size_t len, size_t *posted,
+                                                 struct core_fail *fail);
 
 /* ---- the stage ------------------------------------------------------------------------------------------------------------ */
 

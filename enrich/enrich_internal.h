@@ -10,7 +10,8 @@
  *   sources.c   the table of sources; source_zeek.c, source_list.c, source_csv.c, source_misp.c, source_stix.c with
  *               stix_pattern.c, source_taxii.c, source_cif.c; source_text.c: times, words, defanged texts
  *   sync.c      a feed into the store, under a lease
- *   seen*.c     what was seen lately, on disk; looking back
+ *   seen*.c     what was seen lately, on disk
+ *   lookback.c  looking back at it for new indicators: retro.c; own_log.c
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_ENRICH_INTERNAL_H
 #define TAPLINE_ENRICH_INTERNAL_H

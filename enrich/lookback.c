@@ -1,0 +1,235 @@
+/* enrich/lookback.c: the thread that keeps what was seen, and looks back.
+ *
+ *     enrich thread -> table A | table B -> segments, merged, dropped        (seen.c)
+ *                                                ^ new indicators            (retro.c)
+ *
+ * The enrich thread puts a batch's observables straight into the present table: copying them for another thread to do it
+ * would cost about as much. It takes the table by one atomic exchange and gives it back by another; this thread changes it
+ * for the empty one in between. So nobody ever waits for the disk: while a table is being written the other fills, and if
+ * that is full, too, new observables are left out and counted (those that it has go on being counted).
+ *
+ * A table is written when it is crowded, when it is intel.lookback.write_every old, when new indicators are to be looked
+ * for, and at the end. So a kill loses what was seen since, at most write_every; nothing on the disk is touched by it.
+ * What is read again after a kill is counted again.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "enrich/lookback_internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define LOOKBACK_MAGIC 0x6c6f6f6bu
+#define PATH_BYTES 4096
+#define TURN_MS 200
+#define SETTLE_NS (5 * CORE_NS_PER_S) /* an indicator is in effect within that time */
+#define TIDY_NS (60 * CORE_NS_PER_S)
+#define RETRY_NS (10 * CORE_NS_PER_S)
+#define DAY_NS (24 * 3600 * CORE_NS_PER_S)
+
+struct lookback {
+    uint32_t magic;
+    const struct enrich_lookback_conf *conf;
+    struct core_counters *counters;
+    int64_t settle_ns;
+    struct follower_opener opener;
+    struct retro *retro;
+    struct seen *seen;
+    struct seen_table tables[2];
+    struct seen_table *_Atomic current; /* NULL: the enrich thread is filling it */
+    struct seen_table *spare;           /* the other one */
+    bool is_unwritten;                  /* spare still has what could not be written */
+    _Atomic bool is_crowded;
+    _Atomic bool is_stopping;
+    int stop_fd;
+    pthread_t thread;
+    int64_t written_tick;
+    int64_t tidied_tick;
+    int64_t retry_tick;
+};
+
+/* ---- the enrich thread ------------------------------------------------------------------------------------------------------- */
+
+void lookback_batch(struct lookback *lookback, const struct core_batch *batch) {
+    MUST(lookback->magic == LOOKBACK_MAGIC);
+    struct seen_table *table = atomic_exchange(&lookback->current, NULL);
+    MUST(table != NULL);
+    uint64_t added = table->added;
+    uint64_t left_out = table->left_out;
+    seen_table_add(table, batch);
+    core_count(lookback->counters, CORE_COUNT_LOOKBACK_SEEN, table->added - added);
+    if (table->left_out > left_out) {
+        core_count(lookback->counters, CORE_COUNT_LOOKBACK_LEFT, table->left_out - left_out);
+    }
+    if (seen_table_is_crowded(table)) {
+        atomic_store_explicit(&lookback->is_crowded, true, memory_order_relaxed);
+    }
+    atomic_store(&lookback->current, table);
+}
+
+void lookback_on_new(void *ctx, enum core_indicator type, struct core_span value, bool subdomains,
+                     const struct allow *allow) {
+    struct lookback *lookback = ctx;
+    retro_on_new(lookback->retro, type, value, subdomains, allow);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------------------ */
+
+/* The full one for the empty one. A batch is added within milliseconds. */
+static void tables_change(struct lookback *lookback) {
+    struct seen_table *full = lookback->spare == &lookback->tables[0] ? &lookback->tables[1] : &lookback->tables[0];
+    struct seen_table *expected = full;
+    atomic_store_explicit(&lookback->is_crowded, false, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&lookback->current, &expected, lookback->spare)) {
+        expected = full;
+        sched_yield();
+    }
+    lookback->spare = full;
+}
+
+/* All that was seen until now is on the disk then. */
+static enum core_err table_write(struct lookback *lookback, struct core_fail *fail) {
+    enum core_err err = CORE_OK;
+    for (int round = lookback->is_unwritten ? 0 : 1; err == CORE_OK && round < 2; round++) {
+        if (round == 1) {
+            tables_change(lookback);
+        }
+        lookback->is_unwritten = true;
+        err = seen_write(lookback->seen, lookback->spare, fail);
+        if (err == CORE_OK) {
+            seen_table_clear(lookback->spare, core_now_ns());
+            lookback->is_unwritten = false;
+        }
+    }
+    lookback->written_tick = core_tick_ns();
+    return err;
+}
+
+/* Each failure is said and tried again; meanwhile nothing is lost that a table has room for. */
+static void disk_failed(struct lookback *lookback, const struct core_fail *fail) {
+    lookback->retry_tick = core_tick_ns() + RETRY_NS;
+    core_log_fail(CORE_LEVEL_ERROR, "lookback",
+                  "what was seen cannot be kept on the disk; trying again in ten seconds, it stays in memory as far as "
+                  "intel.lookback.memory goes",
+                  fail);
+}
+
+static enum core_err tidy(struct lookback *lookback, struct core_fail *fail) {
+    enum core_err err = seen_tidy(lookback->seen, core_now_ns(), fail);
+    lookback->tidied_tick = core_tick_ns();
+    return err;
+}
+
+static enum core_err lookback_turn(struct lookback *lookback, struct core_fail *fail) {
+    enum core_err err = CORE_OK;
+    int64_t now = core_tick_ns();
+    bool is_asked = retro_is_due(lookback->retro, lookback->settle_ns);
+    if (is_asked || atomic_load_explicit(&lookback->is_crowded, memory_order_relaxed) ||
+        now - lookback->written_tick >= lookback->conf->write_every_ns) {
+        err = table_write(lookback, fail);
+    }
+    if (err == CORE_OK && is_asked) {
+        err = retro_run(lookback->retro, lookback->seen, fail);
+    }
+    if (err == CORE_OK && now - lookback->tidied_tick >= TIDY_NS) {
+        err = tidy(lookback, fail);
+    }
+    return err;
+}
+
+static void *lookback_run(void *arg) {
+    struct lookback *lookback = arg;
+    struct core_fail fail;
+    MUST(lookback->magic == LOOKBACK_MAGIC);
+    while (!atomic_load(&lookback->is_stopping)) {
+        struct pollfd fds = {.fd = lookback->stop_fd, .events = POLLIN};
+        int ready = poll(&fds, 1, TURN_MS);
+        MUST(ready >= 0 || errno == EINTR);
+        if (atomic_load(&lookback->is_stopping)) {
+            break;
+        }
+        retro_follow(lookback->retro, 0);
+        if (core_tick_ns() >= lookback->retry_tick && lookback_turn(lookback, &fail) != CORE_OK) {
+            disk_failed(lookback, &fail);
+        }
+    }
+    if (table_write(lookback, &fail) != CORE_OK) {
+        core_log_fail(CORE_LEVEL_ERROR, "lookback", "what was seen lately is lost: it cannot be kept on the disk",
+                      &fail);
+    }
+    return NULL;
+}
+
+/* ---- making it ------------------------------------------------------------------------------------------------------------------ */
+
+static enum core_err parts_open(struct lookback *lookback, const struct lookback_env *env, struct core_fail *fail) {
+    char dir[PATH_BYTES];
+    const struct seen_limits limits = {env->conf->bytes_max, (int64_t)env->conf->days * DAY_NS};
+    (void)snprintf(dir, sizeof dir, "%s/seen", env->state_dir);
+    enum core_err err = seen_open(&lookback->seen, dir, &limits, fail);
+    for (size_t i = 0; err == CORE_OK && i < 2; i++) {
+        err = seen_table_init(&lookback->tables[i], (size_t)env->conf->memory_bytes / 2, fail);
+    }
+    if (err == CORE_OK) {
+        err = retro_open(&lookback->retro, env->state_dir, env->opener == NULL ? NULL : &lookback->opener,
+                         env->counters, fail);
+    }
+    if (err == CORE_OK) {
+        lookback->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        err = lookback->stop_fd < 0 ? core_fail_errno(fail, "eventfd", "cannot make one") : CORE_OK;
+    }
+    return err;
+}
+
+static void parts_close(struct lookback *lookback) {
+    if (lookback->stop_fd >= 0) {
+        (void)close(lookback->stop_fd);
+    }
+    retro_close(lookback->retro);
+    seen_close(lookback->seen);
+    seen_table_destroy(&lookback->tables[0]);
+    seen_table_destroy(&lookback->tables[1]);
+    lookback->magic = 0;
+    free(lookback);
+}
+
+enum core_err lookback_open(struct lookback **out, const struct lookback_env *env, struct core_fail *fail) {
+    struct lookback *lookback = calloc(1, sizeof *lookback);
+    MUST(lookback != NULL);
+    *out = NULL;
+    lookback->magic = LOOKBACK_MAGIC;
+    lookback->conf = env->conf;
+    lookback->counters = env->counters;
+    lookback->settle_ns = env->settle_ns > 0 ? env->settle_ns : SETTLE_NS;
+    lookback->opener = env->opener == NULL ? (struct follower_opener){0} : *env->opener;
+    lookback->stop_fd = -1;
+    lookback->spare = &lookback->tables[1];
+    lookback->written_tick = core_tick_ns();
+    atomic_store(&lookback->current, &lookback->tables[0]);
+    enum core_err err = parts_open(lookback, env, fail);
+    if (err == CORE_OK) {
+        int error = pthread_create(&lookback->thread, NULL, lookback_run, lookback);
+        errno = error;
+        err = error != 0 ? core_fail_errno(fail, "thread", "cannot start the one that keeps what was seen") : CORE_OK;
+    }
+    if (err != CORE_OK) {
+        parts_close(lookback);
+        return err;
+    }
+    *out = lookback;
+    return CORE_OK;
+}
+
+void lookback_close(struct lookback *lookback) {
+    if (lookback == NULL) {
+        return;
+    }
+    MUST(lookback->magic == LOOKBACK_MAGIC);
+    atomic_store(&lookback->is_stopping, true);
+    MUST(eventfd_write(lookback->stop_fd, 1) == 0);
+    MUST(pthread_join(lookback->thread, NULL) == 0);
+    parts_close(lookback);
+}

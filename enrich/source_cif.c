@@ -13,7 +13,7 @@
  * Between complete readings only what was reported since the newest row is asked for, and ten minutes before.
  *
  * Every question has nolog=1: else the server would keep it as an indicator that somebody searched for. Rows tagged
- * whitelist, search or pdns are no indicators of anything bad.
+ * whitelist, search, pdns or sighting (our own reports) are no indicators of anything bad.
  * SPDX-License-Identifier: Apache-2.0
  * Source: csirtgadgets/bearded-avenger (cif/httpd), verbose-robot (cif/httpd/indicators.py), cif-v5 (cif/http), their SDKs. */
 #include "core/codec.h"
@@ -108,7 +108,7 @@ static struct core_span text_of(const struct core_json_tree *row, const char *na
 
 /* Tags with commas between them; *is_no_indicator if one of them says so. */
 static void tags_of(const struct core_json_tree *row, struct core_buf *out, bool *is_no_indicator) {
-    static const char *const others[] = {"whitelist", "search", "pdns"};
+    static const char *const others[] = {"whitelist", "search", "pdns", "sighting"};
     const struct core_json_tree *tags = core_json_tree_get(row, "tags");
     const struct core_json_tree *tag = tags == NULL || tags->kind != CORE_JSON_ARRAY ? tags : tags->first;
     for (; tag != NULL; tag = tag == tags ? NULL : tag->next) {
@@ -185,7 +185,7 @@ static bool row_read(struct cif *cif, const struct core_json_tree *row, struct p
     tags_of(row, &tags, &is_no_indicator);
     if (type == CORE_INDICATOR_NONE || is_no_indicator) {
         source_refuse(calls, cif->row, value,
-                      is_no_indicator ? "its tags say that it is none: whitelist, search or pdns"
+                      is_no_indicator ? "its tags say that it is none: whitelist, search, pdns or sighting"
                                       : "its itype is none that a log of the network can show");
         return true;
     }
@@ -466,6 +466,7 @@ static const struct source_option cif_options[] = {
     {"scale", "What its confidence goes up to; default: 10, of version 5: 4; what is above it counts to 100."},
     {"tags", "Only what has one of these tags, with commas between them."},
     {"provider", "Only what this provider says."},
+    {"group", "In which group what was seen is reported (sightings); default: everyone."},
     {0},
 };
 

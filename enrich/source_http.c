@@ -71,7 +71,8 @@ enum core_err source_send(const struct source_server *server, const struct sourc
     if (has_credentials && !authorization_write(server, authorization)) {
         return core_fail_set(fail, CORE_BAD, "token", "feed %s: it is too long for a header of HTTP", feed->name);
     }
-    struct core_http_request http = {.url = request->url,
+    struct core_http_request http = {.method = request->method,
+                                     .url = request->url,
                                      .headers = headers,
                                      .headers_len =
                                          headers_of(server, request, has_credentials ? authorization : NULL, headers),

@@ -4,6 +4,7 @@
  *   sync_spool.c   what was read, on disk, until all of it was; and a set of what it names
  *   source_http.c  requests of a feed, with its credentials; a feed that is one file behind a URL
  *   source_cif.c, source_taxii.c, source_misp_fetch.c   servers
+ *   sighting_post.c  what was seen, told to them
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_ENRICH_SYNC_INTERNAL_H
 #define TAPLINE_ENRICH_SYNC_INTERNAL_H
@@ -52,7 +53,8 @@ struct source_server {
 struct source_request {
     const char *url;
     const struct core_conf_list *state; /* with etag and last_modified: only if it has changed; NULL: anyhow */
-    struct core_span json;              /* POST this; ptr NULL: GET */
+    const char *method;                 /* NULL: GET, or POST with json */
+    struct core_span json;              /* a body; ptr NULL: none */
     size_t bytes_max;                   /* 0: SOURCE_ANSWER_BYTES_MAX */
 };
 /* core_http_send() with what the feed's section says. */

@@ -335,6 +335,33 @@ static enum core_err do_seen_day(const struct words *words) {
     return store_sightings_walk(now.store, atoll(words->word[1]), on_sighting, NULL, &now.fail);
 }
 
+/* post cif|misp URL TOKEN VERSION TYPE VALUE ID COUNT … */
+static enum core_err do_post(const struct words *words) {
+    struct enrich_sighting sightings[4];
+    struct core_conf_item version = {.key = "version", .value = (char *)words->word[4]};
+    size_t len = 0, posted = 0;
+    struct enrich_feed_conf feed = {.name = "server",
+                                    .type = enrich_feed_type(words->word[1]),
+                                    .url = (char *)words->word[2],
+                                    .token = (char *)words->word[3],
+                                    .timeout_ns = CORE_NS_PER_S * 5,
+                                    .patience_ns = CORE_NS_PER_S};
+    if (strcmp(words->word[4], "-") != 0) {
+        feed.options = (struct core_conf_list){.items = &version, .len = 1};
+    }
+    for (size_t i = 5; i + 3 < words->len && len < 4; i += 4) {
+        sightings[len++] =
+            (struct enrich_sighting){.type = type_of(words->word[i]),
+                                     .value = core_span_of(words->word[i + 1]),
+                                     .id = strcmp(words->word[i + 2], "-") == 0 ? NULL : words->word[i + 2],
+                                     .count = strtoull(words->word[i + 3], NULL, 10),
+                                     .last_s = 1700000000};
+    }
+    enum core_err err = enrich_sightings_post(&feed, sightings, len, &posted, &now.fail);
+    printf("posted %zu\n", posted);
+    return err;
+}
+
 static const struct {
     const char *name;
     size_t words_min;
@@ -362,6 +389,7 @@ static const struct {
     {"lease_give", 1, do_lease_give},
     {"seen", 5, do_seen},
     {"seen_day", 2, do_seen_day},
+    {"post", 9, do_post},
 };
 
 static void run(char *line) {

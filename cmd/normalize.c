@@ -135,7 +135,7 @@ static void file_run(struct filter *filter, const char *path) {
 /* ---- command --------------------------------------------------------------------------------------------------------------- */
 
 static const struct cmd_option options[] = {
-    {"input", 'i', "TYPE", "What the input is: zeek, snort, suricata or auto (default: auto, by content)."},
+    {"input", 'i', "TYPE", "What the input is: zeek, snort, suricata, tapline or auto (default: auto, by content)."},
     {"format", 0, "FORMAT",
      "How it is written: zeek, snort_fast, snort_full, snort_cmg, snort_csv, snort_json, snort_syslog, unified2, "
      "suricata_eve, suricata_fast or auto (default: auto, by content)."},

@@ -41,7 +41,7 @@ struct core_origin {
         CORE_ORIGIN_ZEEK,
         CORE_ORIGIN_SNORT,
         CORE_ORIGIN_SURICATA,
-        CORE_ORIGIN_TAPLINE /* JSON lines of our own (what looking back found); no input of a config has it */
+        CORE_ORIGIN_TAPLINE /* JSON lines of our own: what looking back found */
     } type;
     enum core_format format; /* agrees with type: a format of Snort's has type CORE_ORIGIN_SNORT */
     bool keep_original;      /* adds event.original */

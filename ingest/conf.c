@@ -18,7 +18,7 @@
 #define FIELDS_JSON_BYTES_MAX (64 * CORE_KIB)
 
 /* In the order of enum core_origin_type, enum core_format and enum ingest_start. */
-static const char *const type_choices[] = {"auto", "zeek", "snort", "suricata", NULL};
+static const char *const type_choices[] = {"auto", "zeek", "snort", "suricata", "tapline", NULL};
 static const char *const format_choices[] = {"auto",      "zeek",         "snort_fast",    "snort_full",
                                              "snort_cmg", "snort_csv",    "snort_json",    "snort_syslog",
                                              "unified2",  "suricata_eve", "suricata_fast", NULL};
@@ -45,7 +45,8 @@ const struct core_opt ingest_input_opts[] = {
      .offset = INPUT(type),
      .def = "auto",
      .choices = type_choices,
-     .help = "Which sensor writes these files; auto tells each file's format by its content."},
+     .help = "Which sensor writes these files; auto tells each file's format by its content. tapline: it wrote them "
+             "itself (retro_match.log)."},
     {.key = "paths",
      .type = CORE_OPT_STRINGS,
      .offset = INPUT(paths),

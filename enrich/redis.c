@@ -386,7 +386,8 @@ static bool is_about_permission(const struct redis_reply *reply) {
     return reply->type == REDIS_ERROR && core_span_starts(reply->text, CORE_SPAN("NOPERM"));
 }
 
-/* PING and ROLE are the last two; what an ACL does not allow of them is not needed. CLIENT SETNAME is a courtesy. */
+/* PING and ROLE are the last two; what an ACL does not allow of them is not needed. CLIENT SETNAME, before them, is a
+ * courtesy. */
 static enum core_err login_judge(const struct redis *redis, struct channel *channel, struct core_fail *fail) {
     const char *where = channel_where(redis, channel);
     const struct redis_reply *role = channel->login_replies[channel->login_len - 1];
@@ -394,7 +395,7 @@ static enum core_err login_judge(const struct redis *redis, struct channel *chan
     for (size_t i = 0; i + 1 < channel->login_len && err == CORE_OK; i++) {
         const struct redis_reply *reply = channel->login_replies[i];
         bool is_name = i + 3 == channel->login_len;
-        bool is_let_pass = (is_name || i + 2 == channel->login_len) && is_about_permission(reply);
+        bool is_let_pass = is_name || (i + 2 == channel->login_len && is_about_permission(reply));
         err = is_let_pass ? CORE_OK : refused_at(where, reply, fail);
     }
     if (err == CORE_OK && redis->is_writer && role->type == REDIS_ARRAY && role->len > 0 &&

@@ -400,6 +400,22 @@ def test_failover_to_a_replica(redis_servers, stores):
     assert reader.get("ip", "192.0.2.1") == ["f/p:-1:-"]
 
 
+def test_a_replica_is_followed_as_well(redis_servers, stores):
+    primary = redis_servers()
+    replica = redis_servers(replica_of=primary).wait_for_replica()
+    writer, reader = stores("writer", primary.url), stores("reader", replica.url)
+    reader.ok("build")
+    reader.send("follow", 5000)
+    time.sleep(0.2)
+    writer.ok("put", "domain", "late.example", "f", "p", "subdomains")
+    writer.ok("flush")
+    assert changes(reader.answer()) == ["add domain late.example subdomains"]
+    assert reader.get("domain", "late.example") == ["f/p:-1:-:subdomains"]
+    on_replica = stores("writer", replica.url)
+    on_replica.ok("put", "ip", "192.0.2.1", "f", "p")
+    assert "changes need the primary" in on_replica.do("flush")[-1]
+
+
 def test_a_replica_that_was_behind_makes_a_rebuild(redis_servers, stores):
     primary = redis_servers()
     replica = redis_servers(replica_of=primary).wait_for_replica()

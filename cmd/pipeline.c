@@ -387,10 +387,13 @@ static void signals_take(struct pipeline *pipeline) {
 static void progress_show(struct pipeline *pipeline) {
     uint64_t events = atomic_load_explicit(&pipeline->events, memory_order_relaxed);
     double seconds = (double)(core_tick_ns() - pipeline->start_ns) / (double)CORE_NS_PER_S;
-    (void)fprintf(stderr, "\r%llu records read, %llu accepted, %.0f/s, %llu batches under way \033[K",
+    int intel = atomic_load_explicit(&pipeline->enrich.state, memory_order_relaxed);
+    bool is_lacking = pipeline->enrich.is_on && intel != ENRICH_READY;
+    (void)fprintf(stderr, "\r%llu records read, %llu accepted, %.0f/s, %llu batches under way%s%s \033[K",
                   (unsigned long long)core_counted(&pipeline->counters, CORE_COUNT_INGEST_LINES),
                   (unsigned long long)events, seconds > 0 ? (double)events / seconds : 0.0,
-                  (unsigned long long)atomic_load(&pipeline->outstanding));
+                  (unsigned long long)atomic_load(&pipeline->outstanding), is_lacking ? ", intelligence: " : "",
+                  is_lacking ? pipeline_intel_word((enum enrich_state)intel) : "");
     pipeline->is_tty_dirty = true;
 }
 

@@ -141,6 +141,8 @@ def test_an_indicator_is_in_effect_within_five_seconds_and_no_longer_when_it_is_
     run.wait_for("those after it was taken back", lambda: arrived.has(gone))
     for serial in gone:
         assert bool(enrichments(arrived.documents[serial])) == (conns.servers[serial] == EVIL)
+    run.signal(signal.SIGUSR1)
+    run.wait_log('"intelligence" state=ready indicators=')
     summary = summary_of(run)
     enriched = sum(bool(enrichments(document)) for document in arrived.read().values())
     assert summary["counters"]["enrich.events"] == enriched and summary["counters"]["enrich.unavailable"] == 0

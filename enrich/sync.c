@@ -29,7 +29,7 @@
 #define LEASE_NS (60 * CORE_NS_PER_S)
 #define LEASE_SWEEP_NS (900 * CORE_NS_PER_S)
 #define RENEW_NS (15 * CORE_NS_PER_S)
-#define ASK_NS CORE_NS_PER_S
+#define ASK_NS (CORE_NS_PER_S / 10)
 #define SWEEP_BYTES ((size_t)64 * CORE_MIB) /* names to take back, gathered by one walk; more: another walk */
 #define FEW 10                              /* of a feed so short any drop may be true */
 #define EXPIRY_STEPS 8                      /* sources.c: an expiry moves on by eighths */
@@ -226,7 +226,9 @@ static enum core_err judge(struct sync *sync) {
     if (report->is_unchanged || report->is_delta || report->is_cut || sync->how->takes_fewer) {
         return CORE_OK;
     }
-    if (report->items == 0 && report->refused > 0) {
+    bool is_file =
+        sync->feed->path != NULL || sync->source->fetch == NULL; /* of a server's answers the form is known */
+    if (is_file && report->items == 0 && report->refused > 0) {
         return core_fail_set(sync->fail, CORE_BAD, sync->feed->name,
                              "none of its %" PRIu64
                              " entries is an indicator (%s), so what is in the store is kept; is "

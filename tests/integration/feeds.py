@@ -142,7 +142,7 @@ class FeedServer:
                 except OSError:
                     pass  # the client went away, as it may
 
-            do_GET = do_POST = answer
+            do_GET = do_POST = do_PUT = answer
 
         return Handler
 
@@ -183,6 +183,7 @@ class Cif:
 
     def __init__(self, rows, token="sesame", limit=None, pack=None):
         self.rows, self.token, self.pack = rows, token, pack
+        self.reports = []  # what was submitted
         self.own_limit = limit or self.own_limit
 
     def may(self, request):
@@ -212,9 +213,17 @@ class Cif:
     def refuse(self, message, status):
         return Answer({"message": message, "data": []}, status)
 
+    submit = ("POST", "/indicators", 201)
+
     def answer(self, request):
         if not self.may(request):
             return self.refuse("unauthorized", 401)
+        if (request.method, request.path) == self.submit[:2]:
+            reports = json.loads(request.body)
+            for report in reports:
+                assert all(report.get(key) for key in ("provider", "indicator", "tags", "group", "itype"))
+            self.reports += reports
+            return Answer({"message": "success", "data": len(reports)}, self.submit[2])
         if request.path != self.path:
             return Answer(b"<html>Not Found</html>", 404, {"Content-Type": "text/html"})
         if request.query.get("itype") not in self.itypes:
@@ -229,6 +238,7 @@ class Cif3(Cif):
 class Cif4(Cif):
     """The token alone in the header, a bare list, nothing below confidence 3 unless it is asked for."""
     time_key, path, default_confidence = "reported_at", "/indicators/", 3
+    submit = ("POST", "/indicators/", 201)
 
     def may(self, request):
         return request.headers.get("Authorization") == self.token
@@ -243,6 +253,7 @@ class Cif4(Cif):
 class Cif5(Cif4):
     """Confidence from 0 to 4; text for people unless Accept ends in json."""
     path, own_limit = "/indicators", 500
+    submit = ("PUT", "/indicators", 200)
 
     def answer(self, request):
         if not request.headers.get("Accept", "").endswith("json"):
@@ -339,14 +350,27 @@ class MispFeed(Files):
 
 
 class Misp:
-    """POST /attributes/restSearch with a key."""
+    """POST /attributes/restSearch and /sightings/add with a key."""
 
     def __init__(self, attributes, key="misp-key"):
         self.attributes, self.key = attributes, key
+        self.sightings = []
+
+    def sighting(self, request):
+        said = json.loads(request.body)
+        named = request.path.split("/")[3:]
+        found = [a for a in self.attributes if a["uuid"] in named or a["value"] in said.get("values", [])]
+        if not found:
+            return Answer({"saved": False, "name": "Could not add Sighting",
+                           "errors": "No valid attributes found that match the criteria"}, 403)
+        self.sightings += [(a["value"], said["timestamp"], said["source"]) for a in found]
+        return Answer({"saved": True})
 
     def answer(self, request):
         if request.headers.get("Authorization") != self.key:
             return Answer({"name": "Authentication failed.", "message": f"not {request.headers.get('Authorization')}"}, 403)
+        if request.path.startswith("/sightings/add") and request.method == "POST":
+            return self.sighting(request)
         if request.path != "/attributes/restSearch" or request.method != "POST":
             return Answer({"name": "Not Found"}, 404)
         asked = json.loads(request.body)

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import time
@@ -15,9 +16,10 @@ import pytest
 import rig
 from feeds import (Answer, Cif3, Cif4, Cif5, Fault, FeedServer, Files, Misp, MispFeed, Taxii, elastic, misp_attribute,
                    misp_event, packed)
-from redis_server import make_certificates
+from redis_server import WRITER, make_certificates
 
 TOKEN = "sesame-7f3a-open"
+DRIVER = os.environ.get("INTEL_DRIVER", pathlib.Path(__file__).resolve().parent.parent.parent / "build/dev/tests/integration/intel_driver")
 HOUR = 3600
 
 
@@ -332,7 +334,7 @@ def test_kill_in_the_middle(sync, server):
 
 
 def test_stopped_in_the_middle(sync, server):
-    server.site = Files({"/list.txt": ips(*range(50000))})
+    server.site = Files({"/list.txt": ips(*range(65000))})
     process = sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"}).start()
     while sync.redis.dbsize() < 2000:
         assert process.poll() is None
@@ -341,7 +343,7 @@ def test_stopped_in_the_middle(sync, server):
     assert json.loads(out)["result"] == "stopped" and process.returncode == 111
     assert not sync.redis.exists("intel:lease:sync.list"), "the lease was given back"
     assert sync.run()["result"] == "done"
-    assert len(sync.names()) == 50000
+    assert len(sync.names()) == 65000
 
 
 def test_two_at_once(sync, server):
@@ -643,3 +645,56 @@ def test_one_of_two_fails(sync, server):
     assert sync.names() == ip_names(1)
     plain = subprocess.run([w for w in sync.command("b") if w != "--json"], capture_output=True, text=True)
     assert plain.stdout.startswith("b: unchanged") and plain.stderr == "" and plain.returncode == 0
+
+
+def test_a_user_who_may_do_just_that(tmp_path, redis_servers, server):
+    """With the rules that the reference gives a writer: puts, sweeps, leases, state."""
+    sync = Sync(tmp_path, redis_servers(acl=True))
+    server.site = Files({"/list.txt": ips(*range(100))})
+    sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"})
+    text = json.loads(sync.config.read_text())
+    text["intel"]["redis"].update(username="writer", password=WRITER)
+    sync.config.write_text(json.dumps(text))
+    assert sync.run()["put"] == 100
+    server.site.files["/list.txt"] = ips(*range(10, 100))
+    assert sync.run()["removed"] == 10
+
+
+# ---- what was seen, told to servers -----------------------------------------------------------------------------------------------------
+
+def post(*words):
+    done = subprocess.run([str(DRIVER)], input="post " + " ".join(map(str, words)) + "\n", capture_output=True, text=True, timeout=60)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_sightings_to_cif(sync, server, version):
+    server.site = SITES[version]([], TOKEN)
+    lines = post("cif", server.url, TOKEN, version, "ip", "192.0.2.7", "-", 5, "url", "evil.example/a", "-", 1, "user", "root", "-", 1,
+                 "cidr", "2001:db8::/32", "-", 2)
+    assert lines[0] == "posted 4", lines
+    at = "lasttime" if version == 3 else "last_at"
+    assert [(r["indicator"], r["itype"], r["count"], r["tags"], r[at]) for r in server.site.reports] == [
+        ("192.0.2.7", "ipv4", 5, ["sighting"], "2023-11-14T22:13:20Z"),
+        ("http://evil.example/a", "url", 1, ["sighting"], "2023-11-14T22:13:20Z"),
+        ("2001:db8::/32", "ipv6", 2, ["sighting"], "2023-11-14T22:13:20Z")]
+    time_key = server.site.time_key
+    server.site.rows = [{**report, time_key: iso(60)} for report in server.site.reports]
+    assert sync.feeds(cif_feed(server, version)).run()["put"] == 0, "what we told does not come back as an indicator"
+
+
+def test_sightings_to_misp(server):
+    server.site = Misp([misp_attribute(uuid(1), "ip-dst", "192.0.2.7"), misp_attribute(uuid(2), "url", "http://evil.example/a")], TOKEN)
+    started = time.monotonic()
+    lines = post("misp", server.url, TOKEN, "-", "ip", "192.0.2.7", "-", 5, "url", "evil.example/a", uuid(2), 1, "ip", "192.0.2.99", "-", 1)
+    assert lines[0] == "posted 3", lines
+    assert server.site.sightings == [("192.0.2.7", 1700000000, "tapline"), ("http://evil.example/a", 1700000000, "tapline")]
+    assert time.monotonic() - started >= 0.6, "five a second at most"
+    server.fault(Fault(500), after=1, times=50)
+    lines = post("misp", server.url, TOKEN, "-", "ip", "192.0.2.7", "-", 5, "ip", "192.0.2.7", "-", 5)
+    assert lines[0] == "posted 1" and lines[1].startswith("NET"), "the others can be told again"
+    server.faults.clear()
+    lines = post("misp", server.url, "wrong", "-", "ip", "192.0.2.7", "-", 5)
+    assert lines[0] == "posted 0" and lines[1].startswith("BAD") and "403" in lines[1]
+    lines = post("list", server.url, TOKEN, "-", "ip", "192.0.2.7", "-", 5)
+    assert lines[1].startswith("BAD")

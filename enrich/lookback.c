@@ -144,6 +144,7 @@ static void *lookback_run(void *arg) {
     struct lookback *lookback = arg;
     struct core_fail fail;
     MUST(lookback->magic == LOOKBACK_MAGIC);
+    retro_follow(lookback->retro, 0);
     while (!atomic_load(&lookback->is_stopping)) {
         struct pollfd fds = {.fd = lookback->stop_fd, .events = POLLIN};
         int ready = poll(&fds, 1, TURN_MS);

@@ -217,6 +217,10 @@ static enum core_err begin_now(struct retro *retro, struct core_fail *fail) {
     enum core_err err = store_build(retro->store, &retro->cursor, &calls, fail);
     err = err == CORE_AGAIN ? CORE_OK : err;
     retro->has_cursor = err == CORE_OK;
+    if (err == CORE_OK) {
+        core_log(CORE_LEVEL_INFO, "lookback", "indicators that come from now on are looked for in what was seen before",
+                 "at=%s", retro->cursor.id);
+    }
     if (err == CORE_OK && retro->batch.len == 0 && retro->waiting.len == 0) {
         cursor_save(retro, &retro->cursor);
     }
@@ -316,16 +320,16 @@ static void samples_put(struct core_buf *buf, const struct seen_record *record) 
         core_buf_put(buf, ",", i > 0);
         core_buf_string(buf, (struct core_span){id, sizeof id});
     }
-    core_buf_span(buf, CORE_SPAN("],\"uids\":["));
+    core_buf_char(buf, ']');
     bool is_first = true;
     for (unsigned i = 0; i < record->samples_len; i++) {
         if (record->samples[i].uid_len > 0) {
-            core_buf_put(buf, ",", !is_first);
+            core_buf_span(buf, is_first ? CORE_SPAN(",\"uids\":[") : CORE_SPAN(","));
             core_buf_string(buf, (struct core_span){record->samples[i].uid, record->samples[i].uid_len});
             is_first = false;
         }
     }
-    core_buf_char(buf, ']');
+    core_buf_put(buf, "]", !is_first);
 }
 
 /* STIX's words, as threat.indicator.type has them, are the map's business; here are ours. */

@@ -13,6 +13,7 @@
   order       a document depends on its record alone, not on the records around it
   schema      every document and dead letter is valid by the JSON Schema of its topic (needs jsonschema: .venv)
   observables what enrichment looks up is what ../oracle/observables.py finds in the documents, and what Zeek's intel hit
+  intel       what indicators drawn from the corpus add to it is what ../oracle/intel.py adds
   snort       Snort in each of its formats, and Suricata's fast.log and eve.json, tell the same of each alert; none is lost
 
 Data: $TAPLINE_DATA, else ../shared/data beside the repository. Exit 77: there is none (1 if CI=true).
@@ -25,7 +26,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
 sys.path.insert(0, os.path.join(ROOT, "tests", "oracle"))
 
-CHECKS = ("oracle", "kept", "accounting", "same", "community", "snort", "names", "order", "observables", "schema")
+CHECKS = ("oracle", "kept", "accounting", "same", "community", "snort", "names", "order", "observables", "intel", "schema")
 
 
 def data_folder():

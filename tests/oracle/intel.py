@@ -3,7 +3,6 @@
 Zeek's intelligence framework. Knows nothing of the program, not even where it looks: that is observables.py's.
 
   store = Store([{"type": "domain", "value": "Evil.example.", "feed": "corp", …}], allowed=["10.0.0.0/8"], now=1795000000)
-  store.enrichments(document)     what threat.enrichments must be, in no order
   compare(store, plain, got)      why `got` is not `plain` with what the store says; [] if it is
 """
 import collections
@@ -112,12 +111,15 @@ def canonical(kind, text):
 
 class Store:
     """Rows have type and value, and maybe feed, provider, confidence (0 to 10), tlp, description, reference, first_seen,
-    last_seen, expires (seconds), subdomains, id. Of rows with the same type, value, feed and provider the last one counts."""
+    last_seen, expires (seconds), subdomains, id. What has expired is no row; of those with the same
+    type, value, feed and provider the last one counts."""
 
     def __init__(self, rows, allowed=(), now=0):
         self.words = collections.defaultdict(dict)
         self.networks = collections.defaultdict(set)  # (version, bits) -> numbers
         for row in rows:
+            if row.get("expires") and row["expires"] <= now:
+                continue
             value = row["value"]
             subdomains = row.get("subdomains", False)
             if row["type"] == "domain" and value.startswith(("*.", ".")):
@@ -126,15 +128,11 @@ class Store:
             assert key, row
             word = dict(row, subdomains=subdomains, feed=row.get("feed", "local"))
             self.words[key][(word["feed"], word.get("provider") or word["feed"])] = word
-        for key in list(self.words):
-            live = {name: word for name, word in self.words[key].items() if not word.get("expires") or word["expires"] > now}
-            if not live:
-                del self.words[key]
-                continue
-            self.words[key] = live
+        for key in self.words:
             if key[0] == "cidr":
                 self.put(self.networks, ipaddress.ip_network(key[1]))
         self.allowed_names, self.allowed_networks = set(), collections.defaultdict(set)
+        self.answers = {}
         for text in allowed:
             found = network(text)
             self.allowed_names.update([domain(text)] if found is None else [])
@@ -162,7 +160,11 @@ class Store:
 
     def asked(self, kind, text):
         """[(indicator's key, its words)] of an observable, in the order of how well they fit."""
-        key = canonical(kind, text)
+        if (kind, text) not in self.answers:
+            self.answers[(kind, text)] = self.answer(canonical(kind, text))
+        return self.answers[(kind, text)]
+
+    def answer(self, key):
         if key is None or self.is_allowed(*key):
             return []
         found = [(key, list(self.words[key].values()))] if key in self.words else []
@@ -176,16 +178,10 @@ class Store:
                 found += [(above, words)] if words else []
         return found
 
-    def enrichments(self, document):
-        """The objects of threat.enrichments, each once."""
-        found = []
-        for field, kind, text in observables.expected(document):
-            for key, words in self.asked(kind, text):
-                for word in words:
-                    one = enrichment(document, field, text, key, word)
-                    if one not in found:
-                        found.append(one)
-        return found
+    def enrichments(self, document, listed):
+        """The objects of threat.enrichments; listed: (field, kind, text) of its observables, each once."""
+        return [enrichment(document, field, text, key, word) for field, kind, text in listed
+                for key, words in self.asked(kind, text) for word in words]
 
 
 # ---- ECS -------------------------------------------------------------------------------------------------------------
@@ -212,7 +208,7 @@ def indicator(key, word):
         host, port, path = url(value)
         out["url"] = {"original": value, "domain": host.strip("[]"), "path": path.split("?")[0]}
         out["url"].update({"port": int(port)} if port else {})
-        out["url"].update({"query": path.split("?", 1)[1]} if "?" in path else {})
+        out["url"].update({"query": path.split("?", 1)[1]} if path.partition("?")[2] else {})
         extension = re.search(r"\.([^./]+)$", out["url"]["path"])
         out["url"].update({"extension": extension[1]} if extension else {})
     elif kind == "email":
@@ -233,7 +229,7 @@ def indicator(key, word):
 def enrichment(document, field, text, key, word):
     return {"indicator": indicator(key, word), "feed": {"name": word["feed"]},
             "matched": {"atomic": text, "field": field, "type": key[0], "occurred": document["@timestamp"],
-                        "id": word.get("id") or "%s:%s" % key}}
+                        "id": "%s:%s" % key}}
 
 
 # Copies of members of the indicators that stand flat in threat.indicator, and must.
@@ -265,10 +261,11 @@ def frozen(value):
     return tuple(frozen(one) for one in value) if isinstance(value, list) else value
 
 
-def compare(store, plain, got):
-    if not observables.MAXIMUM >= sum(observables.expected(plain).values()):
-        return []  # not all of its observables are listed
-    want = store.enrichments(plain)
+def compare(store, plain, got, observed=None):
+    observed = observables.expected(plain) if observed is None else observed
+    if sum(observed.values()) > observables.MAXIMUM:
+        return []  # not all of them are looked at
+    want = store.enrichments(plain, observed)
     have = member(got, "threat.enrichments") or []
     wanted, had = collections.Counter(map(frozen, want)), collections.Counter(map(frozen, have))
     if not want:

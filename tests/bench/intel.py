@@ -6,6 +6,8 @@ For each number of indicators a Redis of its own (Unix socket, no persistence: m
   0.1 %       one line in a thousand goes to an address that is an indicator, each other to one that no other line has
   100 %       every line goes to an indicator's
 
+and once more with few hits while the sensor keeps what it saw (intel.lookback, as it is by default), which no run above does.
+
 The time that the first events wait while the filter is built is no part of the throughput; it stands in the table by itself.
 Beside it, tests/bench/intel_batch.c on the same logs: how long a batch's look-up takes, and the same look-ups one by one.
 
@@ -142,7 +144,7 @@ class Intel:
             write_lines(path, indicators(count))
         return path
 
-    def config(self, log, redis):
+    def config(self, log, redis, looks_back=False):
         state = self.work / "state"
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir()
@@ -153,15 +155,17 @@ class Intel:
         if redis is not None:
             # pass: a store that is too slow shows in the count of documents that were not looked at
             config["intel"] = {"redis": {"urls": [f"unix://{redis.socket}"]}, "timeout": "10s", "start_wait": "10m"}
+            if not looks_back:
+                config["intel"]["lookback"] = {"days": 0}
         path = self.work / "tapline.yml"
         path.write_text(json.dumps(config))
         return path
 
     # ---- what is measured ----
 
-    def run(self, name, log, redis, hits):
+    def run(self, name, log, redis, hits, looks_back=False):
         """Throughput, without the wait for the filter. Only a stdout that is /dev/null: no sink hides what enrichment costs."""
-        argv = [self.args.tapline, "run", "--once", "-c", self.config(log, redis)]
+        argv = [self.args.tapline, "run", "--once", "-c", self.config(log, redis, looks_back)]
         with open(os.devnull, "wb") as null:
             process = Process(argv, self.work / "run.log", stdout=null).wait().must_be_done()
         counters = self.counters()
@@ -221,6 +225,7 @@ class Intel:
         for _ in range(rounds):
             self.run(f"intel: run, {label} indicators, off", few, None, None)
             self.run(f"intel: run, {label} indicators, 0.1 % hits", few, redis, lambda found: found == few_hits)
+            self.run(f"intel: run, {label} indicators, 0.1 % hits, looking back", few, redis, lambda found: found == few_hits, True)
             self.run(f"intel: run, {label} indicators, 100 % hits", every, redis, lambda found: found == events)
         for key, log in (("few", few), ("all", every)):
             figures[key] = self.batches(f"a batch's look-up, {label}, {key}", log, redis, "batch", events)

@@ -123,8 +123,8 @@ static bool file_load(struct loading *loading, const char *path) {
     struct core_fail fail = {0};
     struct enrich_read_calls calls = {
         .on_item = on_item, .on_refused = on_refused, .ctx = loading, .on_progress = on_progress};
-    loading->path = path;
-    enum core_err err = enrich_read_file(path, loading->format, &loading->feed, &calls, &fail);
+    loading->path = strcmp(path, "-") == 0 ? "/dev/stdin" : path;
+    enum core_err err = enrich_read_file(loading->path, loading->format, &loading->feed, &calls, &fail);
     loading->bytes_before += size_of(path);
     if (err == CORE_AGAIN) {
         return false;
@@ -271,7 +271,7 @@ static int load_main(const struct cmd *cmd, int argc, char **argv) {
 const struct cmd cmd_intel_load = {
     .name = "intel load",
     .summary = "put files of indicators into the store",
-    .args = "FILE…",
+    .args = "FILE…|-",
     .about =
         "Reads files of indicators and puts them into Redis, for all sensors: Zeek's intelligence framework, plain "
         "lists, CSV, events of MISP, STIX 2 bundles; plain or .gz; of which kind they are is told by content. The "

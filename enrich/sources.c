@@ -245,7 +245,17 @@ enum core_err enrich_feed_check(const struct enrich_feed_conf *feed, struct core
                              feed->name, feed->format);
     }
     MUST(feed->type >= 0);
-    return check_options(feed, source_table[feed->type], fail);
+    const struct source_ops *source = source_table[feed->type];
+    if (source->read == NULL && feed->path != NULL) {
+        return core_fail_set(fail, CORE_BAD, "path", "feed %s: type %s is a server: it needs a url", feed->name,
+                             source->name);
+    }
+    if (feed->format != NULL && source != &source_list && source != &source_csv) {
+        return core_fail_set(fail, CORE_BAD, "format",
+                             "feed %s: what is of type %s says itself of which type its indicators are", feed->name,
+                             source->name);
+    }
+    return check_options(feed, source, fail);
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------------------- */
@@ -293,9 +303,18 @@ static enum core_err text_read_plain(struct text *text, int fd, const char *path
     }
 }
 
-static enum core_err text_read_gzip(struct text *text, int fd, const char *path, struct core_fail *fail) {
+/* What is left of compressed bytes. */
+static enum core_err from_span(void *ctx, char *buf, size_t cap, size_t *len, struct core_fail *fail CORE_UNUSED) {
+    struct core_span *rest = ctx;
+    *len = rest->len < cap ? rest->len : cap;
+    memcpy(buf, rest->ptr, *len);
+    *rest = (struct core_span){rest->ptr + *len, rest->len - *len};
+    return CORE_OK;
+}
+
+static enum core_err text_unpack(struct text *text, struct core_span packed, const char *path, struct core_fail *fail) {
     struct core_gunzip *gunzip = NULL;
-    enum core_err err = core_gunzip_open(&gunzip, core_codec_source_fd, &fd, path, fail);
+    enum core_err err = core_gunzip_open(&gunzip, from_span, &packed, path, fail);
     while (err == CORE_OK) {
         size_t got = 0;
         err = text_room(text, path, fail);
@@ -308,17 +327,20 @@ static enum core_err text_read_gzip(struct text *text, int fd, const char *path,
     return err == CORE_GONE ? CORE_OK : err;
 }
 
-/* Owns: free(text->bytes), also after an error. */
+/* A file or a pipe, unpacked if it is a .gz. Owns: free(text->bytes), also after an error. */
 static enum core_err text_read(struct text *text, const char *path, struct core_fail *fail) {
-    char magic[CORE_GZIP_MAGIC_BYTES];
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return core_fail_errno(fail, path, "cannot open it");
     }
-    ssize_t got = pread(fd, magic, sizeof(magic), 0);
-    bool is_gzip = got == (ssize_t)sizeof(magic) && core_gzip_is_magic((struct core_span){magic, sizeof(magic)});
-    enum core_err err = is_gzip ? text_read_gzip(text, fd, path, fail) : text_read_plain(text, fd, path, fail);
+    enum core_err err = text_read_plain(text, fd, path, fail);
     (void)close(fd);
+    struct core_span all = {text->bytes, text->len};
+    if (err == CORE_OK && core_gzip_is_magic(all)) {
+        *text = (struct text){0};
+        err = text_unpack(text, all, path, fail);
+        free((char *)all.ptr);
+    }
     return err;
 }
 

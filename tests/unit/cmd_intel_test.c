@@ -35,12 +35,14 @@ static void test_dry_run(void **state) {
     assert_int_equal(sh("printf 'bob\\neve\\n' >u.txt; $TAPLINE intel load -n --format list --type user u.txt 2>&1"),
                      0);
     says("2 user");
+    assert_int_equal(sh("gzip -c a.dat | $TAPLINE intel load -n - 2>&1"), 0); /* a pipe is not asked twice */
+    says("6 indicators");
     assert_int_equal(sh("$TAPLINE intel load -n a.dat nonexistent 2>&1"), 1); /* what can be read, is */
     says("nonexistent: cannot open it");
     says("1 file not read");
     says("6 indicators");
-    assert_int_equal(
-        sh("for i in $(seq 25); do echo \"what $i\"; done | $TAPLINE intel load -n --format list /dev/stdin 2>&1"), 0);
+    assert_int_equal(sh("for i in $(seq 25); do echo \"what $i\"; done | $TAPLINE intel load -n --format list - 2>&1"),
+                     0);
     says("… and 15 more left out\n");
     says("      25 of which type it is cannot be told from it\n");
 }
@@ -164,7 +166,7 @@ static void test_export(void **state) {
 static void test_export_escapes(void **state) {
     (void)state;
     put("e.in", "#fields\tindicator\tindicator_type\tmeta.source\tmeta.desc\n"
-                 "\\x23x\tIntel::USER_NAME\t\\x2d\ta\\x09b\\x0ac \\x5cx41\n");
+                "\\x23x\tIntel::USER_NAME\t\\x2d\ta\\x09b\\x0ac \\x5cx41\n");
     put("e.yml", "intel: {files: [e.in]}\n");
     assert_int_equal(sh("$TAPLINE intel export -c e.yml --zeek 2>err >e2.out; tail -1 e2.out"), 0);
     says("\\x23x\tIntel::USER_NAME\t\\x2d\ta\\x09b\\x0ac \\x5cx41\t-\tF\t");

@@ -164,6 +164,16 @@ static void test_a_feeds_section(void **state) {
     assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD);
     assert_string_equal(fail.where, "format");
     feed = good;
+    feed.type = enrich_feed_type("stix");
+    feed.options.len = 0;
+    assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD); /* format is for lists and tables */
+    assert_string_equal(fail.where, "format");
+    feed.format = NULL;
+    assert_int_equal(enrich_feed_check(&feed, &fail), CORE_OK);
+    feed.type = enrich_feed_type("cif");
+    assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD); /* a server has no path */
+    assert_string_equal(fail.where, "path");
+    feed = good;
     item.key = (char[]){"valeu"};
     assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD);
     assert_string_equal(fail.where, "options");

@@ -264,22 +264,6 @@ CORE_CHECKED enum core_err enrich_sightings_post(const struct enrich_feed_conf *
                                                  const struct enrich_sighting *sightings, size_t len, size_t *posted,
                                                  struct core_fail *fail);
 
-/* What was seen of a feed's indicator on a day. */
-struct enrich_sighting {
-    enum core_indicator type;
-    struct core_span value;
-    const char *id; /* the provider's own name for it (its word's id); NULL: not known */
-    int64_t last_s; /* when last, seconds since 1970 */
-    uint64_t count;
-};
-#define ENRICH_SIGHTINGS_POST_MAX 1000
-/* Tell a feed's server (types cif and misp), five requests a second at most: of MISP one a sighting, of CIF one for 200.
- * Shape:   *posted gets how many were told, from the first on; after an error, tell the others again later.
- * Errors:  CORE_BAD its server takes none, or not with this token · CORE_NET. Thread: any; at most the feed's patience a request. */
-CORE_CHECKED enum core_err enrich_sightings_post(const struct enrich_feed_conf *feed,
-                                                 const struct enrich_sighting *sightings, size_t len, size_t *posted,
-                                                 struct core_fail *fail);
-
 /* ---- the stage ------------------------------------------------------------------------------------------------------------ */
 
 struct enrich;

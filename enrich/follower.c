@@ -218,7 +218,10 @@ static enum core_err build_try(struct build *build, struct enrich_store *store, 
     }
     /* What changed meanwhile, so that it is up to date when it is published. */
     if (err == CORE_OK && !build->is_full) {
+        bool is_nested = build->is_nested;
+        build->is_nested = false; /* a store need not be ready to be followed while it tells of changes */
         err = store_follow(store, cursor, &calls, 0, fail);
+        build->is_nested = is_nested;
     }
     return err == CORE_AGAIN && !is_stopping(build->follower) && !build->is_full ? CORE_OK : err;
 }

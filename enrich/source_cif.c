@@ -32,6 +32,7 @@
 #define UNAUTHORIZED 401
 #define PERCENT_SCALE 100
 #define DEPTH_MAX 3
+#define LOOKS 85
 
 struct version {
     const char *number;
@@ -106,12 +107,30 @@ static struct core_span text_of(const struct core_json_tree *row, const char *na
     return is_text ? member->text : (struct core_span){"", 0};
 }
 
+/* Is one of these tags (with commas between them) a word of what is no indicator? */
+static bool says_none(struct core_span tags) {
+    static const char *const others[] = {"whitelist", "search", "pdns", "sighting"};
+    while (tags.len > 0) {
+        const char *comma = core_span_chr(tags, ',');
+        size_t len = comma == NULL ? tags.len : (size_t)(comma - tags.ptr);
+        struct core_span tag = source_trim((struct core_span){tags.ptr, len});
+        for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+            if (core_span_is(tag, others[i])) {
+                return true;
+            }
+        }
+        len += comma != NULL;
+        tags = (struct core_span){tags.ptr + len, tags.len - len};
+    }
+    return false;
+}
+
 /* Tags with commas between them; *is_no_indicator if one of them says so. */
 static void tags_of(const struct core_json_tree *row, struct core_buf *out, bool *is_no_indicator) {
-    static const char *const others[] = {"whitelist", "search", "pdns", "sighting"};
     const struct core_json_tree *tags = core_json_tree_get(row, "tags");
     const struct core_json_tree *tag = tags == NULL || tags->kind != CORE_JSON_ARRAY ? tags : tags->first;
     for (; tag != NULL; tag = tag == tags ? NULL : tag->next) {
+        *is_no_indicator = *is_no_indicator || (tag->kind == CORE_JSON_STRING && says_none(tag->text));
         if (tag->kind != CORE_JSON_STRING || tag->text.len == 0 || (size_t)(out->end - out->pos) <= tag->text.len) {
             continue;
         }
@@ -119,9 +138,6 @@ static void tags_of(const struct core_json_tree *row, struct core_buf *out, bool
             core_buf_char(out, ',');
         }
         core_buf_span(out, tag->text);
-        for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-            *is_no_indicator = *is_no_indicator || core_span_is(tag->text, others[i]);
-        }
     }
 }
 
@@ -429,26 +445,69 @@ static enum core_err options_read(struct cif *cif) {
     return err;
 }
 
+static enum core_err cif_open(struct cif *cif, const struct enrich_read_calls *calls,
+                              struct enrich_sync_report *report) {
+    enum core_err err = options_read(cif);
+    err = err == CORE_OK ? core_arena_init(&cif->texts, 2 * TEXT_ARENA_BYTES, cif->fail) : err;
+    if (err == CORE_OK) {
+        cif->server = (struct source_server){.feed = cif->feed,
+                                             .calls = calls,
+                                             .report = report,
+                                             .authorization = cif->version->authorization,
+                                             .accept = cif->version->accept};
+    }
+    return err;
+}
+
 static enum core_err cif_fetch(const struct enrich_feed_conf *feed, struct core_conf_list *state,
                                const struct enrich_read_calls *calls, struct enrich_sync_report *report,
                                struct core_fail *fail) {
     struct cif cif = {.feed = feed, .state = state, .fail = fail};
     const char *itypes = source_option(feed, "itypes");
     core_http_shown(feed->url, cif.shown);
-    enum core_err err = options_read(&cif);
-    err = err == CORE_OK ? core_arena_init(&cif.texts, 2 * TEXT_ARENA_BYTES, fail) : err;
-    if (err == CORE_OK) {
-        cif.server = (struct source_server){.feed = feed,
-                                            .calls = calls,
-                                            .report = report,
-                                            .authorization = cif.version->authorization,
-                                            .accept = cif.version->accept};
-    }
+    enum core_err err = cif_open(&cif, calls, report);
     for (size_t i = 0; i < KINDS && err == CORE_OK; i++) {
         err = is_wanted(itypes, kinds[i].itype) ? kind_read(&cif, &kinds[i]) : CORE_OK;
     }
     core_arena_destroy(&cif.texts);
     return err;
+}
+
+/* An answer that was kept in a file. */
+static enum core_err cif_read(struct core_span text, const char *path, const struct enrich_feed_conf *feed,
+                              const struct enrich_read_calls *calls, struct core_fail *fail) {
+    struct cif cif = {.feed = feed, .fail = fail};
+    struct page page = {0};
+    if (text.len > SOURCE_JSON_BYTES_MAX) {
+        return core_fail_set(fail, CORE_LIMIT, path, "it is longer than JSON may be here (256 MiB); split it");
+    }
+    char *bytes = malloc(text.len + 1);
+    MUST(bytes != NULL);
+    memcpy(bytes, text.ptr, text.len);
+    bytes[text.len] = '\0';
+    struct core_http_answer answer = {.body = bytes, .len = text.len};
+    snprintf(cif.shown, sizeof cif.shown, "%.*s", (int)sizeof cif.shown - 1, path);
+    enum core_err err = cif_open(&cif, calls, NULL);
+    err = err == CORE_OK ? answer_read(&cif, &answer, cif.shown, &page) : err;
+    core_arena_destroy(&cif.texts);
+    free(bytes);
+    return err;
+}
+
+/* An answer has its own words for times beside itype. */
+static int cif_looks(struct core_span head) {
+    static const char *const times[] = {"\"reporttime\"", "\"reported_at\"", "\"lasttime\"", "\"last_at\""};
+    struct core_span text = source_trim(head);
+    bool is_json = text.len > 0 && (text.ptr[0] == '{' || text.ptr[0] == '[');
+    if (!is_json || memmem(text.ptr, text.len, "\"itype\"", strlen("\"itype\"")) == NULL) {
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        if (memmem(text.ptr, text.len, times[i], strlen(times[i])) != NULL) {
+            return LOOKS;
+        }
+    }
+    return 0;
 }
 
 static const struct source_option cif_options[] = {
@@ -472,8 +531,10 @@ static const struct source_option cif_options[] = {
 
 const struct source_ops source_cif = {
     .name = "cif",
-    .summary = "a server of the Collective Intelligence Framework, version 3, 4 or 5",
+    .summary = "a server of the Collective Intelligence Framework, version 3, 4 or 5, or an answer of one in a file",
     .options = cif_options,
+    .looks = cif_looks,
+    .read = cif_read,
     .fetch = cif_fetch,
     .tells_all = true,
 };

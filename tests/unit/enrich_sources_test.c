@@ -170,7 +170,7 @@ static void test_a_feeds_section(void **state) {
     assert_string_equal(fail.where, "format");
     feed.format = NULL;
     assert_int_equal(enrich_feed_check(&feed, &fail), CORE_OK);
-    feed.type = enrich_feed_type("cif");
+    feed.type = enrich_feed_type("taxii");
     assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD); /* a server has no path */
     assert_string_equal(fail.where, "path");
     feed = good;

@@ -3,7 +3,8 @@
 For each number of indicators a Redis of its own (Unix socket, no persistence: memory is measured, not disks) is loaded by
 `tapline intel load`. Then, in turn, the same log through `tapline run --once` into /dev/null, without intelligence and with:
 
-  0.1 %       one line in a thousand goes to an address that is an indicator, each other to one that no other line has
+  0.1 %       one line in a thousand goes to an address that is an indicator, the others to sixteen million addresses, a few
+              of them often
   100 %       every line goes to an indicator's
 
 and once more with few hits while the sensor keeps what it saw (intel.lookback, as it is by default), which no run above does.
@@ -49,6 +50,12 @@ def indicators(count):
             yield f"http://h{i:x}.example/a/{i}"
         else:
             yield f"{draw.getrandbits(256):064x}"
+
+
+def bystander(draw):
+    """An address that is no indicator: few often, many once (ranks are log-uniform); of a million, 360,000 are different."""
+    i = int(2 ** (24 * draw.random())) * 2654435761 & 0xFFFFFF
+    return f"120.{i >> 16}.{i >> 8 & 255}.{i & 255}"
 
 
 def addresses_in(count):
@@ -131,7 +138,7 @@ class Intel:
                 if is_all or i % HIT_EACH == 0:
                     row[at] = address(draw.randrange(hits))
                 else:
-                    row[at] = f"{120 + (i >> 24)}.{i >> 16 & 255}.{i >> 8 & 255}.{i & 255}"
+                    row[at] = bystander(draw)
                 yield "\t".join(row)
 
         write_lines(path, made())

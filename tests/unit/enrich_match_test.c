@@ -19,7 +19,7 @@
 #define OBSERVABLES 1000000
 #define MANY_ITEMS 1000000
 #endif
-#define ITEMS 600
+#define ITEMS 360
 #define EVENTS 2000
 
 static uint64_t seed = 7;

@@ -437,6 +437,10 @@ static enum core_err channel_step(const struct redis *redis, struct channel *cha
 /* ---- which of the urls ---------------------------------------------------------------------------------------------------------- */
 
 static void use(struct redis *redis, struct channel *channel) {
+    if (redis->better != channel) {
+        channel_free(redis->better);
+    }
+    redis->better = NULL;
     redis->now = channel;
     redis->failed = 0;
     redis->next = 0;
@@ -466,7 +470,6 @@ static void better_step(struct redis *redis) {
     if (err == CORE_OK) {
         channel_free(redis->now);
         use(redis, redis->better);
-        redis->better = NULL;
     } else if (err != CORE_AGAIN) {
         channel_free(redis->better);
         redis->better = NULL;

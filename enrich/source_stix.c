@@ -219,7 +219,8 @@ static void observable_read(struct reading *reading, const struct core_json_tree
         }
     }
     const struct core_json_tree *hashes = core_json_tree_get(object, "hashes");
-    for (const struct core_json_tree *hash = hashes == NULL ? NULL : hashes->first; hash != NULL; hash = hash->next) {
+    bool has_names = hashes != NULL && hashes->kind == CORE_JSON_OBJECT;
+    for (const struct core_json_tree *hash = has_names ? hashes->first : NULL; hash != NULL; hash = hash->next) {
         char path[64];
         struct core_buf buf = {.start = path, .pos = path, .end = path + sizeof(path)};
         core_buf_span(&buf, CORE_SPAN("hashes."));

@@ -255,6 +255,26 @@ static void test_options(void **state) {
         "file_name c id=indicator--1\n");
 }
 
+/* Members of another kind than they are: nothing comes of them. */
+static void test_members_of_another_kind(void **state) {
+    (void)state;
+    rig_expect(
+        &source_stix,
+        rig_json("{'objects':["
+                 "{'type':'file','id':'file--1','hashes':['a',{'MD5':'44d88612fea8a8f36de82e1278abb02f'}]},"
+                 "{'type':'file','id':'file--2','hashes':'a'},"
+                 "{'type':'indicator','id':'indicator--1','pattern':['x'],'labels':'a','object_marking_refs':'b',"
+                 "'external_references':{'url':'x'}},"
+                 "{'type':['indicator']},[],null]}"),
+        NULL, "! 3 : its pattern is wrong: it begins with no [\n");
+    rig_expect(
+        &source_stix,
+        rig_json(
+            "{'objects':[{'type':'indicator','id':7,'pattern':'[url:value=`a.b/`]','labels':{'a':'b'},'confidence':'x',"
+            "'object_marking_refs':[[1],{'a':2},7],'external_references':['x',[{'url':'y'}]],'valid_from':7}]}"),
+        NULL, "url a.b/ tags=b\n");
+}
+
 static void test_forms(void **state) {
     (void)state;
     rig_expect(&source_stix, rig_json("{'more':false}"), NULL, ""); /* TAXII's empty envelope */
@@ -279,6 +299,7 @@ int main(void) {
         cmocka_unit_test(test_markings_that_need_not_be_there),
         cmocka_unit_test(test_what_is_left_out),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_members_of_another_kind),
         cmocka_unit_test(test_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

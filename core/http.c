@@ -1,8 +1,8 @@
 /* core/http.c: the one wrapper of libcurl.
  *
- * One easy handle a request, used for all its tries: what is fetched is seldom (a sensor's counters twice a minute, a feed
- * once an hour), so a connection that is kept longer would gain nothing and could be stale. The body grows up to its stated
- * maximum and no further.
+ * One easy handle a request, used for all its tries, or a session's: what is fetched alone is seldom (a sensor's counters twice
+ * a minute), so a connection that is kept would gain nothing and could be stale; who reads a thousand events of a feed
+ * keeps one. The body grows up to its stated maximum and no further.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/http.h"
 
@@ -34,6 +34,25 @@ struct transfer {
     int64_t asked_ns;
     char words[CURL_ERROR_SIZE];
 };
+
+struct core_http_session {
+    CURL *curl;
+};
+
+struct core_http_session *core_http_session_new(void) {
+    struct core_http_session *session = calloc(1, sizeof *session);
+    if (session != NULL) {
+        session->curl = curl_easy_init();
+    }
+    return session;
+}
+
+void core_http_session_free(struct core_http_session *session) {
+    if (session != NULL) {
+        curl_easy_cleanup(session->curl); /* takes NULL */
+        free(session);
+    }
+}
 
 void core_http_shown(const char *url, char out[CORE_HTTP_URL_SHOWN_MAX]) {
     const char *host = strstr(url, "://");
@@ -384,7 +403,11 @@ enum core_err core_http_send(const struct core_http_request *request, struct cor
     int64_t start_ns = core_tick_ns();
     bool may_try_again = false;
     *answer = (struct core_http_answer){0};
-    struct transfer transfer = {.request = request, .answer = answer, .curl = curl_easy_init(), .asked_ns = start_ns};
+    struct transfer transfer = {.request = request, .answer = answer, .asked_ns = start_ns};
+    transfer.curl = request->session != NULL ? request->session->curl : curl_easy_init();
+    if (request->session != NULL && transfer.curl != NULL) {
+        curl_easy_reset(transfer.curl); /* options go, connections stay */
+    }
     core_http_shown(request->url, shown);
     enum core_err err = CORE_OK;
     if (transfer.curl == NULL || !options_set(&transfer)) {
@@ -404,7 +427,9 @@ enum core_err core_http_send(const struct core_http_request *request, struct cor
     }
 out:
     curl_slist_free_all(transfer.headers); /* takes NULL */
-    curl_easy_cleanup(transfer.curl);      /* takes NULL */
+    if (request->session == NULL) {
+        curl_easy_cleanup(transfer.curl); /* takes NULL */
+    }
     if (err != CORE_OK) {
         free(answer->body);
         answer->body = NULL;

@@ -20,22 +20,28 @@ struct core_http_header {
     const char *value;
 };
 
+/* Keeps connections open between requests, for who sends many to one server. Thread: one at a time. */
+struct core_http_session;
+struct core_http_session *core_http_session_new(void); /* NULL: libcurl cannot be used; the request will say so */
+void core_http_session_free(struct core_http_session *session); /* takes NULL */
+
 struct core_http_request {
     const char *method; /* NULL: GET, or POST if there is a body */
     const char *url;
     const struct core_http_header *headers;
     size_t headers_len;
-    struct core_span body;      /* ptr NULL: none */
-    const char *ca_file;        /* PEM; NULL: the system's */
-    const char *cert_file;      /* PEM, ours; NULL: none */
-    const char *key_file;       /* of cert_file; NULL: it is in cert_file, too */
-    const char *secret;         /* becomes *** wherever a message would show it; NULL: none */
-    int timeout_ms;             /* of one try, name lookup to last byte */
-    int stall_ms;               /* of one try: so long without a byte; 0: only timeout_ms counts */
-    unsigned tries;             /* at most; 0 is 1 */
-    int64_t patience_ns;        /* no further try begins so long after the first, and no wait is longer */
-    size_t bytes_max;           /* of the answer's body, decompressed */
-    bool (*goes_on)(void *ctx); /* asked about once a second while it waits; false ends it; NULL: always */
+    struct core_span body;             /* ptr NULL: none */
+    const char *ca_file;               /* PEM; NULL: the system's */
+    const char *cert_file;             /* PEM, ours; NULL: none */
+    const char *key_file;              /* of cert_file; NULL: it is in cert_file, too */
+    struct core_http_session *session; /* whose connections are used again; NULL: one of this request's own */
+    const char *secret;                /* becomes *** wherever a message would show it; NULL: none */
+    int timeout_ms;                    /* of one try, name lookup to last byte */
+    int stall_ms;                      /* of one try: so long without a byte; 0: only timeout_ms counts */
+    unsigned tries;                    /* at most; 0 is 1 */
+    int64_t patience_ns;               /* no further try begins so long after the first, and no wait is longer */
+    size_t bytes_max;                  /* of the answer's body, decompressed */
+    bool (*goes_on)(void *ctx);        /* asked about once a second while it waits; false ends it; NULL: always */
     void *ctx;
 };
 

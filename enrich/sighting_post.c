@@ -178,7 +178,8 @@ static enum core_err posting_open(struct posting *posting, bool is_cif) {
                                              .calls = &posting->calls,
                                              .report = &posting->report,
                                              .authorization = is_cif && !is_v5 ? "Token token=" : "",
-                                             .accept = "application/json"};
+                                             .accept = "application/json",
+                                             .session = core_http_session_new()};
     enum core_err err = core_arena_init(&posting->arena, BODY_BYTES_MAX, posting->fail);
     if (err == CORE_OK) {
         char *start = core_arena_alloc(&posting->arena, BODY_BYTES_MAX);
@@ -204,6 +205,7 @@ enum core_err enrich_sightings_post(const struct enrich_feed_conf *feed, const s
         err = is_cif ? cif_post(&posting, sightings + *posted, &some) : misp_post(&posting, &sightings[*posted]);
         *posted += err == CORE_OK ? some : 0;
     }
+    core_http_session_free(posting.server.session);
     core_arena_destroy(&posting.arena);
     return err;
 }

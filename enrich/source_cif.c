@@ -466,9 +466,11 @@ static enum core_err cif_fetch(const struct enrich_feed_conf *feed, struct core_
     const char *itypes = source_option(feed, "itypes");
     core_http_shown(feed->url, cif.shown);
     enum core_err err = cif_open(&cif, calls, report);
+    cif.server.session = core_http_session_new();
     for (size_t i = 0; i < KINDS && err == CORE_OK; i++) {
         err = is_wanted(itypes, kinds[i].itype) ? kind_read(&cif, &kinds[i]) : CORE_OK;
     }
+    core_http_session_free(cif.server.session);
     core_arena_destroy(&cif.texts);
     return err;
 }

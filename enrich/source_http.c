@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define TRIES 6
-#define STALL_MS 60000
+#define STALL_MS 300000     /* some servers work long before they say a word */
 #define MARK_BYTES_MAX 1024 /* of an ETag */
 #define READ_BYTES (256 * CORE_KIB)
 #define HEADERS 6
@@ -80,6 +80,7 @@ enum core_err source_send(const struct source_server *server, const struct sourc
                                      .ca_file = feed->ca_file,
                                      .cert_file = feed->cert_file,
                                      .key_file = feed->key_file,
+                                     .session = server->session,
                                      .secret = feed->token,
                                      .timeout_ms = milliseconds(feed->timeout_ns),
                                      .stall_ms = STALL_MS,

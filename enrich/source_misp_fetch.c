@@ -283,11 +283,11 @@ enum core_err source_misp_fetch(const struct enrich_feed_conf *feed, struct core
     misp.server = (struct source_server){
         .feed = feed, .calls = calls, .report = report, .authorization = "", .accept = "application/json"};
     core_http_shown(feed->url, misp.shown);
-    if (strcmp(mode, "rest") == 0) {
-        return rest_fetch(&misp);
-    }
-    if (strcmp(mode, "feed") == 0) {
-        return feed_fetch(&misp);
+    if (strcmp(mode, "rest") == 0 || strcmp(mode, "feed") == 0) {
+        misp.server.session = core_http_session_new();
+        enum core_err err = mode[0] == 'r' ? rest_fetch(&misp) : feed_fetch(&misp);
+        core_http_session_free(misp.server.session);
+        return err;
     }
     return strcmp(mode, "file") == 0
                ? source_http_fetch(feed, state, calls, report, fail)

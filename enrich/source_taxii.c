@@ -319,7 +319,10 @@ static enum core_err taxii_fetch(const struct enrich_feed_conf *feed, struct cor
                              version);
     }
     enum core_err err = source_option_number(feed, "limit", LIMIT_DEFAULT, LIMIT_MAX, &taxii.limit, fail);
-    return err == CORE_OK ? start(&taxii) : err;
+    taxii.server.session = core_http_session_new();
+    err = err == CORE_OK ? start(&taxii) : err;
+    core_http_session_free(taxii.server.session);
+    return err;
 }
 
 static const struct source_option taxii_options[] = {

@@ -49,6 +49,7 @@ struct source_server {
     struct enrich_sync_report *report; /* wait_s is set if the server wants peace */
     const char *authorization; /* what stands before the token: "Bearer ", "" …; with a username it is Basic */
     const char *accept;        /* NULL: anything */
+    struct core_http_session *session; /* NULL: a connection for each request */
 };
 struct source_request {
     const char *url;

@@ -32,6 +32,7 @@ class Request:
         self.headers = handler.headers
         self.body = body
         self.at = time.monotonic()
+        self.connection = handler.client_address
 
     def __repr__(self):
         return f"{self.method} {self.path} {self.query}"

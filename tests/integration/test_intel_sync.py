@@ -589,6 +589,7 @@ def test_misp_feed(sync, server):
     assert sync.feeds(feed).run()["put"] == 10
     assert sync.names() == ip_names(*range(10))
     assert set(sync.store()["ip:198.51.0.1"]) == {"misp/ORG"}
+    assert len({r.connection for r in server.requests}) == 1, "one connection for a thousand events"
     assert sync.run()["result"] == "unchanged"
     server.site.set(events(*range(2, 11)))
     del server.requests[:]

@@ -67,8 +67,8 @@ CORE_CHECKED enum core_err lookback_open(struct lookback **out, const struct loo
 void lookback_close(struct lookback *lookback);
 /* Note a batch's observables. Never waits for the disk. Thread: enrich. */
 void lookback_batch(struct lookback *lookback, const struct core_batch *batch);
-/* For follower.on_new. */
-void lookback_on_new(void *lookback, enum core_indicator type, struct core_span value, bool subdomains,
+/* For follower.on_new; ctx is the lookback. */
+void lookback_on_new(void *ctx, enum core_indicator type, struct core_span value, bool subdomains,
                      const struct allow *allow);
 
 #endif

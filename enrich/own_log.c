@@ -78,11 +78,11 @@ static bool id_read(struct core_span line, uint64_t *id) {
         return false;
     }
     for (size_t i = head_len; i < head_len + ID_DIGITS; i++) {
-        const char *digit = memchr("0123456789abcdef", line.ptr[i], ID_DIGITS);
-        if (digit == NULL) {
+        char c = line.ptr[i];
+        if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f')) {
             return false;
         }
-        *id = *id << 4 | (uint64_t)(digit - "0123456789abcdef");
+        *id = *id << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
     }
     return true;
 }

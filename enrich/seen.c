@@ -28,6 +28,7 @@
 #define FOLDER_MODE 0750
 #define HOUR_NS (3600 * CORE_NS_PER_S)
 #define DAY_NS (24 * HOUR_NS)
+#define HEX 16
 #define RUNNING_MAX 16 /* segments of the running hour */
 #define KEY_BYTES 20   /* of an address; more than all else adds to a short text */
 #define KEY_GROWTH 6   /* of a text that becomes longer: a name in punycode */
@@ -57,9 +58,9 @@ static void name_write(const struct segment *segment, char out[NAME_BYTES]) {
 
 static bool name_read(const char *name, struct segment *segment) {
     char again[NAME_BYTES];
-    if (sscanf(name, "%16" SCNx64 "-%16" SCNx64 ".seen", &segment->from, &segment->to) != 2) {
-        return false;
-    }
+    char *end;
+    segment->from = strtoull(name, &end, HEX);
+    segment->to = *end == '-' ? strtoull(end + 1, &end, HEX) : 0;
     name_write(segment, again);
     return strcmp(name, again) == 0 && segment->from <= segment->to && segment->to < UINT64_MAX;
 }

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import rig
 from test_intel_run import Conns, config, enrichments, intel, redis_at
 
 LATE, NETWORK, CLEAN = "203.0.113.77", "203.0.113.64/27", "198.51.100.1"
@@ -86,6 +87,8 @@ def test_what_was_seen_before_is_told_once(redis_server, runs, tmp_path, conns, 
     assert len(told.of(LATE)) == 1 and len(told.of(NETWORK)) == 1
     run.stop()
     summary = json.loads(run.stdout)
+    ledger = rig.tapline("ledger", "-c", path)  # our own log's records are in it as all others
+    assert ledger.returncode == 0 and "retro_match" in ledger.stdout, ledger.stdout + ledger.stderr
     assert summary["counters"]["lookback.matches"] == 2 and summary["counters"]["lookback.seen"] >= 80
 
     # While nothing runs one comes: the next start looks for it.

@@ -7,12 +7,14 @@
  *   load N SEED                               N addresses and domains by feed "load"
  *   flush · allow|unallow TYPE VALUE · get MS TYPE VALUE · gets MS N SEED · count · build · follow MS · walk · allowed · close
  *   state_put FEED KEY VALUE · state_get FEED · lease_take NAME MS · lease_renew MS · lease_give · seen TYPE VALUE DAY N [ONCE]
- *   seen_day DAY
+ *   seen_day DAY · both MS TYPE VALUE          get in one thread, build and follow in another, as the program does
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/enrich_internal.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -247,6 +249,44 @@ static enum core_err do_follow(const struct words *words) {
     return err;
 }
 
+static _Atomic bool is_over;
+
+/* How often it was found. */
+static void *get_on(void *ctx) {
+    const struct words *words = ctx;
+    static uint64_t times;
+    struct core_arena own;
+    struct core_fail why;
+    MUST(core_arena_init(&own, CORE_MIB, &why) == CORE_OK);
+    times = 0;
+    while (!is_over) {
+        struct enrich_found found = {.type = type_of(words->word[2]), .value = core_span_of(words->word[3])};
+        core_arena_reset(&own, CORE_MIB);
+        times += enrich_store_get(now.store, &found, 1, &own, 200, &why) == CORE_OK && found.providers_len > 0;
+    }
+    core_arena_destroy(&own);
+    return &times;
+}
+
+static enum core_err do_both(const struct words *words) {
+    pthread_t thread;
+    void *times;
+    int64_t end_ns = core_tick_ns() + atoi(words->word[1]) * CORE_NS_PER_MS;
+    is_over = false;
+    memset(&told, 0, sizeof told);
+    told.is_quiet = true;
+    MUST(pthread_create(&thread, NULL, get_on, (void *)words) == 0);
+    enum core_err err = CORE_OK;
+    while (core_tick_ns() < end_ns && (err == CORE_OK || err == CORE_AGAIN)) {
+        err = store_build(now.store, &now.cursor, &calls, &now.fail);
+        err = err == CORE_OK ? store_follow(now.store, &now.cursor, &calls, 10, &now.fail) : err;
+    }
+    is_over = true;
+    MUST(pthread_join(thread, &times) == 0);
+    printf("times %" PRIu64 "\nadds %" PRIu64 "\n", *(uint64_t *)times, told.adds);
+    return err == CORE_AGAIN ? CORE_OK : err;
+}
+
 static enum core_err do_count(const struct words *words) {
     uint64_t items = 0;
     (void)words;
@@ -379,6 +419,7 @@ static const struct {
     {"gets", 4, do_gets},
     {"build", 1, do_build},
     {"follow", 2, do_follow},
+    {"both", 4, do_both},
     {"count", 1, do_count},
     {"walk", 1, do_walk},
     {"allowed", 1, do_allowed},

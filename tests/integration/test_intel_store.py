@@ -65,9 +65,11 @@ class Store:
     def close(self):
         self.process.stdin.close()
         try:
-            self.process.wait(10)
+            self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
+        self.reader.join(5)
+        assert self.process.returncode in (0, -9), "".join(self.log)  # a sanitizer's word is one, too; -9: kill()
 
     def kill(self):
         self.process.kill()
@@ -271,6 +273,16 @@ def test_build_then_follow_while_it_is_loaded(redis_server, stores):
     writer.ok("flush")
     assert changes(reader.ok("follow", 1000)) == ["remove domain late.example"]
     assert number(reader.ok("count"), "count") == 50002
+
+
+def test_one_thread_asks_while_another_follows(redis_server, stores):
+    writer, reader = stores("writer", redis_server.unix_url), stores("reader", redis_server.unix_url)
+    writer.ok("put", "ip", "192.0.2.1", "f", "p")
+    writer.ok("load", 2000, 1)
+    reader.send("both", 2000, "ip", "192.0.2.1")
+    writer.ok("load", 2000, 2)
+    lines = reader.answer()
+    assert lines[-1].startswith("OK ") and number(lines, "times") > 100 and number(lines, "adds") >= 4001, lines
 
 
 @pytest.mark.parametrize("what", ["flushall", "trimmed", "stream removed", "history of its own"])

@@ -9,10 +9,15 @@ import time
 import pytest
 
 import rig
-from test_intel_run import Conns, config, enrichments, intel, redis_at
+from test_intel_run import Conns, enrichments, intel, redis_at
+from test_intel_run import config as config_without
 
 LATE, NETWORK, CLEAN = "203.0.113.77", "203.0.113.64/27", "198.51.100.1"
 WITHIN = 60  # seconds, as promised
+
+
+def config(tmp_path, log, **more):
+    return config_without(tmp_path, log, **{"lookback": {"days": 30}, **more})
 
 
 class Told:

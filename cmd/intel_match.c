@@ -15,6 +15,7 @@ struct asked {
     struct enrich_found found;
     const char *how;
     bool is_parent;
+    size_t seen; /* which of the things that the value is */
 };
 
 struct allowed {
@@ -26,6 +27,7 @@ struct matching {
     struct intel intel;
     struct asked asked[ASKED_MAX];
     size_t asked_len;
+    size_t seen_len;
     struct allowed *allowed;
     size_t allowed_len;
     size_t allowed_max;
@@ -78,8 +80,10 @@ static void ask(struct matching *matching, enum core_indicator type, struct core
         matching->asked[matching->asked_len++] =
             (struct asked){.found = {.type = probes[i].type, .value = probes[i].value},
                            .how = how_of(type, &probes[i], is_host),
-                           .is_parent = probes[i].is_parent};
+                           .is_parent = probes[i].is_parent,
+                           .seen = matching->seen_len};
     }
+    matching->seen_len++;
 }
 
 /* The host of a canonical URL or e-mail address: a name, or an address without its brackets. */
@@ -118,6 +122,7 @@ static int value_ask(struct matching *matching, const char *text) {
         return intel_wrong(intel, "\"%s\": %s", text, why);
     }
     matching->asked_len = 0;
+    matching->seen_len = 0;
     for (size_t i = 0; i < len; i++) {
         if (forms[i].type != CORE_INDICATOR_CIDR) { /* what is seen is never a network */
             ask(matching, forms[i].type, forms[i].value, false);
@@ -149,12 +154,13 @@ static bool on_allowed(void *ctx, enum core_indicator type, struct core_span val
     return true;
 }
 
-/* The item of the allow-list that silences this value: one of what was asked is on it. */
-static const struct allowed *allowed_of(const struct matching *matching) {
+/* The item of the allow-list that silences a thing that was seen: an address or a name that is on it or in it. So a URL is not
+ * silenced, but its host is, as in documents. */
+static const struct allowed *allowed_of(const struct matching *matching, size_t seen) {
     for (size_t i = 0; i < matching->asked_len; i++) {
-        for (size_t a = 0; a < matching->allowed_len; a++) {
-            if (matching->allowed[a].type == matching->asked[i].found.type &&
-                core_span_eq(matching->allowed[a].value, matching->asked[i].found.value)) {
+        const struct enrich_found *found = &matching->asked[i].found;
+        for (size_t a = 0; a < matching->allowed_len && matching->asked[i].seen == seen; a++) {
+            if (matching->allowed[a].type == found->type && core_span_eq(matching->allowed[a].value, found->value)) {
                 return &matching->allowed[a];
             }
         }
@@ -175,65 +181,89 @@ static struct enrich_found who_says(const struct asked *asked, struct enrich_pro
     return out;
 }
 
-static void hit_json(const struct asked *asked, const struct enrich_found *hit, bool is_first) {
-    printf("%s{\"how\":\"%s\",\"type\":\"%s\",\"value\":", is_first ? "" : ",", asked->how,
-           core_indicator_word(hit->type));
+static void allowed_json(const struct allowed *allowed) {
+    if (allowed == NULL) {
+        printf("null");
+        return;
+    }
+    printf("{\"type\":\"%s\",\"value\":", core_indicator_word(allowed->type));
+    cmd_print_json_string(stdout, allowed->value);
+    printf("}");
+}
+
+static void hit_json(const struct asked *asked, const struct enrich_found *hit, const struct allowed *allowed) {
+    printf("{\"how\":\"%s\",\"type\":\"%s\",\"value\":", asked->how, core_indicator_word(hit->type));
     cmd_print_json_string(stdout, hit->value);
     printf(",\"providers\":[");
     for (size_t i = 0; i < hit->providers_len; i++) {
         printf("%s", i == 0 ? "" : ",");
         intel_print_provider(&hit->providers[i]);
     }
-    printf("]}");
+    printf("],\"allowed\":");
+    allowed_json(allowed);
+    printf("}");
 }
 
-static void hit_text(const char *text, const struct asked *asked, const struct enrich_found *hit) {
+static void hit_text(const char *text, const struct asked *asked, const struct enrich_found *hit,
+                     const struct allowed *allowed) {
     for (size_t i = 0; i < hit->providers_len; i++) {
         const struct enrich_provider *said = &hit->providers[i];
-        printf("%s: %s %.*s (%s), feed %s%s%s%s%s\n", text, core_indicator_word(hit->type), (int)hit->value.len,
-               hit->value.ptr, asked->how, said->feed, strcmp(said->provider, said->feed) == 0 ? "" : ", ",
-               strcmp(said->provider, said->feed) == 0 ? "" : said->provider, said->description == NULL ? "" : ": ",
-               said->description == NULL ? "" : said->description);
+        bool has_name = strcmp(said->provider, said->feed) != 0;
+        printf("%s: %s%s %.*s (%s), feed %s%s%s%s%s\n", text,
+               allowed == NULL ? "" : "silenced: ", core_indicator_word(hit->type), (int)hit->value.len, hit->value.ptr,
+               asked->how, said->feed, has_name ? ", " : "", has_name ? said->provider : "",
+               said->description == NULL ? "" : ": ", said->description == NULL ? "" : said->description);
     }
 }
 
-static void value_say(struct matching *matching, const char *text) {
-    const struct allowed *allowed = allowed_of(matching);
+/* Each hit, silenced or not. Returns how many are not; *silencer gets what silences the others. */
+static size_t hits_say(const struct matching *matching, const char *text, const struct allowed **silencer) {
     struct enrich_provider room[ENRICH_PROVIDERS_MAX];
-    bool is_json = matching->intel.is_json;
+    const struct allowed *allowed = NULL;
     size_t hits = 0;
+    size_t said = 0;
+    for (size_t i = 0; i < matching->asked_len; i++) {
+        const struct asked *asked = &matching->asked[i];
+        if (i == 0 || asked->seen != asked[-1].seen) { /* what is asked of one thing stands together */
+            allowed = allowed_of(matching, asked->seen);
+        }
+        struct enrich_found hit = who_says(asked, room);
+        *silencer = *silencer == NULL ? allowed : *silencer;
+        if (hit.providers_len == 0) {
+            continue;
+        }
+        if (matching->intel.is_json) {
+            printf("%s", said == 0 ? "" : ",");
+            hit_json(asked, &hit, allowed);
+        } else {
+            hit_text(text, asked, &hit, allowed);
+        }
+        said++;
+        hits += allowed == NULL ? 1 : 0;
+    }
+    return hits;
+}
+
+static void value_say(struct matching *matching, const char *text) {
+    const struct allowed *silencer = NULL;
+    bool is_json = matching->intel.is_json;
     if (is_json) {
         printf("{\"asked\":");
         cmd_print_json_string(stdout, core_span_of(text));
         printf(",\"hits\":[");
     }
-    for (size_t i = 0; i < matching->asked_len; i++) {
-        struct enrich_found hit = who_says(&matching->asked[i], room);
-        if (hit.providers_len == 0) {
-            continue;
-        }
-        if (is_json) {
-            hit_json(&matching->asked[i], &hit, hits == 0);
-        } else {
-            hit_text(text, &matching->asked[i], &hit);
-        }
-        hits++;
-    }
+    size_t hits = hits_say(matching, text, &silencer);
     if (is_json) {
         printf("],\"allowed\":");
-        if (allowed != NULL) {
-            printf("{\"type\":\"%s\",\"value\":", core_indicator_word(allowed->type));
-            cmd_print_json_string(stdout, allowed->value);
-            printf("}");
-        }
-        printf("%s,\"is_match\":%s}\n", allowed != NULL ? "" : "null", hits > 0 && allowed == NULL ? "true" : "false");
-    } else if (allowed != NULL) {
-        printf("%s: no match: %s %.*s is allowed\n", text, core_indicator_word(allowed->type), (int)allowed->value.len,
-               allowed->value.ptr);
+        allowed_json(silencer);
+        printf(",\"is_match\":%s}\n", hits > 0 ? "true" : "false");
+    } else if (hits == 0 && silencer != NULL) {
+        printf("%s: no match: %s %.*s is allowed\n", text, core_indicator_word(silencer->type),
+               (int)silencer->value.len, silencer->value.ptr);
     } else if (hits == 0) {
         printf("%s: no match\n", text);
     }
-    matching->matched += hits > 0 && allowed == NULL ? 1 : 0;
+    matching->matched += hits > 0 ? 1 : 0;
 }
 
 static int value_match(struct matching *matching, const char *text) {

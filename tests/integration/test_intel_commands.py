@@ -118,6 +118,12 @@ def test_match_and_allow(intel):
     answer = intel("match", "www.evil.example", "198.51.100.7", code=1).stdout
     assert "www.evil.example: no match: domain evil.example is allowed" in answer
     assert "198.51.100.7: no match: cidr 198.51.100.0/25 is allowed" in answer
+    assert "www.evil.example: silenced: domain evil.example (parent domain), feed local" in answer
+    # A URL is no address and no name: as in documents it is not silenced, but its host is.
+    intel("add", "http://www.evil.example/a")
+    found = json.loads(intel("match", "http://www.evil.example/a", "--json").stdout)
+    assert found["is_match"] and [(hit["type"], hit["allowed"]) for hit in found["hits"]] == [
+        ("url", None), ("domain", {"type": "domain", "value": "evil.example"})]
     intel("match", "198.51.100.200")
     intel("allow", "--rm", "evil.example")
     found = json.loads(intel("match", "a.b.evil.example", "--json").stdout)

@@ -193,6 +193,8 @@ struct source_ops {
     const char *name;
     const char *summary;
     const struct source_option *options; /* ends with {0}; NULL: none */
+    /* Are the options' values possible? NULL: any are. Errors: CORE_BAD, with fail->where "options". */
+    enum core_err (*check)(const struct enrich_feed_conf *feed, struct core_fail *fail);
     /* Does the beginning of a file look like it? 0 no … 100 certainly. */
     int (*looks)(struct core_span head);
     /* Read a whole text. path: for messages. CORE_AGAIN: on_item wanted to stop. */
@@ -231,6 +233,8 @@ CORE_CHECKED bool source_gone(const struct enrich_read_calls *calls, const struc
 void source_refuse(const struct enrich_read_calls *calls, uint64_t line, struct core_span what, const char *why);
 /* Tell now and then how far a text is read: rest is what is left of all. */
 void source_progress(const struct enrich_read_calls *calls, uint64_t line, struct core_span rest, struct core_span all);
+/* Can its server be told what was seen (sighting_post.c)? */
+bool source_takes_sightings(const struct enrich_feed_conf *feed);
 /* The feed's option, or NULL. */
 const char *source_option(const struct enrich_feed_conf *feed, const char *key);
 /* Is it there, and true (yes, on, 1)? */

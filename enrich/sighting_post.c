@@ -162,12 +162,18 @@ static enum core_err cif_post(struct posting *posting, const struct enrich_sight
 
 /* ---- both ------------------------------------------------------------------------------------------------------------------------ */
 
+bool source_takes_sightings(const struct enrich_feed_conf *feed) {
+    const struct source_ops *source = source_table[feed->type];
+    const char *mode = source_option(feed, "mode");
+    bool is_rest = mode == NULL ? feed->token != NULL : strcmp(mode, "rest") == 0;
+    return feed->url != NULL && (source == &source_cif || (source == &source_misp && is_rest));
+}
+
 static enum core_err posting_open(struct posting *posting, bool is_cif) {
     const struct enrich_feed_conf *feed = posting->feed;
-    const char *mode = source_option(feed, "mode"), *version = source_option(feed, "version");
-    bool is_rest = is_cif || (mode == NULL ? feed->token != NULL : strcmp(mode, "rest") == 0);
+    const char *version = source_option(feed, "version");
     bool is_v5 = is_cif && version != NULL && strchr(version, '5') != NULL;
-    if (feed->url == NULL || !is_rest) {
+    if (!source_takes_sightings(feed)) {
         return core_fail_set(
             posting->fail, CORE_BAD, "sightings",
             "feed %s: it has no server that takes sightings; feeds of type cif, and of type misp with a "
@@ -194,12 +200,9 @@ enum core_err enrich_sightings_post(const struct enrich_feed_conf *feed, const s
     MUST(fail != NULL);
     MUST(len <= ENRICH_SIGHTINGS_POST_MAX);
     struct posting posting = {.feed = feed, .fail = fail};
-    bool is_cif = source_table[feed->type] == &source_cif, is_misp = source_table[feed->type] == &source_misp;
+    bool is_cif = source_table[feed->type] == &source_cif;
     *posted = 0;
-    enum core_err err = is_cif || is_misp
-                            ? posting_open(&posting, is_cif)
-                            : core_fail_set(fail, CORE_BAD, "sightings",
-                                            "feed %s: sightings can be told to feeds of type cif and misp", feed->name);
+    enum core_err err = posting_open(&posting, is_cif);
     while (err == CORE_OK && *posted < len) {
         size_t some = is_cif ? len - *posted : 1;
         err = is_cif ? cif_post(&posting, sightings + *posted, &some) : misp_post(&posting, &sightings[*posted]);

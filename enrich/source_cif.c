@@ -459,6 +459,11 @@ static enum core_err cif_open(struct cif *cif, const struct enrich_read_calls *c
     return err;
 }
 
+static enum core_err cif_check(const struct enrich_feed_conf *feed, struct core_fail *fail) {
+    struct cif cif = {.feed = feed, .fail = fail};
+    return options_read(&cif);
+}
+
 static enum core_err cif_fetch(const struct enrich_feed_conf *feed, struct core_conf_list *state,
                                const struct enrich_read_calls *calls, struct enrich_sync_report *report,
                                struct core_fail *fail) {
@@ -535,6 +540,7 @@ const struct source_ops source_cif = {
     .name = "cif",
     .summary = "a server of the Collective Intelligence Framework, version 3, 4 or 5, or an answer of one in a file",
     .options = cif_options,
+    .check = cif_check,
     .looks = cif_looks,
     .read = cif_read,
     .fetch = cif_fetch,

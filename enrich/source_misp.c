@@ -351,6 +351,7 @@ const struct source_ops source_misp = {
     .name = "misp",
     .summary = "events of MISP as JSON, and answers of its searches: attributes with to_ids",
     .options = source_misp_options,
+    .check = source_misp_check,
     .looks = misp_looks,
     .read = misp_read,
     .fetch = source_misp_fetch,

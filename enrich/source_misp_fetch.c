@@ -295,6 +295,17 @@ enum core_err source_misp_fetch(const struct enrich_feed_conf *feed, struct core
                                mode);
 }
 
+enum core_err source_misp_check(const struct enrich_feed_conf *feed, struct core_fail *fail) {
+    const char *mode = source_option(feed, "mode");
+    uint64_t number;
+    if (mode != NULL && strcmp(mode, "feed") != 0 && strcmp(mode, "rest") != 0 && strcmp(mode, "file") != 0) {
+        return core_fail_set(fail, CORE_BAD, "options", "feed %s: mode: \"%s\": feed, rest and file are", feed->name,
+                             mode);
+    }
+    enum core_err err = source_option_number(feed, "limit", LIMIT_DEFAULT, LIMIT_MAX, &number, fail);
+    return err == CORE_OK ? source_option_number(feed, "days", 0, DAYS_MAX, &number, fail) : err;
+}
+
 const struct source_option source_misp_options[] = {
     {"mode",
      "feed (manifest.json and its events), rest (a server's attributes) or file (one file of events); default: rest "

@@ -302,6 +302,20 @@ static enum core_err start(struct taxii *taxii) {
     return err;
 }
 
+static enum core_err options_read(const struct enrich_feed_conf *feed, uint64_t *limit, struct core_fail *fail) {
+    const char *version = source_option(feed, "version");
+    if (version != NULL && strcmp(version, "2.0") != 0 && strcmp(version, "2.1") != 0) {
+        return core_fail_set(fail, CORE_BAD, "options", "feed %s: version: \"%s\": 2.1 and 2.0 are read", feed->name,
+                             version);
+    }
+    return source_option_number(feed, "limit", LIMIT_DEFAULT, LIMIT_MAX, limit, fail);
+}
+
+static enum core_err taxii_check(const struct enrich_feed_conf *feed, struct core_fail *fail) {
+    uint64_t limit;
+    return options_read(feed, &limit, fail);
+}
+
 static enum core_err taxii_fetch(const struct enrich_feed_conf *feed, struct core_conf_list *state,
                                  const struct enrich_read_calls *calls, struct enrich_sync_report *report,
                                  struct core_fail *fail) {
@@ -314,11 +328,7 @@ static enum core_err taxii_fetch(const struct enrich_feed_conf *feed, struct cor
         .feed = feed, .calls = calls, .report = report, .authorization = authorization, .accept = ACCEPT_21};
     taxii.is_20 = version != NULL && strcmp(version, "2.0") == 0;
     core_http_shown(feed->url, taxii.shown);
-    if (version != NULL && !taxii.is_20 && strcmp(version, "2.1") != 0) {
-        return core_fail_set(fail, CORE_BAD, "options", "feed %s: version: \"%s\": 2.1 and 2.0 are read", feed->name,
-                             version);
-    }
-    enum core_err err = source_option_number(feed, "limit", LIMIT_DEFAULT, LIMIT_MAX, &taxii.limit, fail);
+    enum core_err err = options_read(feed, &taxii.limit, fail);
     taxii.server.session = core_http_session_new();
     err = err == CORE_OK ? start(&taxii) : err;
     core_http_session_free(taxii.server.session);
@@ -341,6 +351,7 @@ const struct source_ops source_taxii = {
     .name = "taxii",
     .summary = "a TAXII 2.1 server: its collections of STIX objects",
     .options = taxii_options,
+    .check = taxii_check,
     .fetch = taxii_fetch,
     .tells_all = true,
 };

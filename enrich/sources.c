@@ -230,6 +230,11 @@ enum core_err enrich_feed_check(const struct enrich_feed_conf *feed, struct core
         return core_fail_set(fail, CORE_BAD, feed->url == NULL ? "url" : "path", "feed %s needs either a url or a path",
                              feed->name);
     }
+    if (feed->url != NULL && strncmp(feed->url, "https://", strlen("https://")) != 0 &&
+        strncmp(feed->url, "http://", strlen("http://")) != 0) {
+        return core_fail_set(fail, CORE_BAD, "url", "feed %s: it begins with https:// or http://; a file is a path",
+                             feed->name);
+    }
     if (feed->tlp != NULL && source_tlp(core_span_of(feed->tlp)) == NULL) {
         return core_fail_set(fail, CORE_BAD, "tlp", "feed %s: \"%s\" is none of CLEAR GREEN AMBER AMBER+STRICT RED",
                              feed->name, feed->tlp);
@@ -255,7 +260,13 @@ enum core_err enrich_feed_check(const struct enrich_feed_conf *feed, struct core
                              "feed %s: what is of type %s says itself of which type its indicators are", feed->name,
                              source->name);
     }
-    return check_options(feed, source, fail);
+    if (feed->sightings && !source_takes_sightings(feed)) {
+        return core_fail_set(fail, CORE_BAD, "sightings",
+                             "feed %s: what was seen can be told to servers of type cif, and of type misp with a token",
+                             feed->name);
+    }
+    enum core_err err = check_options(feed, source, fail);
+    return err == CORE_OK && source->check != NULL ? source->check(feed, fail) : err;
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------------------- */

@@ -90,6 +90,7 @@ enum core_err source_http_fetch(const struct enrich_feed_conf *feed, struct core
                                 const struct enrich_read_calls *calls, struct enrich_sync_report *report,
                                 struct core_fail *fail);
 extern const struct source_option source_misp_options[];
+enum core_err source_misp_check(const struct enrich_feed_conf *feed, struct core_fail *fail);
 enum core_err source_misp_fetch(const struct enrich_feed_conf *feed, struct core_conf_list *state,
                                 const struct enrich_read_calls *calls, struct enrich_sync_report *report,
                                 struct core_fail *fail);

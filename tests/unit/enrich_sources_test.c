@@ -173,6 +173,39 @@ static void test_a_feeds_section(void **state) {
     feed.type = enrich_feed_type("taxii");
     assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD); /* a server has no path */
     assert_string_equal(fail.where, "path");
+    feed.path = NULL;
+    feed.url = (char[]){"taxii.example.org"};
+    assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD);
+    assert_string_equal(fail.where, "url");
+    feed.url = (char[]){"https://taxii.example.org/"};
+    assert_int_equal(enrich_feed_check(&feed, &fail), CORE_OK);
+    feed.sightings = true;
+    assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD); /* it takes none */
+    assert_string_equal(fail.where, "sightings");
+    feed.type = enrich_feed_type("misp");
+    assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD); /* not without a token */
+    feed.token = (char[]){"key"};
+    assert_int_equal(enrich_feed_check(&feed, &fail), CORE_OK);
+    feed = good;
+    feed.options.len = 1;
+    static const char *const wrong[][3] = {
+        {"cif", "version", "2"},  {"cif", "confidence", "11"}, {"cif", "limit", "many"}, {"taxii", "version", "1.1"},
+        {"taxii", "limit", "-1"}, {"misp", "mode", "best"},    {"misp", "days", "1.5"},
+    };
+    feed.path = NULL;
+    feed.format = NULL;
+    feed.url = (char[]){"https://feed.example.org/"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char key[32], value[32];
+        (void)snprintf(key, sizeof key, "%s", wrong[i][1]);
+        (void)snprintf(value, sizeof value, "%s", wrong[i][2]);
+        item.key = key;
+        item.value = value;
+        feed.type = enrich_feed_type(wrong[i][0]);
+        assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD);
+        assert_string_equal(fail.where, "options");
+        assert_non_null(strstr(fail.text, wrong[i][2]));
+    }
     feed = good;
     item.key = (char[]){"valeu"};
     assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD);

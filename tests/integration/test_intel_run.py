@@ -54,6 +54,8 @@ class Arrived:
                         break
                     self.at += len(line)
                     document = json.loads(line)
+                    if document["event"]["dataset"] != "zeek.connection":
+                        continue  # what looking back found
                     serial = rig.serial_of(document)
                     self.doubled += serial in self.documents
                     self.documents[serial] = document
@@ -71,7 +73,9 @@ def is_marked(document):
     return document.get("labels", {}).get("intel") == "unavailable"
 
 
-def config(tmp_path, log, name="tapline.yml", sinks=None, pipeline=None, **intel):
+def config(tmp_path, log, name="tapline.yml", sinks=None, pipeline=None, looks_back=False, **intel):
+    """Looking back makes documents of its own (test_lookback.py)."""
+    intel = intel if looks_back else {"lookback": {"days": 0}, **intel}
     sinks = sinks or {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
     return rig.config_write(tmp_path / name, [{"type": "zeek", "paths": [str(log)]}], sinks, intel=intel,
                             pipeline=pipeline or {})
@@ -335,19 +339,19 @@ def test_normalize_and_run_say_the_same(tmp_path, conns, arrived):
 
 
 def test_sighup_refuses_keys_of_intel_and_takes_feeds(redis_server, runs, tmp_path, conns, arrived):
-    path = config(tmp_path, conns.path, **redis_at(redis_server))
+    path = config(tmp_path, conns.path, looks_back=True, **redis_at(redis_server))
     intel("add", EVIL, path=path)
     run = runs(path)
     run.wait_log("intelligence is ready")
-    config(tmp_path, conns.path, timeout="300ms", **redis_at(redis_server))
+    config(tmp_path, conns.path, looks_back=True, timeout="300ms", **redis_at(redis_server))
     run.signal(signal.SIGHUP)
     run.wait_log("key=intel.timeout")
-    config(tmp_path, conns.path, **redis_at(redis_server, prefix="other:"))
+    config(tmp_path, conns.path, looks_back=True, **redis_at(redis_server, prefix="other:"))
     run.signal(signal.SIGHUP)
     run.wait_log("key=intel.redis.prefix")
     for count in (1, 2):
         feeds = [{"name": f"corp{i}", "type": "list", "path": "/nowhere/*.txt"} for i in range(count)]
-        config(tmp_path, conns.path, feeds=feeds, **redis_at(redis_server))
+        config(tmp_path, conns.path, looks_back=True, feeds=feeds, **redis_at(redis_server))
         run.signal(signal.SIGHUP)
         run.wait_log("config reloaded", count=count)
     redis_server.kill()  # what the stage connects again with is the first config's
@@ -379,14 +383,14 @@ def test_kill_nine_with_exactly_once_each_record_once_and_enriched(broker, redis
     topic = f"intel-{os.getpid()}-{time.time_ns()}"
     kafka = {"kafka": {"topic": topic + ".%{event.dataset}", "dead_letter_topic": topic + ".dead", "delivery": "exactly_once",
                        "rdkafka": {"bootstrap.servers": broker.address}, "transaction_interval": "200ms"}}
-    path = config(tmp_path, conns.path, sinks=kafka, **redis_at(redis_server))
+    path = config(tmp_path, conns.path, sinks=kafka, looks_back=True, **redis_at(redis_server))
     intel("add", EVIL, path=path)
     is_over = threading.Event()
 
     def load():
         while not is_over.is_set():
             conns.write(*[CLEAN, EVIL] * 50)
-            time.sleep(0.01)
+            time.sleep(0.05)
 
     writer = threading.Thread(target=load, daemon=True)
     writer.start()

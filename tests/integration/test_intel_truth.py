@@ -7,16 +7,16 @@ import csv
 import datetime
 import gzip
 import json
+import math
 import os
 import pathlib
-import subprocess
+import re
 import sys
 import time
 
 import pytest
 
 import rig
-from redis_server import RedisServer
 
 sys.path.insert(0, str(rig.TOP / "tests" / "oracle"))
 import intel  # noqa: E402
@@ -58,10 +58,12 @@ def seconds(text):
 def rows_of(path):
     """The same as rows of intel.Store: what CIF's columns say becomes ours, its confidence is of 100."""
     for row in zeek_rows(path):
+        if row.get("meta.remove") == "T" or row.get("meta.whitelist") == "T":
+            continue  # it says that this is no indicator
         texts = [row[name] for name in ("meta.desc", "meta.cif_description") if name in row]
         yield {"type": KINDS[row["indicator_type"].removeprefix("Intel::")], "value": row["indicator"],
-               "provider": row.get("meta.source"), "description": "; ".join(texts) or None, "reference": row.get("meta.url"),
-               "confidence": float(row["meta.cif_confidence"]) / 10 if "meta.cif_confidence" in row else None,
+               "provider": row.get("meta.source", "").strip() or None, "description": "; ".join(texts) or None, "reference": row.get("meta.url"),
+               "confidence": math.floor(float(row["meta.cif_confidence"]) + 0.5) / 10 if "meta.cif_confidence" in row else None,
                "first_seen": seconds(row["meta.cif_firstseen"]) if "meta.cif_firstseen" in row else None,
                "last_seen": seconds(row["meta.cif_lastseen"]) if "meta.cif_lastseen" in row else None}
 
@@ -88,10 +90,6 @@ def load(path, *args):
     done = rig.tapline("intel", args[0], "-c", path, *args[1:])
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def place(document):
-    return document["log"]["file"]["path"], document["log"].get("offset"), json.dumps(document.get("event"), sort_keys=True)
 
 
 # ---- Zeek ------------------------------------------------------------------------------------------------------------
@@ -227,8 +225,8 @@ def test_redis_gives_what_the_judge_gives(drawn, redis_server):
     assert summary["intel"]["state"] == "ready" and summary["counters"]["enrich.unavailable"] == 0
     store = intel.Store([dict(row, feed="one") for row in first] + [dict(row, feed="two") for row in second], ALLOWED, now)
     hits = judged(plain, got, store)
-    allowed = judged_count(plain, intel.Store([dict(row) for row in rows], (), now))
-    assert hits > 5000 and allowed > hits, "the allow-list silenced nothing"
+    unsilenced = judged_count(plain, intel.Store([dict(row) for row in rows], (), now))
+    assert hits > 5000 and unsilenced > hits, "the allow-list silenced nothing"
 
 
 def judged_count(plain, store):
@@ -242,3 +240,67 @@ def test_files_with_an_allow_list_give_what_the_judge_gives(drawn):
     _, got, summary = run(folder, "files", INPUTS, intel={"files": [path], "allow": ALLOWED})
     assert summary["intel"]["state"] == "ready"
     assert judged(plain, got, intel.Store(rows, ALLOWED, now)) > 5000
+
+
+# ---- all intelligence there is ---------------------------------------------------------------------------------------
+
+MEMBERS = {"confidence": (int, float), "tlp": str, "description": str, "reference": str, "tags": str, "first_seen": int,
+           "last_seen": int, "expires": int, "subdomains": bool, "id": str}
+
+
+def test_all_of_real_intelligence_in_redis(redis_server, tmp_path):
+    """What a foreign client sees in Redis after everything was loaded: each key is in its one form, each word is of its type, and
+    what Zeek's files say is there, word by word, as this test reads them."""
+    files = [path for path in sorted((DATA / "intel").rglob("*")) if path.is_file() and path.name != "SOURCES.md"]
+    path = rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": ["/nowhere"]}], {"stdout": {}},
+                            intel={"redis": {"urls": [redis_server.unix_url]}})
+    done = rig.tapline("intel", "load", "-c", path, "--feed", "all", *files, OURS / "intel" / "intel.dat", timeout=300)
+    assert done.returncode == 1, done.stderr[-2000:]  # some files are no intelligence
+    client, words, problems = redis_server.client(), {}, []
+    keys = list(client.scan_iter("intel:*", 5000))
+    for at in range(0, len(keys), 2000):
+        pipe = client.pipeline(transaction=False)
+        some = [key.decode() for key in keys[at:at + 2000] if key.decode().split(":")[1] in intel.KINDS]
+        for key in some:
+            pipe.hgetall(key)
+        for key, word in zip(some, pipe.execute()):
+            _, kind, value = key.split(":", 2)
+            words[(kind, value)] = {field.decode(): json.loads(text) for field, text in word.items()}
+    now = time.time()
+    for key, word in words.items():
+        if intel.canonical(*key) != key:
+            problems.append(f"{key} is not in the one form, which is {intel.canonical(*key)}")
+        for field, said in word.items():
+            wrong = [name for name, one in said.items() if not isinstance(one, MEMBERS[name])]
+            wrong += ["field"] if not field.startswith("all/") else []
+            wrong += ["confidence"] if not 0 <= said.get("confidence", 0) <= 10 else []
+            wrong += ["tlp"] if said.get("tlp", "RED") not in ("CLEAR", "GREEN", "AMBER", "AMBER+STRICT", "RED") else []
+            wrong += [name for name in ("first_seen", "last_seen") if not 10 ** 8 < said.get(name, 10 ** 9) < now + 86400]
+            problems += [f"{key} {field}: {wrong}: {said}"] if wrong else []
+    assert not problems, f"{len(problems)} of {len(words)}: {problems[:20]}"
+    assert len(words) > 190000 and {kind for kind, _ in words} >= set(intel.KINDS) - {"ja3"}
+    missing = zeek_words(files + [OURS / "intel" / "intel.dat"], words)
+    assert not missing, f"{len(missing)}: {missing[:20]}"
+
+
+def zeek_words(files, words):
+    """What Zeek's files say, and Redis does not."""
+    expected, count = {}, 0
+    for path in files:
+        if path.parent.name == "zeek" and not path.name.endswith("LICENSE") or path.name == "intel.dat":
+            for row in rows_of(path):
+                if row["type"] == "pubkey_hash" and re.fullmatch("[0-9a-f]{32}", row["value"]):  # Zeek writes colons
+                    row["value"] = ":".join(re.findall("..", row["value"]))
+                key = intel.canonical(row["type"], row["value"].removeprefix("*."))
+                if key is not None:
+                    expected[(key, "all/" + (row["provider"] or "all"))] = row
+                    count += 1
+    problems = []
+    for (key, field), row in expected.items():
+        have = words.get(key, {}).get(field)
+        want = {name: row[name] for name in ("confidence", "first_seen", "last_seen") if row[name] is not None}
+        got = {name: have.get(name) for name in want} if have is not None else None
+        if got != want or (have.get("description") or "") != (row["description"] or "")[:1024]:
+            problems.append((key, field, row, have))
+    assert count > 150000
+    return problems

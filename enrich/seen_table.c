@@ -122,7 +122,7 @@ static void source_time_read(struct source *source) {
     source->time_us = seconds * US_PER_S + digits(text + MICRO, MICRO_DIGITS);
 }
 
-/* zeek.session_id is among a document's last members. Text of the record cannot be taken for it: its quotes are escaped. */
+/* zeek.session_id is the first member of that name (zeek.ssl has one, too, behind it). Text of the record cannot be taken for it: its quotes are escaped. */
 static void source_uid_read(struct source *source) {
     static const char name[] = "\"session_id\":\"";
     const size_t name_len = sizeof name - 1;
@@ -237,6 +237,12 @@ static void group_add(struct seen_table *table, const struct guest *guests, size
         const struct seen_slot *slot = &table->slots[(uint32_t)guests[i].hash & mask];
         if (slot->entry != 0) {
             __builtin_prefetch(&table->entries[slot->entry - 1], 1);
+        }
+    }
+    for (size_t i = 0; i < len; i++) {
+        const struct seen_slot *slot = &table->slots[(uint32_t)guests[i].hash & mask];
+        if (slot->entry != 0) {
+            __builtin_prefetch(table->texts + table->entries[slot->entry - 1].text);
         }
     }
     for (size_t i = 0; i < len; i++) {

@@ -20,10 +20,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define LOOKBACK_MAGIC 0x6c6f6f6bu
 #define PATH_BYTES 4096
+#define NICE 10
 #define TURN_MS 200
 #define SETTLE_NS (5 * CORE_NS_PER_S) /* an indicator is in effect within that time */
 #define TIDY_NS (60 * CORE_NS_PER_S)
@@ -144,6 +146,9 @@ static void *lookback_run(void *arg) {
     struct lookback *lookback = arg;
     struct core_fail fail;
     MUST(lookback->magic == LOOKBACK_MAGIC);
+    /* Where there are too few cores, events come first. Not to be had: as before. */
+    bool is_nice CORE_UNUSED = setpriority(PRIO_PROCESS, (id_t)gettid(), NICE) == 0;
+    bool is_named CORE_UNUSED = pthread_setname_np(pthread_self(), "lookback") == 0;
     retro_follow(lookback->retro, 0);
     while (!atomic_load(&lookback->is_stopping)) {
         struct pollfd fds = {.fd = lookback->stop_fd, .events = POLLIN};

@@ -17,6 +17,7 @@
 #define GROUP 32
 #define ENTRY_TEXT_BYTES 24 /* on average */
 #define CROWDED_PART 4      /* less than a quarter is left */
+#define UID_WITHIN 64
 #define SLOTS_MIN 1024
 #define TIME_BYTES 27
 #define DATE_BYTES 10
@@ -132,7 +133,13 @@ static void source_uid_read(struct source *source) {
     if (source->event->dataset == NULL || strncmp(source->event->dataset, "zeek.", 5) != 0) {
         return;
     }
-    const char *found = memmem(doc.ptr, doc.len, name, name_len);
+    /* It mostly is at the very end; but there zeek.ssl's own could be taken for it. */
+    bool may_skip = doc.len > UID_WITHIN && strcmp(source->event->dataset, "zeek.ssl") != 0;
+    size_t skip = may_skip ? doc.len - UID_WITHIN : 0;
+    const char *found = memmem(doc.ptr + skip, doc.len - skip, name, name_len);
+    if (found == NULL && skip > 0) {
+        found = memmem(doc.ptr, doc.len, name, name_len);
+    }
     if (found == NULL) {
         return;
     }

@@ -71,6 +71,9 @@ FIELDS = {
 # Of these only: elsewhere the same field is another's (an end of the connection again).
 ONLY = {"client.ip": ("suricata.",), "file.path": ("suricata.",), "dns.answers.data": ("suricata.",)}
 FIELDS.update({"client.ip": ["ip"], "file.path": ["file_name"]})
+# What a new indicator named, told by looking back.
+KINDS = "ip domain url email file_hash cert_hash pubkey_hash user file_name software ja3"
+FIELDS.update({f"tapline.retro_match.{kind}": [kind] for kind in KINDS.split()})
 # SIP's URIs name no host and path.
 UNLOOKED = {("zeek.sip", "url.full")}
 MAXIMUM = 256  # of one record

@@ -19,30 +19,10 @@
 #define CMD_PARENTS_MAX 4 /* from a program in a build tree up to its top, and from there to the sources */
 
 const struct cmd *const cmd_table[] = {
-    &cmd_run,
-    &cmd_normalize,
-    &cmd_check,
-    &cmd_config_show,
-    &cmd_map_explain,
-    &cmd_map_check,
-    &cmd_map_export,
-    &cmd_map_test,
-    &cmd_replay,
-    &cmd_verify,
-    &cmd_ledger,
-    &cmd_intel_sync,
-    &cmd_intel_load,
-    &cmd_intel_list,
-    &cmd_intel_get,
-    &cmd_intel_add,
-    &cmd_intel_rm,
-    &cmd_intel_allow,
-    &cmd_intel_stats,
-    &cmd_intel_match,
-    &cmd_intel_export,
-    &cmd_reference,
-    &cmd_version,
-    NULL,
+    &cmd_run,         &cmd_normalize,   &cmd_check,        &cmd_config_show, &cmd_map_explain, &cmd_map_check,
+    &cmd_map_export,  &cmd_map_test,    &cmd_replay,       &cmd_verify,      &cmd_ledger,      &cmd_intel_sync,
+    &cmd_intel_load,  &cmd_intel_list,  &cmd_intel_get,    &cmd_intel_add,   &cmd_intel_rm,    &cmd_intel_allow,
+    &cmd_intel_stats, &cmd_intel_match, &cmd_intel_export, &cmd_reference,   &cmd_version,     NULL,
 };
 
 static size_t cmd_options_len(const struct cmd *cmd) {

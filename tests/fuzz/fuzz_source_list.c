@@ -4,10 +4,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct core_conf_item items[] = {{.key = (char[]){"value"}, .value = (char[]){"1"}},
-                                            {.key = (char[]){"type"}, .value = (char[]){"2"}},
-                                            {.key = (char[]){"no_names"}, .value = (char[]){"true"}},
-                                            {.key = (char[]){"confidence"}, .value = (char[]){"3"}},
-                                            {.key = (char[]){"expires"}, .value = (char[]){"4"}}};
+                                     {.key = (char[]){"type"}, .value = (char[]){"2"}},
+                                     {.key = (char[]){"no_names"}, .value = (char[]){"true"}},
+                                     {.key = (char[]){"confidence"}, .value = (char[]){"3"}},
+                                     {.key = (char[]){"expires"}, .value = (char[]){"4"}}};
     struct enrich_feed_conf feed = {0};
     if (size == 0) {
         return 0;

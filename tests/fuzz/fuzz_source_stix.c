@@ -4,7 +4,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct core_conf_item items[] = {{.key = (char[]){"split"}, .value = (char[]){"true"}},
-                                            {.key = (char[]){"observables"}, .value = (char[]){"true"}}};
+                                     {.key = (char[]){"observables"}, .value = (char[]){"true"}}};
     const struct enrich_feed_conf all = {.options = {items, 2}};
     static const struct enrich_feed_conf none = {0};
     return fuzz_source(&source_stix, size % 2 == 0 ? &all : &none, data, size);

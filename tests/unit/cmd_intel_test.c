@@ -121,7 +121,8 @@ static void test_match(void **state) {
     says("b.example: no match\nevil.example.org: no match\n");
     assert_int_equal(sh("$TAPLINE intel match -c i.yml --json 198.51.100.99"), 0);
     says("{\"asked\":\"198.51.100.99\",\"hits\":[{\"how\":\"network\",\"type\":\"cidr\",\"value\":\"198.51.100.0/24\","
-         "\"providers\":[{\"feed\":\"local\",\"provider\":\"corp\",\"description\":\"a range\"}],\"allowed\":null}],\"allowed\":null,"
+         "\"providers\":[{\"feed\":\"local\",\"provider\":\"corp\",\"description\":\"a "
+         "range\"}],\"allowed\":null}],\"allowed\":null,"
          "\"is_match\":true}\n");
     assert_int_equal(sh("$TAPLINE intel match -c i.yml --type cidr 10.0.0.0/8 2>&1"), 100);
     assert_int_equal(sh("$TAPLINE intel match -c i.yml 2>&1"), 100);

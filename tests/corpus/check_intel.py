@@ -23,7 +23,6 @@ UNLOOKED = {
     "user.domain", "network.name", "zeek.dhcp.domain", "threat.indicator.email.address", "threat.indicator.file.hash.md5",
     "threat.indicator.name", "threat.indicator.ip", "threat.indicator.url.domain", "zeek.intel.seen.indicator", "zeek.notice.sub",
     "zeek.notice_alarm.sub", "zeek.config.new_value", "zeek.config.old_value", "zeek.test.x",
-    "file.x509.subject.common_name", "zeek.x509.certificate.subject.common_name",  # certificate.cn is looked at
 }
 DOCUMENTS_LEAST, HITS_LEAST = 60000, 20000
 

@@ -142,8 +142,42 @@ def test_documents_are_taken_and_fields_have_their_types(engine, tmp_path):
     assert {row["key"]: row["doc_count"] for row in sums} == {"corp": 1, "urls": 1}
 
 
-def enrichments_with(engine, members):
+def enrichments_with(engine, members, index="logs-*"):
     """How many documents have one enrichment with all these members."""
     terms = [{"term": {"threat.enrichments." + name: text}} for name, text in members.items()]
     query = {"query": {"nested": {"path": "threat.enrichments", "query": {"bool": {"must": terms}}}}}
-    return engine.ask("POST", "/logs-*/_count", json.dumps(query).encode())["count"]
+    return engine.ask("POST", f"/{index}/_count", json.dumps(query).encode())["count"]
+
+
+def test_what_intelligence_adds_is_found(engine, tmp_path):
+    """Our own capture with the indicators of ours/intel: the engine takes each document, a nested query finds what one
+    enrichment says together, and the flat copies can be counted. Templates are those of the test before."""
+    folder = DATA / "ours"
+    if not folder.is_dir():
+        assert os.environ.get("CI") != "true", f"no data at {DATA}"
+        pytest.skip(f"NO DATA at {DATA}: no enriched documents were taken")
+    files = [str(path) for path in sorted((folder / "zeek" / "tsv").glob("*.log"))]
+    done = subprocess.run([rig.TAPLINE, "normalize", "--intel", folder / "intel" / "intel.dat", "--", *files], check=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=dict(os.environ, TAPLINE_MAPS=str(rig.TOP / "configs")))
+    found = [document for document in map(json.loads, done.stdout.splitlines()) if "enrichments" in document.get("threat", {})]
+    lines = [b'{"create":{"_index":"logs-%s-intel"}}\n%s\n' % (document["event"]["dataset"].encode(), json.dumps(document).encode())
+             for document in found]
+    assert len(lines) > 500
+    assert bulk(engine, lines) == []
+    engine.ask("POST", "/logs-*-intel/_refresh", b"")
+
+    address = {"indicator.ip": "203.0.113.80", "indicator.provider": "second-feed", "matched.field": "destination.ip"}
+    wanted = sum(any(one["indicator"].get("ip") == address["indicator.ip"] and one["indicator"]["provider"] == "second-feed"
+                     and one["matched"]["field"] == "destination.ip" for one in document["threat"]["enrichments"])
+                 for document in found)
+    assert enrichments_with(engine, address, "logs-*-intel") == wanted > 0
+    assert enrichments_with(engine, dict(address, **{"matched.field": "url.domain"}), "logs-*-intel") == 0, "of two objects"
+    types = collections.Counter(kind for document in found for kind in set(as_list(document["threat"]["indicator"]["type"])))
+    answer = engine.ask("POST", "/logs-*-intel/_search?size=0",
+                        b'{"aggs": {"types": {"terms": {"field": "threat.indicator.type", "size": 100}}}}')
+    assert {row["key"]: row["doc_count"] for row in answer["aggregations"]["types"]["buckets"]} == types
+    assert len(types) >= 7, types
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]

@@ -67,7 +67,7 @@ def is_marked(document):
 def config(tmp_path, server):
     sinks = {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
     return rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(tmp_path / "dns.log")]}], sinks,
-                            intel={"redis": {"urls": [server.unix_url], "connect_timeout": "1s"}})
+                            intel={"redis": {"urls": [server.unix_url], "connect_timeout": "1s"}, "lookback": {"days": 0}})
 
 
 def write(client, changes):
@@ -304,5 +304,5 @@ def judge(world, written, arrived, changes):
         if unknown:
             wrong.append(("unknown", serial, unknown))
     assert not wrong, f"{len(wrong)} of {sure}: {wrong[:6]}"
-    assert changes.count > 1000 and there > 2000 and sure > 3 * there > 0, (changes.count, there, sure)
+    assert changes.count > 1000 and there > 2000 and sure > 2 * there, (changes.count, there, sure)
     assert 0 < marked < len(written) / 2, f"{marked} of {len(written)} were marked"

@@ -206,7 +206,7 @@ def indicator(key, word):
         out["url"] = {"domain": value}
     elif kind == "url":
         host, port, path = url(value)
-        out["url"] = {"original": value, "domain": host.strip("[]"), "path": path.split("?")[0]}
+        out["url"] = {"original": value, "domain": host, "path": path.split("?")[0]}
         out["url"].update({"port": int(port)} if port else {})
         out["url"].update({"query": path.split("?", 1)[1]} if path.partition("?")[2] else {})
         extension = re.search(r"\.([^./]+)$", out["url"]["path"])

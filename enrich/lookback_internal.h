@@ -14,6 +14,7 @@
 
 #define OWN_LOG_BYTES_MAX ((uint64_t)16 * CORE_MIB) /* then it is renamed to .1, .1 to .2 …; */
 #define OWN_LOG_KEPT 3                              /* .3 goes */
+#define OWN_LOG_BUF_BYTES ((size_t)CORE_MIB)        /* gathered, then written; a line is shorter */
 
 struct own_log;
 /* Make or find <dir>/<name>.log. A line that a crash cut is cut off. What the log and its older files have is known again.
@@ -23,9 +24,10 @@ CORE_CHECKED enum core_err own_log_open(struct own_log **out, const char *dir, c
 void own_log_close(struct own_log *log); /* takes NULL */
 /* Is there a line of this id? */
 bool own_log_has(const struct own_log *log, uint64_t id);
-/* Append a line, which begins with {"id":"<id in 16 digits>…; kept in memory until own_log_flush(). */
-void own_log_add(struct own_log *log, uint64_t id, struct core_span line);
-/* Everything added is on the disk. Errors: CORE_IO: call again. */
+/* Append a line, which begins with {"id":"<id in 16 digits>…. Lines are gathered, and written when there is no room for one
+ * more. Errors: CORE_IO: what was gathered cannot be written; this line is not taken. */
+CORE_CHECKED enum core_err own_log_add(struct own_log *log, uint64_t id, struct core_span line, struct core_fail *fail);
+/* Everything added is on the disk. Errors: CORE_IO: call again; it goes on where it stopped. */
 CORE_CHECKED enum core_err own_log_flush(struct own_log *log, struct core_fail *fail);
 
 /* ---- new indicators ----------------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,9 @@
  * that the log and its older files have are kept in memory, and read again at a start; what was written but not known to
  * be so before a crash is found there.
  *
+ * What stands in the file may have been read, so nothing of it is ever cut or written again while this process runs: a disk
+ * that fills up in the midst of a line leaves it half, and the other half comes behind it when there is room.
+ *
  * Crash: lines are whole or cut; a cut last one is removed at the next start, before anything is appended: its reader has
  * not taken it, because it had no end. Thread: its owner's.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -22,7 +25,6 @@
 #define FILE_MODE 0640
 #define IDS_MIN 1024
 #define ID_DIGITS 16
-#define READ_BYTES (CORE_MIB)
 
 /* 64-bit ids; 0 is an empty slot. */
 struct ids {
@@ -36,9 +38,10 @@ struct own_log {
     int fd;
     uint64_t bytes; /* of the file */
     struct ids ids;
-    char *buf; /* added, not written yet */
+    char *buf;      /* OWN_LOG_BUF_BYTES; added */
     size_t buf_len;
-    size_t buf_cap;
+    size_t written;   /* of buf, to the file */
+    bool is_unsynced; /* the file has what may not be on the disk */
 };
 
 /* ---- ids ---------------------------------------------------------------------------------------------------------------------- */
@@ -94,7 +97,7 @@ bool own_log_has(const struct own_log *log, uint64_t id) {
 /* ---- what is there ------------------------------------------------------------------------------------------------------------ */
 
 /* The ids of a file's lines, and where the last whole one ends. A file that is not there has none. */
-static enum core_err ids_load(struct own_log *log, const char *path, uint64_t *end, struct core_fail *fail) {
+static enum core_err ids_load(struct ids *ids, const char *path, uint64_t *end, struct core_fail *fail) {
     *end = 0;
     FILE *file = fopen(path, "re");
     if (file == NULL) {
@@ -107,7 +110,7 @@ static enum core_err ids_load(struct own_log *log, const char *path, uint64_t *e
         uint64_t id;
         *end += (uint64_t)len;
         if (id_read((struct core_span){line, (size_t)len}, &id)) {
-            ids_add(&log->ids, id);
+            ids_add(ids, id);
         }
     }
     bool is_broken = ferror(file) != 0;
@@ -120,15 +123,17 @@ static void older_path(const struct own_log *log, int number, char out[PATH_BYTE
     (void)snprintf(out, PATH_BYTES + 16, number == 0 ? "%s" : "%s.%d", log->path, number);
 }
 
+/* After an error those that were known before still are. */
 static enum core_err ids_load_all(struct own_log *log, uint64_t *end, struct core_fail *fail) {
     enum core_err err = CORE_OK;
-    free(log->ids.slots);
-    log->ids = (struct ids){0};
+    struct ids ids = {0};
     for (int number = OWN_LOG_KEPT; err == CORE_OK && number >= 0; number--) {
         char path[PATH_BYTES + 16];
         older_path(log, number, path);
-        err = ids_load(log, path, end, fail);
+        err = ids_load(&ids, path, end, fail);
     }
+    free(err == CORE_OK ? log->ids.slots : ids.slots);
+    log->ids = err == CORE_OK ? ids : log->ids;
     return err;
 }
 
@@ -151,6 +156,8 @@ enum core_err own_log_open(struct own_log **out, const char *dir, const char *na
     MUST(log != NULL);
     *out = NULL;
     log->fd = -1;
+    log->buf = malloc(OWN_LOG_BUF_BYTES);
+    MUST(log->buf != NULL);
     (void)snprintf(log->path, sizeof log->path, "%s/%s.log", dir, name);
     enum core_err err = CORE_OK;
     if (mkdir(dir, FOLDER_MODE) != 0 && errno != EEXIST) {
@@ -180,18 +187,21 @@ void own_log_close(struct own_log *log) {
 
 /* ---- writing ------------------------------------------------------------------------------------------------------------------ */
 
-void own_log_add(struct own_log *log, uint64_t id, struct core_span line) {
+enum core_err own_log_add(struct own_log *log, uint64_t id, struct core_span line, struct core_fail *fail) {
     uint64_t said;
     MUST(id_read(line, &said) && said == id);
-    if (log->buf_cap - log->buf_len < line.len + 1) {
-        log->buf_cap = (log->buf_cap + line.len + 1) * 2;
-        log->buf = realloc(log->buf, log->buf_cap);
-        MUST(log->buf != NULL);
+    MUST(line.len < OWN_LOG_BUF_BYTES);
+    if (OWN_LOG_BUF_BYTES - log->buf_len < line.len + 1) {
+        enum core_err err = own_log_flush(log, fail);
+        if (err != CORE_OK) {
+            return err;
+        }
     }
     memcpy(log->buf + log->buf_len, line.ptr, line.len);
     log->buf_len += line.len;
     log->buf[log->buf_len++] = '\n';
     ids_add(&log->ids, id);
+    return CORE_OK;
 }
 
 /* The oldest goes. What still reads it by its descriptor reads it to its end. */
@@ -205,42 +215,41 @@ static enum core_err rotate(struct own_log *log, struct core_fail *fail) {
             return core_fail_errno(fail, from, "cannot rename our own log to %s", to);
         }
     }
-    uint64_t end;
     (void)close(log->fd);
     log->fd = -1;
-    enum core_err err = ids_load_all(log, &end, fail); /* those of the oldest are forgotten */
-    return err == CORE_OK ? file_open(log, 0, fail) : err;
+    enum core_err err = file_open(log, 0, fail);
+    uint64_t end;
+    struct core_fail ignored; /* those of the oldest are forgotten now, or the next time */
+    bool is_read CORE_UNUSED = err == CORE_OK && ids_load_all(log, &end, &ignored) == CORE_OK;
+    return err;
 }
 
-enum core_err own_log_flush(struct own_log *log, struct core_fail *fail) {
-    if (log->buf_len == 0) {
-        return CORE_OK;
-    }
-    if (log->fd < 0) { /* a rotation failed half-way */
-        enum core_err err = file_open(log, 0, fail);
-        if (err != CORE_OK) {
-            return err;
-        }
-    }
-    uint64_t done = 0;
-    while (done < log->buf_len) {
-        ssize_t wrote = write(log->fd, log->buf + done, log->buf_len - done);
+static enum core_err buf_write(struct own_log *log, struct core_fail *fail) {
+    while (log->written < log->buf_len) {
+        ssize_t wrote = write(log->fd, log->buf + log->written, log->buf_len - log->written);
         if (wrote < 0 && errno == EINTR) {
             continue;
         }
         if (wrote < 0) {
-            enum core_err err = core_fail_errno(fail, log->path, "cannot append to our own log");
-            if (done > 0 && ftruncate(log->fd, (off_t)log->bytes) != 0) { /* or a half line would stand in it */
-                core_log(CORE_LEVEL_ERROR, "lookback", "cannot cut off what was half written", "path=%s", log->path);
-            }
-            return err;
+            return core_fail_errno(fail, log->path, "cannot append to our own log");
         }
-        done += (uint64_t)wrote;
+        log->written += (size_t)wrote;
+        log->bytes += (uint64_t)wrote;
+        log->is_unsynced = true;
     }
-    if (fdatasync(log->fd) != 0) {
-        return core_fail_errno(fail, log->path, "cannot fdatasync our own log");
+    log->buf_len = log->written = 0;
+    return CORE_OK;
+}
+
+enum core_err own_log_flush(struct own_log *log, struct core_fail *fail) {
+    enum core_err err = CORE_OK;
+    if (log->fd < 0) { /* a rotation failed half-way: the name is free */
+        err = file_open(log, 0, fail);
     }
-    log->bytes += done;
-    log->buf_len = 0;
-    return log->bytes > OWN_LOG_BYTES_MAX ? rotate(log, fail) : CORE_OK;
+    err = err == CORE_OK ? buf_write(log, fail) : err;
+    if (err == CORE_OK && log->is_unsynced) {
+        err = fdatasync(log->fd) == 0 ? CORE_OK : core_fail_errno(fail, log->path, "cannot fdatasync our own log");
+        log->is_unsynced = err != CORE_OK;
+    }
+    return err == CORE_OK && log->bytes > OWN_LOG_BYTES_MAX ? rotate(log, fail) : err;
 }

@@ -67,6 +67,8 @@ struct retro {
     int64_t batch_tick; /* when it was made of what was waiting */
     uint64_t left_out;
     struct core_arena line;
+    enum core_err told_err; /* of the last line, with told_fail */
+    struct core_fail told_fail;
 };
 
 /* ---- what is waiting ------------------------------------------------------------------------------------------------------------ */
@@ -379,7 +381,8 @@ static bool on_match(void *ctx, size_t range, const struct seen_record *record) 
     uint64_t id = core_hash64(wanted->value, wanted->value_len, (uint64_t)wanted->type);
     id = core_hash64(record->key.ptr, record->key.len, id);
     id += id == 0;
-    if (own_log_has(retro->log, id)) {
+    if (wanted->matches < RETRO_MATCHES_MAX && own_log_has(retro->log, id)) { /* it counts: a repetition tells the same */
+        wanted->matches++;
         return true;
     }
     if (wanted->matches == RETRO_MATCHES_MAX) {
@@ -390,8 +393,11 @@ static bool on_match(void *ctx, size_t range, const struct seen_record *record) 
     char *start = core_arena_alloc(&retro->line, LINE_BYTES_MAX);
     struct core_buf buf = {start, start, start + LINE_BYTES_MAX, false};
     if (line_write(&buf, id, wanted, record)) {
+        retro->told_err = own_log_add(retro->log, id, core_buf_written(&buf), &retro->told_fail);
+        if (retro->told_err != CORE_OK) {
+            return false;
+        }
         wanted->matches++;
-        own_log_add(retro->log, id, core_buf_written(&buf));
         core_count(retro->counters, CORE_COUNT_LOOKBACK_MATCHES, 1);
     }
     return true;
@@ -436,8 +442,13 @@ enum core_err retro_run(struct retro *retro, struct seen *seen, struct core_fail
     int64_t start = core_tick_ns();
     uint64_t before = core_counted(retro->counters, CORE_COUNT_LOOKBACK_MATCHES);
     struct seen_range *ranges = batch_sort(&retro->batch);
+    retro->told_err = CORE_OK;
     enum core_err err = seen_ask(seen, ranges, retro->batch.len, on_match, retro, fail);
     free(ranges);
+    if (retro->told_err != CORE_OK) {
+        *fail = retro->told_fail;
+        return retro->told_err;
+    }
     /* What was found before an error stays known, and need not be found again. */
     enum core_err flushed = own_log_flush(retro->log, err == CORE_OK ? fail : NULL);
     err = err == CORE_OK ? flushed : err;

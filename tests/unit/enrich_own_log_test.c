@@ -45,7 +45,8 @@ static void add(struct own_log *log, uint64_t id, size_t padding) {
     assert_true(padding < sizeof line - 64);
     int len =
         snprintf(line, sizeof line, "{\"id\":\"%016llx\",\"x\":\"%0*d\"}", (unsigned long long)id, (int)padding, 0);
-    own_log_add(log, id, (struct core_span){line, (size_t)len});
+    struct core_fail fail;
+    assert_int_equal(own_log_add(log, id, (struct core_span){line, (size_t)len}, &fail), CORE_OK);
 }
 
 static void flush(struct own_log *log) {

@@ -4,8 +4,9 @@
  * JSON. So one provider's word is put and taken back without reading the others', the key expires as a whole when the last
  * word has, and looking up is one HGETALL. docs/reference/intel.rst has all of it.
  *
- * A store that reads has two connections, for two threads: one asks (get), the other follows (count, build, follow, walk).
- * A store that writes has one. Nothing is connected before it is needed.
+ * A store has two connections. One that reads has them for two threads: one asks (get), the other follows (count, build,
+ * follow, walk). One that writes walks on the second, so that what a walk finds can be taken back, and a lease renewed, while
+ * it goes on; all else is on the first. Nothing is connected before it is needed.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/store_redis_internal.h"
 
@@ -322,10 +323,9 @@ enum core_err store_redis_open(struct enrich_store **out, const struct enrich_re
                             REDIS_PREFIX_MAX);
     }
     err = err == CORE_OK ? redis_new(&redis->ask, conf, is_writer, fail) : err;
+    err = err == CORE_OK ? redis_new(&redis->follow, conf, is_writer, fail) : err;
     if (err == CORE_OK && is_writer) {
         redis->chunk = redis_chunk_new();
-    } else if (err == CORE_OK) {
-        err = redis_new(&redis->follow, conf, false, fail);
     }
     if (err != CORE_OK) {
         redis_close(&redis->store);

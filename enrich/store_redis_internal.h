@@ -27,8 +27,8 @@ struct redis_store {
     struct enrich_store store;
     const char *prefix;
     size_t prefix_len;
-    struct redis *ask;    /* get(); in a store that writes: everything */
-    struct redis *follow; /* count(), build(), follow(), walk(); NULL in a store that writes: ask */
+    struct redis *ask;    /* get(); put(), remove(), flush(), allow(), state, leases, sightings */
+    struct redis *follow; /* count(), build(), follow(), walk(), allowed() */
     struct store_said_reader *ask_reader;
     struct store_said_reader *follow_reader;
     struct core_arena scratch; /* of the thread that follows, or writes */
@@ -40,7 +40,7 @@ static inline struct redis_store *redis_store_of(struct enrich_store *store) {
     return (struct redis_store *)store;
 }
 static inline struct redis *redis_store_other(struct redis_store *redis) {
-    return redis->follow != NULL ? redis->follow : redis->ask;
+    return redis->follow;
 }
 
 /* prefix + name, NUL-terminated. */

@@ -5,17 +5,18 @@
  * Nothing is written before all of the feed was read and judged: an error, an answer that is cut off, a feed that has become
  * shorter by more than drop_max leaves the store as it is. What is written is what the feed says; the store keeps only what
  * differs. The sweep walks the store for words of this feed that were not in it (memory: sync_internal.h), and is left out if
- * the feed names the same as at its last complete reading.
+ * the feed names the same as at its last complete reading and nothing was put since.
  *
  * While a feed is written its state has `sync.begun`. Who finds that, after a kill, reads all of the feed again, sweeps in
  * any case, and so ends in the state that the killed sync would have ended in.
  *
- * The lease is one of LEASE_NS that is renewed while there is something to wait for; who has lost it stops at once. Before a
- * sweep, which cannot renew it, it is made as long as a sweep may take.
+ * The lease is one of LEASE_NS that is renewed wherever something takes its time, a sweep too (a writer's store walks on a
+ * connection of its own); who has lost it stops at once, and of who was killed it runs out within LEASE_NS.
  *
  * State, in the store under the feed's name: sync.at (when the last good look began), sync.tried_at, sync.failed (why it was
- * none), sync.not_before (the server wants peace until then), sync.full_at, sync.items and sync.print (of the last complete
- * reading), sync.begun; keys without "sync." are the source's (ETag, cursors) and are forgotten before a complete reading.
+ * none), sync.not_before (the server wants peace until then), sync.full_at and sync.items (of the last complete reading),
+ * sync.print (of what it named; there only while nothing was put since, so that the store has just that), sync.begun; keys
+ * without "sync." are the source's (ETag, cursors) and are forgotten before a complete reading.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/sync_internal.h"
 
@@ -27,10 +28,8 @@
 #include <sys/stat.h>
 
 #define LEASE_NS (60 * CORE_NS_PER_S)
-#define LEASE_SWEEP_NS (900 * CORE_NS_PER_S)
 #define RENEW_NS (15 * CORE_NS_PER_S)
 #define ASK_NS (CORE_NS_PER_S / 10)
-#define SWEEP_BYTES ((size_t)64 * CORE_MIB) /* names to take back, gathered by one walk; more: another walk */
 #define FEW 10                              /* of a feed so short any drop may be true */
 #define EXPIRY_STEPS 8                      /* sources.c: an expiry moves on by eighths */
 #define PERCENT 100
@@ -97,8 +96,8 @@ static void state_forget(struct sync *sync) {
 
 /* ---- going on -------------------------------------------------------------------------------------------------------------------- */
 
-static bool lease_renew(struct sync *sync, int64_t ttl_ns) {
-    enum core_err err = store_lease_renew(sync->store, &sync->lease, ttl_ns, sync->fail);
+static bool lease_renew(struct sync *sync) {
+    enum core_err err = store_lease_renew(sync->store, &sync->lease, LEASE_NS, sync->fail);
     sync->is_lease_lost = err != CORE_OK;
     sync->spool_err = err;
     sync->renewed_ns = core_tick_ns();
@@ -116,7 +115,7 @@ static bool goes_on(void *sync_ptr) {
         sync->asked_ns = now_ns;
         sync->is_ended = sync->how->goes_on != NULL && !sync->how->goes_on(sync->how->ctx);
     }
-    return !sync->is_ended && (now_ns - sync->renewed_ns < RENEW_NS || lease_renew(sync, LEASE_NS));
+    return !sync->is_ended && (now_ns - sync->renewed_ns < RENEW_NS || lease_renew(sync));
 }
 
 /* Why it did not go on. */
@@ -279,80 +278,35 @@ static enum core_err feed_write(struct sync *sync) {
 
 /* ---- sweeping -------------------------------------------------------------------------------------------------------------------- */
 
-/* Names that the feed no longer has: type, length, value, NUL, provider, NUL; gathered first, for the walk is still using
- * the connection. */
 struct sweep {
     struct sync *sync;
-    char *bytes;
-    size_t len;
-    bool is_full;
+    enum core_err err;
 };
 
-static bool sweep_keep(struct sweep *sweep, const struct enrich_found *found, const char *provider) {
-    size_t provider_len = strlen(provider) + 1;
-    uint32_t head[2] = {(uint32_t)found->type, (uint32_t)found->value.len};
-    if (sizeof head + found->value.len + provider_len > SWEEP_BYTES - sweep->len) {
-        sweep->is_full = true;
-        return false;
-    }
-    memcpy(sweep->bytes + sweep->len, head, sizeof head);
-    sweep->len += sizeof head;
-    memcpy(sweep->bytes + sweep->len, found->value.ptr, found->value.len);
-    sweep->len += found->value.len;
-    memcpy(sweep->bytes + sweep->len, provider, provider_len);
-    sweep->len += provider_len;
-    return true;
-}
-
+/* Take back what this feed no longer says. The store walks on a connection of its own, so the words and the lease, which
+ * have the other, can be changed meanwhile. */
 static bool sweep_look(void *sweep_ptr, const struct enrich_found *found) {
     struct sweep *sweep = sweep_ptr;
     struct sync *sync = sweep->sync;
-    for (size_t i = 0; i < found->providers_len; i++) {
+    for (size_t i = 0; i < found->providers_len && sweep->err == CORE_OK; i++) {
         const struct enrich_provider *said = &found->providers[i];
         if (strcmp(said->feed, sync->feed->name) == 0 &&
-            !sync_spool_has(sync->spool, found->type, found->value, said->provider) &&
-            !sweep_keep(sweep, found, said->provider)) {
-            return false;
+            !sync_spool_has(sync->spool, found->type, found->value, said->provider)) {
+            sweep->err = enrich_store_remove(sync->store, found->type, found->value, sync->feed->name, said->provider,
+                                             sync->fail);
         }
     }
-    int64_t now_ns = core_tick_ns(); /* the lease is long enough, and cannot be renewed on a connection in use */
-    if (now_ns - sync->asked_ns >= ASK_NS) {
-        sync->asked_ns = now_ns;
-        sync->is_ended = sync->how->goes_on != NULL && !sync->how->goes_on(sync->how->ctx);
+    if (sweep->err == CORE_OK && !goes_on(sync)) {
+        sweep->err = stopped(sync);
     }
-    return !sync->is_ended;
-}
-
-static enum core_err sweep_remove(struct sweep *sweep) {
-    struct sync *sync = sweep->sync;
-    enum core_err err = CORE_OK;
-    for (size_t at = 0; at < sweep->len && err == CORE_OK;) {
-        uint32_t head[2];
-        memcpy(head, sweep->bytes + at, sizeof head);
-        struct core_span value = {sweep->bytes + at + sizeof head, head[1]};
-        const char *provider = value.ptr + value.len;
-        at += sizeof head + head[1] + strlen(provider) + 1;
-        err = enrich_store_remove(sync->store, (enum core_indicator)head[0], value, sync->feed->name, provider,
-                                  sync->fail);
-        err = err == CORE_OK && !goes_on(sync) ? stopped(sync) : err;
-    }
-    return err == CORE_OK ? enrich_store_flush(sync->store, sync->fail) : err;
+    return sweep->err == CORE_OK;
 }
 
 static enum core_err sweep_all(struct sync *sync) {
-    struct sweep sweep = {.sync = sync, .bytes = malloc(SWEEP_BYTES)};
-    enum core_err err = CORE_OK;
-    MUST(sweep.bytes != NULL);
-    do {
-        sweep.len = 0;
-        sweep.is_full = false;
-        err = lease_renew(sync, LEASE_SWEEP_NS) ? CORE_OK : stopped(sync);
-        err = err == CORE_OK ? enrich_store_walk(sync->store, true, sweep_look, &sweep, sync->fail) : err;
-        err = err == CORE_OK && sync->is_ended ? stopped(sync) : err;
-        err = err == CORE_OK ? sweep_remove(&sweep) : err;
-    } while (err == CORE_OK && sweep.is_full);
-    free(sweep.bytes);
-    return err;
+    struct sweep sweep = {.sync = sync};
+    enum core_err err = enrich_store_walk(sync->store, true, sweep_look, &sweep, sync->fail);
+    err = err == CORE_OK ? sweep.err : err;
+    return err == CORE_OK ? enrich_store_flush(sync->store, sync->fail) : err;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------------------- */
@@ -384,16 +338,20 @@ static bool is_full_due(const struct sync *sync) {
 /* The state before anything is written: the next one knows, should this one be killed. */
 static enum core_err begun_put(struct sync *sync) {
     enum core_err err = state_number_set(sync, "sync.begun", sync->start_s);
+    err = err == CORE_OK ? store_state_set(&sync->state, "sync.print", NULL, sync->fail) : err;
     return err == CORE_OK ? store_state_put(sync->store, sync->feed->name, &sync->state, sync->fail) : err;
 }
 
-static enum core_err done_put(struct sync *sync, bool is_complete) {
+/* last_print: of the last complete reading, if nothing was put since; NULL: none, or something was. */
+static enum core_err done_put(struct sync *sync, bool is_complete, const uint64_t *last_print) {
     enum core_err err = state_number_set(sync, "sync.at", sync->start_s);
     err = err == CORE_OK ? state_number_set(sync, "sync.tried_at", sync->start_s) : err;
     if (is_complete) {
         err = err == CORE_OK ? state_number_set(sync, "sync.full_at", sync->start_s) : err;
         err = err == CORE_OK ? state_number_set(sync, "sync.items", (int64_t)sync->report->items) : err;
         err = err == CORE_OK ? state_hex_set(sync, "sync.print", sync_spool_print(sync->spool)) : err;
+    } else if (last_print != NULL) {
+        err = err == CORE_OK ? state_hex_set(sync, "sync.print", *last_print) : err;
     }
     static const char *const over[] = {"sync.begun", "sync.failed", "sync.not_before"};
     for (size_t i = 0; i < sizeof over / sizeof over[0] && err == CORE_OK; i++) {
@@ -404,21 +362,22 @@ static enum core_err done_put(struct sync *sync, bool is_complete) {
 
 static enum core_err feed_take(struct sync *sync) {
     struct enrich_sync_report *report = sync->report;
-    uint64_t last_print = state_hex(&sync->state, "sync.print");
-    bool had_full = state_number(&sync->state, "sync.full_at") != 0;
+    uint64_t last_print = state_hex(&sync->state, "sync.print"), put = sync->store->put;
+    bool has_print = store_state_find(&sync->state, "sync.print") != NULL;
     enum core_err err = feed_read(sync);
     err = err == CORE_OK ? judge(sync) : err;
     if (err != CORE_OK) {
         return err;
     }
     bool is_complete = !report->is_unchanged && !report->is_delta && !report->is_cut;
-    bool is_same = had_full && !sync->was_begun && !sync->how->is_full && last_print == sync_spool_print(sync->spool);
+    bool is_same = has_print && !sync->was_begun && !sync->how->is_full && last_print == sync_spool_print(sync->spool);
     if (!report->is_unchanged) {
         err = begun_put(sync);
         err = err == CORE_OK ? feed_write(sync) : err;
         err = err == CORE_OK && is_complete && !is_same && sync->source->tells_all ? sweep_all(sync) : err;
     }
-    return err == CORE_OK ? done_put(sync, is_complete) : err;
+    bool is_just_that = has_print && sync->store->put == put;
+    return err == CORE_OK ? done_put(sync, is_complete, is_just_that ? &last_print : NULL) : err;
 }
 
 /* A failure is remembered, with the state that the last good sync left. */

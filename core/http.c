@@ -243,8 +243,9 @@ static void secret_hide(const struct core_http_request *request, struct core_fai
     if (fail == NULL || request->secret == NULL || request->secret[0] == '\0') {
         return;
     }
-    for (char *at = fail->text; (at = strstr(at, request->secret)) != NULL;) {
-        memset(at, '*', strlen(request->secret));
+    size_t len = strlen(request->secret);
+    for (char *at = fail->text; (at = strstr(at, request->secret)) != NULL; at += len) { /* it may be "***" itself */
+        memset(at, '*', len);
     }
 }
 

@@ -38,29 +38,52 @@ static const struct cmd *main_find(int argc, char **argv, int *words) {
     return NULL;
 }
 
-/* "map" alone, or "map explian": say what there is below it. */
-static bool main_wrong_nested(int argc, char **argv) {
-    size_t len = strlen(argv[0]);
-    bool is_nested = false;
+/* "map": the first word of commands that have two? */
+static bool main_is_group(const char *word) {
+    size_t len = strlen(word);
     for (size_t i = 0; cmd_table[i] != NULL; i++) {
-        if (strncmp(cmd_table[i]->name, argv[0], len) == 0 && cmd_table[i]->name[len] == ' ') {
-            if (!is_nested && argc > 1) {
-                fprintf(stderr, "tapline: there is no command \"%s %s\"; there is:\n", argv[0], argv[1]);
-            } else if (!is_nested) {
-                fprintf(stderr, "tapline: \"%s\" needs a second word; there is:\n", argv[0]);
-            }
-            is_nested = true;
-            fprintf(stderr, "  tapline %s\n", cmd_table[i]->name);
+        if (strncmp(cmd_table[i]->name, word, len) == 0 && cmd_table[i]->name[len] == ' ') {
+            return true;
         }
     }
-    return is_nested;
+    return false;
+}
+
+static void main_help_group(FILE *out, const char *word) {
+    size_t len = strlen(word);
+    for (size_t i = 0; cmd_table[i] != NULL; i++) {
+        if (strncmp(cmd_table[i]->name, word, len) == 0 && cmd_table[i]->name[len] == ' ') {
+            fprintf(out, "  tapline %-14s %s\n", cmd_table[i]->name, cmd_table[i]->summary);
+        }
+    }
+    fprintf(out, "\n`tapline %s WORD --help` tells more, with an example.\n", word);
+}
+
+static bool main_is_help(const char *word) {
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+/* "map" alone, "map --help", "map explian": say what there is below it. */
+static int main_group(int argc, char **argv) {
+    if (argc > 1 && main_is_help(argv[1])) {
+        printf("tapline %s: one of these\n\n", argv[0]);
+        main_help_group(stdout, argv[0]);
+        return CORE_EXIT_DONE;
+    }
+    if (argc > 1) {
+        fprintf(stderr, "tapline: there is no command \"%s %s\"; there is:\n", argv[0], argv[1]);
+    } else {
+        fprintf(stderr, "tapline: \"%s\" needs a second word; there is:\n", argv[0]);
+    }
+    main_help_group(stderr, argv[0]);
+    return CORE_EXIT_USAGE;
 }
 
 static int main_wrong(int argc, char **argv) {
     const char *words[MAIN_WORDS_MAX];
     size_t words_len = 0;
-    if (main_wrong_nested(argc, argv)) {
-        return CORE_EXIT_USAGE;
+    if (main_is_group(argv[0])) {
+        return main_group(argc, argv);
     }
     for (; cmd_table[words_len] != NULL; words_len++) {
         MUST(words_len < MAIN_WORDS_MAX);
@@ -96,7 +119,7 @@ static int main_run(int argc, char **argv) {
         return CORE_EXIT_USAGE;
     }
     bool is_help_word = strcmp(argv[0], "help") == 0;
-    if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 || (is_help_word && argc == 1)) {
+    if (main_is_help(argv[0]) && (argc == 1 || !is_help_word)) {
         main_help(stdout);
         return CORE_EXIT_DONE;
     }
@@ -107,7 +130,10 @@ static int main_run(int argc, char **argv) {
     if (is_help_word) {
         const struct cmd *cmd = main_find(argc - 1, argv + 1, &words);
         char *help[] = {(char[]){"help"}, (char[]){"--help"}, NULL};
-        return cmd == NULL ? main_wrong(argc - 1, argv + 1) : cmd->run(cmd, 2, help);
+        char *group[] = {argv[1], help[1], NULL};
+        return cmd != NULL                           ? cmd->run(cmd, 2, help)
+               : argc == 2 && main_is_group(argv[1]) ? main_group(2, group)
+                                                     : main_wrong(argc - 1, argv + 1);
     }
     const struct cmd *cmd = main_find(argc, argv, &words);
     return cmd == NULL ? main_wrong(argc, argv) : cmd->run(cmd, argc - words + 1, argv + words - 1);

@@ -21,6 +21,26 @@ static void test_dispatch(void **state) {
     assert_int_equal(sh("$TAPLINE config shwo 2>&1"), 100);
     says("no command \"config shwo\"");
     assert_int_equal(sh("$TAPLINE version x 2>&1"), 100);
+    assert_int_equal(sh("$TAPLINE help intel shwo 2>&1"), 100);
+    says("no command \"intel shwo\"");
+}
+
+static void test_help_of_a_group(void **state) {
+    (void)state;
+    static const char *const lines[] = {"$TAPLINE intel --help", "$TAPLINE intel -h", "$TAPLINE intel help",
+                                        "$TAPLINE help intel"};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        assert_int_equal(sh(lines[i]), 0);
+        says("tapline intel sync     bring the store up to date with the feeds");
+        says("tapline intel export");
+        says_not("tapline map");
+    }
+    assert_int_equal(sh("$TAPLINE map --help"), 0);
+    says("tapline map explain");
+    assert_int_equal(sh("$TAPLINE config --help"), 0);
+    says("tapline config show");
+    assert_int_equal(sh("$TAPLINE intel 2>&1"), 100);
+    says("tapline intel sync     bring the store up to date with the feeds");
 }
 
 static void test_stdout_that_fails(void **state) {
@@ -31,4 +51,5 @@ static void test_stdout_that_fails(void **state) {
     says_not("tapline:"); /* a reader that goes away is neither a crash nor news */
 }
 
-SHELL_MAIN(cmocka_unit_test(test_dispatch), cmocka_unit_test(test_stdout_that_fails))
+SHELL_MAIN(cmocka_unit_test(test_dispatch), cmocka_unit_test(test_help_of_a_group),
+           cmocka_unit_test(test_stdout_that_fails))

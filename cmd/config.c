@@ -358,7 +358,15 @@ bool config_sinks_order(struct config *config) {
     return true;
 }
 
-enum core_err config_load(struct config **out, const char *path, struct core_conf_mistakes *mistakes) {
+/* Of a host that only syncs feeds, or is where a person looks at the store: no sensor. */
+static bool is_intel_only(const struct config *config) {
+    const struct core_conf_node *root = core_conf_root(config->file);
+    return core_conf_get(root, "inputs") == NULL && core_conf_get(root, "sinks") == NULL &&
+           core_conf_get(root, "intel") != NULL;
+}
+
+static enum core_err load(struct config **out, const char *path, bool takes_intel_only,
+                          struct core_conf_mistakes *mistakes) {
     MUST(out != NULL);
     MUST(path != NULL);
     MUST(mistakes != NULL);
@@ -376,8 +384,10 @@ enum core_err config_load(struct config **out, const char *path, struct core_con
     }
     unknown_sections(config, mistakes);
     load_sections(config, mistakes);
-    load_inputs(config, mistakes);
-    load_sinks(config, mistakes);
+    if (!takes_intel_only || !is_intel_only(config)) {
+        load_inputs(config, mistakes);
+        load_sinks(config, mistakes);
+    }
     config_intel_load(&config->intel, config->file, mistakes);
     err = mistakes->len > mistakes_before ? CORE_BAD : CORE_OK;
     if (err == CORE_OK) { /* a sink with a mistake in it may not be asked what it keeps */
@@ -390,6 +400,14 @@ out:
     }
     *out = config;
     return CORE_OK;
+}
+
+enum core_err config_load(struct config **out, const char *path, struct core_conf_mistakes *mistakes) {
+    return load(out, path, false, mistakes);
+}
+
+enum core_err config_load_any(struct config **out, const char *path, struct core_conf_mistakes *mistakes) {
+    return load(out, path, true, mistakes);
 }
 
 void config_free(struct config *config) {

@@ -59,6 +59,8 @@ const struct config_section *config_sections(size_t *len);
 /* Read and check a file, its maps excluded. Never touches the world beyond the file and @/path secrets. All mistakes
  * are collected. Errors: CORE_BAD; CORE_IO if the file cannot be read. Owns: config_free(*out). */
 CORE_CHECKED enum core_err config_load(struct config **out, const char *path, struct core_conf_mistakes *mistakes);
+/* The same, but a file with `intel` and neither inputs nor sinks is whole, too: inputs_len and sinks_len are 0 then. */
+CORE_CHECKED enum core_err config_load_any(struct config **out, const char *path, struct core_conf_mistakes *mistakes);
 void config_free(struct config *config); /* takes NULL */
 /* The keeper of positions (core/commit.h) goes behind the other sinks, whose order stays: a commit then implies that they
  * have accepted what it holds. Returns whether there is one. More than one is our bug. */

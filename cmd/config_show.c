@@ -202,7 +202,7 @@ static void show_section(struct show *show, const char *name, const struct core_
 static void show_inputs(struct show *show) {
     const struct config *config = show->config;
     const struct core_conf_node *list = core_conf_get(core_conf_root(config->file), "inputs");
-    (void)fputs(show->is_json ? "" : "inputs:\n", stdout);
+    (void)fputs(show->is_json || config->inputs_len == 0 ? "" : "inputs:\n", stdout); /* none: nothing but intel */
     show->lead = "  ";
     for (size_t i = 0; i < config->inputs_len; i++) {
         char name[SHOW_NAME_BYTES_MAX];
@@ -246,7 +246,7 @@ static void show_intel(struct show *show) {
 
 static void show_sinks(struct show *show) {
     const struct config *config = show->config;
-    (void)fputs(show->is_json ? "" : "sinks:\n", stdout);
+    (void)fputs(show->is_json || config->sinks_len == 0 ? "" : "sinks:\n", stdout);
     show->lead = "  ";
     for (size_t i = 0; i < config->sinks_len; i++) {
         const struct config_sink *sink = &config->sinks[i];
@@ -300,7 +300,7 @@ static int config_show_run(const struct cmd *cmd, int argc, char **argv) {
     struct config *config = NULL;
     struct core_conf_mistakes *mistakes = calloc(1, sizeof(*mistakes));
     MUST(mistakes != NULL);
-    if (config_load(&config, path, mistakes) == CORE_OK) {
+    if (config_load_any(&config, path, mistakes) == CORE_OK) {
         struct show show = {.config = config, .is_json = cmd_value(cmd, &args, "json") != NULL};
         show_config(&show);
     } else {

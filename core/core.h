@@ -98,6 +98,52 @@ static inline const char *core_span_chr(struct core_span a, char c) {
     return a.len == 0 ? NULL : memchr(a.ptr, c, a.len);
 }
 
+static inline bool core_is_blank(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static inline bool core_is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+/* ASCII's, whatever the locale. */
+static inline char core_lower(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* Without blanks at its ends. */
+static inline struct core_span core_span_trim(struct core_span text) {
+    while (text.len > 0 && core_is_blank(text.ptr[0])) {
+        text.ptr++;
+        text.len--;
+    }
+    while (text.len > 0 && core_is_blank(text.ptr[text.len - 1])) {
+        text.len--;
+    }
+    return text;
+}
+
+/* "192.0.2.1", each part without zeros in front, as inet_ntop() writes it. False: it is something else; then *out is of no
+ * use. */
+static inline bool core_ipv4_read(struct core_span text, uint32_t *out) {
+    uint32_t address = 0;
+    size_t at = 0;
+    for (int part = 0; part < 4; part++) {
+        unsigned value = 0;
+        size_t start = at;
+        for (; at < text.len && core_is_digit(text.ptr[at]) && at - start < 3; at++) {
+            value = value * 10 + (unsigned)(text.ptr[at] - '0');
+        }
+        bool is_part = at - start == 1 || (at > start && text.ptr[start] != '0' && value <= UINT8_MAX);
+        if (!is_part || (part < 3 && (at == text.len || text.ptr[at++] != '.'))) {
+            return false;
+        }
+        address = address << 8 | value;
+    }
+    *out = address;
+    return at == text.len;
+}
+
 /* ---- arena ------------------------------------------------------------------------------------------------------- */
 
 /* A bump allocator over one anonymous mapping: untouched pages cost nothing. Everything in it dies at once.

@@ -44,6 +44,15 @@ void core_buf_string(struct core_buf *buf, struct core_span text);
 void core_buf_base64(struct core_buf *buf, struct core_span bytes);
 
 bool core_utf8_is_valid(struct core_span text);
+/* At most max bytes of it, not cut within a character. */
+static inline struct core_span core_utf8_cut(struct core_span text, size_t max) {
+    bool is_cut = text.len > max;
+    text.len = is_cut ? max : text.len;
+    while (is_cut && text.len > 0 && ((unsigned char)text.ptr[text.len] & 0xc0U) == 0x80) {
+        text.len--;
+    }
+    return text;
+}
 /* A number as RFC 8259 has it: what may be copied into a document as it is. */
 bool core_json_is_number(struct core_span text);
 

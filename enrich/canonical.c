@@ -27,40 +27,18 @@
 #define KEY_BASE64_BYTES 43                       /* 32 bytes, without padding */
 #define PUBKEY_BYTES_MAX (MD5_DIGITS / 2 * 3 - 1) /* aa:bb:… */
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
-static char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
 static bool is_hex(char c) {
-    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'f');
+    return core_is_digit(c) || (core_lower(c) >= 'a' && core_lower(c) <= 'f');
 }
 
 static struct core_span span_cut(struct core_span in, size_t from) {
     return (struct core_span){in.ptr + from, in.len - from};
 }
 
-static struct core_span trimmed(struct core_span in) {
-    while (in.len > 0 && is_blank(in.ptr[0])) {
-        in = span_cut(in, 1);
-    }
-    while (in.len > 0 && is_blank(in.ptr[in.len - 1])) {
-        in.len--;
-    }
-    return in;
-}
-
 static bool starts_with(struct core_span in, const char *word) { /* word in lower case */
     size_t len = strlen(word);
     for (size_t i = 0; i < len; i++) {
-        if (i == in.len || lower(in.ptr[i]) != word[i]) {
+        if (i == in.len || core_lower(in.ptr[i]) != word[i]) {
             return false;
         }
     }
@@ -69,24 +47,10 @@ static bool starts_with(struct core_span in, const char *word) { /* word in lowe
 
 /* ---- addresses ------------------------------------------------------------------------------------------------------------ */
 
-/* "1.2.3.4" without zeros in front: what inet_ntop would write, told without either call. */
+/* What inet_ntop() would write, told without a call. */
 static bool is_plain_v4(struct core_span in) {
-    size_t at = 0;
-    for (int part = 0; part < 4; part++) {
-        unsigned value = 0;
-        size_t start = at;
-        while (at < in.len && is_digit(in.ptr[at]) && at - start < 3) {
-            value = value * 10 + (unsigned)(in.ptr[at++] - '0');
-        }
-        bool has_zero = at - start > 1 && in.ptr[start] == '0';
-        if (at == start || value > UINT8_MAX || has_zero) {
-            return false;
-        }
-        if (part < 3 && (at == in.len || in.ptr[at++] != '.')) {
-            return false;
-        }
-    }
-    return at == in.len;
+    uint32_t address;
+    return core_ipv4_read(in, &address);
 }
 
 struct address {
@@ -145,7 +109,7 @@ static bool prefix_read(struct core_span in, unsigned *bits) {
         return false;
     }
     for (size_t i = 0; i < in.len; i++) {
-        if (!is_digit(in.ptr[i])) {
+        if (!core_is_digit(in.ptr[i])) {
             return false;
         }
         *bits = *bits * 10 + (unsigned)(in.ptr[i] - '0');
@@ -195,8 +159,8 @@ static bool canonical_cidr(enum core_indicator *type, struct core_span in, char 
 /* What a label may have; underscores are no letters of host names, but of SRV records and of Windows. 0: none of it; upper
  * case gives its lower case. */
 static char label_char(char c) {
-    char small = lower(c);
-    return is_digit(c) || (small >= 'a' && small <= 'z') || c == '-' || c == '_' ? small : '\0';
+    char small = core_lower(c);
+    return core_is_digit(c) || (small >= 'a' && small <= 'z') || c == '-' || c == '_' ? small : '\0';
 }
 
 /* Labels of 1 to 63 letters, the last no number. Shape: in has no dot at its end. *is_lower: nothing to do. */
@@ -220,7 +184,7 @@ static bool is_name(struct core_span in, bool *is_lower, const char **why) {
             return false;
         }
         *is_lower = *is_lower && small == c;
-        is_number = is_number && is_digit(c);
+        is_number = is_number && core_is_digit(c);
     }
     if (is_number && label > 0) {
         *why = "it is neither a host name nor an address: its last part is a number";
@@ -251,7 +215,7 @@ static bool canonical_host(struct core_span in, char *room, struct core_span *ou
         }
         in = (struct core_span){room, len};
     }
-    if (in.len > 0 && (is_digit(in.ptr[in.len - 1]) || core_span_chr(in, ':') != NULL || in.ptr[0] == '[')) {
+    if (in.len > 0 && (core_is_digit(in.ptr[in.len - 1]) || core_span_chr(in, ':') != NULL || in.ptr[0] == '[')) {
         char text[INET6_ADDRSTRLEN];
         struct core_span address;
         if (canonical_ip(in, text, &address)) {
@@ -274,7 +238,7 @@ static bool canonical_host(struct core_span in, char *room, struct core_span *ou
     *out = in;
     if (!is_lower) {
         for (size_t i = 0; i < in.len; i++) {
-            room[i] = lower(in.ptr[i]);
+            room[i] = core_lower(in.ptr[i]);
         }
         out->ptr = room;
     }
@@ -296,7 +260,7 @@ static bool canonical_domain(enum core_indicator *type, struct core_span in, cha
 /* Bytes of "scheme://" at its start; 0: there is none. */
 static size_t scheme_len(struct core_span in) {
     size_t at = 0;
-    while (at < in.len && (is_digit(in.ptr[at]) || (lower(in.ptr[at]) >= 'a' && lower(in.ptr[at]) <= 'z') ||
+    while (at < in.len && (core_is_digit(in.ptr[at]) || (core_lower(in.ptr[at]) >= 'a' && core_lower(in.ptr[at]) <= 'z') ||
                            in.ptr[at] == '+' || in.ptr[at] == '-' || in.ptr[at] == '.')) {
         at++;
     }
@@ -323,7 +287,7 @@ static struct url url_split(struct core_span in) {
     in = span_cut(in, scheme.len);
     const char *fragment = core_span_chr(in, '#');
     if (fragment != NULL) {
-        in = trimmed((struct core_span){in.ptr, (size_t)(fragment - in.ptr)});
+        in = core_span_trim((struct core_span){in.ptr, (size_t)(fragment - in.ptr)});
     }
     size_t end = 0;
     while (end < in.len && in.ptr[end] != '/' && in.ptr[end] != '?') {
@@ -338,7 +302,7 @@ static struct url url_split(struct core_span in) {
         }
     }
     size_t colon = host.len;
-    while (colon > 0 && is_digit(host.ptr[colon - 1])) {
+    while (colon > 0 && core_is_digit(host.ptr[colon - 1])) {
         colon--;
     }
     if (colon > 0 && host.ptr[colon - 1] == ':') {
@@ -399,7 +363,7 @@ static bool canonical_email(struct core_span in, char *room, struct core_span *o
         in = span_cut(in, (size_t)(open + 1 - in.ptr));
         const char *close = core_span_chr(in, '>');
         in.len = close == NULL ? in.len : (size_t)(close - in.ptr);
-        in = trimmed(in);
+        in = core_span_trim(in);
     }
     if (starts_with(in, "mailto:")) {
         in = span_cut(in, strlen("mailto:"));
@@ -414,13 +378,13 @@ static bool canonical_email(struct core_span in, char *room, struct core_span *o
     bool is_ip;
     const char *ignored;
     bool has_close = core_span_chr(local, '>') != NULL;
-    if (has_close || is_blank(local.ptr[0]) || is_blank(local.ptr[local.len - 1]) || starts_with(local, "mailto:") ||
+    if (has_close || core_is_blank(local.ptr[0]) || core_is_blank(local.ptr[local.len - 1]) || starts_with(local, "mailto:") ||
         !canonical_host(host, host_room, &host, &is_ip, &ignored)) {
         return false;
     }
     struct core_buf buf = {.start = room, .pos = room, .end = room + ENRICH_VALUE_BYTES_MAX};
     for (size_t i = 0; i < local.len; i++) {
-        core_buf_char(&buf, lower(local.ptr[i]));
+        core_buf_char(&buf, core_lower(local.ptr[i]));
     }
     core_buf_char(&buf, '@');
     core_buf_span(&buf, host); /* an address without RFC 5321's brackets */
@@ -439,7 +403,7 @@ static size_t digits_of(struct core_span in, char *room, size_t room_len) {
         if (!is_hex(in.ptr[i]) || len == room_len) {
             return 0;
         }
-        room[len++] = lower(in.ptr[i]);
+        room[len++] = core_lower(in.ptr[i]);
     }
     return len;
 }
@@ -470,8 +434,8 @@ static bool canonical_pubkey(struct core_span in, char *room, struct core_span *
             return false;
         }
         for (size_t i = 0; i < base64.len; i++) {
-            char c = lower(base64.ptr[i]);
-            if (!is_digit(c) && (c < 'a' || c > 'z') && c != '+' && c != '/') {
+            char c = core_lower(base64.ptr[i]);
+            if (!core_is_digit(c) && (c < 'a' || c > 'z') && c != '+' && c != '/') {
                 return false;
             }
         }
@@ -499,7 +463,7 @@ static bool canonical_pubkey(struct core_span in, char *room, struct core_span *
 bool enrich_canonical(enum core_indicator *type, struct core_span in, char room[ENRICH_VALUE_BYTES_MAX],
                       struct core_span *out, const char **why) {
     MUST(*type > CORE_INDICATOR_NONE && *type < CORE_INDICATOR__MAX);
-    in = trimmed(in);
+    in = core_span_trim(in);
     *out = in;
     *why = in.len == 0 ? "it is empty" : "it is longer than an indicator can be (2048 bytes)";
     if (in.len == 0 || in.len > ENRICH_VALUE_BYTES_MAX) {
@@ -606,7 +570,7 @@ enum core_indicator enrich_guess(struct core_span text) {
     enum core_indicator type = CORE_INDICATOR_CIDR;
     struct core_span out;
     const char *why;
-    text = trimmed(text);
+    text = core_span_trim(text);
     if (text.len == 0 || text.len > ENRICH_VALUE_BYTES_MAX) {
         return CORE_INDICATOR_NONE;
     }

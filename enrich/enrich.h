@@ -190,6 +190,9 @@ CORE_CHECKED enum core_err enrich_store_walk(struct enrich_store *store, bool wa
                                              bool (*on_found)(void *ctx, const struct enrich_found *found), void *ctx,
                                              struct core_fail *fail);
 
+/* About how many there are (Redis: all keys of the database): for a bar. */
+CORE_CHECKED enum core_err enrich_store_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail);
+
 /* ---- sources: files and feeds -------------------------------------------------------------------------------------------- */
 
 /* Told while a source is read. */
@@ -203,6 +206,7 @@ struct enrich_read_calls {
     bool (*goes_on)(void *ctx);
     void *ctx;
     void (*on_progress)(void *ctx, size_t done, size_t total); /* bytes of this text, now and then; may be NULL */
+    const char **counts; /* may be NULL; gets what `line` counts in this text: "line" or "item" */
 };
 
 /* NULL-terminated: "zeek", "list", "csv", "misp", "stix", "taxii", "cif" (enrich/sources.c) */
@@ -212,6 +216,7 @@ int enrich_feed_type(const char *name); /* its index, or -1 */
 const char *enrich_feed_summary(int type);
 bool enrich_feed_option(int type, size_t i, const char **key, const char **help);
 
+bool enrich_is_feed_name(const char *name); /* [a-z0-9_.-]+, at most ENRICH_FEED_NAME_BYTES_MAX */
 /* Is what a feed's section says possible? Errors: CORE_BAD, with fail->where the key. */
 CORE_CHECKED enum core_err enrich_feed_check(const struct enrich_feed_conf *feed, struct core_fail *fail);
 
@@ -239,6 +244,8 @@ struct enrich_sync_how {
     bool is_full;               /* read all of it, whatever the last sync left */
     bool takes_fewer;           /* however few indicators it has now */
     bool (*goes_on)(void *ctx); /* asked about once a second; false: end, the next sync goes on; NULL: always */
+    /* Ten times a second at most, may be NULL. share: 0 … 1, -1: not known. doing NULL: that is over. */
+    void (*on_progress)(void *ctx, const char *doing, double share, uint64_t items);
     void *ctx;
 };
 /* Bring the store (a writer's) up to date with one feed, under its lease. Nothing is written before all of the feed was read:

@@ -205,7 +205,8 @@ struct source_ops {
     enum core_err (*fetch)(const struct enrich_feed_conf *feed, struct core_conf_list *state,
                            const struct enrich_read_calls *calls, struct enrich_sync_report *report,
                            struct core_fail *fail);
-    bool tells_all; /* what a complete read leaves out is no indicator any more */
+    bool tells_all;     /* what a complete read leaves out is no indicator any more */
+    const char *counts; /* what the numbers of its entries count: "line", "item" */
 };
 extern const struct source_ops *const source_table[]; /* NULL-terminated, in the order of enrich_feed_types */
 extern const struct source_ops source_zeek;
@@ -233,6 +234,9 @@ CORE_CHECKED bool source_gone(const struct enrich_read_calls *calls, const struc
 void source_refuse(const struct enrich_read_calls *calls, uint64_t line, struct core_span what, const char *why);
 /* Tell now and then how far a text is read: rest is what is left of all. */
 void source_progress(const struct enrich_read_calls *calls, uint64_t line, struct core_span rest, struct core_span all);
+/* The plain bytes of gzip's, in their place (malloc'ed). Errors: CORE_BAD · CORE_LIMIT more than max. */
+CORE_CHECKED enum core_err source_gunzip(char **bytes, size_t *bytes_len, const char *where, size_t max,
+                                         struct core_fail *fail);
 /* Can its server be told what was seen (sighting_post.c)? */
 bool source_takes_sightings(const struct enrich_feed_conf *feed);
 /* The feed's option, or NULL. */
@@ -262,7 +266,6 @@ enum core_indicator source_type_of(struct core_span word);
 /* Undo what keeps people from clicking: hxxp://, [.], (.), [dot], [:], [@], [at] …
  * Shape: room has at least text.len bytes; the result is text itself if there is nothing to undo. */
 struct core_span source_refang(struct core_span text, char *room);
-struct core_span source_trim(struct core_span text);
 /* The next line without its "\n" or "\r\n", cut off *rest. false: there is none. */
 bool source_line(struct core_span *rest, struct core_span *line);
 

@@ -30,24 +30,11 @@ _Static_assert(PROBE_NEAR_WORDS *WORD_BITS == 1 << NEAR_BITS, "a bit for each");
 
 /* ---- networks --------------------------------------------------------------------------------------------------------------- */
 
-/* "192.0.2.1", each part without zeros in front; false: it is something else. */
 static bool v4_read(struct core_span text, struct network *out) {
     uint32_t address = 0;
-    size_t at = 0;
-    for (int part = 0; part < 4; part++) {
-        unsigned value = 0;
-        size_t start = at;
-        for (; at < text.len && text.ptr[at] >= '0' && text.ptr[at] <= '9' && at - start < 3; at++) {
-            value = value * 10 + (unsigned)(text.ptr[at] - '0');
-        }
-        bool is_part = at - start == 1 || (at > start && text.ptr[start] != '0' && value <= UINT8_MAX);
-        if (!is_part || (part < 3 && (at == text.len || text.ptr[at++] != '.'))) {
-            return false;
-        }
-        address = address << 8 | value;
-    }
+    bool is_address = core_ipv4_read(text, &address);
     *out = (struct network){.high = (uint64_t)address << V4_BITS, .bits = V4_BITS};
-    return at == text.len;
+    return is_address;
 }
 
 static uint64_t be64(const unsigned char bytes[8]) {

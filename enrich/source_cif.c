@@ -113,7 +113,7 @@ static bool says_none(struct core_span tags) {
     while (tags.len > 0) {
         const char *comma = core_span_chr(tags, ',');
         size_t len = comma == NULL ? tags.len : (size_t)(comma - tags.ptr);
-        struct core_span tag = source_trim((struct core_span){tags.ptr, len});
+        struct core_span tag = core_span_trim((struct core_span){tags.ptr, len});
         for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
             if (core_span_is(tag, others[i])) {
                 return true;
@@ -245,7 +245,7 @@ static bool unbase64(struct core_span text, char *out, size_t *len) {
 /* data as a text: JSON, or base64 of gzip of JSON, as version 2 sent feeds and proxies of it still do. */
 static enum core_err packed_open(struct cif *cif, struct core_span packed, struct core_arena *arena,
                                  struct core_json_tree **out) {
-    struct core_span text = source_trim(packed);
+    struct core_span text = core_span_trim(packed);
     char *bytes = NULL;
     size_t len = 0;
     enum core_err err = CORE_OK;
@@ -504,7 +504,7 @@ static enum core_err cif_read(struct core_span text, const char *path, const str
 /* An answer has its own words for times beside itype. */
 static int cif_looks(struct core_span head) {
     static const char *const times[] = {"\"reporttime\"", "\"reported_at\"", "\"lasttime\"", "\"last_at\""};
-    struct core_span text = source_trim(head);
+    struct core_span text = core_span_trim(head);
     bool is_json = text.len > 0 && (text.ptr[0] == '{' || text.ptr[0] == '[');
     if (!is_json || memmem(text.ptr, text.len, "\"itype\"", strlen("\"itype\"")) == NULL) {
         return 0;
@@ -545,4 +545,5 @@ const struct source_ops source_cif = {
     .read = cif_read,
     .fetch = cif_fetch,
     .tells_all = true,
+    .counts = "item",
 };

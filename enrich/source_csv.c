@@ -120,7 +120,7 @@ static bool cell_read(struct reading *reading, struct core_span rest, size_t *at
     }
     *out = (struct core_span){"", 0};
     if (cell != NULL && core_arena_alloc(&reading->arena, len) != NULL) {
-        *out = source_trim((struct core_span){cell, len});
+        *out = core_span_trim((struct core_span){cell, len});
     }
     return !is_quoted;
 }
@@ -305,8 +305,8 @@ static enum core_err comments_read(struct reading *reading, struct core_span *te
     struct core_span rest = *text;
     struct core_span last = {0};
     uint64_t lines = 0;
-    while (source_line(&rest, &line) && (source_trim(line).len == 0 || line.ptr[0] == '#')) {
-        last = source_trim(line).len > 1 ? line : last;
+    while (source_line(&rest, &line) && (core_span_trim(line).len == 0 || line.ptr[0] == '#')) {
+        last = core_span_trim(line).len > 1 ? line : last;
         *text = rest;
         lines++;
     }
@@ -439,4 +439,5 @@ const struct source_ops source_csv = {
     .looks = csv_looks,
     .read = csv_read,
     .tells_all = true,
+    .counts = "line",
 };

@@ -13,7 +13,6 @@
 #define TRIES 6
 #define STALL_MS 300000     /* some servers work long before they say a word */
 #define MARK_BYTES_MAX 1024 /* of an ETag */
-#define READ_BYTES (256 * CORE_KIB)
 #define HEADERS 6
 #define NOT_MODIFIED 304
 
@@ -101,7 +100,7 @@ enum core_err source_send(const struct source_server *server, const struct sourc
 /* A page for people where data should be: a login, a notice, a captive portal. */
 static bool is_web_page(struct core_span text) {
     static const char *const heads[] = {"<!doctype html", "<html"};
-    text = source_trim(text);
+    text = core_span_trim(text);
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
         size_t len = strlen(heads[i]);
         if (text.len >= len && strncasecmp(text.ptr, heads[i], len) == 0) {
@@ -114,7 +113,7 @@ static bool is_web_page(struct core_span text) {
 static enum core_err not_data(struct core_span text, const char *url, struct core_fail *fail) {
     char shown[CORE_HTTP_URL_SHOWN_MAX];
     core_http_shown(url, shown);
-    if (source_trim(text).len == 0) {
+    if (core_span_trim(text).len == 0) {
         return core_fail_set(fail, CORE_BAD, shown, "the answer is empty, so what is in the store is kept");
     }
     if (is_web_page(text)) {
@@ -223,48 +222,6 @@ enum core_err source_option_number(const struct enrich_feed_conf *feed, const ch
 }
 
 /* ---- one file -------------------------------------------------------------------------------------------------------------------- */
-
-static enum core_err bytes_source(void *span_ptr, char *buf, size_t cap, size_t *len, struct core_fail *fail) {
-    struct core_span *rest = span_ptr;
-    (void)fail;
-    *len = rest->len < cap ? rest->len : cap;
-    memcpy(buf, rest->ptr, *len);
-    rest->ptr += *len;
-    rest->len -= *len;
-    return CORE_OK;
-}
-
-enum core_err source_gunzip(char **bytes, size_t *bytes_len, const char *where, size_t max, struct core_fail *fail) {
-    struct core_span rest = {*bytes, *bytes_len};
-    struct core_gunzip *gunzip = NULL;
-    char *plain = NULL;
-    size_t len = 0, cap = 0;
-    enum core_err err = core_gunzip_open(&gunzip, bytes_source, &rest, where, fail);
-    while (err == CORE_OK) {
-        if (cap - len < READ_BYTES) {
-            cap = cap * 2 + READ_BYTES;
-            char *grown = len > max ? NULL : realloc(plain, cap + 1);
-            if (grown == NULL) {
-                err = core_fail_set(fail, CORE_LIMIT, where, "unpacked it is longer than %zu bytes", max);
-                break;
-            }
-            plain = grown;
-        }
-        size_t got = 0;
-        err = core_gunzip_read(gunzip, plain + len, cap - len, &got, fail);
-        len += got;
-    }
-    core_gunzip_close(gunzip);
-    if (err != CORE_GONE) {
-        free(plain);
-        return err;
-    }
-    free(*bytes);
-    plain[len] = '\0';
-    *bytes = plain;
-    *bytes_len = len;
-    return CORE_OK;
-}
 
 static enum core_err file_read(const struct source_server *server, struct core_http_answer *answer, const char *shown,
                                struct core_fail *fail) {

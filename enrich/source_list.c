@@ -20,29 +20,25 @@ struct reading {
     uint64_t line;
 };
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t';
-}
-
 static struct core_span without_comment(struct core_span line) {
     for (size_t i = 0; i < line.len; i++) {
         bool is_mark = line.ptr[i] == '#' || line.ptr[i] == ';';
-        if (is_mark && (i == 0 || is_blank(line.ptr[i - 1]))) {
+        if (is_mark && (i == 0 || core_is_blank(line.ptr[i - 1]))) {
             line.len = i;
         }
     }
-    line = source_trim(line);
+    line = core_span_trim(line);
     return core_span_starts(line, CORE_SPAN("//")) ? (struct core_span){line.ptr, 0} : line;
 }
 
 /* The first word, cut off *rest. */
 static struct core_span word_cut(struct core_span *rest) {
     size_t len = 0;
-    while (len < rest->len && !is_blank(rest->ptr[len])) {
+    while (len < rest->len && !core_is_blank(rest->ptr[len])) {
         len++;
     }
     struct core_span word = {rest->ptr, len};
-    *rest = source_trim((struct core_span){rest->ptr + len, rest->len - len});
+    *rest = core_span_trim((struct core_span){rest->ptr + len, rest->len - len});
     return word;
 }
 
@@ -53,7 +49,7 @@ static int list_looks(struct core_span head) {
     size_t bad = 0;
     char room[LINE_BYTES_MAX];
     if (memchr(head.len == 0 ? "" : head.ptr, '\0', head.len) != NULL ||
-        (source_trim(head).len > 0 && strchr("<{[", source_trim(head).ptr[0]) != NULL)) {
+        (core_span_trim(head).len > 0 && strchr("<{[", core_span_trim(head).ptr[0]) != NULL)) {
         return 0;
     }
     while (good + bad < 100 && source_line(&head, &line)) {
@@ -73,22 +69,6 @@ static int list_looks(struct core_span head) {
 
 /* ---- ranges ------------------------------------------------------------------------------------------------------------------ */
 
-static bool v4_read(struct core_span text, uint32_t *out) {
-    char room[INET_ADDRSTRLEN];
-    struct in_addr address;
-    text = source_trim(text);
-    if (text.len == 0 || text.len >= sizeof(room)) {
-        return false;
-    }
-    memcpy(room, text.ptr, text.len);
-    room[text.len] = '\0';
-    if (inet_pton(AF_INET, room, &address) != 1) {
-        return false;
-    }
-    *out = ntohl(address.s_addr);
-    return true;
-}
-
 /* "1.2.3.4-1.2.3.9", also with blanks around the dash. */
 static bool range_read(struct core_span text, uint32_t *from, uint32_t *to) {
     const char *dash = core_span_chr(text, '-');
@@ -96,8 +76,8 @@ static bool range_read(struct core_span text, uint32_t *from, uint32_t *to) {
         return false;
     }
     size_t len = (size_t)(dash - text.ptr);
-    return v4_read((struct core_span){text.ptr, len}, from) &&
-           v4_read((struct core_span){dash + 1, text.len - len - 1}, to);
+    return core_ipv4_read(core_span_trim((struct core_span){text.ptr, len}), from) &&
+           core_ipv4_read(core_span_trim((struct core_span){dash + 1, text.len - len - 1}), to);
 }
 
 /* The fewest networks that are the range together: at each place the largest that begins there and does not go beyond. */
@@ -201,7 +181,7 @@ static enum core_err list_read(struct core_span text, const char *path, const st
     while (goes_on && source_line(&text, &line)) {
         source_progress(calls, ++reading.line, text, all);
         core_arena_reset(&reading.arena, 64 * CORE_KIB);
-        line = is_whole_line(reading.type) && (line.len == 0 || line.ptr[0] != '#') ? source_trim(line)
+        line = is_whole_line(reading.type) && (line.len == 0 || line.ptr[0] != '#') ? core_span_trim(line)
                                                                                     : without_comment(line);
         if (line.len > LINE_BYTES_MAX) {
             source_refuse(calls, reading.line, (struct core_span){line.ptr, ENRICH_TEXT_BYTES_MAX},
@@ -220,4 +200,5 @@ const struct source_ops source_list = {
     .looks = list_looks,
     .read = list_read,
     .tells_all = true,
+    .counts = "line",
 };

@@ -37,7 +37,7 @@ struct reading {
 
 static int misp_looks(struct core_span head) {
     static const char *const marks[] = {"\"Event\"", "\"Attribute\"", "\"to_ids\"", "\"Orgc\"", "\"ShadowAttribute\""};
-    struct core_span text = source_trim(head);
+    struct core_span text = core_span_trim(head);
     if (text.len == 0 || (text.ptr[0] != '{' && text.ptr[0] != '[')) {
         return 0;
     }
@@ -356,4 +356,5 @@ const struct source_ops source_misp = {
     .read = misp_read,
     .fetch = source_misp_fetch,
     .tells_all = true,
+    .counts = "item",
 };

@@ -149,7 +149,7 @@ static void list_write(struct core_buf *buf, const char *list) {
     const char *between = "[";
     while (*list != '\0') {
         size_t len = strcspn(list, ",");
-        struct core_span word = source_trim((struct core_span){list, len});
+        struct core_span word = core_span_trim((struct core_span){list, len});
         if (word.len > 0) {
             core_buf_span(buf, core_span_of(between));
             core_buf_string(buf, word);

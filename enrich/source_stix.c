@@ -38,7 +38,7 @@ struct reading {
 static int stix_looks(struct core_span head) {
     static const char *const marks[] = {"\"spec_version\"", "\"bundle--", "\"indicator--", "\"pattern\"",
                                         "\"marking-definition--"};
-    struct core_span text = source_trim(head);
+    struct core_span text = core_span_trim(head);
     if (text.len == 0 || text.ptr[0] != '{') {
         return 0;
     }
@@ -319,4 +319,5 @@ const struct source_ops source_stix = {
     .looks = stix_looks,
     .read = stix_read,
     .tells_all = true,
+    .counts = "item",
 };

@@ -186,7 +186,7 @@ static enum core_err collection_read(struct taxii *taxii, const char *collection
 static bool is_in(const char *list, struct core_span word) {
     while (word.len > 0 && *list != '\0') {
         size_t len = strcspn(list, ",");
-        if (core_span_eq(source_trim((struct core_span){list, len}), word)) {
+        if (core_span_eq(core_span_trim((struct core_span){list, len}), word)) {
             return true;
         }
         list += len + (list[len] == ',');
@@ -354,4 +354,5 @@ const struct source_ops source_taxii = {
     .check = taxii_check,
     .fetch = taxii_fetch,
     .tells_all = true,
+    .counts = "item",
 };

@@ -11,37 +11,14 @@
 
 /* ---- texts ------------------------------------------------------------------------------------------------------------------ */
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
-static char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
 static bool same_word(struct core_span text, const char *word) { /* word in lower case */
     size_t len = strlen(word);
     for (size_t i = 0; i < len && text.len == len; i++) {
-        if (lower(text.ptr[i]) != word[i]) {
+        if (core_lower(text.ptr[i]) != word[i]) {
             return false;
         }
     }
     return text.len == len;
-}
-
-struct core_span source_trim(struct core_span text) {
-    while (text.len > 0 && is_blank(text.ptr[0])) {
-        text.ptr++;
-        text.len--;
-    }
-    while (text.len > 0 && is_blank(text.ptr[text.len - 1])) {
-        text.len--;
-    }
-    return text;
 }
 
 bool source_line(struct core_span *rest, struct core_span *line) {
@@ -58,18 +35,6 @@ bool source_line(struct core_span *rest, struct core_span *line) {
     *rest = (struct core_span){rest->ptr + skip, rest->len - skip};
     return true;
 }
-
-/* Cut so that no character is cut through. */
-static struct core_span text_cut(struct core_span text, size_t max) {
-    if (text.len > max) {
-        text.len = max;
-        while (text.len > 0 && ((unsigned char)text.ptr[text.len] & 0xc0U) == 0x80) {
-            text.len--;
-        }
-    }
-    return text;
-}
-
 /* Bytes of the character at its start if it is UTF-8; else 0. */
 static size_t character_len(struct core_span text) {
     size_t max = text.len < 4 ? text.len : 4;
@@ -85,9 +50,9 @@ const char *source_text(struct core_arena *arena, struct core_span text) {
     static const char digits[] = "0123456789abcdef";
     char room[ENRICH_TEXT_BYTES_MAX];
     struct core_buf buf = {.start = room, .pos = room, .end = room + sizeof(room)};
-    text = source_trim(text);
+    text = core_span_trim(text);
     if (memchr(text.len == 0 ? "" : text.ptr, '\0', text.len) == NULL && core_utf8_is_valid(text)) {
-        text = text_cut(text, ENRICH_TEXT_BYTES_MAX);
+        text = core_utf8_cut(text, ENRICH_TEXT_BYTES_MAX);
         return text.len == 0 ? NULL : core_arena_copy(arena, text);
     }
     while (text.len > 0 && !buf.is_full) {
@@ -134,7 +99,7 @@ const char *source_join(struct core_arena *arena, const char *first, const char 
     memcpy(joined, first, strlen(first));
     memcpy(joined + strlen(first), between, strlen(between));
     memcpy(joined + strlen(first) + strlen(between), second, strlen(second));
-    joined[text_cut((struct core_span){joined, len}, ENRICH_TEXT_BYTES_MAX).len] = '\0';
+    joined[core_utf8_cut((struct core_span){joined, len}, ENRICH_TEXT_BYTES_MAX).len] = '\0';
     return joined;
 }
 
@@ -147,7 +112,7 @@ static bool number_read(struct core_span text, size_t *at, size_t count, unsigne
         return false;
     }
     for (size_t i = 0; i < count; i++, (*at)++) {
-        if (!is_digit(text.ptr[*at])) {
+        if (!core_is_digit(text.ptr[*at])) {
             return false;
         }
         *out = *out * 10 + (unsigned)(text.ptr[*at] - '0');
@@ -165,7 +130,7 @@ static bool mark_read(struct core_span text, size_t *at, char a, char b) {
 
 /* "", "Z", " UTC", "+01:00", "-0130", at the end of a time of day. */
 static bool zone_read(struct core_span text, size_t at, int64_t *seconds) {
-    struct core_span zone = source_trim((struct core_span){text.ptr + at, text.len - at});
+    struct core_span zone = core_span_trim((struct core_span){text.ptr + at, text.len - at});
     unsigned hours;
     unsigned minutes = 0;
     size_t pos = 1;
@@ -225,12 +190,12 @@ static int64_t epoch_read(struct core_span text) {
     static const int64_t scales[] = {1, 1000, 1000000};
     int64_t value = 0;
     size_t at = 0;
-    while (at < text.len && is_digit(text.ptr[at]) && at < 18) {
+    while (at < text.len && core_is_digit(text.ptr[at]) && at < 18) {
         value = value * 10 + (text.ptr[at++] - '0');
     }
     bool has_point = at < text.len && text.ptr[at] == '.';
     for (size_t i = at + 1; has_point && i < text.len; i++) {
-        if (!is_digit(text.ptr[i])) {
+        if (!core_is_digit(text.ptr[i])) {
             return 0;
         }
     }
@@ -246,7 +211,7 @@ static int64_t epoch_read(struct core_span text) {
 }
 
 int64_t source_time(struct core_span text) {
-    text = source_trim(text);
+    text = core_span_trim(text);
     size_t at = 0;
     unsigned year;
     unsigned month;
@@ -277,9 +242,9 @@ const char *source_tlp(struct core_span word) {
         {"amber+strict", "AMBER+STRICT"},
         {"red", "RED"},
     };
-    word = source_trim(word);
+    word = core_span_trim(word);
     if (word.len > 4 && same_word((struct core_span){word.ptr, 4}, "tlp:")) {
-        word = source_trim((struct core_span){word.ptr + 4, word.len - 4});
+        word = core_span_trim((struct core_span){word.ptr + 4, word.len - 4});
     }
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (same_word(word, words[i][0])) {
@@ -293,13 +258,13 @@ int source_confidence(struct core_span text, int scale_max) {
     int64_t value = 0; /* in thousandths */
     int64_t digit = 1000;
     size_t at = 0;
-    text = source_trim(text);
-    for (; at < text.len && is_digit(text.ptr[at]) && at < 9; at++) {
+    text = core_span_trim(text);
+    for (; at < text.len && core_is_digit(text.ptr[at]) && at < 9; at++) {
         value = value * 10 + (text.ptr[at] - '0') * digit;
     }
     bool has_digits = at > 0;
     if (at < text.len && text.ptr[at] == '.') {
-        for (at++; at < text.len && is_digit(text.ptr[at]); at++) {
+        for (at++; at < text.len && core_is_digit(text.ptr[at]); at++) {
             digit /= 10;
             value += (text.ptr[at] - '0') * digit;
         }
@@ -377,7 +342,7 @@ static const struct {
 };
 
 enum core_indicator source_type_of(struct core_span word) {
-    word = source_trim(word);
+    word = core_span_trim(word);
     for (int type = CORE_INDICATOR_IP; type < CORE_INDICATOR__MAX; type++) {
         if (same_word(word, core_indicator_word((enum core_indicator)type))) {
             return (enum core_indicator)type;

@@ -90,7 +90,7 @@ static void header_read(struct reading *reading, struct core_span names) {
     reading->columns_len = 0;
     while (reading->columns_len < COLUMNS_MAX && field_next(&names, &is_over, &name)) {
         enum column column = COLUMN_OTHER;
-        name = source_trim(name);
+        name = core_span_trim(name);
         for (int c = COLUMN_INDICATOR; c < COLUMN__MAX; c++) {
             column = core_span_is(name, column_names[c]) ? (enum column)c : column;
         }
@@ -195,7 +195,7 @@ static enum core_err zeek_read(struct core_span text, const char *path, const st
                                     "its line %llu, #fields, names no indicator and indicator_type, tabs between",
                                     (unsigned long long)reading.line);
             }
-        } else if (source_trim(line).len == 0 || line.ptr[0] == '#') {
+        } else if (core_span_trim(line).len == 0 || line.ptr[0] == '#') {
             continue;
         } else if (reading.columns_len == 0) {
             err = core_fail_set(fail, CORE_BAD, path, "it has no #fields line before its first indicator");
@@ -216,4 +216,5 @@ const struct source_ops source_zeek = {
     .looks = zeek_looks,
     .read = zeek_read,
     .tells_all = true,
+    .counts = "line",
 };

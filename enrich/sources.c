@@ -67,7 +67,7 @@ void source_progress(const struct enrich_read_calls *calls, uint64_t line, struc
 
 /* "*.evil.example", ".evil.example": the domain and what is below it. */
 static struct core_span wildcard_cut(struct core_span value, bool *subdomains) {
-    value = source_trim(value);
+    value = core_span_trim(value);
     if (value.len > 2 && value.ptr[0] == '*' && value.ptr[1] == '.') {
         *subdomains = true;
         return (struct core_span){value.ptr + 2, value.len - 2};
@@ -113,7 +113,7 @@ static void must_be_short(const char *text) {
  * messages. */
 static const char *item_settle(const struct enrich_feed_conf *feed, int64_t now, char room[ENRICH_VALUE_BYTES_MAX],
                                struct enrich_item *item, struct core_span *raw) {
-    *raw = source_trim(item->value);
+    *raw = core_span_trim(item->value);
     struct core_span value = *raw;
     const char *why = "of which type it is cannot be told from it";
     must_be_short(item->said.provider);
@@ -201,7 +201,7 @@ bool source_option_is(const struct enrich_feed_conf *feed, const char *key) {
     return false;
 }
 
-static bool is_feed_name(const char *name) {
+bool enrich_is_feed_name(const char *name) {
     size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-");
     return len > 0 && name[len] == '\0' && len <= ENRICH_FEED_NAME_BYTES_MAX;
 }
@@ -222,7 +222,7 @@ static enum core_err check_options(const struct enrich_feed_conf *feed, const st
 }
 
 enum core_err enrich_feed_check(const struct enrich_feed_conf *feed, struct core_fail *fail) {
-    if (feed->name == NULL || !is_feed_name(feed->name)) {
+    if (feed->name == NULL || !enrich_is_feed_name(feed->name)) {
         return core_fail_set(fail, CORE_BAD, "name", "\"%s\" is no name for a feed: up to %d of a-z 0-9 _ . and - are",
                              feed->name == NULL ? "" : feed->name, ENRICH_FEED_NAME_BYTES_MAX);
     }
@@ -314,6 +314,8 @@ static enum core_err text_read_plain(struct text *text, int fd, const char *path
     }
 }
 
+/* ---- .gz -------------------------------------------------------------------------------------------------------------------- */
+
 /* What is left of compressed bytes. */
 static enum core_err from_span(void *ctx, char *buf, size_t cap, size_t *len, struct core_fail *fail CORE_UNUSED) {
     struct core_span *rest = ctx;
@@ -323,20 +325,43 @@ static enum core_err from_span(void *ctx, char *buf, size_t cap, size_t *len, st
     return CORE_OK;
 }
 
-static enum core_err text_unpack(struct text *text, struct core_span packed, const char *path, struct core_fail *fail) {
+enum core_err source_gunzip(char **bytes, size_t *bytes_len, const char *where, size_t max, struct core_fail *fail) {
+    struct core_span rest = {*bytes, *bytes_len};
     struct core_gunzip *gunzip = NULL;
-    enum core_err err = core_gunzip_open(&gunzip, from_span, &packed, path, fail);
+    char *plain = NULL;
+    size_t len = 0;
+    size_t cap = 0;
+    enum core_err err = core_gunzip_open(&gunzip, from_span, &rest, where, fail);
     while (err == CORE_OK) {
-        size_t got = 0;
-        err = text_room(text, path, fail);
-        if (err == CORE_OK) {
-            err = core_gunzip_read(gunzip, text->bytes + text->len, READ_BYTES, &got, fail);
-            text->len += got;
+        if (cap - len < READ_BYTES) {
+            cap = cap * 2 + READ_BYTES;
+            char *grown = len > max ? NULL : realloc(plain, cap + 1);
+            if (grown == NULL) {
+                err = core_fail_set(fail, CORE_LIMIT, where,
+                                    len > max ? "unpacked it is longer than %zu bytes; split it"
+                                              : "there is no memory for %zu bytes of it; split it",
+                                    len > max ? max : cap);
+                break;
+            }
+            plain = grown;
         }
+        size_t got = 0;
+        err = core_gunzip_read(gunzip, plain + len, cap - len, &got, fail);
+        len += got;
     }
     core_gunzip_close(gunzip);
-    return err == CORE_GONE ? CORE_OK : err;
+    if (err != CORE_GONE) {
+        free(plain);
+        return err;
+    }
+    free(*bytes);
+    plain[len] = '\0';
+    *bytes = plain;
+    *bytes_len = len;
+    return CORE_OK;
 }
+
+/* ---- reading ---------------------------------------------------------------------------------------------------------------- */
 
 /* A file or a pipe, unpacked if it is a .gz. Owns: free(text->bytes), also after an error. */
 static enum core_err text_read(struct text *text, const char *path, struct core_fail *fail) {
@@ -346,11 +371,8 @@ static enum core_err text_read(struct text *text, const char *path, struct core_
     }
     enum core_err err = text_read_plain(text, fd, path, fail);
     (void)close(fd);
-    struct core_span all = {text->bytes, text->len};
-    if (err == CORE_OK && core_gzip_is_magic(all)) {
-        *text = (struct text){0};
-        err = text_unpack(text, all, path, fail);
-        free((char *)all.ptr);
+    if (err == CORE_OK && core_gzip_is_magic((struct core_span){text->bytes, text->len})) {
+        err = source_gunzip(&text->bytes, &text->len, path, SOURCE_FILE_BYTES_MAX, fail);
     }
     return err;
 }
@@ -371,7 +393,7 @@ static const struct source_ops *told_by_content(struct core_span text) {
 }
 
 static enum core_err unknown(struct core_span text, const char *path, struct core_fail *fail) {
-    struct core_span head = source_trim((struct core_span){text.ptr, text.len < HEAD_BYTES ? text.len : HEAD_BYTES});
+    struct core_span head = core_span_trim((struct core_span){text.ptr, text.len < HEAD_BYTES ? text.len : HEAD_BYTES});
     if (head.len == 0 && text.len < HEAD_BYTES) { /* a list with nothing on it */
         return CORE_OK;
     }
@@ -404,6 +426,9 @@ enum core_err enrich_read_file(const char *path, int type, const struct enrich_f
         } else if (source->read == NULL) {
             err = core_fail_set(fail, CORE_BAD, path, "a feed of type %s is a server, no file", source->name);
         } else {
+            if (calls->counts != NULL) {
+                *calls->counts = source->counts;
+            }
             err = source->read(all, path, feed, calls, fail);
         }
     }

@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-#define FEED_NAME_MAX 64
-
 static void check(const struct enrich_store *store) {
     MUST(store != NULL);
     MUST(store->magic == ENRICH_STORE_MAGIC);
@@ -58,11 +56,9 @@ static enum core_err bad_item(enum core_indicator type, struct core_span value, 
                              "an indicator of %zu bytes; it has 1 to %d bytes, so this one is left out", value.len,
                              ENRICH_VALUE_BYTES_MAX);
     }
-    size_t feed_len = feed == NULL ? 0 : strlen(feed);
-    size_t good_len = feed == NULL ? 0 : strspn(feed, "abcdefghijklmnopqrstuvwxyz0123456789_.-");
-    if (feed != NULL && (feed_len == 0 || feed_len > FEED_NAME_MAX || good_len != feed_len)) {
+    if (feed != NULL && !enrich_is_feed_name(feed)) {
         return core_fail_set(fail, CORE_BAD, "feed", "\"%.*s\" is no name of a feed: 1 to %d of a-z 0-9 _ . -",
-                             FEED_NAME_MAX, feed, FEED_NAME_MAX);
+                             ENRICH_FEED_NAME_BYTES_MAX, feed, ENRICH_FEED_NAME_BYTES_MAX);
     }
     return CORE_OK;
 }
@@ -102,14 +98,7 @@ enum core_err enrich_store_allow(struct enrich_store *store, enum core_indicator
                                  bool is_allowed, struct core_fail *fail) {
     check(store);
     enum core_err err = bad_item(type, value, NULL, fail);
-    if (err != CORE_OK) {
-        return err;
-    }
-    if (type != CORE_INDICATOR_IP && type != CORE_INDICATOR_CIDR && type != CORE_INDICATOR_DOMAIN) {
-        return core_fail_set(fail, CORE_BAD, "allow-list", "a %s cannot be allowed; addresses, networks, domains can",
-                             core_indicator_word(type));
-    }
-    return store->ops->allow(store, type, value, is_allowed, fail);
+    return err != CORE_OK ? err : store->ops->allow(store, type, value, is_allowed, fail);
 }
 
 enum core_err enrich_store_walk(struct enrich_store *store, bool wants_providers,
@@ -131,6 +120,10 @@ enum core_err enrich_store_allowed(struct enrich_store *store,
 enum core_err store_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail) {
     check(store);
     return store->ops->count(store, items, fail);
+}
+
+enum core_err enrich_store_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail) {
+    return store_count(store, items, fail);
 }
 
 enum core_err store_build(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,

@@ -48,22 +48,10 @@ static void member(struct core_buf *buf, const char *name, bool *is_first) {
     *is_first = false;
 }
 
-/* Cut at the beginning of a character. */
-static struct core_span text_cut(const char *text) {
-    size_t len = strlen(text);
-    if (len > ENRICH_TEXT_BYTES_MAX) {
-        len = ENRICH_TEXT_BYTES_MAX;
-        while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80) {
-            len--;
-        }
-    }
-    return (struct core_span){text, len};
-}
-
 static void member_text(struct core_buf *buf, const char *name, const char *text, bool *is_first) {
     if (text != NULL && text[0] != '\0') {
         member(buf, name, is_first);
-        core_buf_string(buf, text_cut(text));
+        core_buf_string(buf, core_utf8_cut(core_span_of(text), ENRICH_TEXT_BYTES_MAX));
     }
 }
 
@@ -163,28 +151,6 @@ static bool on_bool(void *ctx, bool value) {
     return true;
 }
 
-/* "8", "8.5": 0 … 10 with tenths; further digits are cut off. */
-static bool confidence_of(struct core_span text, int *tenths) {
-    char number[32];
-    if (text.len == 0 || text.len >= sizeof number) {
-        return false;
-    }
-    memcpy(number, text.ptr, text.len);
-    number[text.len] = '\0';
-    char *rest;
-    long whole = strtol(number, &rest, 10);
-    int tenth = 0;
-    if (rest[0] == '.' && rest[1] >= '0' && rest[1] <= '9') {
-        tenth = rest[1] - '0';
-        rest += 2 + strspn(rest + 2, "0123456789");
-    }
-    if (rest == number || *rest != '\0' || whole < 0 || whole > TENTHS || number[0] == '-') {
-        return false;
-    }
-    *tenths = (int)whole * TENTHS + tenth;
-    return *tenths <= CONFIDENCE_TENTHS_MAX;
-}
-
 static bool seconds_of(struct core_span text, int64_t *seconds) {
     char number[32];
     if (text.len == 0 || text.len >= sizeof number) {
@@ -203,7 +169,9 @@ static bool on_number(void *ctx, struct core_span text) {
         return reader->depth > 0 || wrong(reader, "it is no object");
     }
     if (reader->now->kind == MEMBER_CONFIDENCE) {
-        return confidence_of(text, place_of(reader)) || wrong(reader, "confidence is a number from 0 to 10");
+        int *tenths = place_of(reader);
+        *tenths = source_confidence(text, TENTHS);
+        return *tenths != ENRICH_CONFIDENCE_NONE || wrong(reader, "confidence is a number from 0 to 10");
     }
     if (reader->now->kind == MEMBER_TIME) {
         return seconds_of(text, place_of(reader)) || wrong(reader, "a time is seconds since 1970, as a number");

@@ -30,8 +30,8 @@
 #define LEASE_NS (60 * CORE_NS_PER_S)
 #define RENEW_NS (15 * CORE_NS_PER_S)
 #define ASK_NS (CORE_NS_PER_S / 10)
-#define FEW 10                              /* of a feed so short any drop may be true */
-#define EXPIRY_STEPS 8                      /* sources.c: an expiry moves on by eighths */
+#define FEW 10         /* of a feed so short any drop may be true */
+#define EXPIRY_STEPS 8 /* sources.c: an expiry moves on by eighths */
 #define PERCENT 100
 #define AFTER_FAILURE_S 300 /* a feed that failed is not left alone for a day */
 #define WHY_BYTES 300
@@ -52,10 +52,16 @@ struct sync {
     int64_t renewed_ns;
     int64_t asked_ns;
     bool is_full;
-    bool is_ended;       /* how->goes_on said so */
-    bool is_lease_lost;  /* or the store is away */
-    bool was_begun;      /* the last sync was killed */
+    bool is_ended;      /* how->goes_on said so */
+    bool is_lease_lost; /* or the store is away */
+    bool was_begun;     /* the last sync was killed */
+    struct progress {
+        const char *doing;
+        uint64_t done, total; /* of bytes, or indicators; total 0: not known */
+        uint64_t items;
+    } progress;
     uint64_t beyond;     /* the feed's limit */
+    const char *counts;  /* what numbers of entries count: source->counts */
     char why[WHY_BYTES]; /* of the first entry that was refused */
 };
 
@@ -104,6 +110,19 @@ static bool lease_renew(struct sync *sync) {
     return err == CORE_OK;
 }
 
+static void progress_tell(const struct sync *sync) {
+    const struct progress *now = &sync->progress;
+    double share = now->total == 0 ? -1 : now->done >= now->total ? 1 : (double)now->done / (double)now->total;
+    if (sync->how->on_progress != NULL) {
+        sync->how->on_progress(sync->how->ctx, now->doing, share, now->items);
+    }
+}
+
+static void progress_begin(struct sync *sync, const char *doing, uint64_t total) {
+    sync->progress = (struct progress){.doing = doing, .total = total};
+    progress_tell(sync);
+}
+
 /* Asked wherever something takes its time. */
 static bool goes_on(void *sync_ptr) {
     struct sync *sync = sync_ptr;
@@ -114,6 +133,7 @@ static bool goes_on(void *sync_ptr) {
     if (now_ns - sync->asked_ns >= ASK_NS) {
         sync->asked_ns = now_ns;
         sync->is_ended = sync->how->goes_on != NULL && !sync->how->goes_on(sync->how->ctx);
+        progress_tell(sync);
     }
     return !sync->is_ended && (now_ns - sync->renewed_ns < RENEW_NS || lease_renew(sync));
 }
@@ -132,7 +152,8 @@ static void refused(struct sync *sync, uint64_t line, struct core_span what, con
     if (sync->report->refused++ == 0) {
         char shown[100];
         source_show(what, shown, sizeof shown);
-        snprintf(sync->why, sizeof sync->why, "line=%" PRIu64 " entry=\"%s\" why=\"%.120s\"", line, shown, why);
+        snprintf(sync->why, sizeof sync->why, "%s=%" PRIu64 " entry=\"%s\" why=\"%.120s\"", sync->counts, line, shown,
+                 why);
     }
 }
 
@@ -149,6 +170,7 @@ static bool item_keep(struct sync *sync, const struct enrich_item *item, bool is
         sync->spool_err = err;
         return false;
     }
+    sync->progress.items = sync_spool_items(sync->spool);
     return goes_on(sync);
 }
 
@@ -158,6 +180,12 @@ static bool on_item(void *sync_ptr, const struct enrich_item *item) {
 
 static bool on_gone(void *sync_ptr, const struct enrich_item *item) {
     return item_keep(sync_ptr, item, true);
+}
+
+static void on_read(void *sync_ptr, size_t done, size_t total) {
+    struct sync *sync = sync_ptr;
+    sync->progress.done = done;
+    sync->progress.total = total;
 }
 
 /* The names, sizes and times of the files, as one number. */
@@ -198,8 +226,10 @@ static enum core_err files_read(struct sync *sync) {
 static enum core_err feed_read(struct sync *sync) {
     const struct source_ops *source = sync->source;
     enum core_err err = CORE_OK;
-    sync->calls =
-        (struct enrich_read_calls){.on_item = on_item, .on_refused = on_refused, .goes_on = goes_on, .ctx = sync};
+    sync->calls = (struct enrich_read_calls){
+        .on_item = on_item, .on_refused = on_refused, .goes_on = goes_on, .on_progress = on_read, .ctx = sync};
+    sync->counts = source->counts;
+    progress_begin(sync, "reading", 0);
     if (!sync->is_full && sync->feed->path == NULL && source->fetch != NULL) {
         sync->calls.on_gone = on_gone; /* a sweep finds what a complete reading leaves out */
     }
@@ -264,6 +294,7 @@ static enum core_err feed_write(struct sync *sync) {
     struct enrich_item item;
     bool is_gone = false;
     enum core_err err = sync_spool_rewind(sync->spool, sync->fail);
+    progress_begin(sync, "writing", sync_spool_items(sync->spool));
     while (err == CORE_OK) {
         err = sync_spool_next(sync->spool, &item, &is_gone, sync->fail);
         if (err == CORE_GONE) {
@@ -271,6 +302,7 @@ static enum core_err feed_write(struct sync *sync) {
         }
         bool is_there_still = is_gone && sync_spool_has(sync->spool, item.type, item.value, item.said.provider);
         err = err == CORE_OK && !is_there_still ? item_write(sync, &item, is_gone) : err;
+        sync->progress.items = ++sync->progress.done;
         err = err == CORE_OK && !goes_on(sync) ? stopped(sync) : err;
     }
     return err;
@@ -288,6 +320,7 @@ struct sweep {
 static bool sweep_look(void *sweep_ptr, const struct enrich_found *found) {
     struct sweep *sweep = sweep_ptr;
     struct sync *sync = sweep->sync;
+    sync->progress.items = ++sync->progress.done;
     for (size_t i = 0; i < found->providers_len && sweep->err == CORE_OK; i++) {
         const struct enrich_provider *said = &found->providers[i];
         if (strcmp(said->feed, sync->feed->name) == 0 &&
@@ -304,7 +337,10 @@ static bool sweep_look(void *sweep_ptr, const struct enrich_found *found) {
 
 static enum core_err sweep_all(struct sync *sync) {
     struct sweep sweep = {.sync = sync};
-    enum core_err err = enrich_store_walk(sync->store, true, sweep_look, &sweep, sync->fail);
+    uint64_t count = 0;
+    enum core_err err = store_count(sync->store, &count, sync->fail);
+    progress_begin(sync, "looking for what is gone", count);
+    err = err != CORE_OK ? err : enrich_store_walk(sync->store, true, sweep_look, &sweep, sync->fail);
     err = err == CORE_OK ? sweep.err : err;
     return err == CORE_OK ? enrich_store_flush(sync->store, sync->fail) : err;
 }
@@ -441,6 +477,7 @@ static enum core_err leased(struct sync *sync) {
     err = err == CORE_OK ? feed_take(sync) : err;
     report->put = sync->store->put - put;
     report->removed = sync->store->removed - removed;
+    progress_begin(sync, NULL, 0);
     if (err == CORE_OK) {
         say(sync);
     } else if (err != CORE_AGAIN && err != CORE_LOCKED) {

@@ -68,9 +68,6 @@ CORE_CHECKED enum core_err source_get_json(const struct source_server *server, c
 /* The answer as JSON. Owns: core_arena_destroy(arena), also after an error (zero it first). */
 CORE_CHECKED enum core_err source_json(const struct core_http_answer *answer, const char *url, struct core_arena *arena,
                                        struct core_json_tree **out, struct core_fail *fail);
-/* The plain bytes of gzip's, in their place (malloc'ed). Errors: CORE_BAD · CORE_LIMIT more than max. */
-CORE_CHECKED enum core_err source_gunzip(char **bytes, size_t *bytes_len, const char *where, size_t max,
-                                         struct core_fail *fail);
 /* Keep ETag and Last-Modified for the next time. */
 CORE_CHECKED enum core_err source_keep(const struct core_http_answer *answer, struct core_conf_list *state,
                                        struct core_fail *fail);

@@ -1,4 +1,5 @@
-/* enrich/allow.c: what is never a hit: addresses, networks, domains with all below them.
+/* enrich/allow.c: what is never a hit: networks with all their addresses, domains with all below them, of every other kind
+ * just this value.
  *
  * The follower keeps one and changes it; the enrich thread uses a copy that nobody changes (enrich/view.c). It is asked only
  * about what the filter did not rule out, so it is exact rather than small: an open hash table of places in a pool of texts,
@@ -151,8 +152,7 @@ bool allow_set(struct allow *allow, enum core_indicator type, struct core_span v
     if (type == CORE_INDICATOR_CIDR && network_read(value, &network)) {
         key = network_key(network, room);
         network_seen(allow, network);
-    } else if ((type == CORE_INDICATOR_IP || type == CORE_INDICATOR_DOMAIN) && value.len > 0 &&
-               value.len <= UINT8_MAX) {
+    } else if (type != CORE_INDICATOR_CIDR && value.len > 0 && value.len <= ENRICH_VALUE_BYTES_MAX) {
         key = key_of(type, value);
     } else {
         return true; /* nothing that is ever looked for */
@@ -198,7 +198,7 @@ static bool address_is_in(const struct allow *allow, struct core_span value) {
 }
 
 bool allow_has(const struct allow *allow, enum core_indicator type, struct core_span value) {
-    if (allow->live == 0 || value.len == 0 || (type != CORE_INDICATOR_IP && type != CORE_INDICATOR_DOMAIN)) {
+    if (allow->live == 0 || value.len == 0 || type == CORE_INDICATOR_CIDR) {
         return false;
     }
     const struct allow_key whole = key_of(type, value);
@@ -208,7 +208,7 @@ bool allow_has(const struct allow *allow, enum core_indicator type, struct core_
     if (type == CORE_INDICATOR_IP) {
         return address_is_in(allow, value);
     }
-    for (size_t i = 0; i + 1 < value.len; i++) {
+    for (size_t i = 0; i + 1 < value.len && type == CORE_INDICATOR_DOMAIN; i++) {
         if (value.ptr[i] == '.') {
             const struct allow_key parent = key_of(type, (struct core_span){value.ptr + i + 1, value.len - i - 1});
             if (key_has(allow, &parent)) {

@@ -85,7 +85,8 @@ CORE_CHECKED bool probe_value(const struct core_observable *observable, const st
 
 /* ---- the allow-list -------------------------------------------------------------------------------------------------------- */
 
-/* Addresses, networks and domains (with all below them) that are never a hit. Exact: no hash decides. */
+/* What is never a hit: networks with their addresses, domains with all below them, of every other type exactly that value.
+ * Exact: no hash decides. */
 struct allow;
 #define ALLOW_MAX 4000000                            /* more are refused, and said */
 struct allow *allow_new(void);                       /* never NULL (MUST) */
@@ -93,7 +94,7 @@ void allow_free(struct allow *allow);                /* takes NULL */
 struct allow *allow_copy(const struct allow *allow); /* never NULL (MUST) */
 CORE_CHECKED bool allow_set(struct allow *allow, enum core_indicator type, struct core_span value, bool is_allowed);
 size_t allow_len(const struct allow *allow);
-/* Is a canonical address or domain on it, or in or below what is on it? false for every other type. */
+/* Is a canonical value on it, or an address in, a domain below what is on it? */
 bool allow_has(const struct allow *allow, enum core_indicator type, struct core_span value);
 
 /* ---- documents ------------------------------------------------------------------------------------------------------------- */

@@ -438,6 +438,35 @@ static void test_the_allow_list(void **state) {
     allow_free(NULL);
 }
 
+/* Of what is no address and no name just that value is silenced: a false hash of a feed, one URL of a host. */
+static void test_the_allow_list_takes_every_type(void **state) {
+    (void)state;
+    static const char sha256[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    struct allow *allow = allow_new();
+    char path[ENRICH_VALUE_BYTES_MAX];
+    memset(path, 'p', sizeof path);
+    const struct core_span longest = {path, sizeof path};
+    assert_true(allow_set(allow, CORE_INDICATOR_FILE_HASH, core_span_of(sha256), true));
+    assert_true(allow_set(allow, CORE_INDICATOR_URL, CORE_SPAN("good.example/a.b"), true));
+    assert_true(allow_set(allow, CORE_INDICATOR_EMAIL, CORE_SPAN("a@good.example"), true));
+    assert_true(allow_set(allow, CORE_INDICATOR_FILE_NAME, longest, true));
+    assert_true(has(allow, CORE_INDICATOR_FILE_HASH, sha256));
+    assert_false(has(allow, CORE_INDICATOR_CERT_HASH, sha256));
+    assert_true(has(allow, CORE_INDICATOR_URL, "good.example/a.b"));
+    assert_false(has(allow, CORE_INDICATOR_URL, "x.good.example/a.b"));
+    assert_false(has(allow, CORE_INDICATOR_URL, "good.example/a"));
+    assert_false(has(allow, CORE_INDICATOR_URL, "b"));
+    assert_true(has(allow, CORE_INDICATOR_EMAIL, "a@good.example"));
+    assert_false(has(allow, CORE_INDICATOR_EMAIL, "b.a@good.example"));
+    assert_false(has(allow, CORE_INDICATOR_DOMAIN, "good.example"));
+    assert_true(allow_has(allow, CORE_INDICATOR_FILE_NAME, longest));
+    assert_false(allow_has(allow, CORE_INDICATOR_FILE_NAME, (struct core_span){path, sizeof path - 1}));
+    assert_true(allow_set(allow, CORE_INDICATOR_FILE_HASH, core_span_of(sha256), false));
+    assert_false(has(allow, CORE_INDICATOR_FILE_HASH, sha256));
+    assert_int_equal(allow_len(allow), 3);
+    allow_free(allow);
+}
+
 static void test_a_long_allow_list(void **state) {
     (void)state;
     struct allow *allow = allow_new();
@@ -471,6 +500,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_too_long_is_not_asked),
         cmocka_unit_test(test_probes_for_commands),
         cmocka_unit_test(test_the_allow_list),
+        cmocka_unit_test(test_the_allow_list_takes_every_type),
         cmocka_unit_test(test_a_long_allow_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,15 +7,19 @@
 #include "cmd/config.h"
 #include "core/json.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define CONNECT_TIMEOUT_MS 5000
-#define JSON_BYTES_MAX CORE_MIB /* all mistakes there can be, each byte escaped */
+#define JSON_BYTES_MIN 256 /* of all names and numbers of an object */
+#define ESCAPED_MAX 6      /* bytes of a byte in JSON */
 
 static const struct cmd_option check_options[] = {
     {.name = "config", .letter = 'c', .arg = "FILE", .help = "The configuration to look at."},
-    {.name = "connect", .help = "Reach each sink's server, and intelligence's, as well; 5 s each."},
+    {.name = "connect",
+     .help =
+         "Reach each sink's server and each Redis, 5 s each, read intel.files, and say how many indicators there are."},
     {.name = "json", .help = "Print what was found as one JSON object on stdout."},
     {0},
 };
@@ -84,8 +88,12 @@ static void check_maps(const struct config *config, struct core_conf_mistakes *m
     normalize_maps_close(maps);
 }
 
-/* What a batch passes, when the order of the file is not all there is to say. */
+/* What a batch passes, when the order of the file is not all there is to say; or that nothing is to pass. */
 static void tell_order(const struct config *config) {
+    if (config->sinks_len == 0) {
+        (void)fputs("nothing but intel: for `tapline intel`, not for `tapline run`\n", stderr);
+        return;
+    }
     const struct config_sink *last = &config->sinks[config->sinks_len - 1];
     if (last->ops->keeps_positions == NULL || !last->ops->keeps_positions(last->conf)) {
         return;
@@ -99,45 +107,138 @@ static void tell_order(const struct config *config) {
                                          : " (keeps the files' positions, so it is the last one)");
 }
 
-/* Ask Redis for one indicator, as run does for what it sees. */
-static enum core_err intel_connect(const struct config_intel *intel, struct core_fail *fail) {
+/* ---- servers and files ----------------------------------------------------------------------------------------------------- */
+
+/* What --connect found. Owns: connected_free(). */
+struct connected {
+    struct core_fail
+        *fails; /* of each server that cannot be reached, and of a file of indicators that cannot be read */
+    size_t fails_len;
+    struct store_seen {
+        const char *where; /* the config's */
+        uint64_t indicators;
+        bool is_all; /* they were counted to the end */
+    } * stores;      /* of indicators */
+    size_t stores_len;
+};
+
+static void connected_free(struct connected *connected) {
+    free(connected->fails);
+    free(connected->stores);
+}
+
+struct counting {
+    uint64_t indicators;
+    int64_t deadline_ns;
+    bool is_all;
+};
+
+static bool count_one(void *ctx, const struct enrich_found *found CORE_UNUSED) {
+    struct counting *counting = ctx;
+    counting->indicators++;
+    counting->is_all = core_tick_ns() < counting->deadline_ns;
+    return counting->is_all;
+}
+
+/* Open a store as run does, ask it for one indicator, as run does for what it sees, and count what it has. */
+static enum core_err store_look(const struct enrich_conf *conf, const struct enrich_redis_conf *redis,
+                                struct counting *counting, struct core_fail *fail) {
     struct enrich_store *store = NULL;
     struct core_arena arena = {0};
     struct enrich_found found = {.type = CORE_INDICATOR_IP, .value = CORE_SPAN("192.0.2.1")};
     enum core_err err = core_arena_init(&arena, CORE_MIB, fail);
     if (err == CORE_OK) {
-        err = enrich_store_open(&store, &intel->conf, &intel->redis, false, fail);
+        err = enrich_store_open(&store, conf, redis, false, fail);
     }
     if (err == CORE_OK) {
         err = enrich_store_get(store, &found, 1, &arena, CONNECT_TIMEOUT_MS, fail);
+    }
+    if (err == CORE_OK) {
+        *counting =
+            (struct counting){.deadline_ns = core_tick_ns() + CONNECT_TIMEOUT_MS * CORE_NS_PER_MS, .is_all = true};
+        err = enrich_store_walk(store, false, count_one, counting, fail);
     }
     enrich_store_close(store);
     core_arena_destroy(&arena);
     return err;
 }
 
-/* Returns how many servers cannot be reached; says it of each. */
-static size_t check_connect(const struct config *config, struct core_fail *fails) {
-    size_t fails_len = 0;
+/* Say of one store what it has. prefix: of Redis's keys; NULL: the store is files. */
+static void store_tell(struct connected *connected, const char *where, const char *prefix,
+                       const struct counting *counting) {
+    const char *more = counting->is_all ? "" : "more than ";
+    const char *plural = counting->indicators == 1 ? "" : "s";
+    connected->stores[connected->stores_len++] = (struct store_seen){where, counting->indicators, counting->is_all};
+    if (prefix != NULL) {
+        (void)fprintf(stderr, "intel.redis: %s: reached, %s%" PRIu64 " indicator%s under \"%s\"\n", where, more,
+                      counting->indicators, plural, prefix);
+    } else {
+        (void)fprintf(stderr, "%s: read, %s%" PRIu64 " indicator%s\n", where, more, counting->indicators, plural);
+    }
+}
+
+/* Each url by itself, so that a replica that nobody can ask is found before the day it is needed. */
+static void connect_redis(const struct config_intel *intel, struct connected *connected) {
+    core_log_level(CORE_LEVEL_WARN); /* that Redis was reached is said below */
+    for (size_t i = 0; i < intel->redis.urls.len; i++) {
+        struct enrich_redis_conf one = intel->redis;
+        struct counting counting = {0};
+        one.urls = (struct core_conf_list){.items = &intel->redis.urls.items[i], .len = 1};
+        const char *url = one.urls.items[0].value;
+        if (store_look(&intel->conf, &one, &counting, &connected->fails[connected->fails_len]) != CORE_OK) {
+            connected->fails_len++;
+            continue;
+        }
+        store_tell(connected, url, one.prefix, &counting);
+        if (counting.indicators == 0) {
+            (void)fprintf(stderr,
+                          "intel.redis: %s: warning: no key of an indicator begins with \"%s\" there, so nothing "
+                          "would ever match; see to the database's number in the url and to intel.redis.prefix, or put "
+                          "some in: tapline intel load, tapline intel sync\n",
+                          url, one.prefix);
+        }
+    }
+}
+
+/* The log says how many each file has, and what was left out. */
+static void connect_files(const struct config_intel *intel, struct connected *connected) {
+    struct counting counting = {0};
+    if (store_look(&intel->conf, NULL, &counting, &connected->fails[connected->fails_len]) != CORE_OK) {
+        connected->fails_len++;
+        return;
+    }
+    store_tell(connected, "intel.files", NULL, &counting);
+    if (counting.indicators == 0) {
+        (void)fputs("intel.files: warning: these files have no indicators, or the globs name no file, so nothing would "
+                    "ever match\n",
+                    stderr);
+    }
+}
+
+/* Says of each server whether it can be reached. */
+static void check_connect(const struct config *config, struct connected *out) {
+    size_t stores_max = config->intel.redis.urls.len + 1;
+    out->fails = calloc(config->sinks_len + stores_max, sizeof(*out->fails));
+    out->stores = calloc(stores_max, sizeof(*out->stores));
+    MUST(out->fails != NULL);
+    MUST(out->stores != NULL);
     for (size_t i = 0; i < config->sinks_len; i++) {
         const struct config_sink *sink = &config->sinks[i];
         if (sink->ops->connect == NULL) {
             (void)fprintf(stderr, "sinks.%s: nothing to reach\n", sink->ops->name);
-        } else if (sink->ops->connect(sink->conf, CONNECT_TIMEOUT_MS, &fails[fails_len]) == CORE_OK) {
+        } else if (sink->ops->connect(sink->conf, CONNECT_TIMEOUT_MS, &out->fails[out->fails_len]) == CORE_OK) {
             (void)fprintf(stderr, "sinks.%s: reached\n", sink->ops->name);
         } else {
-            fails_len++;
+            out->fails_len++;
         }
     }
-    if (config->intel.redis.urls.len > 0) {
-        if (intel_connect(&config->intel, &fails[fails_len]) == CORE_OK) {
-            (void)fputs("intel.redis: reached\n", stderr);
-        } else {
-            fails_len++;
-        }
+    if (config->intel.conf.files.len > 0) {
+        connect_files(&config->intel, out);
     }
-    return fails_len;
+    connect_redis(&config->intel, out);
 }
+
+/* ---- the answer ------------------------------------------------------------------------------------------------------------ */
 
 static void json_fails(struct core_buf *buf, const char *name, const struct core_fail *fails, size_t len) {
     core_buf_string(buf, core_span_of(name));
@@ -158,15 +259,35 @@ static void json_fails(struct core_buf *buf, const char *name, const struct core
     core_buf_char(buf, ']');
 }
 
+static void json_stores(struct core_buf *buf, const struct connected *connected) {
+    core_buf_span(buf, CORE_SPAN("\"intel\":["));
+    for (size_t i = 0; i < connected->stores_len; i++) {
+        const struct store_seen *store = &connected->stores[i];
+        core_buf_put(buf, ",", i == 0 ? 0 : 1);
+        core_buf_span(buf, CORE_SPAN("{\"where\":"));
+        core_buf_string(buf, core_span_of(store->where));
+        core_buf_span(buf, CORE_SPAN(",\"indicators\":"));
+        core_buf_u64(buf, store->indicators);
+        core_buf_span(buf, store->is_all ? CORE_SPAN(",\"is_all\":true}") : CORE_SPAN(",\"is_all\":false}"));
+    }
+    core_buf_char(buf, ']');
+}
+
 /* Returns false if stdout would not take it. */
-static bool answer_json(const struct core_conf_mistakes *mistakes, const struct core_fail *fails, size_t fails_len) {
-    char *bytes = malloc(JSON_BYTES_MAX);
+static bool answer_json(const struct core_conf_mistakes *mistakes, const struct connected *connected) {
+    size_t room = JSON_BYTES_MIN + (mistakes->len + connected->fails_len) * sizeof(mistakes->fails[0]) * ESCAPED_MAX;
+    for (size_t i = 0; i < connected->stores_len; i++) {
+        room += JSON_BYTES_MIN + strlen(connected->stores[i].where) * ESCAPED_MAX;
+    }
+    char *bytes = malloc(room);
     MUST(bytes != NULL);
-    struct core_buf buf = {.start = bytes, .pos = bytes, .end = bytes + JSON_BYTES_MAX};
+    struct core_buf buf = {.start = bytes, .pos = bytes, .end = bytes + room};
     core_buf_char(&buf, '{');
     json_fails(&buf, "mistakes", mistakes->fails, mistakes->len);
     core_buf_char(&buf, ',');
-    json_fails(&buf, "unreachable", fails, fails_len);
+    json_fails(&buf, "unreachable", connected->fails, connected->fails_len);
+    core_buf_char(&buf, ',');
+    json_stores(&buf, connected);
     core_buf_span(&buf, CORE_SPAN("}\n"));
     MUST(!buf.is_full);
     struct core_span text = core_buf_written(&buf);
@@ -175,15 +296,15 @@ static bool answer_json(const struct core_conf_mistakes *mistakes, const struct 
     return is_written;
 }
 
-static void answer_text(const char *path, const struct core_conf_mistakes *mistakes, const struct core_fail *fails,
-                        size_t fails_len) {
+static void answer_text(const char *path, const struct core_conf_mistakes *mistakes,
+                        const struct connected *connected) {
     for (size_t i = 0; i < mistakes->len; i++) {
         (void)fprintf(stderr, "%s: %s\n", mistakes->fails[i].where, mistakes->fails[i].text);
     }
-    for (size_t i = 0; i < fails_len; i++) {
-        (void)fprintf(stderr, "%s: %s\n", fails[i].where, fails[i].text);
+    for (size_t i = 0; i < connected->fails_len; i++) {
+        (void)fprintf(stderr, "%s: %s\n", connected->fails[i].where, connected->fails[i].text);
     }
-    if (mistakes->len == 0 && fails_len == 0) {
+    if (mistakes->len == 0 && connected->fails_len == 0) {
         (void)fprintf(stderr, "%s: no mistakes\n", path);
     } else if (mistakes->len == sizeof(mistakes->fails) / sizeof(mistakes->fails[0])) {
         (void)fprintf(stderr, "%zu mistakes, perhaps more: mend these and check again\n", mistakes->len);
@@ -204,29 +325,29 @@ static int check_main(const struct cmd *cmd, int argc, char **argv) {
         return CORE_EXIT_USAGE;
     }
     struct core_conf_mistakes mistakes = {0};
-    struct core_fail fails[CONFIG_SINKS_MAX + 1] = {0}; /* and intelligence's */
-    size_t fails_len = 0;
+    struct connected connected = {0};
     struct config *config = NULL;
-    enum core_err err = config_load(&config, path, &mistakes);
+    enum core_err err = config_load_any(&config, path, &mistakes);
     MUST((err == CORE_OK) == (config != NULL));
     check_maps(config, &mistakes);
     cmd_sort_mistakes(&mistakes);
     if (config != NULL && mistakes.len == 0 && cmd_value(cmd, &args, "connect") != NULL) {
-        fails_len = check_connect(config, fails);
+        check_connect(config, &connected);
     }
     bool is_told = true;
-    answer_text(path, &mistakes, fails, fails_len);
+    answer_text(path, &mistakes, &connected);
     if (config != NULL) {
         tell_order(config);
     }
     if (cmd_value(cmd, &args, "json") != NULL) {
-        is_told = answer_json(&mistakes, fails, fails_len);
+        is_told = answer_json(&mistakes, &connected);
     }
+    exit_code = mistakes.len > 0                      ? CORE_EXIT_USAGE
+                : connected.fails_len > 0 || !is_told ? CORE_EXIT_SYSTEM
+                                                      : CORE_EXIT_DONE;
+    connected_free(&connected);
     config_free(config);
-    if (mistakes.len > 0) {
-        return CORE_EXIT_USAGE;
-    }
-    return fails_len > 0 || !is_told ? CORE_EXIT_SYSTEM : CORE_EXIT_DONE;
+    return exit_code;
 }
 
 const struct cmd cmd_check = {
@@ -235,9 +356,11 @@ const struct cmd cmd_check = {
     .args = "",
     .about =
         "Reads the configuration and the maps as run does and prints each mistake as file:line:column: what is wrong. "
-        "Touches nothing else, unless --connect is given: then each sink's server is reached, too, and the Redis of "
-        "intel. Exits 0 if there "
-        "is nothing wrong, 100 if there are mistakes, 111 if a server cannot be reached.",
+        "Touches nothing else, unless --connect is given: then each sink's server is reached, too, and each of "
+        "intel.redis.urls by itself; intel.files are read; and it is said how many indicators there are, with a "
+        "warning "
+        "where there are none. Exits 0 if there is nothing wrong, 100 if there are mistakes, 111 if a server cannot be "
+        "reached or a file of indicators not be read.",
     .example = "tapline check -c /etc/tapline/tapline.yml --connect",
     .options = check_options,
     .run = check_main,

@@ -70,10 +70,110 @@ static void load_feeds(struct config_intel *intel, const struct core_conf_file *
     }
 }
 
+/* ---- what each key says ---------------------------------------------------------------------------------------------------- */
+
+/* An item of a list of texts, which a person may also write as one text. */
+static const struct core_conf_node *item_of(const struct core_conf_node *list, size_t at) {
+    return core_conf_is_sequence(list) ? core_conf_item(list, at) : list;
+}
+
+static void check_urls(const struct config_intel *intel, const struct core_conf_file *file,
+                       const struct core_conf_node *redis, struct core_conf_mistakes *mistakes) {
+    const struct core_conf_node *list = core_conf_get(redis, "urls");
+    for (size_t i = 0; i < intel->redis.urls.len; i++) {
+        struct core_fail fail = {0};
+        if (enrich_redis_url_check(intel->redis.urls.items[i].value, &fail) != CORE_OK) {
+            core_conf_mistake(file, item_of(list, i), mistakes, "intel.redis.urls: %s", fail.text);
+        }
+    }
+    if ((intel->redis.cert_file == NULL) != (intel->redis.key_file == NULL)) {
+        core_conf_mistake(file, core_conf_get(redis, intel->redis.cert_file != NULL ? "cert_file" : "key_file"),
+                          mistakes, "intel.redis: cert_file and key_file go together; one is missing");
+    }
+}
+
+static void check_allow(const struct config_intel *intel, const struct core_conf_file *file,
+                        const struct core_conf_node *list, struct core_conf_mistakes *mistakes) {
+    for (size_t i = 0; i < intel->conf.allow.len; i++) {
+        char room[ENRICH_VALUE_BYTES_MAX];
+        enum core_indicator type = CORE_INDICATOR_NONE;
+        struct core_span value;
+        const char *why;
+        const char *text = intel->conf.allow.items[i].value;
+        if (!enrich_allow_canonical(&type, core_span_of(text), room, &value, &why)) {
+            core_conf_mistake(file, item_of(list, i), mistakes, "intel.allow: \"%s\": %s", text, why);
+        }
+    }
+}
+
+/* ---- what they say together ------------------------------------------------------------------------------------------------ */
+
+/* Is a section other than its defaults, so that somebody wants something of it? key gets the first key that is. */
+static bool says_more(const struct core_opt *opts, size_t opts_len, const void *conf, const void *defaults,
+                      const char **key) {
+    return !core_conf_same_restart(opts, opts_len, conf, defaults, key);
+}
+
+/* What sections would be that say nothing. */
+static void defaults_load(struct config_intel *out, const struct core_conf_file *file) {
+    struct core_conf_mistakes none = {0};
+    MUST(core_conf_bind(file, NULL, "intel", enrich_opts, enrich_opts_len, &out->conf, &none) == CORE_OK);
+    MUST(core_conf_bind(file, NULL, "intel.redis", enrich_redis_opts, enrich_redis_opts_len, &out->redis, &none) ==
+         CORE_OK);
+    MUST(core_conf_bind(file, NULL, "intel.lookback", enrich_lookback_opts, enrich_lookback_opts_len,
+                        &out->conf.lookback, &none) == CORE_OK);
+}
+
+/* Keys about indicators, and no indicators. Looking back that is turned off says nothing about them. */
+static void check_nothing(const struct config_intel *intel, const struct core_conf_file *file,
+                          const struct core_conf_node *node, struct core_conf_mistakes *mistakes) {
+    struct config_intel defaults = {0};
+    const char *key = NULL;
+    const char *section = "";
+    defaults_load(&defaults, file);
+    bool is_more = says_more(enrich_opts, enrich_opts_len, &intel->conf, &defaults.conf, &key);
+    if (!is_more) {
+        section = "redis";
+        is_more = says_more(enrich_redis_opts, enrich_redis_opts_len, &intel->redis, &defaults.redis, &key);
+    }
+    if (!is_more && intel->conf.lookback.days > 0) {
+        section = "lookback";
+        is_more = says_more(enrich_lookback_opts, enrich_lookback_opts_len, &intel->conf.lookback,
+                            &defaults.conf.lookback, &key);
+    }
+    if (is_more) {
+        const struct core_conf_node *at = section[0] == '\0' ? node : core_conf_get(node, section);
+        core_conf_mistake(file, core_conf_get(at, key), mistakes,
+                          "intel.%s%s%s is given, but no indicators are: name a Redis in intel.redis.urls, or files in "
+                          "intel.files",
+                          section, section[0] == '\0' ? "" : ".", key);
+    }
+    config_intel_release(&defaults);
+}
+
+static void check_together(const struct config_intel *intel, const struct core_conf_file *file,
+                           const struct core_conf_node *node, struct core_conf_mistakes *mistakes) {
+    if (intel->redis.urls.len == 0 && intel->conf.files.len == 0) {
+        check_nothing(intel, file, node, mistakes);
+    }
+    if (intel->conf.allow.len > 0 && intel->redis.urls.len > 0) {
+        core_conf_mistake(file, core_conf_get(node, "allow"), mistakes,
+                          "intel.allow goes with intel.files; with Redis, the list is there, for all sensors: `tapline "
+                          "intel allow VALUE`");
+    }
+    if (intel->conf.files.len > 0 && intel->redis.urls.len > 0) {
+        core_conf_mistake(
+            file, core_conf_get(node, "files"), mistakes,
+            "intel.files and intel.redis.urls are both there: indicators are either in this process or in "
+            "Redis; put the files into Redis with `tapline intel load`, or as feeds");
+    }
+}
+
 void config_intel_load(struct config_intel *out, const struct core_conf_file *file,
                        struct core_conf_mistakes *mistakes) {
     struct core_opt rows[INTEL_ROWS_MAX];
     size_t rows_len = rows_of(rows);
+    size_t mistakes_before = mistakes->len;
     const struct core_conf_node *node = core_conf_get(core_conf_root(file), "intel");
     const struct core_conf_node *redis = core_conf_get(node, "redis");
     /* what the results say, mistakes says too */
@@ -81,17 +181,12 @@ void config_intel_load(struct config_intel *out, const struct core_conf_file *fi
     err = core_conf_bind(file, redis, "intel.redis", enrich_redis_opts, enrich_redis_opts_len, &out->redis, mistakes);
     err = core_conf_bind(file, core_conf_get(node, "lookback"), "intel.lookback", enrich_lookback_opts,
                          enrich_lookback_opts_len, &out->conf.lookback, mistakes);
+    bool is_bound = mistakes->len == mistakes_before; /* else what was refused looks as if it were not there */
     load_feeds(out, file, core_conf_get(node, "feeds"), mistakes);
-    if (out->conf.allow.len > 0 && out->redis.urls.len > 0) {
-        core_conf_mistake(file, core_conf_get(node, "allow"), mistakes,
-                          "intel.allow goes with intel.files; with Redis, the list is there, for all sensors: `tapline "
-                          "intel allow VALUE`");
-    }
-    if (out->conf.files.len > 0 && out->redis.urls.len > 0) {
-        core_conf_mistake(
-            file, core_conf_get(node, "files"), mistakes,
-            "intel.files and intel.redis.urls are both there: indicators are either in this process or in "
-            "Redis; put the files into Redis with `tapline intel load`, or as feeds");
+    check_urls(out, file, redis, mistakes);
+    check_allow(out, file, core_conf_get(node, "allow"), mistakes);
+    if (is_bound) {
+        check_together(out, file, node, mistakes);
     }
 }
 

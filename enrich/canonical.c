@@ -587,3 +587,10 @@ enum core_indicator enrich_guess(struct core_span text) {
     enum core_indicator hash = guess_hash(text, room);
     return hash != CORE_INDICATOR_NONE ? hash : guess_name(text, room);
 }
+
+bool enrich_allow_canonical(enum core_indicator *type, struct core_span in, char room[ENRICH_VALUE_BYTES_MAX],
+                            struct core_span *out, const char **why) {
+    *type = *type == CORE_INDICATOR_NONE ? enrich_guess(in) : *type;
+    *type = *type == CORE_INDICATOR_NONE ? CORE_INDICATOR_DOMAIN : *type; /* "localhost" is one */
+    return enrich_canonical(type, in, room, out, why);
+}

@@ -22,21 +22,18 @@ struct enrich_lookback_conf {
     uint64_t memory_bytes;  /* of what is not written yet; default 64 MiB */
     int64_t write_every_ns; /* what a kill may lose; default 5m */
 };
-extern const struct core_opt enrich_lookback_opts[];
-extern const size_t enrich_lookback_opts_len;
 
 /* Section `intel:`. */
 struct enrich_conf {
     struct core_conf_list files; /* indicators held in the process; with redis.urls: a mistake */
     struct core_conf_list allow; /* with files: addresses, networks, domains that are never a hit */
     int on_unavailable;          /* enum enrich_on_unavailable; default pass */
-    int64_t timeout_ns;          /* of a batch's round trip, before it passes unlooked at; default 200ms */
+    int64_t timeout_ns;          /* of a batch's questions, before it passes unlooked at; default 200ms */
     int64_t stale_after_ns; /* the change stream not followed for so long: everything is `unavailable`; default 30s */
     int64_t start_wait_ns;  /* of the first events, while the filter is built (cmd/pipeline_enrich.c); default 30s */
+    int64_t sightings_every_ns; /* between two tellings of what was seen; 0: it is not counted; default 60s */
     struct enrich_lookback_conf lookback;
 };
-extern const struct core_opt enrich_opts[];
-extern const size_t enrich_opts_len;
 
 /* Section `intel.redis:`. */
 struct enrich_redis_conf {
@@ -49,8 +46,8 @@ struct enrich_redis_conf {
     char *prefix; /* of every key; default "intel:" */
     int64_t connect_timeout_ns;
 };
-extern const struct core_opt enrich_redis_opts[];
-extern const size_t enrich_redis_opts_len;
+/* Can a url be one of a Redis? Errors: CORE_BAD. */
+CORE_CHECKED enum core_err enrich_redis_url_check(const char *url, struct core_fail *fail);
 
 /* An item of `intel.feeds:`; its own section "intel.feeds[]". */
 struct enrich_feed_conf {
@@ -77,8 +74,10 @@ struct enrich_feed_conf {
     bool subdomains;  /* its domains name their subdomains, too */
     bool sightings;   /* what was seen is told to it */
 };
-extern const struct core_opt enrich_feed_opts[];
-extern const size_t enrich_feed_opts_len;
+
+/* The rows of these sections. */
+extern const struct core_opt enrich_opts[], enrich_lookback_opts[], enrich_redis_opts[], enrich_feed_opts[];
+extern const size_t enrich_opts_len, enrich_lookback_opts_len, enrich_redis_opts_len, enrich_feed_opts_len;
 
 /* ---- indicators ---------------------------------------------------------------------------------------------------------- */
 
@@ -91,9 +90,8 @@ extern const size_t enrich_feed_opts_len;
 /* What one provider says of an indicator. Texts are NUL-terminated UTF-8; NULL: not said. Times are seconds since 1970; 0:
  * not said. */
 struct enrich_provider {
-    const char *feed; /* intel.feeds[].name, or "local" */
-    const char
-        *provider; /* who says it, within the feed: Zeek's meta.source, CIF's provider, MISP's org; else the feed */
+    const char *feed;      /* intel.feeds[].name, or "local" */
+    const char *provider;  /* who says it, within the feed: Zeek's meta.source, MISP's org …; else the feed */
     int confidence_tenths; /* 0 … 100: tenths of the scale 0 to 10; ENRICH_CONFIDENCE_NONE */
     const char *tlp;       /* CLEAR GREEN AMBER AMBER+STRICT RED (white is CLEAR) */
     const char *description;
@@ -123,6 +121,9 @@ struct enrich_item {
  * libidn2 with a name outside ASCII. */
 CORE_CHECKED bool enrich_canonical(enum core_indicator *type, struct core_span in, char room[ENRICH_VALUE_BYTES_MAX],
                                    struct core_span *out, const char **why);
+/* The same for an item of an allow-list. *type NONE: it is guessed; what cannot be told is a domain. */
+CORE_CHECKED bool enrich_allow_canonical(enum core_indicator *type, struct core_span in,
+                                         char room[ENRICH_VALUE_BYTES_MAX], struct core_span *out, const char **why);
 /* Of which type is this text, most likely (for `intel match VALUE` and lists without types)? NONE: nothing of these. */
 enum core_indicator enrich_guess(struct core_span text);
 
@@ -140,8 +141,7 @@ struct enrich_probe {
 #define ENRICH_PROBES_MAX 130
 /* All that could name an observable, if nothing is known of which networks and parents there are: itself, then each network
  * that an address is in, longest prefix first, or each parent of a domain, longest first. out has ENRICH_PROBES_MAX.
- * Shape: returns how many; 0: the text is none of its type, or arena is full. Owns: values live in text or arena.
- * Thread: any. */
+ * Shape: returns how many; 0: the text is none of its type, or arena is full. Owns: values live in text or arena. */
 size_t enrich_probes(enum core_indicator type, struct core_span text, struct core_arena *arena,
                      struct enrich_probe *out);
 
@@ -209,9 +209,8 @@ struct enrich_read_calls {
     const char **counts; /* may be NULL; gets what `line` counts in this text: "line" or "item" */
 };
 
-/* NULL-terminated: "zeek", "list", "csv", "misp", "stix", "taxii", "cif" (enrich/sources.c) */
-extern const char *const enrich_feed_types[];
-int enrich_feed_type(const char *name); /* its index, or -1 */
+extern const char *const enrich_feed_types[]; /* NULL-terminated: "zeek", "list", … (enrich/sources.c) */
+int enrich_feed_type(const char *name);       /* its index, or -1 */
 /* For the reference: what a type of feed is, and its options by number, from 0. NULL, false: there is none. */
 const char *enrich_feed_summary(int type);
 bool enrich_feed_option(int type, size_t i, const char **key, const char **help);
@@ -286,12 +285,15 @@ CORE_CHECKED enum core_err enrich_open(struct enrich **out, const struct enrich_
                                        const struct enrich_redis_conf *redis, const struct enrich_env *env,
                                        struct core_fail *fail);
 /* Put what is known onto the batch's events: event->doc is another one then. CORE_AGAIN: on_unavailable is `wait`, and the
- * store does not answer: call again with the same batch (nothing was changed). Waits at most conf->timeout.
- * Thread: the enrich thread. */
+ * store does not answer: call again with the same batch (nothing was changed). Waits at most twice conf->timeout (or 2 s, if
+ * that is longer, for a batch that is held): for a connection, and for the answers. Thread: the enrich thread. */
 CORE_CHECKED enum core_err enrich_batch(struct enrich *enrich, struct core_batch *batch);
+/* Go on with what no batch should wait for: the connection to the store. Never waits. Call it about once a second.
+ * Thread: the enrich thread. */
+void enrich_tick(struct enrich *enrich);
 void enrich_close(struct enrich *enrich); /* takes NULL */
 
-enum enrich_state { ENRICH_OFF, ENRICH_BUILDING, ENRICH_READY, ENRICH_STALE, ENRICH_UNAVAILABLE };
+enum enrich_state { ENRICH_OFF /* there is no stage, for those who report */, ENRICH_BUILDING, ENRICH_READY, ENRICH_STALE, ENRICH_UNAVAILABLE };
 struct enrich_status {
     enum enrich_state state;
     uint64_t indicators; /* in the filter */
@@ -299,6 +301,7 @@ struct enrich_status {
     size_t filter_bytes;
     int64_t build_ns;  /* of the last build */
     int64_t behind_ns; /* since the change stream was last read to its end */
+    bool is_late;      /* the store is there, but does not answer within conf->timeout */
 };
 /* Thread: any. */
 void enrich_status(const struct enrich *enrich, struct enrich_status *out);

@@ -12,7 +12,10 @@
 #define PORT_MAX 65535
 #define DB_MAX 65535
 
+/* What stands before an @ may be a password. */
 static enum core_err bad(const char *text, const char *why, struct core_fail *fail) {
+    const char *at = strrchr(text, '@');
+    text = at != NULL && strncmp(text, "unix://", strlen("unix://")) != 0 ? at : text;
     return core_fail_set(fail, CORE_BAD, "intel.redis.urls",
                          "\"%s\": %s; write redis://host:6379/0, rediss://host:6379/0 or unix:///run/redis/redis.sock",
                          text, why);
@@ -122,4 +125,10 @@ enum core_err redis_url_read(const char *text, struct redis_url *out, struct cor
     }
     snprintf(out->shown, sizeof out->shown, "%s", text);
     return why == NULL ? CORE_OK : bad(text, why, fail);
+}
+
+enum core_err enrich_redis_url_check(const char *url, struct core_fail *fail) {
+    struct redis_url read;
+    MUST(url != NULL);
+    return redis_url_read(url, &read, fail);
 }

@@ -363,11 +363,50 @@ def test_sighup_refuses_keys_of_intel_and_takes_feeds(redis_server, runs, tmp_pa
 def test_check_connect_reaches_redis(redis_server, tmp_path, conns):
     path = config(tmp_path, conns.path, **redis_at(redis_server))
     done = rig.tapline("check", "--connect", "-c", path)
-    assert done.returncode == 0 and "intel.redis: reached" in done.stderr
+    assert done.returncode == 0 and 'reached, 0 indicators under "intel:"' in done.stderr
+    assert "nothing would ever match" in done.stderr
+    intel("add", EVIL, path=path)
+    done = rig.tapline("check", "--connect", "--json", "-c", path)
+    assert done.returncode == 0 and 'reached, 1 indicator under "intel:"' in done.stderr and "warning" not in done.stderr
+    assert json.loads(done.stdout)["intel"] == [{"where": redis_server.unix_url, "indicators": 1, "is_all": True}]
+    other = config(tmp_path, conns.path, "other.yml", **redis_at(redis_server, prefix="other:"))
+    assert 'reached, 0 indicators under "other:"' in rig.tapline("check", "--connect", "-c", other).stderr
     redis_server.kill()
     done = rig.tapline("check", "--connect", "--json", "-c", path)
     (unreachable,) = json.loads(done.stdout)["unreachable"]
     assert done.returncode == 111 and redis_server.socket in unreachable["where"]
+
+
+def test_check_connect_tells_each_url(redis_server, tmp_path, conns):
+    """The first answers; the second is dead, the third wants a password, and is a replica like any other until it is needed."""
+    dead = f"unix://{tmp_path}/nobody.sock"
+    shut = RedisServer(tmp_path / "shut", acl=True).start()
+    urls = [redis_server.unix_url, dead, shut.unix_url]
+    try:
+        path = config(tmp_path, conns.path, redis={"urls": urls, "connect_timeout": "1s"})
+        done = rig.tapline("check", "--connect", "--json", "-c", path)
+    finally:
+        shut.close()
+    said = json.loads(done.stdout)
+    assert done.returncode == 111 and [store["where"] for store in said["intel"]] == urls[:1]
+    assert len(said["unreachable"]) == 2 and "nobody.sock" in said["unreachable"][0]["where"]
+    assert "NOAUTH" in said["unreachable"][1]["text"]
+
+
+def test_check_connect_reads_files(tmp_path, conns):
+    (tmp_path / "a.dat").write_text(f"#fields\tindicator\tindicator_type\tmeta.source\n{EVIL}\tIntel::ADDR\tx\nfoo\tIntel::ADDR\tx\n")
+    (tmp_path / "b.txt").write_text("192.0.2.1\n192.0.2.2\n")
+    files = [str(tmp_path / "*.dat"), str(tmp_path / "b.txt")]
+    done = rig.tapline("check", "--connect", "--json", "-c", config(tmp_path, conns.path, files=files))
+    assert done.returncode == 0 and "intel.files: read, 3 indicators" in done.stderr
+    lines = [line for line in done.stderr.splitlines() if "indicators read" in line]
+    assert "a.dat indicators=1 refused=1" in lines[0] and "b.txt indicators=2 refused=0" in lines[1]
+    assert json.loads(done.stdout)["intel"] == [{"where": "intel.files", "indicators": 3, "is_all": True}]
+    done = rig.tapline("check", "--connect", "-c", config(tmp_path, conns.path, files=[str(tmp_path / "*.nothing")]))
+    assert done.returncode == 0 and "nothing would ever match" in done.stderr
+    done = rig.tapline("check", "--connect", "--json", "-c", config(tmp_path, conns.path, files=[*files, "/nowhere.dat"]))
+    (unreadable,) = json.loads(done.stdout)["unreachable"]
+    assert done.returncode == 111 and unreadable["where"] == "/nowhere.dat" and not json.loads(done.stdout)["intel"]
 
 
 def test_files_and_redis_together_are_a_mistake(tmp_path, conns):

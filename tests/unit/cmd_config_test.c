@@ -125,6 +125,25 @@ static void test_relative_paths_start_at_the_working_directory(void **state) {
     config_free(config);
 }
 
+static void test_nothing_but_intel(void **state) {
+    (void)state;
+    struct core_conf_mistakes mistakes = {0};
+    struct config *config = NULL;
+    conf_write("intel: {redis: {urls: [\"redis://127.0.0.1\"]}}\n");
+    assert_int_equal(config_load_any(&config, conf_path, &mistakes), CORE_OK);
+    assert_int_equal(config->inputs_len + config->sinks_len, 0);
+    config_free(config);
+    assert_int_equal(config_load(&config, conf_path, &mistakes), CORE_BAD); /* nothing that could run */
+    assert_int_equal(mistakes.len, 2);
+    static const char *const halves[] = {INPUTS "intel: {}\n", SINKS "intel: {}\n", "node: {name: a}\n"};
+    for (size_t i = 0; i < sizeof(halves) / sizeof(halves[0]); i++) {
+        mistakes.len = 0;
+        conf_write(halves[i]);
+        assert_int_equal(config_load_any(&config, conf_path, &mistakes), CORE_BAD);
+        assert_int_equal(mistakes.len, i < 2 ? 1 : 2);
+    }
+}
+
 static void test_mistakes_and_their_places(void **state) {
     (void)state;
     load_bad("nodes: {}\n" INPUTS SINKS, "1:8", "did you mean \"node\"");
@@ -144,6 +163,53 @@ static void test_mistakes_and_their_places(void **state) {
     load_bad("log: {level: loud}\n" INPUTS SINKS, "1:14", "error, warn, info, debug");
     load_bad("inputs:\n  - {type: zeek, paths: [/a], exlude: [/b]}\n" SINKS, "2:31", "did you mean \"exclude\"");
     load_bad("- a\n- b\n", "1:1", "keys and values");
+}
+
+#define INTEL(text) "intel: {" text "}\n" INPUTS SINKS
+
+/* What run could never mend is found before it: it would start, and mark every event for good. */
+static void test_mistakes_of_intel(void **state) {
+    (void)state;
+    load_bad(INTEL("redis: {urls: ['127.0.0.1:6379']}"), "1:24", "begins with none of redis://");
+    load_bad(INTEL("redis: {urls: ['redis://h/0', 'http://h']}"), "1:39", "begins with none of redis://");
+    load_bad(INTEL("redis: {urls: redis://h/x}"), "1:23", "the database is no number");
+    load_bad(INTEL("redis: {urls: ['unix://relative']}"), "1:24", "not absolute");
+    load_bad(INTEL("redis: {urls: ['redis://u:PW@h/0']}"), "1:24", "a user or a password");
+    load_bad(INTEL("redis: {urls: ['redis://h'], cert_file: /c}"), "1:49", "go together");
+    load_bad(INTEL("files: [/a], allow: [192.0.2.1, 10.0.0.0/33]"), "1:41", "more bits than an address");
+    load_bad(INTEL("files: [/a], allow: ['http://x:y/']"), "1:30", "\"http://x:y/\": it is no host name");
+    load_bad(INTEL("files: [/a], allow: 'a b'"), "1:29", "\"a b\": it is no host name");
+    config_free(
+        load_good(INTEL("files: [/a], allow: [10.0.0.0/8, '2001:db8::1', 'Example.org.', 'http://x/y', a@b.c]")));
+    config_free(load_good(INTEL("redis: {urls: ['rediss://[2001:db8::1]:6380/3', 'unix:///s?db=2']}")));
+}
+
+/* A password is not even in what is said of it. */
+static void test_mistakes_of_intel_show_no_password(void **state) {
+    (void)state;
+    static const char *const urls[] = {"redis://u:sesame@h/0", "http://u:sesame@h", "u:sesame@h:6379", "sesame@h"};
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        struct core_conf_mistakes mistakes = {0};
+        struct config *config = NULL;
+        char text[256];
+        (void)snprintf(text, sizeof(text), "intel: {redis: {urls: ['%s']}}\n" INPUTS SINKS, urls[i]);
+        conf_write(text);
+        assert_int_equal(config_load(&config, conf_path, &mistakes), CORE_BAD);
+        assert_int_equal(mistakes.len, 1);
+        assert_null(strstr(mistakes.fails[0].text, "sesame"));
+    }
+}
+
+static void test_intel_without_indicators(void **state) {
+    (void)state;
+    load_bad(INTEL("on_unavailable: wait"), "1:25", "intel.on_unavailable is given, but no indicators are");
+    load_bad(INTEL("allow: [10.0.0.0/8]"), "1:16", "intel.allow is given, but no indicators are");
+    load_bad(INTEL("redis: {username: sensor}"), "1:27", "intel.redis.username is given, but no indicators are");
+    load_bad(INTEL("redis: {urls: []}, lookback: {days: 7}"), "1:45", "intel.lookback.days is given");
+    load_bad(INTEL("redis: {prefix: [x]}, on_unavailable: wait"), "1:25", "one value"); /* and no second opinion */
+    config_free(load_good(INTEL("on_unavailable: pass, timeout: 200ms, lookback: {days: 0}")));
+    config_free(load_good(INTEL("files: [], redis: {urls: []}")));
+    config_free(load_good("intel:\n" INPUTS SINKS));
 }
 
 static void test_all_mistakes_are_found_at_once(void **state) {
@@ -235,7 +301,11 @@ int main(void) {
         cmocka_unit_test(test_sinks_keep_their_order),
         cmocka_unit_test(test_the_keeper_of_positions_comes_last),
         cmocka_unit_test(test_relative_paths_start_at_the_working_directory),
+        cmocka_unit_test(test_nothing_but_intel),
         cmocka_unit_test(test_mistakes_and_their_places),
+        cmocka_unit_test(test_mistakes_of_intel),
+        cmocka_unit_test(test_mistakes_of_intel_show_no_password),
+        cmocka_unit_test(test_intel_without_indicators),
         cmocka_unit_test(test_all_mistakes_are_found_at_once),
         cmocka_unit_test(test_a_file_that_is_not_there),
         cmocka_unit_test(test_what_needs_a_restart),

@@ -154,7 +154,7 @@ bool derive_member_ips(const struct derive_context *ctx) {
 
 /* ---- DNS answers ---------------------------------------------------------------------------------------------------------- */
 
-enum { ANSWER_DATA = 3, ANSWER_MEMBERS };
+enum { ANSWER_TYPE = 1, ANSWER_DATA = 3, ANSWER_MEMBERS };
 
 static const struct {
     const char *eve;
@@ -233,6 +233,50 @@ bool derive_eve_answers(const struct derive_context *ctx) {
         if (!answer_object(worker, members, &items[i])) {
             return false;
         }
+    }
+    return len == 0 || derive_put(ctx, (struct value){.items = items, .len = len, .kind = VALUE_LIST});
+}
+
+/* The answers of one type. */
+static bool grouped_objects(const struct derive_context *ctx, size_t arg, struct value *items) {
+    struct normalize_worker *worker = ctx->worker;
+    struct value list = derive_arg(ctx, arg);
+    struct core_span name = derive_word(ctx, arg);
+    const char *dot = memrchr(name.ptr, '.', name.len);
+    size_t at = dot == NULL ? 0 : (size_t)(dot + 1 - name.ptr);
+    struct value type = value_of(VALUE_TEXT, name.ptr + at, name.len - at);
+    for (uint32_t i = 0; i < list_len(list); i++) {
+        struct core_span members[ANSWER_MEMBERS] = {{NULL, 0}};
+        members[ANSWER_TYPE] = json_of(worker, type);
+        members[ANSWER_DATA] = address_json(worker, json_of(worker, list_item(list, i)));
+        if (!answer_object(worker, members, &items[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* eve_grouped(answers, A, AAAA, …): of lists of answers by type, where these are all that the sensor writes (`formats:
+ * [grouped]`). A field's last name is its type. */
+bool derive_eve_grouped(const struct derive_context *ctx) {
+    size_t args_len = ctx->call->row->args_len;
+    uint32_t len = 0;
+    if (list_len(derive_arg(ctx, 0)) > 0) {
+        return true;
+    }
+    for (size_t i = 1; i < args_len; i++) {
+        len += list_len(derive_arg(ctx, i));
+    }
+    struct value *items = scratch_items(ctx->worker, len);
+    if (items == NULL) {
+        return false;
+    }
+    uint32_t made = 0;
+    for (size_t i = 1; i < args_len; i++) {
+        if (!grouped_objects(ctx, i, items + made)) {
+            return false;
+        }
+        made += list_len(derive_arg(ctx, i));
     }
     return len == 0 || derive_put(ctx, (struct value){.items = items, .len = len, .kind = VALUE_LIST});
 }

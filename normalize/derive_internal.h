@@ -66,6 +66,7 @@ bool derive_geo(const struct derive_context *ctx);
 bool derive_members(const struct derive_context *ctx);
 bool derive_member_ips(const struct derive_context *ctx);
 bool derive_eve_answers(const struct derive_context *ctx);
+bool derive_eve_grouped(const struct derive_context *ctx);
 bool derive_unbracket(const struct derive_context *ctx);
 bool derive_hex(const struct derive_context *ctx);
 bool derive_hex_low(const struct derive_context *ctx);

@@ -170,6 +170,9 @@ def dns(doc):
     answers = doc.get("dns.answers")
     if answers is None and kind == "answer" and (doc.get("dns.rdata") or doc.get("dns.ttl")) is not None:
         answers = [{key: doc.get("dns." + key) for key in ("rrname", "rrtype", "ttl", "rdata")}]
+    if not answers:  # `formats: [grouped]`
+        answers = [{"rrtype": kind, "rdata": data} for kind in ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "TXT")
+                   for data in doc.get("dns.grouped." + kind) or []]
     if answers:
         doc.put("dns.answers", [answer(row) for row in answers])
         doc.add("dns.resolved_ip", *[short(row.get("rdata")) for row in answers if is_ip(row.get("rdata"))])

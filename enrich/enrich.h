@@ -116,9 +116,8 @@ struct enrich_item {
  * trailing dot, URLs without scheme, user and fragment, host in lower case, without a default port, "/" for no path, the path
  * as it is, e-mail in lower case, hashes in lower case without colons (public keys keep theirs: MD5 has them, SHA256:base64 is
  * as it is), users, file names and software as they are, but for blanks at either end.
- * *type may be changed (a network of one address; CIDR for IP with a slash; IP for a domain that is one). Shape: *out points
- * into in or into room. Returns false, with *why (static text), if it is none. Thread: any. Allocates nothing, but for
- * libidn2 with a name outside ASCII. */
+ * *type may be changed (a network of one address; CIDR for IP with a slash; IP for a domain that is one).
+ * Shape: *out points into in or room. Returns false, with *why (static text), if it is none. Thread: any. */
 CORE_CHECKED bool enrich_canonical(enum core_indicator *type, struct core_span in, char room[ENRICH_VALUE_BYTES_MAX],
                                    struct core_span *out, const char **why);
 /* The same for an item of an allow-list. *type NONE: it is guessed; what cannot be told is a domain. */
@@ -127,8 +126,7 @@ CORE_CHECKED bool enrich_allow_canonical(enum core_indicator *type, struct core_
 /* Of which type is this text, most likely (for `intel match VALUE` and lists without types)? NONE: nothing of these. */
 enum core_indicator enrich_guess(struct core_span text);
 
-/* "tlp:white" → "CLEAR", …; NULL: no such word, or NULL. "7.5" → 75; ENRICH_CONFIDENCE_NONE: no number from 0 to 10, or
- * NULL. */
+/* "tlp:white" → "CLEAR"; NULL: no such word. "7.5" → 75; ENRICH_CONFIDENCE_NONE: no number from 0 to 10. Both take NULL. */
 const char *enrich_tlp(const char *word);
 int enrich_confidence(const char *text);
 
@@ -189,7 +187,6 @@ CORE_CHECKED enum core_err enrich_store_allowed(struct enrich_store *store,
 CORE_CHECKED enum core_err enrich_store_walk(struct enrich_store *store, bool wants_providers,
                                              bool (*on_found)(void *ctx, const struct enrich_found *found), void *ctx,
                                              struct core_fail *fail);
-
 /* About how many there are (Redis: all keys of the database): for a bar. */
 CORE_CHECKED enum core_err enrich_store_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail);
 
@@ -198,12 +195,9 @@ CORE_CHECKED enum core_err enrich_store_count(struct enrich_store *store, uint64
 /* Told while a source is read. */
 struct enrich_read_calls {
     bool (*on_item)(void *ctx, const struct enrich_item *item); /* texts live during the call; false: stop */
-    void (*on_refused)(void *ctx, uint64_t line, struct core_span what,
-                       const char *why); /* counted, said, and left out */
-    /* May be NULL: then it is refused. The source says that this is no indicator any more. */
-    bool (*on_gone)(void *ctx, const struct enrich_item *item);
-    /* May be NULL. Asked about once a second while a server is waited for; false: stop. */
-    bool (*goes_on)(void *ctx);
+    void (*on_refused)(void *ctx, uint64_t line, struct core_span what, const char *why); /* and left out */
+    bool (*on_gone)(void *ctx, const struct enrich_item *item); /* is no indicator any more; NULL: it is refused */
+    bool (*goes_on)(void *ctx); /* about once a second while a server is waited for; false: stop; NULL: always */
     void *ctx;
     void (*on_progress)(void *ctx, size_t done, size_t total); /* bytes of this text, now and then; may be NULL */
     const char **counts; /* may be NULL; gets what `line` counts in this text: "line" or "item" */
@@ -219,7 +213,7 @@ bool enrich_is_feed_name(const char *name); /* [a-z0-9_.-]+, at most ENRICH_FEED
 /* Is what a feed's section says possible? Errors: CORE_BAD, with fail->where the key. */
 CORE_CHECKED enum core_err enrich_feed_check(const struct enrich_feed_conf *feed, struct core_fail *fail);
 
-/* Read a file (plain or .gz) of indicators. type -1: told by content (of an empty one: none, and that is no mistake). feed: name and defaults for what the file leaves out.
+/* Read a file (plain or .gz) of indicators. type -1: told by content (an empty one has none). feed: name and defaults.
  * Errors: CORE_IO · CORE_BAD nothing of it can be read as its type; single bad lines go to on_refused · CORE_LIMIT it is
  * too long · CORE_AGAIN on_item wanted to stop. Thread: any. */
 CORE_CHECKED enum core_err enrich_read_file(const char *path, int type, const struct enrich_feed_conf *feed,
@@ -288,12 +282,12 @@ CORE_CHECKED enum core_err enrich_open(struct enrich **out, const struct enrich_
  * store does not answer: call again with the same batch (nothing was changed). Waits at most twice conf->timeout (or 2 s, if
  * that is longer, for a batch that is held): for a connection, and for the answers. Thread: the enrich thread. */
 CORE_CHECKED enum core_err enrich_batch(struct enrich *enrich, struct core_batch *batch);
-/* Go on with what no batch should wait for: the connection to the store. Never waits. Call it about once a second.
- * Thread: the enrich thread. */
+/* Go on with the connection to the store, about once a second. Never waits. Thread: the enrich thread. */
 void enrich_tick(struct enrich *enrich);
 void enrich_close(struct enrich *enrich); /* takes NULL */
 
-enum enrich_state { ENRICH_OFF /* there is no stage, for those who report */, ENRICH_BUILDING, ENRICH_READY, ENRICH_STALE, ENRICH_UNAVAILABLE };
+/* ENRICH_OFF: there is no stage; for those who report. */
+enum enrich_state { ENRICH_OFF, ENRICH_BUILDING, ENRICH_READY, ENRICH_STALE, ENRICH_UNAVAILABLE };
 struct enrich_status {
     enum enrich_state state;
     uint64_t indicators; /* in the filter */
@@ -303,7 +297,6 @@ struct enrich_status {
     int64_t behind_ns; /* since the change stream was last read to its end */
     bool is_late;      /* the store is there, but does not answer within conf->timeout */
 };
-/* Thread: any. */
-void enrich_status(const struct enrich *enrich, struct enrich_status *out);
+void enrich_status(const struct enrich *enrich, struct enrich_status *out); /* thread: any */
 
 #endif

@@ -146,7 +146,6 @@ size_t enrich_probes(enum core_indicator type, struct core_span text, struct cor
 /* ---- the store ----------------------------------------------------------------------------------------------------------- */
 
 struct enrich_store;
-
 /* Where the indicators are. is_writer: may change them (the commands); needs Redis's primary.
  * Errors: CORE_NET Redis is away · CORE_BAD a file is wrong, credentials are. Owns: enrich_store_close(*out). */
 CORE_CHECKED enum core_err enrich_store_open(struct enrich_store **out, const struct enrich_conf *conf,
@@ -267,7 +266,6 @@ CORE_CHECKED enum core_err enrich_sightings_post(const struct enrich_feed_conf *
 /* ---- the stage ------------------------------------------------------------------------------------------------------------ */
 
 struct enrich;
-
 struct enrich_env {
     const char *node;
     const char *state_dir; /* for what was seen */

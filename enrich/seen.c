@@ -30,8 +30,9 @@
 #define DAY_NS (24 * HOUR_NS)
 #define HEX 16
 #define RUNNING_MAX 16 /* segments of the running hour */
-#define KEY_BYTES 20   /* of an address; more than all else adds to a short text */
+#define KEY_BYTES 20   /* of an address; more than all else adds to a text */
 #define KEY_GROWTH 6   /* of a text that becomes longer: a name in punycode */
+#define ASK_EVERY 4096 /* records between two questions whether to go on */
 #define MERGED_PARTS 8 /* a merged one has at most an eighth of all */
 
 struct segment {
@@ -50,7 +51,20 @@ struct seen {
     uint64_t next;
     uint64_t dropped;
     uint64_t merged;
+    bool (*goes_on)(void *ctx); /* NULL: always */
+    void *goes_on_ctx;
 };
+
+void seen_heed(struct seen *seen, bool (*goes_on)(void *ctx), void *ctx) {
+    MUST(seen->magic == SEEN_MAGIC);
+    seen->goes_on = goes_on;
+    seen->goes_on_ctx = ctx;
+}
+
+/* After so many records. */
+static bool goes_on(const struct seen *seen, uint64_t records) {
+    return seen->goes_on == NULL || records % ASK_EVERY != 0 || seen->goes_on(seen->goes_on_ctx);
+}
 
 static void name_write(const struct segment *segment, char out[NAME_BYTES]) {
     (void)snprintf(out, NAME_BYTES, "%016" PRIx64 "-%016" PRIx64 ".seen", segment->from, segment->to);
@@ -197,76 +211,172 @@ struct seen_totals seen_totals(const struct seen *seen) {
 
 /* ---- a table becomes a segment ------------------------------------------------------------------------------------------------ */
 
-/* An entry by its key, whose first bytes stand here, too: most comparisons need no more. */
-struct sorted {
-    uint64_t head;
+/* An entry, and the key that it is written by. */
+struct keyed {
     struct core_span key;
     const struct seen_entry *entry;
 };
 
-static int sorted_compare(const void *a, const void *b) {
-    const struct sorted *one = a;
-    const struct sorted *two = b;
-    if (one->head != two->head) {
-        return one->head < two->head ? -1 : 1;
-    }
-    return seen_key_compare(one->key, two->key);
-}
+/* What is sorted: the first bytes of a key, which nearly always tell, and whose it is. */
+struct sorted {
+    uint64_t head;
+    const struct keyed *keyed;
+};
+
+#define HEAD_BYTES sizeof(uint64_t)
+#define BYTE_BITS 8
+#define BYTE_VALUES 256
+#define AHEAD 8 /* records whose memory is asked for before they are written */
 
 static uint64_t head_of(struct core_span key) {
     uint64_t head = 0;
-    for (size_t i = 0; i < sizeof head; i++) {
-        head = head << 8 | (i < key.len ? (unsigned char)key.ptr[i] : 0);
+    for (size_t i = 0; i < HEAD_BYTES; i++) {
+        head = head << BYTE_BITS | (i < key.len ? (unsigned char)key.ptr[i] : 0);
     }
     return head;
 }
 
 /* The keys of all entries, each in its one form. What has none is left out: no indicator could name it. */
-static size_t table_sort(const struct seen_table *table, struct sorted *out, char *keys, const char *end) {
+static size_t table_keys(const struct seen_table *table, struct keyed *out, char *keys, const char *end) {
     char form[ENRICH_VALUE_BYTES_MAX];
+    char room[SEEN_SHORT_BYTES];
     size_t len = 0;
     for (uint32_t i = 0; i < table->entries_len && end - keys >= SEEN_KEY_BYTES_MAX; i++) {
         const struct seen_entry *entry = &table->entries[i];
-        struct core_span text = {table->texts + entry->text, entry->len};
+        struct core_span text = seen_table_text(table, entry, room);
         enum core_indicator type = (enum core_indicator)entry->type;
+        struct core_span *key = &out[len].key;
         const char *why;
-        if (!enrich_canonical(&type, text, form, &text, &why) || !seen_key_write(type, text, keys, &out[len].key)) {
+        if (!(type == CORE_INDICATOR_IP && seen_key_plain(text, keys, key)) &&
+            !(enrich_canonical(&type, text, form, &text, &why) && seen_key_write(type, text, keys, key))) {
             continue;
         }
         out[len].entry = entry;
-        out[len].head = head_of(out[len].key);
-        keys += out[len].key.len;
+        keys += key->len;
         len++;
     }
-    qsort(out, len, sizeof *out, sorted_compare);
     return len;
 }
 
-static struct seen_record record_of(const struct seen_table *table, const struct sorted *sorted) {
-    const struct seen_entry *entry = sorted->entry;
-    struct seen_record record = {.key = sorted->key,
-                                 .count = entry->count,
-                                 .first_us = entry->first_us,
-                                 .last_us = entry->last_us,
-                                 .samples_len = entry->samples_len};
-    for (unsigned i = 0; i < entry->samples_len; i++) {
-        record.samples[i] = table->samples[entry->samples[i]];
+/* By head: a byte at a time, from the last to the first; bytes in which all are alike are passed over. spare: as long as
+ * rows. Returns which of the two it is in then. */
+static struct sorted *heads_sort(struct sorted *rows, struct sorted *spare, size_t len) {
+    uint32_t counts[HEAD_BYTES][BYTE_VALUES] = {{0}};
+    for (size_t i = 0; i < len; i++) {
+        for (size_t byte = 0; byte < HEAD_BYTES; byte++) {
+            counts[byte][rows[i].head >> byte * BYTE_BITS & (BYTE_VALUES - 1)]++;
+        }
+    }
+    for (size_t byte = 0; byte < HEAD_BYTES && len > 0; byte++) {
+        uint32_t *at = counts[byte];
+        if (at[rows[0].head >> byte * BYTE_BITS & (BYTE_VALUES - 1)] == len) {
+            continue;
+        }
+        uint32_t before = 0;
+        for (size_t value = 0; value < BYTE_VALUES; value++) {
+            uint32_t count = at[value];
+            at[value] = before;
+            before += count;
+        }
+        for (size_t i = 0; i < len; i++) {
+            spare[at[rows[i].head >> byte * BYTE_BITS & (BYTE_VALUES - 1)]++] = rows[i];
+        }
+        struct sorted *other = rows;
+        rows = spare;
+        spare = other;
+    }
+    return rows;
+}
+
+static int sorted_compare(const void *a, const void *b) {
+    return seen_key_compare(((const struct sorted *)a)->keyed->key, ((const struct sorted *)b)->keyed->key);
+}
+
+/* Keys whose heads are alike. */
+static void ties_sort(struct sorted *rows, size_t len) {
+    for (size_t from = 0; from < len;) {
+        size_t to = from + 1;
+        while (to < len && rows[to].head == rows[from].head) {
+            to++;
+        }
+        if (to - from > 1) {
+            qsort(rows + from, to - from, sizeof *rows, sorted_compare);
+        }
+        from = to;
+    }
+}
+
+static struct seen_record record_of(const struct seen_table *table, const struct keyed *keyed) {
+    const struct seen_entry *entry = keyed->entry;
+    struct seen_record record;
+    record.key = keyed->key;
+    record.count = entry->count;
+    record.first_us = entry->first_us;
+    record.last_us = entry->last_us;
+    record.samples_len = entry->samples_len;
+    uint32_t noted = entry->sample;
+    for (unsigned i = entry->samples_len; i-- > 0;) { /* the last one comes first */
+        record.samples[i] = table->samples[noted - 1].sample;
+        noted = table->samples[noted - 1].before;
     }
     return record;
+}
+
+/* They lie about: in the order in which they were seen. */
+static void sorted_prefetch(const struct seen_table *table, const struct sorted *sorted, size_t left) {
+    if (left > 3 * AHEAD) {
+        __builtin_prefetch(sorted[3 * AHEAD].keyed);
+        __builtin_prefetch(sorted[2 * AHEAD].keyed->entry);
+        __builtin_prefetch(sorted[2 * AHEAD].keyed->key.ptr);
+        __builtin_prefetch(&table->samples[sorted[AHEAD].keyed->entry->sample - 1]);
+    }
 }
 
 static enum core_err sorted_put(struct seen_writer *writer, const struct seen_table *table, const struct sorted *sorted,
                                 size_t len, struct core_fail *fail) {
     enum core_err err = CORE_OK;
     for (size_t i = 0; err == CORE_OK && i < len;) {
-        struct seen_record record = record_of(table, &sorted[i]);
-        for (i++; i < len && core_span_eq(sorted[i].key, record.key); i++) { /* other spellings of it */
-            struct seen_record other = record_of(table, &sorted[i]);
+        struct seen_record record = record_of(table, sorted[i].keyed);
+        sorted_prefetch(table, &sorted[i], len - i);
+        for (i++; i < len && core_span_eq(sorted[i].keyed->key, record.key); i++) { /* other spellings of it */
+            struct seen_record other = record_of(table, sorted[i].keyed);
             seen_record_add(&record, &other);
         }
         err = seen_writer_put(writer, &record, fail);
     }
     return err;
+}
+
+/* What a table is written from: freed when it is on the disk. */
+struct draft {
+    struct keyed *keyed;
+    struct sorted *rows[2];
+    char *keys;
+    struct sorted *sorted;
+    size_t len;
+};
+
+static void draft_make(struct draft *draft, const struct seen_table *table) {
+    size_t keys_bytes = ((size_t)table->texts_len + (size_t)table->entries_len * SEEN_SHORT_BYTES) * KEY_GROWTH +
+                        (size_t)table->entries_len * KEY_BYTES + SEEN_KEY_BYTES_MAX;
+    draft->keyed = calloc(table->entries_len, sizeof *draft->keyed);
+    draft->rows[0] = calloc(table->entries_len, sizeof *draft->sorted);
+    draft->rows[1] = calloc(table->entries_len, sizeof *draft->sorted);
+    draft->keys = malloc(keys_bytes); /* address space, but for what is written */
+    MUST(draft->keyed != NULL && draft->rows[0] != NULL && draft->rows[1] != NULL && draft->keys != NULL);
+    draft->len = table_keys(table, draft->keyed, draft->keys, draft->keys + keys_bytes);
+    for (size_t i = 0; i < draft->len; i++) {
+        draft->rows[0][i] = (struct sorted){head_of(draft->keyed[i].key), &draft->keyed[i]};
+    }
+    draft->sorted = heads_sort(draft->rows[0], draft->rows[1], draft->len);
+    ties_sort(draft->sorted, draft->len);
+}
+
+static void draft_free(struct draft *draft) {
+    free(draft->keyed);
+    free(draft->rows[0]);
+    free(draft->rows[1]);
+    free(draft->keys);
 }
 
 enum core_err seen_write(struct seen *seen, const struct seen_table *table, struct core_fail *fail) {
@@ -278,15 +388,11 @@ enum core_err seen_write(struct seen *seen, const struct seen_table *table, stru
     if (table->entries_len == 0) {
         return CORE_OK;
     }
-    struct sorted *sorted = calloc(table->entries_len, sizeof *sorted);
-    size_t keys_bytes =
-        (size_t)table->texts_len * KEY_GROWTH + (size_t)table->entries_len * KEY_BYTES + SEEN_KEY_BYTES_MAX;
-    char *keys = malloc(keys_bytes);
-    MUST(sorted != NULL && keys != NULL);
-    size_t len = table_sort(table, sorted, keys, keys + keys_bytes);
-    enum core_err err = len == 0 ? CORE_GONE : seen_writer_open(&writer, seen->dir, fail);
+    struct draft draft;
+    draft_make(&draft, table);
+    enum core_err err = draft.len == 0 ? CORE_GONE : seen_writer_open(&writer, seen->dir, fail);
     if (err == CORE_OK) {
-        err = sorted_put(writer, table, sorted, len, fail);
+        err = sorted_put(writer, table, draft.sorted, draft.len, fail);
         if (err == CORE_OK) {
             name_write(&segment, name);
             err = seen_writer_finish(writer, name, &segment.info, fail);
@@ -297,8 +403,7 @@ enum core_err seen_write(struct seen *seen, const struct seen_table *table, stru
     if (err == CORE_OK) {
         segment_add(seen, &segment);
     }
-    free(sorted);
-    free(keys);
+    draft_free(&draft);
     return err == CORE_GONE ? CORE_OK : err;
 }
 
@@ -336,12 +441,14 @@ static enum core_err segments_merge(struct seen *seen, size_t from, size_t len, 
     struct seen_merge *merge = NULL;
     struct seen_writer *writer = NULL;
     struct seen_record record;
+    uint64_t records = 0;
     char name[NAME_BYTES];
     enum core_err err = merge_open(seen, from, len, &merge, fail);
     err = err == CORE_OK ? seen_writer_open(&writer, seen->dir, fail) : err;
     while (err == CORE_OK) {
         err = seen_merge_next(merge, (struct core_span){NULL, 0}, &record, fail);
         err = err == CORE_OK ? seen_writer_put(writer, &record, fail) : err;
+        err = err == CORE_OK && !goes_on(seen, ++records) ? CORE_AGAIN : err;
     }
     seen_merge_free(merge);
     if (err != CORE_GONE) {
@@ -455,10 +562,11 @@ enum core_err seen_ask(struct seen *seen, const struct seen_range *ranges, size_
     struct seen_merge *merge = NULL;
     struct seen_record record;
     size_t next = 0;
-    bool goes_on = true;
+    uint64_t records = 0;
+    bool is_wanted = true;
     MUST(seen->magic == SEEN_MAGIC);
     enum core_err err = merge_open(seen, 0, seen->segments_len, &merge, fail);
-    while (err == CORE_OK && goes_on && (next < len || open.len > 0)) {
+    while (err == CORE_OK && is_wanted && (next < len || open.len > 0)) {
         struct core_span from = open.len > 0 ? (struct core_span){NULL, 0} : ranges[next].from;
         err = seen_merge_next(merge, from, &record, fail);
         if (err != CORE_OK) {
@@ -472,9 +580,10 @@ enum core_err seen_ask(struct seen *seen, const struct seen_range *ranges, size_
                 open_push(&open, next);
             }
         }
-        for (size_t i = 0; goes_on && i < open.len; i++) {
-            goes_on = on_match(ctx, open.at[i], &record);
+        for (size_t i = 0; is_wanted && i < open.len; i++) {
+            is_wanted = on_match(ctx, open.at[i], &record);
         }
+        err = goes_on(seen, ++records) ? CORE_OK : CORE_AGAIN;
     }
     seen_merge_free(merge);
     free(open.at);

@@ -46,6 +46,9 @@ void seen_record_add(struct seen_record *record, const struct seen_record *other
 /* The bytes that an observable is sorted by. Shape: false: it is no canonical text of its type. Owns: *key lives in room. */
 CORE_CHECKED bool seen_key_write(enum core_indicator type, struct core_span canonical, char room[SEEN_KEY_BYTES_MAX],
                                  struct core_span *key);
+/* The same for an address as most records have it, without working out its one form first; nearly all are written so.
+ * Shape: false: it is none of these, or no address: see enrich_canonical(). */
+CORE_CHECKED bool seen_key_plain(struct core_span text, char room[SEEN_KEY_BYTES_MAX], struct core_span *key);
 /* And back. Shape: false: we did not write this. */
 CORE_CHECKED bool seen_key_read(struct core_span key, char room[ENRICH_VALUE_BYTES_MAX], enum core_indicator *type,
                                 struct core_span *value);
@@ -72,23 +75,28 @@ struct seen_slot {
     uint32_t hash;
     uint32_t entry; /* from 1; 0: empty */
 };
+#define SEEN_SHORT_BYTES 16
 struct seen_entry {
     int64_t first_us;
     int64_t last_us;
-    uint32_t text; /* where in texts */
+    uint64_t text[2]; /* all of a short one; of a longer one its hash, and where in texts it is */
     uint32_t count;
-    uint32_t samples[SEEN_SAMPLES_MAX];
+    uint32_t sample; /* the last one noted, from 1 */
     uint16_t len;
     uint8_t type;
     uint8_t samples_len;
+};
+struct seen_noted {
+    struct seen_sample sample;
+    uint32_t before; /* the one noted before it, from 1; 0: none */
 };
 /* Observables as they stand in records; their one form is found when they are written. */
 struct seen_table {
     struct core_arena memory;
     struct seen_slot *slots; /* a power of two, at least twice as many as entries */
     struct seen_entry *entries;
-    struct seen_sample *samples;
-    char *texts;
+    struct seen_noted *samples;
+    char *texts; /* longer ones */
     uint32_t slots_len;
     uint32_t entries_len;
     uint32_t entries_max;
@@ -106,6 +114,9 @@ void seen_table_clear(struct seen_table *table, int64_t now_ns);
 void seen_table_destroy(struct seen_table *table); /* takes a zeroed one */
 /* All observables of a batch's events, but for dead letters and our own datasets. Allocates nothing. Thread: the table's. */
 void seen_table_add(struct seen_table *table, const struct core_batch *batch);
+/* The text of an entry. Owns: it lives in the table or in room. */
+struct core_span seen_table_text(const struct seen_table *table, const struct seen_entry *entry,
+                                 char room[SEEN_SHORT_BYTES]);
 /* Little room is left: time to write it. */
 bool seen_table_is_crowded(const struct seen_table *table);
 
@@ -175,11 +186,14 @@ CORE_CHECKED enum core_err seen_open(struct seen **out, const char *dir, const s
 void seen_close(struct seen *seen); /* takes NULL */
 /* Write what the table has as a segment. The table is as it was. Errors: CORE_IO: nothing was written. */
 CORE_CHECKED enum core_err seen_write(struct seen *seen, const struct seen_table *table, struct core_fail *fail);
+/* Whom seen_tidy() and seen_ask() ask every few thousand records whether to go on: false ends them with CORE_AGAIN, and
+ * nothing is changed. Before it is given they always do. */
+void seen_heed(struct seen *seen, bool (*goes_on)(void *ctx), void *ctx);
 /* Merge what belongs together: the segments of an hour that is over, of a day that is over; drop what is too old or too
- * much. goes_on is asked between pieces of work (NULL: always). */
+ * much. */
 CORE_CHECKED enum core_err seen_tidy(struct seen *seen, int64_t now_ns, struct core_fail *fail);
 /* One pass over all segments: on_match for each record that a range has, with the range's index; false ends it. Ranges are
- * sorted by seen_range_compare(). Errors: CORE_IO. */
+ * sorted by seen_range_compare(). Errors: CORE_IO · CORE_AGAIN. */
 CORE_CHECKED enum core_err seen_ask(struct seen *seen, const struct seen_range *ranges, size_t len,
                                     bool (*on_match)(void *ctx, size_t range, const struct seen_record *record),
                                     void *ctx, struct core_fail *fail);

@@ -16,6 +16,7 @@
 #define V4_BYTES 4
 #define V6_BYTES 16
 #define V4_SHIFT 32
+#define V4_MAPPED 0xffffu
 #define BYTE_BITS 8
 
 void seen_record_add(struct seen_record *record, const struct seen_record *other) {
@@ -45,6 +46,21 @@ static struct core_span address_key(const struct network *address, char *room) {
     room[1] = address->is_v6 ? V6_BYTES : V4_BYTES;
     memcpy(room + 2, bytes, len);
     return (struct core_span){room, 2 + len};
+}
+
+/* An address in IPv6 that stands for one of IPv4. */
+static bool is_mapped(const struct network *address) {
+    return address->is_v6 && address->high == 0 && address->low >> V4_SHIFT == V4_MAPPED;
+}
+
+bool seen_key_plain(struct core_span text, char room[SEEN_KEY_BYTES_MAX], struct core_span *key) {
+    struct network address;
+    if (core_span_chr(text, '\0') != NULL || !network_read(text, &address) || is_mapped(&address) ||
+        address.bits != BYTE_BITS * (address.is_v6 ? V6_BYTES : V4_BYTES)) {
+        return false;
+    }
+    *key = address_key(&address, room);
+    return true;
 }
 
 /* The last address of a network. */

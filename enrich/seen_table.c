@@ -2,69 +2,137 @@
  *
  * A table with open addressing over texts as they stand in records: finding the one form of each, and sorting, is left to
  * whoever writes the table. So an observable costs a hash, a look at a slot and one at an entry. Both are misses in any
- * cache as soon as there are many; the observables of a batch are taken 32 at a time, and each step asks for the memory
- * that the next one needs.
+ * cache as soon as there are many, and so are a document's beginning and end, which another thread wrote: the observables
+ * of a batch are taken 32 at a time, and each step asks for the memory that the next one needs.
  *
- * A new text takes room for itself, an entry and a sample for each of its first records; when one of these is used up
+ * A text of up to sixteen bytes, as nearly every address is, stands in its entry as two words, which are compared as such;
+ * a longer one stands with the others, and its entry has its whole hash.
+ *
+ * A new text takes room for an entry, a sample of its first record, and itself if it is long; when one of these is used up
  * (seen_table_is_crowded() says so before), new ones are left out and counted, those that are there go on being counted.
+ * The second and third sample of a text take only what the first ones of others cannot need.
  *
+ * Memory: one anonymous mapping, on huge pages where the system has them; it is kept when the table is emptied.
  * Thread: its owner's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/seen_internal.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #define GROUP 32
-#define ENTRY_TEXT_BYTES 24 /* on average */
-#define CROWDED_PART 4      /* less than a quarter is left */
-#define UID_WITHIN 64
+#define LONG_TEXT_BYTES 24 /* on average, of an entry */
+#define CROWDED_PART 4     /* less than a quarter is left */
+#define SAMPLES_PART 4     /* a quarter more samples than entries */
 #define SLOTS_MIN 1024
+#define HUGE_PAGE_BYTES (2 * CORE_MIB)
 #define TIME_BYTES 27
-#define DATE_BYTES 10
+#define SECOND_BYTES 19
 #define OWN_DATASETS "tapline."
 #define US_PER_S INT64_C(1000000)
 #define S_PER_DAY 86400
 
+/* ---- texts ------------------------------------------------------------------------------------------------------------------ */
+
+#define WORD sizeof(uint64_t)
+#define HALF sizeof(uint32_t)
+
+static uint64_t word_at(const char *ptr) {
+    uint64_t word;
+    memcpy(&word, ptr, sizeof word);
+    return word;
+}
+
+static uint64_t half_at(const char *ptr) {
+    uint32_t half;
+    memcpy(&half, ptr, sizeof half);
+    return half;
+}
+
+/* A short text (1 to SEEN_SHORT_BYTES) as two words: its first and its last bytes, which may be the same ones. With the length they
+ * say all of it. */
+static void short_pack(const char *text, size_t len, uint64_t out[2]) {
+    const unsigned char *bytes = (const unsigned char *)text;
+    out[1] = 0;
+    if (len >= WORD) {
+        out[0] = word_at(text);
+        out[1] = word_at(text + len - WORD);
+    } else if (len >= HALF) {
+        out[0] = half_at(text);
+        out[1] = half_at(text + len - HALF);
+    } else {
+        out[0] = (uint64_t)bytes[0] | (uint64_t)bytes[len / 2] << 8 | (uint64_t)bytes[len - 1] << 16;
+    }
+}
+
+static void short_unpack(const uint64_t in[2], size_t len, char *out) {
+    if (len >= WORD) {
+        memcpy(out, &in[0], WORD);
+        memcpy(out + len - WORD, &in[1], WORD);
+    } else if (len >= HALF) {
+        const uint32_t halves[2] = {(uint32_t)in[0], (uint32_t)in[1]};
+        memcpy(out, &halves[0], HALF);
+        memcpy(out + len - HALF, &halves[1], HALF);
+    } else {
+        out[0] = (char)(in[0] & 0xff);
+        out[len / 2] = (char)(in[0] >> 8 & 0xff);
+        out[len - 1] = (char)(in[0] >> 16 & 0xff);
+    }
+}
+
+struct core_span seen_table_text(const struct seen_table *table, const struct seen_entry *entry,
+                                 char room[SEEN_SHORT_BYTES]) {
+    if (entry->len > SEEN_SHORT_BYTES) {
+        return (struct core_span){table->texts + entry->text[1], entry->len};
+    }
+    short_unpack(entry->text, entry->len, room);
+    return (struct core_span){room, entry->len};
+}
+
 /* ---- making it ------------------------------------------------------------------------------------------------------------- */
 
 static void table_lay(struct seen_table *table) {
-    core_arena_reset(&table->memory, 0);
     table->slots = core_arena_alloc(&table->memory, table->slots_len * sizeof *table->slots);
     table->entries = core_arena_alloc(&table->memory, table->entries_max * sizeof *table->entries);
     table->samples = core_arena_alloc(&table->memory, table->samples_max * sizeof *table->samples);
     table->texts = core_arena_alloc(&table->memory, table->texts_max);
     MUST(table->slots != NULL && table->entries != NULL && table->samples != NULL && table->texts != NULL);
-    memset(table->slots, 0, table->slots_len * sizeof *table->slots);
 }
 
 enum core_err seen_table_init(struct seen_table *table, size_t bytes, struct core_fail *fail) {
     *table = (struct seen_table){.slots_len = SLOTS_MIN};
-    /* A slot costs itself and a half of all else: there are twice as many slots as entries. */
-    const size_t entry_bytes = sizeof *table->entries + sizeof *table->samples + ENTRY_TEXT_BYTES;
+    /* A slot costs itself and a half of all else: there are at least twice as many slots as entries. */
+    const size_t samples_bytes = sizeof *table->samples + sizeof *table->samples / SAMPLES_PART;
+    const size_t entry_bytes = sizeof *table->entries + samples_bytes + LONG_TEXT_BYTES;
     const size_t slot_bytes = sizeof *table->slots + entry_bytes / 2;
     while (table->slots_len < UINT32_MAX / 2 && 2 * slot_bytes * table->slots_len <= bytes) {
         table->slots_len *= 2;
     }
-    size_t left =
-        bytes - (table->slots_len * sizeof *table->slots < bytes ? table->slots_len * sizeof *table->slots : 0);
+    size_t slots_bytes = table->slots_len * sizeof *table->slots;
+    size_t left = bytes - (slots_bytes < bytes ? slots_bytes : 0);
     size_t entries = left / entry_bytes < table->slots_len / 2 ? left / entry_bytes : table->slots_len / 2;
     table->entries_max = (uint32_t)entries;
-    table->samples_max = (uint32_t)entries;
-    left -= entries * (entry_bytes - ENTRY_TEXT_BYTES);
+    table->samples_max = (uint32_t)(entries + entries / SAMPLES_PART);
+    left -= entries * (entry_bytes - LONG_TEXT_BYTES);
     table->texts_max = left > UINT32_MAX ? UINT32_MAX : (uint32_t)left;
     MUST(entries > 0);
-    size_t all = table->slots_len * sizeof *table->slots + entries * (entry_bytes - ENTRY_TEXT_BYTES) +
-                 table->texts_max + 4 * sizeof(int64_t);
+    size_t all =
+        slots_bytes + entries * (entry_bytes - LONG_TEXT_BYTES) + table->texts_max + 4 * sizeof(struct seen_entry);
     enum core_err err = core_arena_init(&table->memory, all, fail);
     if (err == CORE_OK) {
-        table_lay(table);
+        if (all >= HUGE_PAGE_BYTES) { /* saves misses of the address cache; a system without them says no */
+            int advised CORE_UNUSED = madvise(table->memory.base, table->memory.cap, MADV_HUGEPAGE);
+        }
+        table_lay(table); /* the mapping is new: its slots are empty */
         table->since_ns = core_now_ns();
     }
     return err;
 }
 
 void seen_table_clear(struct seen_table *table, int64_t now_ns) {
-    table_lay(table);
+    if (table->entries_len > 0) {
+        memset(table->slots, 0, table->slots_len * sizeof *table->slots);
+    }
     table->entries_len = 0;
     table->samples_len = 0;
     table->texts_len = 0;
@@ -85,65 +153,89 @@ bool seen_table_is_crowded(const struct seen_table *table) {
 
 /* ---- what an event says ----------------------------------------------------------------------------------------------------- */
 
-/* The event whose observables are being added. Time and uid are read when they are first asked for. */
+/* The event whose observables are being added. Its uid is read when it is first asked for. */
 struct source {
     const struct core_batch *batch;
     const struct core_event *event;
     int64_t time_us;
     struct core_span uid;
-    bool has_uid;          /* looked for */
-    char date[DATE_BYTES]; /* the last one read, and the day it is */
-    int64_t day;
+    bool has_uid;              /* looked for */
+    char second[SECOND_BYTES]; /* the last one read, and when it began */
+    int64_t second_us;
 };
 
-static int64_t digits(const char *text, int len) {
-    int64_t value = 0;
-    for (int i = 0; i < len; i++) {
-        value = value * 10 + (text[i] - '0');
-    }
-    return value;
+static int64_t two_digits(const char *text) {
+    return (text[0] - '0') * 10 + (text[1] - '0');
 }
 
 /* @timestamp stands first in our documents, in 27 bytes. */
 static void source_time_read(struct source *source) {
-    enum { HEAD = 15, HOUR = 11, MINUTE = 14, SECOND = 17, MICRO = 20, MICRO_DIGITS = 6, MONTH = 5, DAY = 8 };
+    enum {
+        HEAD = 15,
+        MONTH = 5,
+        DAY = 8,
+        HOUR = 11,
+        MINUTE = 14,
+        SECOND = 17,
+        MICRO = 20,
+        HUNDRED = 100,
+        MINUTES = 60
+    };
     const struct core_span doc = source->event->doc;
     if (doc.len < HEAD + TIME_BYTES || memcmp(doc.ptr, "{\"@timestamp\":\"", HEAD) != 0) {
         source->time_us = core_now_ns() / CORE_NS_PER_US;
         return;
     }
     const char *text = doc.ptr + HEAD;
-    if (memcmp(source->date, text, DATE_BYTES) != 0) {
-        memcpy(source->date, text, DATE_BYTES);
-        source->day =
-            core_days_from_civil(digits(text, 4), (unsigned)digits(text + MONTH, 2), (unsigned)digits(text + DAY, 2));
+    if (memcmp(source->second, text, SECOND_BYTES) != 0) { /* often that of the event before */
+        memcpy(source->second, text, SECOND_BYTES);
+        int64_t year = two_digits(text) * HUNDRED + two_digits(text + 2);
+        int64_t days = core_days_from_civil(year, (unsigned)two_digits(text + MONTH), (unsigned)two_digits(text + DAY));
+        int64_t minutes = two_digits(text + HOUR) * MINUTES + two_digits(text + MINUTE);
+        source->second_us = (days * S_PER_DAY + minutes * MINUTES + two_digits(text + SECOND)) * US_PER_S;
     }
-    int64_t seconds = source->day * S_PER_DAY + digits(text + HOUR, 2) * 3600 + digits(text + MINUTE, 2) * 60 +
-                      digits(text + SECOND, 2);
-    source->time_us = seconds * US_PER_S + digits(text + MICRO, MICRO_DIGITS);
+    const char *micros = text + MICRO;
+    source->time_us =
+        source->second_us + (two_digits(micros) * HUNDRED + two_digits(micros + 2)) * HUNDRED + two_digits(micros + 4);
+}
+
+static const char session_id[] = "\"session_id\":\"";
+#define SESSION_ID_BYTES (sizeof session_id - 1)
+
+/* The value of a document's last member, if that is a session_id. */
+static struct core_span uid_at_the_end(struct core_span doc) {
+    size_t len = doc.len;
+    while (len > 0 && doc.ptr[len - 1] == '}') {
+        len--;
+    }
+    size_t end = len > 0 ? len - 1 : 0; /* its closing quote */
+    size_t start = end;
+    while (start > 0 && end - start <= SEEN_UID_BYTES_MAX && doc.ptr[start - 1] != '"') {
+        start--;
+    }
+    bool is_it = len > 0 && doc.ptr[end] == '"' && start >= SESSION_ID_BYTES &&
+                 memcmp(doc.ptr + start - SESSION_ID_BYTES, session_id, SESSION_ID_BYTES) == 0;
+    return is_it ? (struct core_span){doc.ptr + start, end - start} : (struct core_span){NULL, 0};
 }
 
 /* zeek.session_id is the first member of that name (zeek.ssl has one, too, behind it). Text of the record cannot be taken for it: its quotes are escaped. */
 static void source_uid_read(struct source *source) {
-    static const char name[] = "\"session_id\":\"";
-    const size_t name_len = sizeof name - 1;
     const struct core_span doc = source->event->doc;
+    const char *dataset = source->event->dataset;
     source->has_uid = true;
     source->uid = (struct core_span){NULL, 0};
-    if (source->event->dataset == NULL || strncmp(source->event->dataset, "zeek.", 5) != 0) {
+    if (dataset == NULL || strncmp(dataset, "zeek.", 5) != 0) {
         return;
     }
-    /* It mostly is at the very end; but there zeek.ssl's own could be taken for it. */
-    bool may_skip = doc.len > UID_WITHIN && strcmp(source->event->dataset, "zeek.ssl") != 0;
-    size_t skip = may_skip ? doc.len - UID_WITHIN : 0;
-    const char *found = memmem(doc.ptr + skip, doc.len - skip, name, name_len);
-    if (found == NULL && skip > 0) {
-        found = memmem(doc.ptr, doc.len, name, name_len);
+    if (strcmp(dataset, "zeek.ssl") !=
+        0) { /* mostly it is at the very end; there zeek.ssl's own could be taken for it */
+        source->uid = uid_at_the_end(doc);
     }
+    const char *found = source->uid.len > 0 ? NULL : memmem(doc.ptr, doc.len, session_id, SESSION_ID_BYTES);
     if (found == NULL) {
         return;
     }
-    const char *text = found + name_len;
+    const char *text = found + SESSION_ID_BYTES;
     const char *quote = memchr(text, '"', (size_t)(doc.ptr + doc.len - text));
     if (quote != NULL && quote - text <= SEEN_UID_BYTES_MAX) {
         source->uid = (struct core_span){text, (size_t)(quote - text)};
@@ -160,60 +252,81 @@ struct guest {
 };
 
 static void sample_add(struct seen_table *table, struct seen_entry *entry, struct source *source) {
-    if (table->samples_len == table->samples_max) {
-        return; /* counted all the same */
-    }
-    if (entry->samples_len > 0) { /* a record that has it twice is one */
-        const struct seen_sample *last = &table->samples[entry->samples[entry->samples_len - 1]];
-        if (last->gen == source->batch->stream->gen && last->start == source->event->start) {
+    const uint64_t gen = source->batch->stream->gen;
+    const uint64_t start = source->event->start;
+    const uint32_t left = table->samples_max - table->samples_len;
+    if (entry->samples_len > 0) {
+        const struct seen_sample *last = &table->samples[entry->sample - 1].sample;
+        bool is_twice = last->gen == gen && last->start == start; /* a record that has it twice is one */
+        if (is_twice || left <= table->entries_max - table->entries_len) {
             return;
         }
     }
+    MUST(left > 0);
     if (!source->has_uid) {
         source_uid_read(source);
     }
-    struct seen_sample *sample = &table->samples[table->samples_len];
-    sample->gen = source->batch->stream->gen;
-    sample->start = source->event->start;
-    sample->uid_len = (uint8_t)source->uid.len;
+    struct seen_noted *noted = &table->samples[table->samples_len++];
+    noted->before = entry->sample;
+    noted->sample.gen = gen;
+    noted->sample.start = start;
+    noted->sample.uid_len = (uint8_t)source->uid.len;
     if (source->uid.len > 0) {
-        memcpy(sample->uid, source->uid.ptr, source->uid.len);
+        memcpy(noted->sample.uid, source->uid.ptr, source->uid.len);
     }
-    entry->samples[entry->samples_len++] = table->samples_len++;
+    entry->sample = table->samples_len;
+    entry->samples_len++;
 }
 
-static struct seen_entry *entry_new(struct seen_table *table, const struct core_observable *observable) {
-    if (table->entries_len == table->entries_max || table->texts_max - table->texts_len < observable->len) {
+static struct seen_entry *entry_new(struct seen_table *table, const struct guest *guest, const uint64_t text[2]) {
+    const struct core_observable *observable = guest->observable;
+    const uint32_t bytes = observable->len > SEEN_SHORT_BYTES ? observable->len : 0;
+    if (table->entries_len == table->entries_max || table->texts_max - table->texts_len < bytes) {
         table->left_out++;
         return NULL;
     }
     struct seen_entry *entry = &table->entries[table->entries_len++];
     *entry = (struct seen_entry){.first_us = INT64_MAX,
                                  .last_us = INT64_MIN,
-                                 .text = table->texts_len,
+                                 .text = {text[0], bytes > 0 ? table->texts_len : text[1]},
                                  .len = (uint16_t)observable->len,
                                  .type = observable->type};
-    memcpy(table->texts + table->texts_len, observable->ptr, observable->len);
-    table->texts_len += observable->len;
+    if (bytes > 0) {
+        memcpy(table->texts + table->texts_len, observable->ptr, bytes);
+        table->texts_len += bytes;
+    }
     return entry;
+}
+
+static inline bool entry_is(const struct seen_table *table, const struct seen_entry *entry,
+                            const struct core_observable *observable, const uint64_t text[2]) {
+    if (entry->text[0] != text[0] || entry->len != observable->len || entry->type != observable->type) {
+        return false;
+    }
+    return observable->len <= SEEN_SHORT_BYTES
+               ? entry->text[1] == text[1]
+               : memcmp(table->texts + entry->text[1], observable->ptr, observable->len) == 0;
 }
 
 static struct seen_entry *entry_of(struct seen_table *table, const struct guest *guest) {
     const uint32_t mask = table->slots_len - 1;
     const uint32_t hash = (uint32_t)(guest->hash >> 32);
     const struct core_observable *observable = guest->observable;
+    uint64_t text[2] = {guest->hash, 0};
+    if (observable->len <= SEEN_SHORT_BYTES) {
+        short_pack(observable->ptr, observable->len, text);
+    }
     for (uint32_t at = (uint32_t)guest->hash & mask;; at = (at + 1) & mask) { /* half of the slots are empty */
         struct seen_slot *slot = &table->slots[at];
         if (slot->entry == 0) {
-            struct seen_entry *entry = entry_new(table, observable);
+            struct seen_entry *entry = entry_new(table, guest, text);
             if (entry != NULL) {
                 *slot = (struct seen_slot){hash, table->entries_len};
             }
             return entry;
         }
         struct seen_entry *entry = &table->entries[slot->entry - 1];
-        if (slot->hash == hash && entry->len == observable->len && entry->type == observable->type &&
-            memcmp(table->texts + entry->text, observable->ptr, observable->len) == 0) {
+        if (slot->hash == hash && entry_is(table, entry, observable, text)) {
             return entry;
         }
     }
@@ -226,7 +339,6 @@ static void guest_add(struct seen_table *table, const struct guest *guest, struc
         source_time_read(source);
     }
     struct seen_entry *entry = entry_of(table, guest);
-    table->added++;
     if (entry == NULL) {
         return;
     }
@@ -238,23 +350,32 @@ static void guest_add(struct seen_table *table, const struct guest *guest, struc
     }
 }
 
-static void group_add(struct seen_table *table, const struct guest *guests, size_t len, struct source *source) {
+/* What is in the slots now; it may be another's, or be another one by the time it is looked at: then it costs a miss. */
+static void group_prefetch(const struct seen_table *table, const struct guest *guests, size_t len) {
     const uint32_t mask = table->slots_len - 1;
+    bool has_long = false;
     for (size_t i = 0; i < len; i++) {
         const struct seen_slot *slot = &table->slots[(uint32_t)guests[i].hash & mask];
         if (slot->entry != 0) {
             __builtin_prefetch(&table->entries[slot->entry - 1], 1);
         }
+        has_long = has_long || guests[i].observable->len > SEEN_SHORT_BYTES;
     }
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len && has_long; i++) {
         const struct seen_slot *slot = &table->slots[(uint32_t)guests[i].hash & mask];
-        if (slot->entry != 0) {
-            __builtin_prefetch(table->texts + table->entries[slot->entry - 1].text);
+        if (slot->entry != 0 && guests[i].observable->len > SEEN_SHORT_BYTES &&
+            table->entries[slot->entry - 1].len > SEEN_SHORT_BYTES) {
+            __builtin_prefetch(table->texts + table->entries[slot->entry - 1].text[1]);
         }
     }
+}
+
+static void group_add(struct seen_table *table, const struct guest *guests, size_t len, struct source *source) {
+    group_prefetch(table, guests, len);
     for (size_t i = 0; i < len; i++) {
         guest_add(table, &guests[i], source);
     }
+    table->added += len;
 }
 
 static bool is_wanted(const struct core_event *event) {
@@ -270,7 +391,12 @@ void seen_table_add(struct seen_table *table, const struct core_batch *batch) {
     MUST(batch->magic == CORE_BATCH_MAGIC);
     for (uint32_t i = 0; i < batch->events_len; i++) {
         const struct core_event *event = &batch->events[i];
-        for (uint16_t n = 0; is_wanted(event) && n < event->observables_len; n++) {
+        const uint16_t observables = is_wanted(event) ? event->observables_len : 0;
+        if (observables > 0 && event->doc.len > 0) { /* where its time and its uid are */
+            __builtin_prefetch(event->doc.ptr);
+            __builtin_prefetch(event->doc.ptr + event->doc.len - 1);
+        }
+        for (uint16_t n = 0; n < observables; n++) {
             const struct core_observable *observable = &event->observables[n];
             if (observable->len == 0 || observable->len > ENRICH_VALUE_BYTES_MAX) {
                 continue;

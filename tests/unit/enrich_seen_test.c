@@ -197,6 +197,37 @@ static void test_keys_come_back(void **state) {
     }
 }
 
+/* What takes the short way has the key that its one form has. */
+static void test_plain_addresses(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        bool is_plain;
+    } rows[] = {
+        {"0.0.0.0", true},         {"255.255.255.255", true}, {"192.0.2.10", true},     {"::", true},
+        {"2001:DB8:0:0::1", true}, {"fe80::1:2:3:4", true},   {"::1.2.3.4", true},      {"::ffff:192.0.2.1", false},
+        {"::ffff:0:0", false},     {"192.0.2.010", false},    {"192.0.2.256", false},   {"192.0.2", false},
+        {" 192.0.2.1", false},     {"[2001:db8::1]", false},  {"192.0.2.0/24", false},  {"192.0.2.1/32", true},
+        {"fe80::1%eth0", false},   {"example", false},        {"2001:db8::/32", false}, {"192.0.2.1.", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char plain_room[SEEN_KEY_BYTES_MAX];
+        char room[SEEN_KEY_BYTES_MAX];
+        char form[ENRICH_VALUE_BYTES_MAX];
+        struct core_span plain;
+        struct core_span text = core_span_of(rows[i].text);
+        struct core_span key;
+        enum core_indicator type = CORE_INDICATOR_IP;
+        const char *why;
+        assert_int_equal(seen_key_plain(text, plain_room, &plain), rows[i].is_plain);
+        if (rows[i].is_plain) {
+            assert_true(enrich_canonical(&type, text, form, &text, &why));
+            assert_int_equal(type, CORE_INDICATOR_IP);
+            assert_true(seen_key_write(type, text, room, &key));
+            assert_true(core_span_eq(plain, key));
+        }
+    }
+}
+
 static int has(enum core_indicator type, const char *value, bool subdomains, enum core_indicator of, const char *text) {
     char room[SEEN_KEY_BYTES_MAX * 2];
     char key_room[SEEN_KEY_BYTES_MAX];
@@ -392,6 +423,46 @@ static void test_random_stream(void **state) {
     things_check_wide(seen, things);
     seen_close(seen);
     free(things);
+    rig_free(rig);
+    folder_remove(dir);
+}
+
+/* Texts of each length up to beyond what stands in an entry: those that differ in one byte are two, each has its count, and comes out
+ * as it went in. */
+static void test_texts_of_every_length(void **state) {
+    (void)state;
+    enum { LENGTHS = 40 };
+    char *dir = folder_new();
+    struct rig *rig = rig_new(4 * CORE_MIB);
+    struct seen *seen = folder_open(dir, &wide);
+    static char texts[LENGTHS * LENGTHS][LENGTHS + 1];
+    size_t len = 0;
+    for (size_t bytes = 1; bytes < LENGTHS; bytes++) {
+        for (size_t other = 0; other <= bytes; other++) { /* the last one: none is another */
+            memset(texts[len], 'a', bytes);
+            texts[len][other] = other == bytes ? '\0' : 'b';
+            len++;
+        }
+    }
+    for (size_t i = 0; i < len; i++) {
+        for (size_t n = 0; n <= i % 3; n++) {
+            observable_add(rig, event_add(rig, (int64_t)i, i + 1), CORE_INDICATOR_FILE_NAME, texts[i]);
+        }
+    }
+    flush(rig);
+    assert_int_equal(rig->table.entries_len, len);
+    for (size_t i = 0; i < len; i++) {
+        char room[SEEN_SHORT_BYTES];
+        assert_true(core_span_is(seen_table_text(&rig->table, &rig->table.entries[i], room), texts[i]));
+    }
+    table_flush(rig, seen, core_now_ns());
+    for (size_t i = 0; i < len; i++) {
+        struct answer answer = ask(seen, CORE_INDICATOR_FILE_NAME, texts[i], false);
+        assert_int_equal(answer.len, 1);
+        assert_int_equal(answer.record.count, i % 3 + 1);
+        assert_int_equal(answer.record.first_us, i);
+    }
+    seen_close(seen);
     rig_free(rig);
     folder_remove(dir);
 }
@@ -683,6 +754,8 @@ static void test_an_observable_is_cheap(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys_come_back),
+        cmocka_unit_test(test_plain_addresses),
+        cmocka_unit_test(test_texts_of_every_length),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_random_stream),
         cmocka_unit_test(test_own_events_and_dead_letters_are_not_kept),

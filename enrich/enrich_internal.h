@@ -60,6 +60,8 @@ struct store_cursor {
 struct store_ops {
     const char *name;
     void (*close)(struct enrich_store *store);
+    /* Make the connection that get() asks by; NULL: there is nothing to connect. */
+    enum core_err (*connect)(struct enrich_store *store, int timeout_ms, struct core_fail *fail);
     enum core_err (*get)(struct enrich_store *store, struct enrich_found *found, size_t len, struct core_arena *arena,
                          int timeout_ms, struct core_fail *fail);
     enum core_err (*put)(struct enrich_store *store, const struct enrich_item *item, struct core_fail *fail);
@@ -75,6 +77,8 @@ struct store_ops {
      * progress and the filter's size). Changes made meanwhile come by follow() again, or twice. CORE_AGAIN: goes_on
      * ended it. */
     enum core_err (*count)(struct enrich_store *store, uint64_t *items, struct core_fail *fail);
+    /* Where the stream of changes stands now; NULL: what changes is told without one. */
+    enum core_err (*now)(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail);
     enum core_err (*build)(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
                            struct core_fail *fail);
     /* Changes since the cursor, waiting up to timeout_ms for the first. CORE_OK: all that there were · CORE_AGAIN none came ·
@@ -87,8 +91,8 @@ struct store_ops {
     /* The functions below these words; NULL: this store keeps nothing but indicators. */
     const struct store_extra_ops *extra;
 };
-/* One store serves two threads at the same time, no more: one calls get(); the other count(), build(), follow(). Everything
- * else is for a store that only one thread uses (the commands; L's writer). */
+/* One store serves two threads at the same time, no more: one calls connect() and get(); the other count(), now(), build(),
+ * follow(). Everything else is for a store that only one thread uses (the commands). */
 struct enrich_store {
     uint32_t magic;
     const struct store_ops *ops;
@@ -100,7 +104,14 @@ struct enrich_store {
 #define ENRICH_STORE_MAGIC 0x73746f72u
 
 /* The same through the table, with checks (store.c). */
+
+/* Connect for get(), so that all of get()'s time is for the question; one that the other side has closed meanwhile is made anew.
+ * timeout_ms 0: goes on with what is begun, and never waits.
+ * Errors: CORE_AGAIN not yet, what is begun is kept · CORE_NET, CORE_BAD as get(). Thread: get()'s. */
+CORE_CHECKED enum core_err store_connect(struct enrich_store *store, int timeout_ms, struct core_fail *fail);
 CORE_CHECKED enum core_err store_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail);
+/* A cursor for follow() that knows nothing of what was before: without the indicators that build() tells. */
+CORE_CHECKED enum core_err store_now(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail);
 CORE_CHECKED enum core_err store_build(struct enrich_store *store, struct store_cursor *cursor,
                                        const struct store_changes *calls, struct core_fail *fail);
 CORE_CHECKED enum core_err store_follow(struct enrich_store *store, struct store_cursor *cursor,

@@ -5,8 +5,9 @@
  *
  * A channel is a link with its reader: CONNECTING -> LOGIN (AUTH, SELECT, a name; ROLE for a writer, PING for a reader) ->
  * READY. redis_exchange() has one channel in use, and makes it if there is none: the urls one after the other, each up to
- * connect_timeout, which may take several calls; when all have failed, they are not tried again for a second. A reader on a
- * replica tries the first url again every ten seconds, beside its work, and moves there once it is let in.
+ * connect_timeout, which may take several calls; when all have failed, they are not tried again for a second. Who has little
+ * time for a question makes it before, by redis_connect(). A reader on a replica tries the first url again every ten seconds,
+ * beside its work, and moves there once it is let in.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/redis_internal.h"
 
@@ -24,6 +25,7 @@
 #define RETRY_NS CORE_NS_PER_S
 #define BETTER_NS (10 * CORE_NS_PER_S)
 #define NUMBER_BYTES 24
+#define SAYS_BYTES_MAX 200 /* of an error of Redis' that is shown */
 
 /* ---- answers --------------------------------------------------------------------------------------------------------------- */
 
@@ -134,7 +136,7 @@ struct redis {
     struct core_fail first_fail;
     int64_t retry_ns;
     int64_t better_ns; /* when to look for a better one */
-    uint64_t connection;
+    int stop_fd;       /* readable: nobody waits any more; -1: none */
     bool is_continued;
     struct out out;
     struct answers answers[2]; /* of this exchange and of the one before, in turn */
@@ -358,13 +360,17 @@ static enum core_err refused_at(const char *where, const struct redis_reply *rep
     if (reply->type != REDIS_ERROR) {
         return CORE_OK;
     }
+    struct core_span says = reply->text; /* without its full stop: ours goes on behind it */
+    while (says.len > 0 && strchr(". \r\n", says.ptr[says.len - 1]) != NULL) {
+        says.len--;
+    }
+    int len = says.len < SAYS_BYTES_MAX ? (int)says.len : SAYS_BYTES_MAX;
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
-        if (core_span_starts(reply->text, core_span_of(refusals[i].begins))) {
-            return core_fail_set(fail, refusals[i].err, where, "Redis says: %.200s; %s", reply->text.ptr,
-                                 refusals[i].help);
+        if (core_span_starts(says, core_span_of(refusals[i].begins))) {
+            return core_fail_set(fail, refusals[i].err, where, "Redis says: %.*s; %s", len, says.ptr, refusals[i].help);
         }
     }
-    return core_fail_set(fail, CORE_NET, where, "Redis says: %.400s", reply->text.ptr);
+    return core_fail_set(fail, CORE_NET, where, "Redis says: %.*s", len, says.ptr);
 }
 
 enum core_err redis_refused(const struct redis *redis, const struct redis_reply *reply, struct core_fail *fail) {
@@ -412,6 +418,9 @@ static enum core_err channel_step(const struct redis *redis, struct channel *cha
     if (channel->stage == CHANNEL_CONNECTING) {
         err = redis_link_step(channel->link, fail);
         channel->stage = err == CORE_OK ? CHANNEL_LOGIN : CHANNEL_CONNECTING;
+        if (err == CORE_OK && core_tick_ns() >= channel->deadline_ns) { /* it was there long ago, and nobody looked */
+            channel->deadline_ns = core_tick_ns() + redis->conf->connect_timeout_ns;
+        }
     }
     if (channel->stage == CHANNEL_LOGIN && err == CORE_OK) {
         err = channel_send(redis, channel, &channel->login, fail);
@@ -444,7 +453,6 @@ static void use(struct redis *redis, struct channel *channel) {
     redis->now = channel;
     redis->failed = 0;
     redis->next = 0;
-    redis->connection++;
     redis->better_ns = core_tick_ns() + BETTER_NS;
     core_log(CORE_LEVEL_INFO, "enrich", "connected to Redis", "url=%s", channel_where(redis, channel));
 }
@@ -501,7 +509,14 @@ static enum core_err url_failed(struct redis *redis, const struct core_fail *why
     return redis->first_fail.err;
 }
 
-/* Get a channel that is ready. CORE_AGAIN: not until deadline_ns; the next call goes on. */
+/* Wait for the other side, up to deadline_ns. CORE_AGAIN: told to stop. */
+static enum core_err link_wait(const struct redis *redis, bool wants_out, int64_t deadline_ns, struct core_fail *fail) {
+    return redis_link_wait(redis->now->link, wants_out, redis->stop_fd, deadline_ns)
+               ? CORE_OK
+               : core_fail_set(fail, CORE_AGAIN, channel_where(redis, redis->now), "ended on request");
+}
+
+/* Get a channel that is ready. CORE_AGAIN: not until deadline_ns, or told to stop; the next call goes on. */
 static enum core_err connect_until(struct redis *redis, int64_t deadline_ns, struct core_fail *fail) {
     for (;;) {
         if (redis->now == NULL) {
@@ -533,7 +548,10 @@ static enum core_err connect_until(struct redis *redis, int64_t deadline_ns, str
             return core_fail_set(fail, CORE_AGAIN, channel_where(redis, redis->now), "still connecting");
         }
         int64_t until_ns = redis->now->deadline_ns < deadline_ns ? redis->now->deadline_ns : deadline_ns;
-        redis_link_wait(redis->now->link, redis->now->login.sent < redis->now->login.len, until_ns);
+        err = link_wait(redis, redis->now->login.sent < redis->now->login.len, until_ns, fail);
+        if (err != CORE_OK) {
+            return err;
+        }
     }
 }
 
@@ -547,6 +565,7 @@ enum core_err redis_new(struct redis **out, const struct enrich_redis_conf *conf
     MUST(conf->connect_timeout_ns > 0);
     redis->conf = conf;
     redis->is_writer = is_writer;
+    redis->stop_fd = -1;
     redis->urls = calloc(conf->urls.len, sizeof *redis->urls);
     MUST(redis->urls != NULL);
     bool is_tls = false;
@@ -585,6 +604,10 @@ void redis_free(struct redis *redis) {
     free(redis->out.bytes);
     free(redis->urls);
     free(redis);
+}
+
+void redis_stop_by(struct redis *redis, int stop_fd) {
+    redis->stop_fd = stop_fd;
 }
 
 void redis_begin(struct redis *redis) {
@@ -651,16 +674,47 @@ static enum core_err talk(struct redis *redis, int64_t deadline_ns, struct core_
             return core_fail_set(fail, CORE_AGAIN, redis_where(redis), "%zu of %zu answers came in time", answers->len,
                                  redis->out.commands);
         }
-        redis_link_wait(redis->now->link, redis->out.sent < redis->out.len, deadline_ns);
+        got = link_wait(redis, redis->out.sent < redis->out.len, deadline_ns, fail);
+        if (got != CORE_OK) {
+            redis_drop(redis); /* and nothing is said of it: this is the end */
+            return got;
+        }
     }
 }
 
-/* The connection that was there may have been closed long ago (a restart, Redis's own `timeout`): that shows only now. */
-static enum core_err talk_again(struct redis *redis, int64_t deadline_ns, struct core_fail *fail) {
+/* Close it: answers that come later would be taken for those of other questions. */
+static void talk_failed(struct redis *redis, enum core_err err) {
+    if (redis->now == NULL) {
+        return;
+    }
+    core_log(CORE_LEVEL_WARN, "enrich", "the connection to Redis is closed", "url=%s", redis_where(redis));
+    if (err == CORE_AGAIN) { /* it hangs: another may not */
+        redis->next = (redis->now->at + 1) % redis->urls_len;
+    }
+    redis_drop(redis);
+}
+
+/* The connection that was there may have been closed long ago (a restart, Redis's own `timeout`): that shows only now. If
+ * making it anew took most of the time, it is kept for the next question: this one's would have too little, and again. */
+static enum core_err talk_again(struct redis *redis, int64_t begin_ns, int64_t deadline_ns, struct core_fail *fail) {
     redis_drop(redis);
     redis->out.sent = 0;
     enum core_err err = connect_until(redis, deadline_ns, fail);
-    return err == CORE_OK ? talk(redis, deadline_ns, fail) : err;
+    int64_t now_ns = core_tick_ns();
+    if (err == CORE_OK && deadline_ns - now_ns < now_ns - begin_ns) {
+        err = core_fail_set(fail, CORE_AGAIN, redis_where(redis),
+                            "the connection had ended; it is there again, and the next question is asked by it");
+    } else if (err == CORE_OK) {
+        err = talk(redis, deadline_ns, fail);
+        if (err != CORE_OK) {
+            talk_failed(redis, err);
+        }
+    }
+    return err;
+}
+
+static bool is_ready(const struct redis *redis) {
+    return redis->now != NULL && redis->now->stage == CHANNEL_READY;
 }
 
 enum core_err redis_exchange(struct redis *redis, int64_t deadline_ns, struct core_fail *fail) {
@@ -668,11 +722,12 @@ enum core_err redis_exchange(struct redis *redis, int64_t deadline_ns, struct co
     if (redis->out.commands == 0) {
         return CORE_OK;
     }
-    bool was_ready = redis->now != NULL && redis->now->stage == CHANNEL_READY;
-    if (redis->is_continued && !was_ready) {
+    int64_t begin_ns = core_tick_ns();
+    bool may_repeat = is_ready(redis) && !redis->is_continued;
+    if (redis->is_continued && !is_ready(redis)) {
         return core_fail_set(fail, CORE_NET, redis_where(redis), "the connection ended in the middle of a change");
     }
-    if (was_ready && !redis->is_continued) {
+    if (may_repeat) {
         better_step(redis);
     }
     enum core_err err = connect_until(redis, deadline_ns, fail);
@@ -680,17 +735,33 @@ enum core_err redis_exchange(struct redis *redis, int64_t deadline_ns, struct co
         return err;
     }
     err = talk(redis, deadline_ns, fail);
-    if (err == CORE_NET && was_ready && !redis->is_continued && redis->answers[redis->turn].len == 0) {
-        err = talk_again(redis, deadline_ns, fail);
+    if (err == CORE_NET && may_repeat && redis->answers[redis->turn].len == 0) {
+        return talk_again(redis, begin_ns, deadline_ns, fail);
     }
-    if (err != CORE_OK && redis->now != NULL && redis->now->stage == CHANNEL_READY) {
-        core_log(CORE_LEVEL_WARN, "enrich", "the connection to Redis is closed", "url=%s", redis_where(redis));
-        if (err == CORE_AGAIN) { /* it hangs: another may not */
-            redis->next = (redis->now->at + 1) % redis->urls_len;
-        }
-        redis_drop(redis); /* answers that come later would be taken for those of other questions */
+    if (err != CORE_OK) {
+        talk_failed(redis, err);
     }
     return err;
+}
+
+/* Has the other side closed it, or said what nobody asked for? Never waits. */
+static bool has_ended(const struct channel *channel) {
+    char byte;
+    ssize_t got;
+    do {
+        got = redis_link_recv(channel->link, &byte, sizeof byte);
+    } while (got < 0 && errno == EINTR);
+    return got >= 0 || errno != EAGAIN;
+}
+
+enum core_err redis_connect(struct redis *redis, int64_t deadline_ns, struct core_fail *fail) {
+    if (is_ready(redis) && has_ended(redis->now)) {
+        redis_drop(redis);
+    }
+    if (is_ready(redis)) {
+        better_step(redis);
+    }
+    return connect_until(redis, deadline_ns, fail);
 }
 
 static const struct redis_reply *answer_of(const struct answers *answers, size_t at) {
@@ -704,10 +775,6 @@ const struct redis_reply *redis_answer(const struct redis *redis, size_t at) {
 
 const struct redis_reply *redis_answer_before(const struct redis *redis, size_t at) {
     return answer_of(&redis->answers[!redis->turn], at);
-}
-
-uint64_t redis_connection(const struct redis *redis) {
-    return redis->now != NULL && redis->now->stage == CHANNEL_READY ? redis->connection : 0;
 }
 
 const char *redis_where(const struct redis *redis) {

@@ -57,8 +57,9 @@ struct redis_link *redis_link_new(const struct redis_url *url, const struct tls_
 void redis_link_free(struct redis_link *link);                                              /* takes NULL */
 /* Go on making the connection; never waits. CORE_OK it is there · CORE_AGAIN not yet · CORE_NET, CORE_BAD see fail. */
 CORE_CHECKED enum core_err redis_link_step(struct redis_link *link, struct core_fail *fail);
-/* Wait until there is something to do or deadline_ns (core_tick_ns()). wants_out: there are bytes to send. */
-void redis_link_wait(struct redis_link *link, bool wants_out, int64_t deadline_ns);
+/* Wait until there is something to do or deadline_ns (core_tick_ns()). wants_out: there are bytes to send. false: stop_fd (-1:
+ * none) became readable, and nobody is to wait any more. */
+CORE_CHECKED bool redis_link_wait(struct redis_link *link, bool wants_out, int stop_fd, int64_t deadline_ns);
 ssize_t redis_link_recv(struct redis_link *link, char *bytes, size_t len);
 ssize_t redis_link_send(struct redis_link *link, const char *bytes, size_t len);
 const char *redis_link_words(const struct redis_link *link, int number); /* of an errno of the two above; static */
@@ -85,6 +86,13 @@ struct redis;
 CORE_CHECKED enum core_err redis_new(struct redis **out, const struct enrich_redis_conf *conf, bool is_writer,
                                      struct core_fail *fail);
 void redis_free(struct redis *redis); /* takes NULL */
+/* When stop_fd becomes readable, what waits ends with CORE_AGAIN, and so does whoever would wait later. The caller's; -1: none. */
+void redis_stop_by(struct redis *redis, int stop_fd);
+
+/* Connect if need be, so that redis_exchange() has all of its time for the question; a connection that the other side has closed
+ * meanwhile is made anew. deadline_ns now or before: goes on with what is begun, and never waits.
+ * Errors: CORE_AGAIN not until then, what is begun is kept · CORE_NET, CORE_BAD as redis_exchange(). */
+CORE_CHECKED enum core_err redis_connect(struct redis *redis, int64_t deadline_ns, struct core_fail *fail);
 
 /* Forget what was asked and answered, and begin anew. What is asked may be asked twice, if the connection was found ended. */
 void redis_begin(struct redis *redis);
@@ -114,8 +122,6 @@ CORE_CHECKED enum core_err redis_refused(const struct redis *redis, const struct
                                          struct core_fail *fail);
 /* The first of the answers that is an error, as redis_refused(). */
 CORE_CHECKED enum core_err redis_refused_any(const struct redis *redis, struct core_fail *fail);
-/* Which of the connections that were made this is, from 1; 0: none now. */
-uint64_t redis_connection(const struct redis *redis);
 const char *redis_where(const struct redis *redis); /* the url in use, or last tried */
 void redis_drop(struct redis *redis);               /* close the connection: it is made again when needed */
 

@@ -239,20 +239,20 @@ enum core_err redis_link_step(struct redis_link *link, struct core_fail *fail) {
     return err;
 }
 
-void redis_link_wait(struct redis_link *link, bool wants_out, int64_t deadline_ns) {
+bool redis_link_wait(struct redis_link *link, bool wants_out, int stop_fd, int64_t deadline_ns) {
     int64_t left_ns = deadline_ns - core_tick_ns();
-    if (left_ns <= 0) {
-        return;
-    }
+    left_ns = left_ns > 0 ? left_ns : 0;
     if (link->stage == STAGE_NAME) {
         left_ns = left_ns < NAME_LOOK_NS ? left_ns : NAME_LOOK_NS;
     }
     int64_t left_ms = (left_ns + CORE_NS_PER_MS - 1) / CORE_NS_PER_MS;
-    struct pollfd fds = {.fd = link->fd, .events = link->events}; /* fd -1: poll only waits */
+    struct pollfd fds[] = {{.fd = link->fd, .events = link->events}, /* fd -1: poll only waits */
+                           {.fd = stop_fd, .events = POLLIN}};
     if (link->stage == STAGE_OPEN) {
-        fds.events = (short)(POLLIN | link->events | (wants_out && link->events == 0 ? POLLOUT : 0));
+        fds[0].events = (short)(POLLIN | link->events | (wants_out && link->events == 0 ? POLLOUT : 0));
     }
-    (void)poll(&fds, 1, left_ms > 60 * 1000 ? 60 * 1000 : (int)left_ms); /* whatever it says, the caller tries again */
+    (void)poll(fds, 2, left_ms > 60 * 1000 ? 60 * 1000 : (int)left_ms); /* whatever it says, the caller tries again */
+    return fds[1].revents == 0;
 }
 
 ssize_t redis_link_recv(struct redis_link *link, char *bytes, size_t len) {

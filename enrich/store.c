@@ -126,6 +126,18 @@ enum core_err enrich_store_count(struct enrich_store *store, uint64_t *items, st
     return store_count(store, items, fail);
 }
 
+enum core_err store_connect(struct enrich_store *store, int timeout_ms, struct core_fail *fail) {
+    check(store);
+    MUST(timeout_ms >= 0);
+    return store->ops->connect == NULL ? CORE_OK : store->ops->connect(store, timeout_ms, fail);
+}
+
+enum core_err store_now(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail) {
+    check(store);
+    *cursor = (struct store_cursor){.id = "0"};
+    return store->ops->now == NULL ? CORE_OK : store->ops->now(store, cursor, fail);
+}
+
 enum core_err store_build(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
                           struct core_fail *fail) {
     check(store);
@@ -138,7 +150,7 @@ enum core_err store_follow(struct enrich_store *store, struct store_cursor *curs
                            int timeout_ms, struct core_fail *fail) {
     check(store);
     MUST(timeout_ms >= 0);
-    MUST(cursor->id[0] != '\0'); /* store_build() came first */
+    MUST(cursor->id[0] != '\0'); /* store_build() or store_now() came first */
     return store->ops->follow(store, cursor, calls, timeout_ms, fail);
 }
 

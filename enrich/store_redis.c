@@ -111,6 +111,10 @@ enum core_err redis_found_read(const struct redis *on, struct store_said_reader 
     return CORE_OK;
 }
 
+static enum core_err redis_ask_connect(struct enrich_store *store, int timeout_ms, struct core_fail *fail) {
+    return redis_connect(redis_store_of(store)->ask, core_tick_ns() + timeout_ms * CORE_NS_PER_MS, fail);
+}
+
 static enum core_err redis_get(struct enrich_store *store, struct enrich_found *found, size_t len,
                                struct core_arena *arena, int timeout_ms, struct core_fail *fail) {
     struct redis_store *redis = redis_store_of(store);
@@ -216,7 +220,7 @@ static enum core_err redis_walk(struct enrich_store *store, bool wants_providers
                                 bool (*on_found)(void *ctx, const struct enrich_found *found), void *ctx,
                                 struct core_fail *fail) {
     struct redis_store *redis = redis_store_of(store);
-    struct walk walk = {redis, redis_store_other(redis), wants_providers, on_found, ctx, false};
+    struct walk walk = {redis, redis->follow, wants_providers, on_found, ctx, false};
     char cursor[SCAN_CURSOR_BYTES] = "0", key[REDIS_KEY_MAX];
     const struct redis_reply *keys = NULL;
     bool is_last = false;
@@ -249,7 +253,7 @@ static enum core_err redis_allowed(struct enrich_store *store,
                                    bool (*on_allowed)(void *ctx, enum core_indicator type, struct core_span value),
                                    void *ctx, struct core_fail *fail) {
     struct redis_store *redis = redis_store_of(store);
-    struct redis *on = redis_store_other(redis);
+    struct redis *on = redis->follow;
     char name[REDIS_NAME_MAX];
     redis_begin(on);
     REDIS_ASK(on, "SMEMBERS", redis_name(redis, name, "allow", ""));
@@ -272,7 +276,7 @@ static enum core_err redis_allowed(struct enrich_store *store,
 /* All keys of the database: a few of them are no indicators, and those of others count, too. */
 static enum core_err redis_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail) {
     struct redis_store *redis = redis_store_of(store);
-    struct redis *on = redis_store_other(redis);
+    struct redis *on = redis->follow;
     redis_begin(on);
     REDIS_ASK(on, "DBSIZE");
     enum core_err err = redis_exchange(on, core_tick_ns() + REDIS_WALK_NS, fail);
@@ -296,6 +300,7 @@ static void redis_close(struct enrich_store *store) {
 
 static const struct store_ops redis_ops = {.name = "redis",
                                            .close = redis_close,
+                                           .connect = redis_ask_connect,
                                            .get = redis_get,
                                            .put = redis_put,
                                            .remove = redis_remove,
@@ -303,6 +308,7 @@ static const struct store_ops redis_ops = {.name = "redis",
                                            .allow = redis_allow,
                                            .walk = redis_walk,
                                            .count = redis_count,
+                                           .now = redis_now,
                                            .build = redis_build,
                                            .follow = redis_follow,
                                            .allowed = redis_allowed,

@@ -7,7 +7,9 @@
  * A cursor is the epoch and the id of the last entry seen. Before entries behind it are believed, three things must hold, or
  * a build is needed (CORE_GONE): the epoch is the same (else somebody flushed the database), the stream's last id is not
  * before ours (else this is a server that never had it: a failover to a replica that was behind), and the entry with our id is
- * still there, or ours is the last id (else entries were trimmed that we have not seen, or history went another way).
+ * still there, or ours is the last id (else entries were trimmed that we have not seen, or history went another way). That is
+ * asked in the exchange that reads the entries, behind them, and of every one: the stream may be trimmed at any moment, also
+ * while we catch up, and what was still there after the entries had been read was there before.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/store_redis_internal.h"
 
@@ -80,6 +82,42 @@ static bool id_before(const char *a, const char *b) {
 
 static void epoch_read(const struct redis_reply *reply, char out[sizeof((struct store_cursor *)NULL)->epoch]) {
     snprintf(out, sizeof((struct store_cursor *)NULL)->epoch, "%s", reply->type == REDIS_STRING ? reply->text.ptr : "");
+}
+
+static void stand_ask(const struct redis_store *redis, struct redis *on) {
+    char name[REDIS_NAME_MAX];
+    REDIS_ASK(on, "GET", redis_name(redis, name, "epoch", ""));
+    REDIS_ASK(on, "XINFO", "STREAM", redis_name(redis, name, "changes", ""));
+}
+
+/* The answers to stand_ask(), of which the first is the command `at`. */
+static enum core_err stand_read(const struct redis *on, size_t at,
+                                char epoch[sizeof((struct store_cursor *)NULL)->epoch], struct stream_info *info,
+                                struct core_fail *fail) {
+    enum core_err err = redis_refused(on, redis_answer(on, at), fail);
+    err = err == CORE_OK ? info_read(on, redis_answer(on, at + 1), info, fail) : err;
+    if (err == CORE_OK) {
+        epoch_read(redis_answer(on, at), epoch);
+    }
+    return err;
+}
+
+/* Where it stands now, and what else was asked in the same exchange. */
+static enum core_err stand_take(struct redis *on, struct store_cursor *cursor, struct core_fail *fail) {
+    struct stream_info info;
+    enum core_err err = not_in_time(redis_exchange(on, core_tick_ns() + REDIS_WALK_NS, fail));
+    err = err == CORE_OK ? stand_read(on, 0, cursor->epoch, &info, fail) : err;
+    if (err == CORE_OK) {
+        memcpy(cursor->id, info.last_id, sizeof cursor->id);
+    }
+    return err;
+}
+
+enum core_err redis_now(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail) {
+    struct redis_store *redis = redis_store_of(store);
+    redis_begin(redis->follow);
+    stand_ask(redis, redis->follow);
+    return stand_take(redis->follow, cursor, fail);
 }
 
 /* ---- build --------------------------------------------------------------------------------------------------------------------- */
@@ -165,23 +203,17 @@ static void allow_tell(const struct build *build, const struct redis_reply *memb
     }
 }
 
-/* Epoch, stream, allow-list, first page: one exchange. The cursor is taken before the page, so nothing falls between. */
+/* The cursor first, then the allow-list and the first page, so nothing falls between. */
 static enum core_err build_begin(struct build *build, struct store_cursor *cursor, struct core_fail *fail) {
     char name[REDIS_NAME_MAX];
-    struct stream_info info;
     redis_begin(build->on);
-    REDIS_ASK(build->on, "GET", redis_name(build->redis, name, "epoch", ""));
-    REDIS_ASK(build->on, "XINFO", "STREAM", redis_name(build->redis, name, "changes", ""));
+    stand_ask(build->redis, build->on);
     REDIS_ASK(build->on, "SMEMBERS", redis_name(build->redis, name, "allow", ""));
-    enum core_err err = not_in_time(redis_exchange(build->on, core_tick_ns() + REDIS_WALK_NS, fail));
-    err = err == CORE_OK ? redis_refused(build->on, redis_answer(build->on, 0), fail) : err;
-    err = err == CORE_OK ? info_read(build->on, redis_answer(build->on, 1), &info, fail) : err;
+    enum core_err err = stand_take(build->on, cursor, fail);
     err = err == CORE_OK ? redis_refused(build->on, redis_answer(build->on, 2), fail) : err;
     if (err != CORE_OK) {
         return err;
     }
-    epoch_read(redis_answer(build->on, 0), cursor->epoch);
-    memcpy(cursor->id, info.last_id, sizeof cursor->id);
     allow_tell(build, redis_answer(build->on, 2));
     redis_continue(build->on); /* a cursor of SCAN is good for one server */
     redis_scan_ask(build->redis, build->on, "0", BUILD_SCAN_COUNT);
@@ -191,7 +223,7 @@ static enum core_err build_begin(struct build *build, struct store_cursor *curso
 enum core_err redis_build(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
                           struct core_fail *fail) {
     struct redis_store *redis = redis_store_of(store);
-    struct build build = {redis, redis_store_other(redis), calls};
+    struct build build = {redis, redis->follow, calls};
     char scan[32] = "0";
     bool is_last = false;
     enum core_err err = build_begin(&build, cursor, fail);
@@ -221,17 +253,36 @@ static enum core_err gone(const struct redis *on, const char *why, struct core_f
     return core_fail_set(fail, CORE_GONE, redis_where(on), "%s; all indicators are read again", why);
 }
 
-/* May entries behind the cursor be believed? A database that had no epoch yet gets its first. */
-static enum core_err cursor_judge(const struct redis *on, struct store_cursor *cursor, struct core_fail *fail) {
+/* Its answers: of the entries, of stand_ask(), and of the entry with our id. */
+enum changes_answer { CHANGES_ENTRIES, CHANGES_STAND, CHANGES_OURS = CHANGES_STAND + 2 };
+
+static void changes_ask(const struct redis_store *redis, struct redis *on, const struct store_cursor *cursor,
+                        int timeout_ms) {
+    char name[REDIS_NAME_MAX], wait[NUMBER_BYTES], most[NUMBER_BYTES];
+    const char *changes = redis_name(redis, name, "changes", "");
+    snprintf(wait, sizeof wait, "%d", timeout_ms);
+    snprintf(most, sizeof most, "%d", ENTRIES_MAX);
+    redis_begin(on);
+    if (timeout_ms > 0) {
+        REDIS_ASK(on, "XREAD", "COUNT", most, "BLOCK", wait, "STREAMS", changes, cursor->id);
+    } else {
+        REDIS_ASK(on, "XREAD", "COUNT", most, "STREAMS", changes, cursor->id);
+    }
+    stand_ask(redis, on);
+    REDIS_ASK(on, "XRANGE", changes, cursor->id, cursor->id);
+}
+
+/* May the entries behind the cursor be believed? A database that had no epoch yet gets its first. */
+static enum core_err changes_judge(const struct redis *on, struct store_cursor *cursor, struct core_fail *fail) {
     char epoch[sizeof cursor->epoch];
     struct stream_info info;
-    enum core_err err = redis_refused(on, redis_answer(on, 0), fail);
-    err = err == CORE_OK ? info_read(on, redis_answer(on, 1), &info, fail) : err;
-    err = err == CORE_OK ? redis_refused(on, redis_answer(on, 2), fail) : err;
+    const struct redis_reply *ours = redis_answer(on, CHANGES_OURS);
+    enum core_err err = redis_refused(on, redis_answer(on, CHANGES_ENTRIES), fail);
+    err = err == CORE_OK ? stand_read(on, CHANGES_STAND, epoch, &info, fail) : err;
+    err = err == CORE_OK ? redis_refused(on, ours, fail) : err;
     if (err != CORE_OK) {
         return err;
     }
-    epoch_read(redis_answer(on, 0), epoch);
     if (cursor->epoch[0] == '\0') {
         memcpy(cursor->epoch, epoch, sizeof epoch);
     }
@@ -246,25 +297,12 @@ static enum core_err cursor_judge(const struct redis *on, struct store_cursor *c
     if (id_before(info.last_id, cursor->id)) {
         return gone(on, "the stream of changes went back: this server never had the last changes", fail);
     }
-    bool has_ours = redis_answer(on, 2)->type == REDIS_ARRAY && redis_answer(on, 2)->len > 0;
+    bool has_ours = ours->type == REDIS_ARRAY && ours->len > 0;
     bool is_ours = is_at_start ? info.added <= info.len : has_ours || strcmp(info.last_id, cursor->id) == 0;
     if (!is_ours) {
         return gone(on, "the stream of changes was trimmed further than we had read it, or is another one", fail);
     }
     return CORE_OK;
-}
-
-static void stream_ask(const struct redis_store *redis, struct redis *on, const struct store_cursor *cursor,
-                       int timeout_ms) {
-    char name[REDIS_NAME_MAX], wait[NUMBER_BYTES], most[NUMBER_BYTES];
-    const char *changes = redis_name(redis, name, "changes", "");
-    snprintf(wait, sizeof wait, "%d", timeout_ms);
-    snprintf(most, sizeof most, "%d", ENTRIES_MAX);
-    if (timeout_ms > 0) {
-        REDIS_ASK(on, "XREAD", "COUNT", most, "BLOCK", wait, "STREAMS", changes, cursor->id);
-    } else {
-        REDIS_ASK(on, "XREAD", "COUNT", most, "STREAMS", changes, cursor->id);
-    }
 }
 
 /* Entries of an answer to XREAD: [[name, [[id, [verb, key, …]], …]]]. NULL: none. */
@@ -350,40 +388,39 @@ static enum core_err entries_tell(struct build *build, const struct redis_reply 
     return CORE_OK;
 }
 
+/* Up to ENTRIES_MAX entries behind the cursor, and only such as may be believed. *entries NULL: there are none. */
+static enum core_err changes_read(const struct build *build, struct store_cursor *cursor, int timeout_ms,
+                                  const struct redis_reply **entries, struct core_fail *fail) {
+    struct redis *on = build->on;
+    int64_t wait_ns = timeout_ms * CORE_NS_PER_MS + (timeout_ms > 0 ? GRACE_NS : REDIS_WALK_NS);
+    *entries = NULL;
+    changes_ask(build->redis, on, cursor, timeout_ms);
+    enum core_err err = not_in_time(redis_exchange(on, core_tick_ns() + wait_ns, fail));
+    err = err == CORE_OK ? changes_judge(on, cursor, fail) : err;
+    if (err == CORE_OK) {
+        *entries = entries_of(redis_answer(on, CHANGES_ENTRIES));
+    }
+    return err;
+}
+
 enum core_err redis_follow(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
                            int timeout_ms, struct core_fail *fail) {
     struct redis_store *redis = redis_store_of(store);
-    struct build build = {redis, redis_store_other(redis), calls};
-    struct redis *on = build.on;
-    char name[REDIS_NAME_MAX];
-    int64_t deadline_ns = core_tick_ns() + timeout_ms * CORE_NS_PER_MS + GRACE_NS;
-    redis_begin(on);
-    REDIS_ASK(on, "GET", redis_name(redis, name, "epoch", ""));
-    REDIS_ASK(on, "XINFO", "STREAM", redis_name(redis, name, "changes", ""));
-    REDIS_ASK(on, "XRANGE", name, cursor->id, cursor->id);
-    stream_ask(redis, on, cursor, timeout_ms);
-    enum core_err err = not_in_time(redis_exchange(on, deadline_ns, fail));
-    err = err == CORE_OK ? cursor_judge(on, cursor, fail) : err;
-    const struct redis_reply *reply = err == CORE_OK ? redis_answer(on, 3) : NULL;
+    struct build build = {redis, redis->follow, calls};
+    const struct redis_reply *entries;
     bool has_told = false;
-    while (err == CORE_OK) {
-        err = redis_refused(on, reply, fail);
-        const struct redis_reply *entries = err == CORE_OK ? entries_of(reply) : NULL;
-        if (entries == NULL || entries->len == 0) {
-            break;
-        }
+    enum core_err err = changes_read(&build, cursor, timeout_ms, &entries, fail);
+    while (err == CORE_OK && entries != NULL && entries->len > 0) {
+        bool may_be_more = entries->len >= ENTRIES_MAX; /* its answer is gone when the next question is asked */
         err = entries_tell(&build, entries, cursor, fail);
         has_told = true;
-        if (err != CORE_OK || entries->len < ENTRIES_MAX) {
+        if (err != CORE_OK || !may_be_more) {
             break;
         }
         if (!goes_on(calls)) {
-            return ended(on, fail);
+            return ended(build.on, fail);
         }
-        redis_continue(on);
-        stream_ask(redis, on, cursor, 0);
-        err = not_in_time(redis_exchange(on, core_tick_ns() + REDIS_WALK_NS, fail));
-        reply = err == CORE_OK ? redis_answer(on, 0) : NULL;
+        err = changes_read(&build, cursor, 0, &entries, fail);
     }
     return err != CORE_OK ? err : has_told ? CORE_OK : CORE_AGAIN;
 }

@@ -39,9 +39,6 @@ static inline struct redis_store *redis_store_of(struct enrich_store *store) {
     MUST(store->magic == ENRICH_STORE_MAGIC);
     return (struct redis_store *)store;
 }
-static inline struct redis *redis_store_other(struct redis_store *redis) {
-    return redis->follow;
-}
 
 /* prefix + name, NUL-terminated. */
 const char *redis_name(const struct redis_store *redis, char out[REDIS_NAME_MAX], const char *name, const char *more);
@@ -73,6 +70,7 @@ enum core_err redis_allow(struct enrich_store *store, enum core_indicator type, 
 /* The commands every change begins with: MULTI, and an epoch if there is none. */
 void redis_change_begin(const struct redis_store *redis, struct redis *on);
 
+enum core_err redis_now(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail);
 enum core_err redis_build(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
                           struct core_fail *fail);
 enum core_err redis_follow(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,

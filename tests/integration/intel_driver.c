@@ -5,7 +5,8 @@
  *   open reader|writer URL… [key=value…]      password= username= ca_file= cert_file= key_file= prefix= connect_ms= file=
  *   put TYPE VALUE FEED PROVIDER [expires=S] [confidence=N] [description=…] [subdomains]      remove TYPE VALUE FEED [PROVIDER]
  *   load N SEED                               N addresses and domains by feed "load"
- *   flush · allow|unallow TYPE VALUE · get MS TYPE VALUE · gets MS N SEED · count · build · follow MS · walk · allowed · close
+ *   flush · allow|unallow TYPE VALUE · get MS TYPE VALUE · gets MS N SEED · count · now · build · follow MS [pause_at=N] · walk
+ *   allowed · close                           pause_at: says "paused" at the Nth that is added, and waits for a line
  *   state_put FEED KEY VALUE · state_get FEED · lease_take NAME MS · lease_renew MS · lease_give · seen TYPE VALUE DAY N [ONCE]
  *   seen_day DAY · both MS TYPE VALUE          get in one thread, build and follow in another, as the program does
  * SPDX-License-Identifier: Apache-2.0 */
@@ -201,12 +202,18 @@ static enum core_err do_gets(const struct words *words) {
 
 static struct {
     uint64_t adds, removes, allows;
+    uint64_t pause_at;
     bool is_quiet;
 } told;
 
 static void on_add(void *ctx, enum core_indicator type, struct core_span value, bool subdomains) {
     (void)ctx;
-    told.adds++;
+    if (++told.adds == told.pause_at) {
+        char line[64];
+        printf("paused\n");
+        MUST(fflush(stdout) == 0);
+        MUST(fgets(line, sizeof line, stdin) != NULL);
+    }
     if (!told.is_quiet) {
         printf("add %s %.*s%s\n", core_indicator_word(type), (int)value.len, value.ptr,
                subdomains ? " subdomains" : "");
@@ -237,9 +244,16 @@ static enum core_err do_build(const struct words *words) {
     return err;
 }
 
+static enum core_err do_now(const struct words *words) {
+    (void)words;
+    return store_now(now.store, &now.cursor, &now.fail);
+}
+
 static enum core_err do_follow(const struct words *words) {
+    const char *pause_at = option(words, "pause_at");
     memset(&told, 0, sizeof told);
     told.is_quiet = has(words, "quiet");
+    told.pause_at = pause_at == NULL ? 0 : strtoull(pause_at, NULL, 10);
     int64_t start_ns = core_tick_ns();
     enum core_err err = store_follow(now.store, &now.cursor, &calls, atoi(words->word[1]), &now.fail);
     printf("adds %" PRIu64 "\ntook_ms %" PRId64 "\n", told.adds, (core_tick_ns() - start_ns) / CORE_NS_PER_MS);
@@ -417,6 +431,7 @@ static const struct {
     {"unallow", 3, do_allow},
     {"get", 4, do_get},
     {"gets", 4, do_gets},
+    {"now", 1, do_now},
     {"build", 1, do_build},
     {"follow", 2, do_follow},
     {"both", 4, do_both},

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -79,8 +80,9 @@ static struct peer {
     const char *answer;
     size_t answer_len;
     size_t piece;
-    int connections; /* to serve */
-    bool closes;     /* behind the answer */
+    int connections;     /* to serve */
+    bool closes;         /* behind the answer */
+    _Atomic int late_ms; /* so long after each question: of the login, and ASK */
 } peer;
 
 static void swallow(int fd, const char *until) {
@@ -113,9 +115,11 @@ static void *serve(void *ctx) {
         int fd = accept(peer.fd, NULL, NULL);
         assert_true(fd >= 0);
         swallow(fd, "ROLE\r\n");
+        usleep((unsigned)peer.late_ms * 1000);
         say(fd, "+OK\r\n+PONG\r\n*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
             strlen("+OK\r\n+PONG\r\n*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"));
         swallow(fd, "ASK");
+        usleep((unsigned)peer.late_ms * 1000);
         for (size_t at = 0; at < peer.answer_len; at += peer.piece) {
             size_t left = peer.answer_len - at;
             say(fd, peer.answer + at, left < peer.piece ? left : peer.piece);
@@ -159,6 +163,15 @@ static void done(struct redis *redis) {
     assert_int_equal(pthread_join(peer.thread, NULL), 0);
     close(peer.fd);
     unlink(peer.path);
+    peer.late_ms = 0;
+}
+
+/* What goes on with the same connection finds none. */
+static void expect_closed(struct redis *redis) {
+    redis_continue(redis);
+    REDIS_ASK(redis, "ASK");
+    assert_int_equal(redis_exchange(redis, core_tick_ns() + CORE_NS_PER_S, &fail), CORE_NET);
+    assert_non_null(strstr(fail.text, "in the middle of a change"));
 }
 
 static int64_t in_ms(int ms) {
@@ -192,7 +205,7 @@ static void test_no_answer_closes_the_connection(void **state) {
     assert_int_equal(redis_exchange(redis, in_ms(100), &fail), CORE_AGAIN);
     int64_t took_ms = (core_tick_ns() - start_ns) / CORE_NS_PER_MS;
     assert_true(took_ms >= 100 && took_ms < 1000);
-    assert_int_equal(redis_connection(redis), 0); /* or the rest would answer the next question */
+    expect_closed(redis); /* or the rest would answer the next question */
     done(redis);
 }
 
@@ -202,7 +215,7 @@ static void expect_broken(const char *answer, size_t len, enum core_err err, con
     if (got != err || strstr(fail.text, words) == NULL) {
         fail_msg("%.20s: error %d: %s", answer, got, fail.text);
     }
-    assert_int_equal(redis_connection(redis), 0);
+    expect_closed(redis);
     done(redis);
 }
 
@@ -237,16 +250,91 @@ static void test_a_connection_that_ended_is_made_again(void **state) {
     redis_begin(redis);
     REDIS_ASK(redis, "ASK");
     assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
-    assert_int_equal(redis_connection(redis), 2);
     usleep(50000);
     redis_continue(redis);
     REDIS_ASK(redis, "ASK");
     assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_NET);
-    redis_continue(redis);
-    REDIS_ASK(redis, "ASK");
-    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_NET);
-    assert_non_null(strstr(fail.text, "in the middle of a change"));
+    expect_closed(redis);
+    done(redis); /* that there were two connections, too */
+}
+
+/* ---- little time ------------------------------------------------------------------------------------------------------------- */
+
+/* Who never waits for it has a connection after some looks, and all the time for the question then. */
+static void test_connecting_never_waits_and_goes_on(void **state) {
+    (void)state;
+    peer.late_ms = 120;
+    struct redis *redis = asked("+OK\r\n", 5, 5, false, 1);
+    int64_t start_ns = core_tick_ns(), longest_ns = 0;
+    enum core_err err;
+    int looks = 0;
+    do {
+        int64_t look_ns = core_tick_ns();
+        err = redis_connect(redis, look_ns, &fail);
+        look_ns = core_tick_ns() - look_ns;
+        longest_ns = look_ns > longest_ns ? look_ns : longest_ns;
+        usleep(5000);
+    } while (err == CORE_AGAIN && ++looks < 1000);
+    assert_int_equal(err, CORE_OK);
+    assert_true(looks > 3 && longest_ns < 60 * CORE_NS_PER_MS);
+    assert_true(core_tick_ns() - start_ns >= 120 * CORE_NS_PER_MS);
+    assert_int_equal(redis_connect(redis, 0, &fail), CORE_OK);
+    assert_int_equal(redis_exchange(redis, in_ms(200), &fail), CORE_OK);
     done(redis);
+}
+
+static void test_connecting_notices_that_the_other_side_closed_it(void **state) {
+    (void)state;
+    struct redis *redis = asked("+OK\r\n", 5, 5, true, 2);
+    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
+    usleep(50000); /* the peer closes it now */
+    assert_int_equal(redis_connect(redis, in_ms(2000), &fail), CORE_OK);
+    redis_continue(redis); /* asked once at most, so it would fail on the one that ended */
+    REDIS_ASK(redis, "ASK");
+    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
+    done(redis);
+}
+
+/* A peer that is 120 ms away, and a question that has 200 ms: making the connection again leaves too little of them. */
+static void test_a_connection_that_was_made_too_late_is_kept(void **state) {
+    (void)state;
+    struct redis *redis = asked("+OK\r\n", 5, 5, true, 2);
+    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
+    usleep(50000); /* the peer closes it now */
+    peer.late_ms = 120;
+    redis_begin(redis);
+    REDIS_ASK(redis, "ASK");
+    assert_int_equal(redis_exchange(redis, in_ms(200), &fail), CORE_AGAIN);
+    assert_non_null(strstr(fail.text, "it is there again"));
+    redis_begin(redis);
+    REDIS_ASK(redis, "ASK");
+    assert_int_equal(redis_exchange(redis, in_ms(200), &fail), CORE_OK);
+    done(redis); /* the peer has served two connections, and no third */
+}
+
+static void *stop_soon(void *stop_fd) {
+    usleep(100000);
+    assert_int_equal(eventfd_write(*(int *)stop_fd, 1), 0);
+    return NULL;
+}
+
+static void test_a_stop_ends_what_waits(void **state) {
+    (void)state;
+    pthread_t thread;
+    int stop_fd = eventfd(0, EFD_CLOEXEC);
+    assert_true(stop_fd >= 0);
+    struct redis *redis = asked("", 0, 1, false, 1);
+    redis_stop_by(redis, stop_fd);
+    assert_int_equal(pthread_create(&thread, NULL, stop_soon, &stop_fd), 0);
+    int64_t start_ns = core_tick_ns();
+    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_AGAIN);
+    assert_true(core_tick_ns() - start_ns < 5 * CORE_NS_PER_S);
+    assert_non_null(strstr(fail.text, "ended on request"));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(redis_connect(redis, in_ms(20000), &fail), CORE_AGAIN); /* nor does anybody wait for a new one */
+    assert_true(core_tick_ns() - start_ns < 5 * CORE_NS_PER_S);
+    done(redis);
+    close(stop_fd);
 }
 
 static void test_what_redis_says_no_with(void **state) {
@@ -255,16 +343,17 @@ static void test_what_redis_says_no_with(void **state) {
         const char *says;
         enum core_err err;
         const char *help;
-    } rows[] = {{"-MOVED 3999 127.0.0.1:6381\r\n", CORE_BAD, "Cluster"},
-                {"-READONLY You can't write against a read only replica.\r\n", CORE_NET, "primary"},
-                {"-LOADING Redis is loading the dataset in memory\r\n", CORE_NET, "try again"},
-                {"-NOAUTH Authentication required.\r\n", CORE_BAD, "intel.redis.password"},
-                {"-NOPERM this user has no permissions\r\n", CORE_BAD, "ACL user"},
-                {"-OOM command not allowed when used memory > 'maxmemory'.\r\n", CORE_NET, "maxmemory"},
-                {"-BUSY Redis is busy running a script.\r\n", CORE_NET, "SCRIPT KILL"},
-                {"-MISCONF Redis is configured to save RDB snapshots\r\n", CORE_NET, "disk"},
-                {"-WRONGTYPE Operation against a key\r\n", CORE_BAD, "prefix"},
-                {"-ERR something new\r\n", CORE_NET, "something new"}};
+    } rows[] = {
+        {"-MOVED 3999 127.0.0.1:6381\r\n", CORE_BAD, "Cluster"},
+        {"-READONLY You can't write against a read only replica.\r\n", CORE_NET, "primary"},
+        {"-LOADING Redis is loading the dataset in memory\r\n", CORE_NET, "try again"},
+        {"-NOAUTH Authentication required.\r\n", CORE_BAD, "intel.redis.password"},
+        {"-NOPERM this user has no permissions\r\n", CORE_BAD, "ACL user"},
+        {"-OOM command not allowed when used memory > 'maxmemory'.\r\n", CORE_NET, "'maxmemory'; maxmemory is reached"},
+        {"-BUSY Redis is busy running a script.\r\n", CORE_NET, "SCRIPT KILL"},
+        {"-MISCONF Redis is configured to save RDB snapshots\r\n", CORE_NET, "disk"},
+        {"-WRONGTYPE Operation against a key\r\n", CORE_BAD, "prefix"},
+        {"-ERR something new\r\n", CORE_NET, "something new"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct redis *redis = asked(rows[i].says, strlen(rows[i].says), 4096, true, 1);
         assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK); /* a no is an answer */
@@ -284,6 +373,10 @@ int main(void) {
         cmocka_unit_test(test_nonsense_is_said),
         cmocka_unit_test(test_too_much_is_not_read),
         cmocka_unit_test(test_a_connection_that_ended_is_made_again),
+        cmocka_unit_test(test_connecting_never_waits_and_goes_on),
+        cmocka_unit_test(test_connecting_notices_that_the_other_side_closed_it),
+        cmocka_unit_test(test_a_connection_that_was_made_too_late_is_kept),
+        cmocka_unit_test(test_a_stop_ends_what_waits),
         cmocka_unit_test(test_what_redis_says_no_with),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #define BAR_COLUMNS 30
 #define BAR_NS (100 * CORE_NS_PER_MS)
+#define PERCENT 100
 
 /* ---- the store ---------------------------------------------------------------------------------------------------------------- */
 
@@ -274,17 +275,46 @@ void intel_bar_tell(struct intel_bar *bar, double share, uint64_t items) {
         return;
     }
     bar->told_tick = now;
-    char columns[BAR_COLUMNS + 1];
-    int filled = (int)(share * BAR_COLUMNS);
-    for (int i = 0; i < BAR_COLUMNS; i++) {
-        columns[i] = i < filled ? '#' : '-';
+    (void)fprintf(stderr, "\r%s ", bar->what);
+    if (share >= 0) {
+        char columns[BAR_COLUMNS + 1];
+        int filled = (int)((share > 1 ? 1 : share) * BAR_COLUMNS);
+        memset(columns, '-', BAR_COLUMNS);
+        memset(columns, '#', (size_t)filled);
+        columns[BAR_COLUMNS] = '\0';
+        (void)fprintf(stderr, "[%s] %3d %% ", columns, (int)((share > 1 ? 1 : share) * PERCENT));
     }
-    columns[BAR_COLUMNS] = '\0';
-    (void)fprintf(stderr, "\r%s [%s] %3d %% %" PRIu64 " indicators ", bar->what, columns, (int)(share * 100), items);
+    (void)fprintf(stderr, "%" PRIu64 " indicators \033[K", items);
 }
 
 void intel_bar_end(struct intel_bar *bar) {
     if (bar->is_shown && bar->told_tick != 0) {
         (void)fprintf(stderr, "\r\033[K");
     }
+}
+
+/* ---- all of the store --------------------------------------------------------------------------------------------------------------- */
+
+struct walking {
+    const struct intel_walk *walk;
+    struct intel_bar bar;
+    uint64_t walked;
+    uint64_t all; /* about */
+};
+
+static bool on_walked(void *ctx, const struct enrich_found *found) {
+    struct walking *walking = ctx;
+    walking->walked++;
+    intel_bar_tell(&walking->bar, walking->all == 0 ? -1 : (double)walking->walked / (double)walking->all,
+                   walking->walked);
+    return walking->walk->on_found(walking->walk->ctx, found);
+}
+
+enum core_err intel_walk_all(struct intel *intel, const struct intel_walk *walk, struct core_fail *fail) {
+    struct walking walking = {.walk = walk, .bar = intel_bar_new(walk->what)};
+    walking.bar.is_shown = walking.bar.is_shown && !(walk->prints && isatty(STDOUT_FILENO) == 1);
+    enum core_err err = walking.bar.is_shown ? enrich_store_count(intel->store, &walking.all, fail) : CORE_OK;
+    err = err == CORE_OK ? enrich_store_walk(intel->store, true, on_walked, &walking, fail) : err;
+    intel_bar_end(&walking.bar);
+    return err;
 }

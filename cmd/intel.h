@@ -57,15 +57,25 @@ void intel_confidence(int tenths, char out[8]);
 /* "2026-11-21T03:04:05Z". */
 void intel_time(int64_t seconds, char out[32]);
 
-/* A file of the command line with a bar on stderr, while it is read; nothing if stderr is no terminal. */
+/* A bar on stderr while something takes its time; nothing if stderr is no terminal. */
 struct intel_bar {
     bool is_shown;
     int64_t told_tick;
-    const char *what; /* "loading" */
+    const char *what; /* "loading"; may change */
 };
 struct intel_bar intel_bar_new(const char *what);
+/* share: from 0 to 1; less than 0: not known. */
 void intel_bar_tell(struct intel_bar *bar, double share, uint64_t items);
 void intel_bar_end(struct intel_bar *bar);
+
+/* enrich_store_walk() through all that is said, with a bar. */
+struct intel_walk {
+    const char *what; /* the bar's word */
+    bool prints;      /* to stdout, meanwhile: no bar if that is a terminal, too */
+    bool (*on_found)(void *ctx, const struct enrich_found *found);
+    void *ctx;
+};
+CORE_CHECKED enum core_err intel_walk_all(struct intel *intel, const struct intel_walk *walk, struct core_fail *fail);
 
 /* Rows that most of the commands have. */
 #define INTEL_CONFIG_OPTION                                                                                            \

@@ -65,7 +65,8 @@ static int list_main(const struct cmd *cmd, int argc, char **argv) {
         if (!intel_type(&listing.intel, &listing.filter.type)) {
             code = CORE_EXIT_USAGE;
         } else if (intel_open(&listing.intel, INTEL_READS, &code)) {
-            enum core_err err = enrich_store_walk(listing.intel.store, true, list_found, &listing, &fail);
+            const struct intel_walk walk = {"listing", true, list_found, &listing};
+            enum core_err err = intel_walk_all(&listing.intel, &walk, &fail);
             code = err == CORE_OK ? CORE_EXIT_DONE : intel_failed(&listing.intel, err, &fail);
             code = code == CORE_EXIT_DONE && listing.listed == 0 ? CORE_EXIT_NO : code;
         }
@@ -222,7 +223,8 @@ static int stats_main(const struct cmd *cmd, int argc, char **argv) {
     MUST(stats != NULL);
     stats->now = core_now_ns() / CORE_NS_PER_S;
     if (intel_parse(&stats->intel, cmd, argc, argv, &code) && intel_open(&stats->intel, INTEL_READS, &code)) {
-        enum core_err err = enrich_store_walk(stats->intel.store, true, stats_found, stats, &fail);
+        const struct intel_walk walk = {"counting", false, stats_found, stats};
+        enum core_err err = intel_walk_all(&stats->intel, &walk, &fail);
         err = err == CORE_OK ? enrich_store_allowed(stats->intel.store, stats_allowed, stats, &fail) : err;
         if (err != CORE_OK) {
             code = intel_failed(&stats->intel, err, &fail);
@@ -255,7 +257,8 @@ static const struct cmd_option export_options[] = {
     INTEL_TYPE_OPTION,
     {.name = "feed", .letter = 'f', .arg = "NAME", .help = "Only what this feed says."},
     {.name = "zeek", .help = "As a file of Zeek's intelligence framework."},
-    {.name = "ja3", .help = "JA3, too: for a Zeek that has the type Intel::JA3 by a package."},
+    {.name = "ja3", .help = "With --zeek: JA3, too, for a Zeek that has the type Intel::JA3 by a package."},
+    {.name = "json", .help = "As one JSON object a line, an indicator each, as intel list prints them."},
     {0},
 };
 
@@ -348,6 +351,13 @@ static bool export_found(void *ctx, const struct enrich_found *found) {
     struct exporting *exporting = ctx;
     struct enrich_provider room[ENRICH_PROVIDERS_MAX];
     struct enrich_found shown = filtered(&exporting->filter, found, room);
+    if (exporting->intel.is_json) {
+        if (shown.providers_len > 0) {
+            intel_print(&exporting->intel, &shown);
+            exporting->lines++;
+        }
+        return ferror(stdout) == 0;
+    }
     if (found->type == CORE_INDICATOR_JA3 && !exporting->wants_ja3) {
         exporting->ja3_left += shown.providers_len > 0 ? 1 : 0;
         return true;
@@ -381,13 +391,14 @@ static int export_main(const struct cmd *cmd, int argc, char **argv) {
     if (intel_parse(&exporting.intel, cmd, argc, argv, &code)) {
         exporting.filter.feed = intel_value(&exporting.intel, "feed");
         exporting.wants_ja3 = intel_value(&exporting.intel, "ja3") != NULL;
-        if (intel_value(&exporting.intel, "zeek") == NULL) {
-            code = intel_wrong(&exporting.intel, "as what? --zeek is the one form there is");
+        if ((intel_value(&exporting.intel, "zeek") != NULL) == exporting.intel.is_json) {
+            code = intel_wrong(&exporting.intel, "as what? --zeek or --json, one of them");
         } else if (!intel_type(&exporting.intel, &exporting.filter.type)) {
             code = CORE_EXIT_USAGE;
         } else if (intel_open(&exporting.intel, INTEL_READS, &code)) {
-            printf("%s", zeek_header);
-            enum core_err err = enrich_store_walk(exporting.intel.store, true, export_found, &exporting, &fail);
+            const struct intel_walk walk = {"exporting", true, export_found, &exporting};
+            printf("%s", exporting.intel.is_json ? "" : zeek_header);
+            enum core_err err = intel_walk_all(&exporting.intel, &walk, &fail);
             code = err == CORE_OK ? CORE_EXIT_DONE : intel_failed(&exporting.intel, err, &fail);
             export_say(&exporting);
         }
@@ -398,13 +409,16 @@ static int export_main(const struct cmd *cmd, int argc, char **argv) {
 
 const struct cmd cmd_intel_export = {
     .name = "intel export",
-    .summary = "write the store's indicators as a file for Zeek",
+    .summary = "write the store's indicators as a file for Zeek, or as JSON",
     .args = "",
     .about =
-        "Writes the indicators to stdout as a file that Zeek's intelligence framework reads, with the columns of its "
+        "Writes the indicators to stdout. With --zeek as a file that Zeek's intelligence framework reads, with the "
+        "columns of its "
         "policy script integration/collective-intel: a line for each provider, which is meta.source; the feed is "
         "meta.cif_source; networks are Intel::SUBNET; do_notice is F. So Zeek's own framework and tapline agree, but "
-        "for subdomains and JA3, which Zeek does not know: how many these are is said on stderr.",
+        "for subdomains and JA3, which Zeek does not know: how many these are is said on stderr. With --json as one "
+        "JSON "
+        "object a line, with all that is known.",
     .example = "tapline intel export -c /etc/tapline/tapline.yml --zeek >/opt/zeek/share/intel.dat.new && mv "
                "/opt/zeek/share/intel.dat.new /opt/zeek/share/intel.dat",
     .options = export_options,

@@ -4,6 +4,7 @@
  * reason, and the first of them are shown. What was put is in effect in chunks, so that an end by force leaves whole ones.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/intel.h"
+#include "core/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,7 +26,8 @@ struct loading {
     char feed_name[ENRICH_FEED_NAME_BYTES_MAX + 1];
     int format; /* of the files; -1: told by content */
     bool is_dry;
-    const char *path; /* being read */
+    const char *path;   /* being read */
+    const char *counts; /* what the numbers of its entries count */
     uint64_t limit;
     uint64_t items;
     uint64_t types[CORE_INDICATOR__MAX];
@@ -82,12 +84,15 @@ static void on_refused(void *ctx, uint64_t line, struct core_span what, const ch
         return;
     }
     intel_bar_end(&loading->bar);
-    (void)fprintf(stderr, "%s:%" PRIu64 ": left out ", loading->path, line);
-    bool is_cut = what.len > SHOWN_BYTES_MAX;
-    what.len = is_cut ? SHOWN_BYTES_MAX : what.len;
-    while (is_cut && what.len > 0 && ((unsigned char)what.ptr[what.len] & 0xc0U) == 0x80) { /* not within a character */
-        what.len--;
+    if (line == 0) {
+        (void)fprintf(stderr, "%s: left out ", loading->path);
+    } else if (strcmp(loading->counts, "line") == 0) { /* as an editor takes it */
+        (void)fprintf(stderr, "%s:%" PRIu64 ": left out ", loading->path, line);
+    } else {
+        (void)fprintf(stderr, "%s: %s %" PRIu64 ": left out ", loading->path, loading->counts, line);
     }
+    bool is_cut = what.len > SHOWN_BYTES_MAX;
+    what = core_utf8_cut(what, SHOWN_BYTES_MAX);
     cmd_print_json_string(stderr, what); /* a terminal's signs are shown, not obeyed */
     (void)fprintf(stderr, "%s: %s\n", is_cut ? "…" : "", why);
 }
@@ -121,8 +126,11 @@ static uint64_t size_of(const char *path) {
 /* Returns false if the store failed. */
 static bool file_load(struct loading *loading, const char *path) {
     struct core_fail fail = {0};
-    struct enrich_read_calls calls = {
-        .on_item = on_item, .on_refused = on_refused, .ctx = loading, .on_progress = on_progress};
+    struct enrich_read_calls calls = {.on_item = on_item,
+                                      .on_refused = on_refused,
+                                      .ctx = loading,
+                                      .on_progress = on_progress,
+                                      .counts = &loading->counts};
     loading->path = strcmp(path, "-") == 0 ? "/dev/stdin" : path;
     enum core_err err = enrich_read_file(loading->path, loading->format, &loading->feed, &calls, &fail);
     loading->bytes_before += size_of(path);
@@ -195,8 +203,7 @@ static int feed_set(struct loading *loading) {
     enum core_indicator type;
     name = name == NULL ? "local" : name;
     (void)snprintf(loading->feed_name, sizeof(loading->feed_name), "%s", name);
-    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-");
-    if (name[len] != '\0' || len == 0 || len > ENRICH_FEED_NAME_BYTES_MAX) {
+    if (!enrich_is_feed_name(name)) {
         return intel_wrong(intel, "\"%s\" is no name for a feed: up to %d of a-z 0-9 _ . and - are", name,
                            ENRICH_FEED_NAME_BYTES_MAX);
     }

@@ -154,8 +154,8 @@ static bool on_allowed(void *ctx, enum core_indicator type, struct core_span val
     return true;
 }
 
-/* The item of the allow-list that silences a thing that was seen: an address or a name that is on it or in it. So a URL is not
- * silenced, but its host is, as in documents. */
+/* The item of the allow-list that silences a thing that was seen: what is on it, an address in or a name below what is on it.
+ * So a URL is not silenced by its host, but its host is, as in documents. */
 static const struct allowed *allowed_of(const struct matching *matching, size_t seen) {
     for (size_t i = 0; i < matching->asked_len; i++) {
         const struct enrich_found *found = &matching->asked[i].found;

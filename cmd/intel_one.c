@@ -287,7 +287,7 @@ const struct cmd cmd_intel_rm = {
     .about =
         "Takes back what all, one feed or one provider say of an indicator, in any type that it can be, or of the "
         "type given. Prints what was taken back; ends with 1 if there was nothing. A feed that still has it brings "
-        "it back with the next `tapline intel sync`: `tapline intel allow` silences it for good.",
+        "it back with the next `tapline intel sync`: `tapline intel allow` silences it for good, whatever it is.",
     .example = "tapline intel rm -c /etc/tapline/tapline.yml evil.example\n"
                "tapline intel rm -c tapline.yml --feed blocklist 192.0.2.7",
     .options = rm_options,
@@ -298,6 +298,7 @@ const struct cmd cmd_intel_rm = {
 
 static const struct cmd_option allow_options[] = {
     INTEL_CONFIG_OPTION,
+    INTEL_TYPE_OPTION,
     {.name = "rm", .help = "Take it off the list."},
     {.name = "json", .help = "Print one JSON object a line."},
     {0},
@@ -317,22 +318,22 @@ static bool allowed_print(void *ctx, enum core_indicator type, struct core_span 
 
 static int allow_one(struct intel *intel, const char *text) {
     struct core_fail fail = {0};
-    struct intel_form form;
+    char room[ENRICH_VALUE_BYTES_MAX];
+    struct core_span value;
     const char *why = NULL;
-    enum core_indicator type = enrich_guess(core_span_of(text));
-    type = type == CORE_INDICATOR_NONE || type == CORE_INDICATOR_FILE_NAME ? CORE_INDICATOR_DOMAIN : type;
-    bool is_one = intel_forms(intel, type, text, &form, &why) == 1;
-    if (!is_one ||
-        (form.type != CORE_INDICATOR_IP && form.type != CORE_INDICATOR_CIDR && form.type != CORE_INDICATOR_DOMAIN)) {
-        return intel_wrong(intel, "\"%s\": addresses, networks and domains can be allowed, nothing else", text);
+    enum core_indicator type;
+    if (!intel_type(intel, &type)) {
+        return CORE_EXIT_USAGE;
     }
-    enum core_err err =
-        enrich_store_allow(intel->store, form.type, form.value, intel_value(intel, "rm") == NULL, &fail);
+    if (!enrich_allow_canonical(&type, core_span_of(text), room, &value, &why)) {
+        return intel_wrong(intel, "\"%s\": %s", text, why);
+    }
+    enum core_err err = enrich_store_allow(intel->store, type, value, intel_value(intel, "rm") == NULL, &fail);
     err = err == CORE_OK ? enrich_store_flush(intel->store, &fail) : err;
     if (err != CORE_OK) {
         return intel_failed(intel, err, &fail);
     }
-    (void)allowed_print(intel, form.type, form.value);
+    (void)allowed_print(intel, type, value);
     return CORE_EXIT_DONE;
 }
 
@@ -363,12 +364,15 @@ static int allow_main(const struct cmd *cmd, int argc, char **argv) {
 
 const struct cmd cmd_intel_allow = {
     .name = "intel allow",
-    .summary = "what is never a match: addresses, networks, domains",
+    .summary = "what is never a match, whoever says so",
     .args = "[VALUE…]",
     .about =
-        "Puts addresses, networks and domains (with what is below them) on the allow-list, or takes them off: what "
-        "is on it, or in it, is never a match, whichever feed says so. Without a value it prints the list.",
+        "Puts values on the allow-list, or takes them off: what a record has of them is never a match, whichever feed "
+        "says so. A network silences its addresses, a domain what is below it; of a URL, a hash, an e-mail address or "
+        "another text just this value is silenced, and a URL of an allowed domain is not. The type is guessed unless "
+        "given, and printed. Without a value it prints the list.",
     .example = "tapline intel allow -c /etc/tapline/tapline.yml 10.0.0.0/8 example.org\n"
+               "tapline intel allow -c tapline.yml --type cert_hash 395fb1ba6ceb1b8c6dbf4e8fb0ea7c3d1c8b4c2a\n"
                "tapline intel allow -c tapline.yml --rm example.org\n"
                "tapline intel allow -c tapline.yml",
     .options = allow_options,

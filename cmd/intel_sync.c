@@ -34,6 +34,9 @@ struct syncing {
     int64_t *next_s; /* of each; --watch */
     size_t len;
     struct enrich_sync_how how;
+    struct intel_bar bar;
+    char doing[ENRICH_FEED_NAME_BYTES_MAX + 40]; /* the bar's words */
+    const char *feed;                            /* being read */
     bool is_watch;
     bool has_failed;
     bool has_cut;
@@ -49,6 +52,16 @@ static void on_signal(int number) {
 static bool goes_on(void *ctx) {
     (void)ctx;
     return !sync_stopped;
+}
+
+static void on_progress(void *ctx, const char *doing, double share, uint64_t items) {
+    struct syncing *syncing = ctx;
+    if (doing == NULL) {
+        intel_bar_end(&syncing->bar);
+        return;
+    }
+    (void)snprintf(syncing->doing, sizeof(syncing->doing), "%s: %s", syncing->feed, doing);
+    intel_bar_tell(&syncing->bar, share, items);
 }
 
 /* ---- what came of it -------------------------------------------------------------------------------------------------------- */
@@ -135,6 +148,7 @@ static void feed_sync(struct syncing *syncing, size_t i) {
     struct enrich_sync_report report = {0};
     struct core_fail fail = {0};
     int64_t start_ns = core_tick_ns();
+    syncing->feed = feed->name;
     enum core_err err = enrich_sync(syncing->intel.store, feed, &syncing->how, &report, &fail);
     show(syncing, feed->name, err, &report, &fail, (double)(core_tick_ns() - start_ns) / (double)CORE_NS_PER_S);
     syncing->has_failed = syncing->has_failed || err != CORE_OK;
@@ -194,6 +208,9 @@ static int sync_all(struct syncing *syncing) {
     MUST(sigaction(SIGINT, &action, NULL) == 0);
     MUST(sigaction(SIGTERM, &action, NULL) == 0);
     syncing->how.goes_on = goes_on;
+    syncing->how.on_progress = on_progress;
+    syncing->how.ctx = syncing;
+    syncing->bar = intel_bar_new(syncing->doing);
     if (syncing->is_watch) {
         watch(syncing);
         return CORE_EXIT_DONE;
@@ -240,8 +257,8 @@ const struct cmd cmd_intel_sync = {
         "Redis. "
         "Exits 0 if all are up to date, 1 if a server cut one off, 111 if one could not be taken.",
     .example = "tapline intel sync -c /etc/tapline/tapline.yml\n"
-               "  tapline intel sync -c /etc/tapline/tapline.yml --watch\n"
-               "  tapline intel sync -c /etc/tapline/tapline.yml --full --json urlhaus",
+               "tapline intel sync -c /etc/tapline/tapline.yml --watch\n"
+               "tapline intel sync -c /etc/tapline/tapline.yml --full --json urlhaus",
     .options = sync_options,
     .run = run_intel_sync,
 };

@@ -17,8 +17,8 @@ const struct core_opt enrich_opts[] = {
      .offset = offsetof(struct enrich_conf, allow),
      .needs_restart = true,
      .help =
-         "With intel.files: addresses, networks and domains (with all below them) that are never a hit. With Redis, "
-         "the list is there: tapline intel allow."},
+         "With intel.files: what is never a hit: addresses, networks, domains (with all below them), or just a URL, a "
+         "hash, an e-mail address. With Redis, the list is there: tapline intel allow."},
     {.key = "on_unavailable",
      .type = CORE_OPT_ENUM,
      .offset = offsetof(struct enrich_conf, on_unavailable),

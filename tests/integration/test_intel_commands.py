@@ -3,6 +3,9 @@ away. Looked at with a foreign client, too.
 SPDX-License-Identifier: Apache-2.0
 """
 import json
+import os
+import re
+import subprocess
 import time
 
 import pytest
@@ -129,12 +132,36 @@ def test_match_and_allow(intel):
     found = json.loads(intel("match", "a.b.evil.example", "--json").stdout)
     assert found["is_match"] and [hit["how"] for hit in found["hits"]] == ["parent domain"]
     intel("match", "evil.example.org", code=1)
-    intel("allow", "a@b.example", code=100)
+
+
+def test_allow_takes_every_type(intel):
+    """A false hash of a feed, one URL, one address of e-mail: just that value is silenced; what has no type of its own is said."""
+    sha1, md5 = "395FB1BA6CEB1B8C6DBF4E8FB0EA7C3D1C8B4C2A", "0123456789abcdef0123456789abcdef"
+    for value in (sha1, md5, "http://www.evil.example/a", "bad@evil.example"):
+        intel("add", value)
+    done = intel("allow", sha1, "http://www.evil.example/a", "Bad@evil.example")
+    assert done.stdout == f"file_hash\t{sha1.lower()}\nurl\twww.evil.example/a\nemail\tbad@evil.example\n"
+    assert f"silenced: file_hash {sha1.lower()}" in intel("match", "--type", "file_hash", sha1, code=1).stdout
+    intel("match", "http://www.evil.example/a", "bad@evil.example", code=1)
+    intel("match", md5)
+    intel("add", "--type", "user", "bob")
+    assert intel("allow", "--type", "user", "bob").stdout == "user\tbob\n"
+    intel("match", "--type", "user", "bob", code=1)
+    assert intel("allow", "--rm", "--type", "user", "bob").stdout == "user\tbob\n"
+    intel("match", "--type", "user", "bob")
+    assert intel("allow", "10.0.0.0/33", code=100).stderr.endswith("it has more bits than an address\n")
+    intel("allow", "--type", "ip", "evil.example", code=100)
+    intel("allow", "a b", code=100)
 
 
 def test_stats_and_export(intel, tmp_path):
     (tmp_path / "a.dat").write_text(HEADER + "192.0.2.7\tIntel::ADDR\tone\tdrop\t85\n198.51.100.0/24\tIntel::SUBNET\tone\t-\t-\n")
     intel("load", tmp_path / "a.dat")
+    listed = [json.loads(line) for line in intel("list", "--json").stdout.splitlines()]
+    exported = [json.loads(line) for line in intel("export", "--json").stdout.splitlines()]
+    assert len(exported) == 2 and sorted(map(str, exported)) == sorted(map(str, listed))
+    intel("export", code=100)
+    intel("export", "--zeek", "--json", code=100)
     intel("add", "a.example", "--feed", "other", "--expire-after", "1d")
     stats = json.loads(intel("stats", "--json").stdout)
     assert stats["indicators"] == 3 and stats["types"] == {"ip": 1, "cidr": 1, "domain": 1}
@@ -152,3 +179,52 @@ def test_redis_is_away(redis_server, intel, tmp_path):
                   ("allow",), ("stats",), ("match", "192.0.2.7"), ("export", "--zeek")):
         done = intel(*words, code=111)
         assert "127.0.0.1" in done.stderr, words
+
+
+def test_what_is_left_out_of_json_is_an_item(intel, tmp_path):
+    """file:3 is a line to an editor; a list of MISP's or STIX's is counted in items."""
+    (tmp_path / "misp.json").write_text(json.dumps({"Event": {"info": "x", "Attribute": [
+        {"type": "ip-dst", "value": value, "to_ids": True} for value in ("192.0.2.7", "none")]}}, indent=1))
+    (tmp_path / "a.dat").write_text(HEADER + "192.0.2.7\tIntel::ADDR\tone\tdrop\t85\nnone\tIntel::ADDR\tone\t-\t-\n")
+    assert f'{tmp_path}/misp.json: item 2: left out "none"' in intel("load", "--dry-run", tmp_path / "misp.json").stderr
+    assert f'{tmp_path}/a.dat:3: left out "none"' in intel("load", "--dry-run", tmp_path / "a.dat").stderr
+    (tmp_path / "b.txt").write_text("a.example\nb.example\nc.example\nd.example\n")
+    assert f'{tmp_path}/b.txt: left out "d.example"' in intel("load", "--dry-run", "--feed", "corp", tmp_path / "b.txt").stderr
+
+
+def on_a_terminal(*argv, stdout=subprocess.DEVNULL):
+    """What a command writes to a stderr that is a terminal. stdout None: the terminal, too."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen([str(rig.TAPLINE), *map(str, argv)], stdin=subprocess.DEVNULL, stderr=theirs,
+                               stdout=theirs if stdout is None else stdout)
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not piece:
+            break
+        said += piece
+    os.close(ours)
+    assert process.wait(60) == 0, said
+    return said.decode()
+
+
+def test_a_bar_on_long_work(redis_server, tmp_path):
+    config = tmp_path / "intel.yml"
+    config.write_text(json.dumps({"intel": {"redis": {"urls": [redis_server.url]}, "feeds": [
+        {"name": "corp", "type": "list", "path": str(tmp_path / "a.txt")}]}}))
+    (tmp_path / "a.txt").write_text("".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(100000)))
+    said = on_a_terminal("intel", "load", "-c", config, tmp_path / "a.txt")
+    assert re.search(r"\rloading \[#+-*\] +\d+ % \d+ indicators", said), said
+    assert said.endswith("\r\033[K"), "it leaves no trace"
+    for word, bar in (("list", "listing"), ("stats", "counting"), ("export", "exporting")):
+        words = ("intel", word, "-c", config, *(["--json"] if word == "export" else []))
+        assert re.search(rf"\r{bar} \[#*-*\] +\d+ % \d+ indicators", on_a_terminal(*words)), word
+    assert "listing" not in on_a_terminal("intel", "list", "-c", config, stdout=None), "it would stand among the lines"
+    said = on_a_terminal("intel", "sync", "-c", config)
+    assert re.search(r"\rcorp: (reading|writing) \[#*-*\] +\d+ % \d+ indicators", said), said
+    assert "looking for what is gone" in said
+    assert rig.tapline("intel", "load", "-c", config, tmp_path / "a.txt").stderr == "", "no terminal, no bar"

@@ -338,6 +338,48 @@ def test_kill_in_the_middle(sync, server):
     assert "sync.begun" not in sync.state("list")
 
 
+def into_the_sweep(sync, server):
+    """A sync that has begun to take back 30,000 of 60,000, among 100,000 words of others."""
+    pipe = sync.redis.pipeline(transaction=False)
+    for n in range(100000):
+        pipe.hset(f"intel:ip:10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "other/other", "{}")
+    pipe.execute()
+    server.site = Files({"/list.txt": ips(*range(60000))})
+    sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"}).run()
+    server.site.files["/list.txt"] = ips(*range(30000))
+    sync.redis.config_resetstat()
+    full = sync.redis.dbsize()
+    process = sync.start()
+    while sync.redis.dbsize() >= full and process.poll() is None:
+        pass
+    return process
+
+
+def test_kill_in_the_sweep(sync, server):
+    """The lease is as short there as anywhere: it was fifteen minutes once, in which nobody could sync that feed."""
+    process = into_the_sweep(sync, server)
+    process.kill()
+    process.communicate()
+    assert "sync.begun" in sync.state("list"), "it was over before it could be killed"
+    assert 0 < sync.redis.pttl("intel:lease:sync.list") <= 60000
+    sync.redis.delete("intel:lease:sync.list")
+    done = sync.run()
+    assert done["result"] == "done" and done["removed"] > 0
+    assert {name for name in sync.names() if name.startswith("ip:198.51.")} == ip_names(*range(30000))
+    assert len(sync.names()) == 130000, "what others say stays"
+
+
+def test_a_sweep_keeps_its_lease(sync, server):
+    process = into_the_sweep(sync, server)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(16)  # a lease is renewed every 15 s
+    process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate(timeout=60)
+    assert json.loads(out)["result"] == "done"
+    assert sync.redis.info("commandstats")["cmdstat_pexpire"]["calls"] >= 1
+    assert len(sync.names()) == 130000
+
+
 def test_stopped_in_the_middle(sync, server):
     server.site = Files({"/list.txt": ips(*range(65000))})
     sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"})
@@ -514,6 +556,25 @@ def test_cif_fails(sync, server, fault, word, after):
     server.fault(fault, times=50, after=after)
     assert word in sync.run("--full", code=111)["error"]
     assert sync.store() == store
+
+
+def test_cif_what_only_a_delta_brought_goes(sync, server):
+    """Its server never says that something is gone: the next complete reading finds it, though it names the same as the last."""
+    rows = [row(3, f"198.51.0.{n}", "ipv4", ago=2 * HOUR + n) for n in range(20)]
+    server.site = Cif3(rows, TOKEN)
+    sync.feeds({**cif_feed(server, 3, itypes="ipv4"), "full_interval": "10s"}).run()
+    mark = sync.state("cif")["sync.print"]
+    assert sync.run()["put"] == 0
+    assert sync.state("cif")["sync.print"] == mark, "a delta that brings nothing makes no sweep necessary"
+    rows.append(row(3, "203.0.113.1", "ipv4", ago=5))
+    done = sync.run()
+    assert done["delta"] and done["put"] == 1
+    assert "sync.print" not in sync.state("cif")
+    rows.pop()
+    time.sleep(11)
+    full = sync.run()
+    assert not full["delta"] and full["removed"] == 1
+    assert sync.names() == ip_names(*range(20))
 
 
 # ---- TAXII ---------------------------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@
 #include "enrich/lookback_internal.h"
 
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define ENRICH_MAGIC 0x656e7263u
 #define PAUSE_NS CORE_NS_PER_S /* after the store did not answer */
@@ -26,6 +28,7 @@ struct enrich {
     struct follower follower;
     struct match match;
     struct lookback *lookback;        /* NULL: nothing is kept */
+    int stop_fd;                      /* eventfd; readable at the end: no store waits any more */
     bool is_silent;                   /* the store did not answer the last time it was asked */
     _Atomic int64_t pause_until_tick; /* and is not asked before */
 };
@@ -34,7 +37,7 @@ struct enrich {
 
 static enum core_err store_open(void *ctx, struct enrich_store **out, struct core_fail *fail) {
     struct enrich *enrich = ctx;
-    return enrich_store_open(out, enrich->conf, enrich->redis, false, fail);
+    return store_open_until(out, enrich->conf, enrich->redis, enrich->stop_fd, fail);
 }
 
 /* Without a place to keep what is seen, events go on all the same. */
@@ -58,14 +61,24 @@ static void lookback_begin(struct enrich *enrich, const char *state_dir) {
     }
 }
 
+static void stop_close(struct enrich *enrich) {
+    if (enrich->stop_fd >= 0) {
+        MUST(close(enrich->stop_fd) == 0);
+    }
+}
+
 static enum core_err stage_open(struct enrich *enrich, const char *state_dir, struct core_fail *fail) {
-    enum core_err err = core_arena_init(&enrich->match.scratch, MATCH_SCRATCH_BYTES, fail);
+    enrich->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    enum core_err err = enrich->stop_fd >= 0
+                            ? core_arena_init(&enrich->match.scratch, MATCH_SCRATCH_BYTES, fail)
+                            : core_fail_errno(fail, "eventfd", "cannot make one; raise the limit of open files");
     lookback_begin(enrich, err == CORE_OK ? state_dir : NULL);
     if (err == CORE_OK) {
         err = follower_start(&enrich->follower, fail);
     }
     if (err != CORE_OK) {
         lookback_close(enrich->lookback);
+        stop_close(enrich);
         core_arena_destroy(&enrich->match.scratch);
         free(enrich);
     }
@@ -109,8 +122,10 @@ void enrich_close(struct enrich *enrich) {
         return;
     }
     MUST(enrich->magic == ENRICH_MAGIC);
+    MUST(eventfd_write(enrich->stop_fd, 1) == 0); /* both of them may be waiting for a store */
     follower_stop(&enrich->follower);
     lookback_close(enrich->lookback);
+    stop_close(enrich);
     core_arena_destroy(&enrich->match.scratch);
     enrich->magic = 0;
     free(enrich);

@@ -59,6 +59,9 @@ struct store_cursor {
 
 struct store_ops {
     const char *name;
+    /* Its changes are this process's own: whoever follows it is never behind, however long one follow() takes. */
+    bool is_current;
+    void (*where)(const struct enrich_store *store, char *out, size_t len);
     void (*close)(struct enrich_store *store);
     /* Make the connection that get() asks by; NULL: there is nothing to connect. */
     enum core_err (*connect)(struct enrich_store *store, int timeout_ms, struct core_fail *fail);
@@ -116,6 +119,14 @@ CORE_CHECKED enum core_err store_build(struct enrich_store *store, struct store_
                                        const struct store_changes *calls, struct core_fail *fail);
 CORE_CHECKED enum core_err store_follow(struct enrich_store *store, struct store_cursor *cursor,
                                         const struct store_changes *calls, int timeout_ms, struct core_fail *fail);
+
+/* For messages: "redis://host:6379/0, prefix intel:", "intel.files". */
+#define STORE_WHERE_BYTES 512
+void store_where(const struct enrich_store *store, char *out, size_t len);
+/* enrich_store_open() for a reader that lives long. Opening reads nothing and connects nobody: count() and build() do. And
+ * whatever waits or reads for long ends with CORE_AGAIN, or CORE_NET, once stop_fd (of the caller; -1: none) is readable. */
+CORE_CHECKED enum core_err store_open_until(struct enrich_store **out, const struct enrich_conf *conf,
+                                            const struct enrich_redis_conf *redis, int stop_fd, struct core_fail *fail);
 
 /* ---- what the store keeps besides: state of feeds, leases, sightings. Without Redis: CORE_BAD, and it says so. ----------- */
 
@@ -183,10 +194,11 @@ CORE_CHECKED enum core_err store_sightings_walk(struct enrich_store *store, int6
 #define STORE_SIGHTINGS_MAX 10000
 #define STORE_SIGHTINGS_DAYS 400 /* so long they are kept */
 
-CORE_CHECKED enum core_err store_memory_open(struct enrich_store **out, const struct enrich_conf *conf,
-                                             struct core_fail *fail);
+/* reads_now: else count() and build() read the files. stop_fd: as that of store_open_until(). */
+CORE_CHECKED enum core_err store_memory_open(struct enrich_store **out, const struct enrich_conf *conf, bool reads_now,
+                                             int stop_fd, struct core_fail *fail);
 CORE_CHECKED enum core_err store_redis_open(struct enrich_store **out, const struct enrich_redis_conf *conf,
-                                            bool is_writer, struct core_fail *fail);
+                                            bool is_writer, int stop_fd, struct core_fail *fail);
 
 /* ---- sources ------------------------------------------------------------------------------------------------------------- */
 

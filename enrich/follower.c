@@ -12,9 +12,14 @@
  * that time there are two filters.
  *
  * Nothing is ever taken out of the filter. What is gone costs a needless question to the store, whose answer decides. What
- * expired without a word in the stream shows in the store's count, which is asked for once a minute.
+ * expired without a word in the stream shows in the store's count, which is asked for once a minute. The store may count
+ * keys that are no indicators: how many more there were than names when the filter was new is taken off ever after. Where
+ * those are many, somebody else's come and go, too: there the count is believed once an hour. A count that is higher than
+ * what the filter has, after all changes were followed, says that changes were missed: the filter is built again, too.
  *
- * The store away: tried again from a tenth of a second on up to every two; said once, and again when it is back.
+ * The store away: tried again from a tenth of a second on up to every two; said once, again when the reason is another
+ * one, and when it is back.
+ * A stop ends whatever waits (the store's own waits, too: store_open_until()), and nothing is said of what it ended.
  * Thread: its own; follower_start, follower_stop: the owner's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/match_internal.h"
@@ -23,6 +28,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FOLLOWER_MAGIC 0x666f6c6cu
@@ -35,8 +41,12 @@
 #define FAILED_GAP_NS (5 * CORE_NS_PER_S) /* after one that failed */
 #define FOLLOW_GAP_NS (200 * CORE_NS_PER_MS)
 #define ROOM_TO_GROW ((size_t)64 * 1024)
-#define STALE_PARTS 10  /* more than one tenth is gone: a new filter */
-#define LOOK_EVERY 4096 /* indicators between two looks at the clock */
+#define STALE_PARTS 10 /* more than one tenth is gone, or was never told of: a new filter */
+#define COUNT_SLACK 64 /* keys that are no indicators, which come and go: state of feeds, leases */
+#define SHARED_GAPS 60 /* the count is asked for so much more seldom where others have many keys */
+#define SHRINK_FROM ((size_t)4 * 1000 * 1000) /* a filter for so many is made again if far fewer came */
+#define HELD_NS CORE_NS_PER_MS                /* between two looks whether a batch still holds an old view */
+#define LOOK_EVERY 4096                       /* indicators between two looks at the clock */
 
 /* A filter in the making. */
 struct build {
@@ -44,17 +54,60 @@ struct build {
     struct view *view;
     struct allow *allow;
     bool is_full;
+    bool is_second; /* the store it is read from is not the one that is followed */
     bool is_nested; /* the old filter is followed meanwhile */
     uint64_t added;
-    uint64_t expected;
+    uint64_t expected; /* indicators */
+    uint64_t removed;  /* in the stream since the build began */
+    uint64_t keys;     /* the store's count, after it */
+    uint64_t before;   /* indicators of the filter in use when it began, less what was known to be gone */
     int64_t said_tick;
     int64_t followed_tick;
 };
 
 int64_t follower_behind_ns(const struct follower *follower) {
     int64_t tick = atomic_load_explicit(&follower->current_tick, memory_order_relaxed);
+    if (tick != 0 && atomic_load_explicit(&follower->is_current, memory_order_relaxed)) {
+        return 0;
+    }
     int64_t now = core_tick_ns();
     return tick == 0 ? INT64_MAX : now > tick ? now - tick : 0;
+}
+
+/* ---- how far the filter in use is ------------------------------------------------------------------------------------------- */
+
+struct passed {
+    uint64_t epoch;
+    uint64_t ms;
+    uint64_t seq;
+};
+
+static struct passed passed_of(const struct store_cursor *cursor) {
+    char *rest;
+    struct passed passed = {.epoch = core_hash64(cursor->epoch, strlen(cursor->epoch), 0)};
+    passed.ms = strtoull(cursor->id, &rest, 10);
+    passed.seq = *rest == '-' ? strtoull(rest + 1, NULL, 10) : 0;
+    return passed;
+}
+
+/* Three numbers that are read as one: a reader that comes in between takes it for "not yet". */
+static void passed_publish(struct follower *follower) {
+    const struct passed passed = passed_of(&follower->cursor);
+    atomic_fetch_add(&follower->passed.version, 1);
+    atomic_store(&follower->passed.epoch, passed.epoch);
+    atomic_store(&follower->passed.ms, passed.ms);
+    atomic_store(&follower->passed.seq, passed.seq);
+    atomic_fetch_add(&follower->passed.version, 1);
+}
+
+bool follower_passed(const struct follower *follower, const struct store_cursor *cursor) {
+    const struct passed wanted = passed_of(cursor);
+    uint64_t version = atomic_load(&follower->passed.version);
+    uint64_t epoch = atomic_load(&follower->passed.epoch);
+    uint64_t ms = atomic_load(&follower->passed.ms);
+    uint64_t seq = atomic_load(&follower->passed.seq);
+    return version > 0 && version % 2 == 0 && atomic_load(&follower->passed.version) == version &&
+           epoch == wanted.epoch && (ms > wanted.ms || (ms == wanted.ms && seq >= wanted.seq));
 }
 
 static bool is_stopping(const struct follower *follower) {
@@ -76,10 +129,25 @@ static void numbers_publish(struct follower *follower) {
     }
 }
 
+/* Added in the stream. What the filter has already was gone, or is told twice. */
+static bool stream_add(const struct view *view, enum core_indicator type, struct core_span value, bool subdomains,
+                       bool *is_known) {
+    size_t len = filter_len(view->filter);
+    bool fits = probe_add(view->use, view->filter, type, value, subdomains);
+    *is_known = fits && filter_len(view->filter) == len;
+    return fits;
+}
+
 static void on_add(void *ctx, enum core_indicator type, struct core_span value, bool subdomains) {
     struct follower *follower = ctx;
-    if (!probe_add(follower->view->use, follower->view->filter, type, value, subdomains)) {
+    bool is_known;
+    if (!stream_add(follower->view, type, value, subdomains, &is_known)) {
         follower->is_missing = true;
+        atomic_store_explicit(&follower->is_current, false, memory_order_relaxed);
+    }
+    uint64_t stale = atomic_load_explicit(&follower->stale, memory_order_relaxed);
+    if (is_known && stale > 0) {
+        atomic_store_explicit(&follower->stale, stale - 1, memory_order_relaxed); /* it is back */
     }
     if (follower->on_new != NULL) {
         follower->on_new(follower->on_new_ctx, type, value, subdomains, follower->allow);
@@ -125,12 +193,19 @@ static void allow_publish(struct follower *follower) {
     view_publish(&follower->door, view);
 }
 
+/* Of the keys that the store counts. */
+static uint64_t indicators_of(const struct follower *follower, uint64_t keys) {
+    int64_t indicators = (int64_t)keys - follower->others;
+    return indicators > 0 ? (uint64_t)indicators : 0;
+}
+
 static enum core_err follow(struct follower *follower, int timeout_ms, struct core_fail *fail) {
     const struct store_changes calls = {on_add, on_remove, on_allow, goes_on, follower};
     enum core_err err = store_follow(atomic_load(&follower->store), &follower->cursor, &calls, timeout_ms, fail);
     if (err == CORE_OK || err == CORE_AGAIN) {
         if (!follower->is_missing) {
             atomic_store_explicit(&follower->current_tick, core_tick_ns(), memory_order_relaxed);
+            passed_publish(follower);
         }
         numbers_publish(follower);
         allow_publish(follower);
@@ -174,9 +249,10 @@ static void build_on_add(void *ctx, enum core_indicator type, struct core_span v
 }
 
 static void build_on_remove(void *ctx, enum core_indicator type, struct core_span value) {
-    (void)ctx; /* what is gone before the filter is in use is noticed by the count */
+    struct build *build = ctx;
     (void)type;
     (void)value;
+    build->removed++;
 }
 
 static void build_on_allow(void *ctx, enum core_indicator type, struct core_span value, bool is_allowed) {
@@ -188,6 +264,46 @@ static bool build_goes_on(void *ctx) {
     struct build *build = ctx;
     build_tick(build);
     return !is_stopping(build->follower) && !build->is_full;
+}
+
+/* Changes of the time of the build. A store that is followed by nobody else meanwhile tells them here only: the filter in
+ * use, and who looks back, hear of them, too. */
+static bool is_alone(const struct build *build) {
+    return !build->is_second && build->follower->view != NULL;
+}
+
+static void late_on_add(void *ctx, enum core_indicator type, struct core_span value, bool subdomains) {
+    struct build *build = ctx;
+    bool is_known = false;
+    if (!build->is_full && !stream_add(build->view, type, value, subdomains, &is_known)) {
+        build->is_full = true;
+    }
+    build->removed -= is_known && build->removed > 0;
+    if (is_alone(build)) {
+        on_add(build->follower, type, value, subdomains);
+    }
+}
+
+static void late_on_remove(void *ctx, enum core_indicator type, struct core_span value) {
+    struct build *build = ctx;
+    build_on_remove(build, type, value);
+    if (is_alone(build)) {
+        on_remove(build->follower, type, value);
+    }
+}
+
+static void late_on_allow(void *ctx, enum core_indicator type, struct core_span value, bool is_allowed) {
+    struct build *build = ctx;
+    build_on_allow(build, type, value, is_allowed);
+    if (is_alone(build)) {
+        on_allow(build->follower, type, value, is_allowed);
+    }
+}
+
+/* Also when it is full: what is told here is not told again. */
+static bool late_goes_on(void *ctx) {
+    const struct build *build = ctx;
+    return !is_stopping(build->follower);
 }
 
 static void build_free(struct build *build) {
@@ -205,8 +321,10 @@ static void build_free(struct build *build) {
 static enum core_err build_try(struct build *build, struct enrich_store *store, size_t items,
                                struct store_cursor *cursor, struct core_fail *fail) {
     const struct store_changes calls = {build_on_add, build_on_remove, build_on_allow, build_goes_on, build};
+    const struct store_changes late = {late_on_add, late_on_remove, late_on_allow, late_goes_on, build};
     build->is_full = false;
     build->added = 0;
+    build->removed = 0;
     build->allow = allow_new();
     build->view = calloc(1, sizeof *build->view);
     MUST(build->view != NULL);
@@ -220,37 +338,86 @@ static enum core_err build_try(struct build *build, struct enrich_store *store, 
     if (err == CORE_OK && !build->is_full) {
         bool is_nested = build->is_nested;
         build->is_nested = false; /* a store need not be ready to be followed while it tells of changes */
-        err = store_follow(store, cursor, &calls, 0, fail);
+        err = store_follow(store, cursor, &late, 0, fail);
         build->is_nested = is_nested;
     }
     return err == CORE_AGAIN && !is_stopping(build->follower) && !build->is_full ? CORE_OK : err;
 }
 
+static size_t room_for(uint64_t indicators) {
+    return (size_t)indicators + (size_t)indicators / 4 + ROOM_TO_GROW;
+}
+
+/* The store counted keys of others as well: one try more, or the memory is gone for good. */
+static bool is_far_too_big(const struct build *build, size_t items) {
+    return items > SHRINK_FROM && items / 2 > room_for(filter_len(build->view->filter));
+}
+
 /* All of the store into a new filter; bigger until all fit. */
 static enum core_err build_run(struct build *build, struct enrich_store *store, struct store_cursor *cursor,
                                struct core_fail *fail) {
-    enum core_err err = store_count(store, &build->expected, fail);
-    size_t items = (size_t)build->expected + (size_t)build->expected / 4 + ROOM_TO_GROW;
+    uint64_t keys;
+    enum core_err err = store_count(store, &keys, fail);
+    build->expected = err == CORE_OK ? indicators_of(build->follower, keys) : 0;
+    size_t items = room_for(build->expected);
+    bool is_smaller = false;
     while (err == CORE_OK) {
         *cursor = (struct store_cursor){0};
         err = build_try(build, store, items, cursor, fail);
-        if (!build->is_full) {
-            return err;
+        bool is_shrunk = err == CORE_OK && !build->is_full && !is_smaller && is_far_too_big(build, items);
+        if (!build->is_full && !is_shrunk) {
+            break;
         }
         if (is_stopping(build->follower)) {
             return CORE_AGAIN;
         }
+        is_smaller = is_smaller || is_shrunk;
+        items = is_shrunk ? room_for(filter_len(build->view->filter)) : items * 2; /* filter_new() says when too much */
         build_free(build);
-        items *= 2; /* filter_new() says when it is too much */
         err = CORE_OK;
     }
+    /* Only a difference to later counts matters: without one, there are none but indicators. */
+    struct core_fail ignored;
+    if (err == CORE_OK && store_count(store, &build->keys, &ignored) != CORE_OK) {
+        build->keys = filter_len(build->view->filter) - build->removed;
+    }
     return err;
+}
+
+/* An empty store is as good as none, and nothing else would say so: another database, another prefix, data that is gone. */
+static void build_judge(const struct follower *follower, const struct build *build, uint64_t len) {
+    char where[STORE_WHERE_BYTES];
+    uint64_t before = build->before > build->removed ? build->before - build->removed : 0;
+    store_where(atomic_load(&follower->store), where, sizeof where);
+    if (len == 0) {
+        core_log(
+            CORE_LEVEL_WARN, "enrich", "there are no indicators: nothing can match",
+            "store=\"%s\" before=%llu hint=\"is it the right one, and was it filled? tapline intel stats shows what "
+            "is in it; it is looked at again as soon as it changes\"",
+            where, (unsigned long long)before);
+    } else if (len < before / 2) {
+        core_log(CORE_LEVEL_WARN, "enrich", "there are far fewer indicators than before; those that are left go on",
+                 "store=\"%s\" before=%llu indicators=%llu hint=\"was it emptied, or is it another one? tapline intel "
+                 "stats shows what is in it\"",
+                 where, (unsigned long long)before, (unsigned long long)len);
+    }
+}
+
+/* A batch holds an old view for milliseconds. Not sleep_ms(): at a stop that does not sleep. */
+static void door_wait(struct view_door *door) {
+    const struct timespec pause = {.tv_nsec = HELD_NS};
+    while (!view_has_room(door)) {
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL); /* woken early: one look more */
+        view_sweep(door);
+    }
 }
 
 /* Make the new one the one in use. */
 static void build_publish(struct follower *follower, struct build *build, const struct store_cursor *cursor,
                           int64_t start) {
     uint64_t len = filter_len(build->view->filter);
+    uint64_t live = len > build->removed ? len - build->removed : 0;
+    build_judge(follower, build, live);
     allow_free(follower->allow);
     follower->allow = build->allow;
     build->view->allow = allow_copy(build->allow);
@@ -258,18 +425,19 @@ static void build_publish(struct follower *follower, struct build *build, const 
     follower->cursor = *cursor;
     follower->is_allow_changed = false;
     follower->is_missing = false;
-    follower->excess = len > build->expected ? len - build->expected : 0;
+    follower->is_short = false;
+    follower->others = (int64_t)build->keys - (int64_t)live;
+    follower->live = live;
     follower->built_tick = core_tick_ns();
     follower->counted_tick = follower->built_tick;
-    atomic_store_explicit(&follower->stale, 0, memory_order_relaxed);
+    atomic_store_explicit(&follower->stale, len - live, memory_order_relaxed);
     atomic_store_explicit(&follower->build_ns, follower->built_tick - start, memory_order_relaxed);
     atomic_store_explicit(&follower->current_tick, follower->built_tick, memory_order_relaxed);
+    atomic_store_explicit(&follower->is_current, atomic_load(&follower->store)->ops->is_current, memory_order_relaxed);
     numbers_publish(follower);
-    while (!view_has_room(&follower->door)) { /* a batch is held for milliseconds */
-        sleep_ms(follower, 1);
-        view_sweep(&follower->door);
-    }
+    door_wait(&follower->door);
     view_publish(&follower->door, build->view);
+    passed_publish(follower);
     core_count(follower->counters, CORE_COUNT_ENRICH_BUILDS, 1);
     core_log(CORE_LEVEL_INFO, "enrich", "the filter of indicators is built",
              "indicators=%llu allowed=%zu bytes=%zu ms=%lld", (unsigned long long)len, allow_len(follower->allow),
@@ -282,10 +450,15 @@ static enum core_err build_new(struct follower *follower, bool is_followed, stru
     struct store_cursor cursor;
     struct build build = {.follower = follower, .said_tick = core_tick_ns(), .followed_tick = core_tick_ns()};
     int64_t start = build.said_tick;
+    if (follower->view != NULL) {
+        uint64_t len = filter_len(follower->view->filter), gone = atomic_load(&follower->stale);
+        build.before = len > gone ? len - gone : 0;
+    }
     /* Where it does not open, the first one does both in turn. */
     if (is_followed && follower->opener.opens_twice &&
         follower->opener.open(follower->opener.ctx, &second, fail) == CORE_OK) {
         build.is_nested = true;
+        build.is_second = true;
         store = second;
     }
     enum core_err err = build_run(&build, store, &cursor, fail);
@@ -300,19 +473,33 @@ static enum core_err build_new(struct follower *follower, bool is_followed, stru
 
 /* ---- the loop --------------------------------------------------------------------------------------------------------------- */
 
-/* How much of the filter is gone, by the store's own count: what expired is not in the stream. */
+/* How much of the filter is gone, by the store's own count: what expired is not in the stream. And is anything not in the
+ * filter? What was counted was in the stream before: it is followed first, so that this cannot be because it is late. */
 static void look_at_count(struct follower *follower) {
-    uint64_t count;
+    uint64_t keys;
     struct core_fail fail;
     int64_t now = core_tick_ns();
-    if (now - follower->counted_tick < follower->count_gap_ns) {
+    bool is_shared = follower->others > COUNT_SLACK + (int64_t)(follower->live / STALE_PARTS);
+    if (now - follower->counted_tick < (is_shared ? SHARED_GAPS : 1) * follower->count_gap_ns) {
         return;
     }
     follower->counted_tick = now;
-    if (store_count(atomic_load(&follower->store), &count, &fail) == CORE_OK) {
-        uint64_t len = filter_len(follower->view->filter);
-        uint64_t known = count + follower->excess;
-        atomic_store_explicit(&follower->stale, len > known ? len - known : 0, memory_order_relaxed);
+    if (store_count(atomic_load(&follower->store), &keys, &fail) != CORE_OK) {
+        return; /* it shows when it is followed again */
+    }
+    enum core_err err = follow(follower, 0, &fail);
+    if (err != CORE_OK && err != CORE_AGAIN) {
+        return;
+    }
+    uint64_t len = filter_len(follower->view->filter);
+    uint64_t live = indicators_of(follower, keys);
+    atomic_store_explicit(&follower->stale, len > live ? len - live : 0, memory_order_relaxed);
+    follower->live = live;
+    follower->is_short = live > len + len / STALE_PARTS + COUNT_SLACK;
+    if (follower->is_short) {
+        core_log(CORE_LEVEL_WARN, "enrich",
+                 "the store has indicators that its changes did not tell of; all are read again",
+                 "counted=%llu known=%llu", (unsigned long long)live, (unsigned long long)len);
     }
 }
 
@@ -321,7 +508,8 @@ static bool wants_build(const struct follower *follower) {
     int64_t since = now - follower->built_tick;
     int64_t gap = atomic_load_explicit(&follower->build_ns, memory_order_relaxed) * 10;
     uint64_t stale = atomic_load_explicit(&follower->stale, memory_order_relaxed);
-    bool is_due = filter_is_crowded(follower->view->filter) || stale * STALE_PARTS > filter_len(follower->view->filter);
+    bool is_due = filter_is_crowded(follower->view->filter) || follower->is_short ||
+                  stale * STALE_PARTS > filter_len(follower->view->filter);
     bool has_failed = follower->failed_tick != 0 && now - follower->failed_tick < FAILED_GAP_NS;
     return !has_failed && (follower->is_missing || (is_due && since > (gap > BUILD_GAP_NS ? gap : BUILD_GAP_NS)));
 }
@@ -334,7 +522,7 @@ static enum core_err step_build(struct follower *follower, bool can_wait, struct
         sleep_ms(follower, RETRY_MS_MIN);
         return CORE_OK;
     }
-    if (err != CORE_OK && err != CORE_AGAIN && can_wait) {
+    if (err != CORE_OK && err != CORE_AGAIN && can_wait && !is_stopping(follower)) {
         core_log_fail(CORE_LEVEL_WARN, "enrich",
                       "a new filter of indicators cannot be built: the old one goes on; trying again in 5 s", fail);
         follower->failed_tick = core_tick_ns();
@@ -370,6 +558,17 @@ static enum core_err follower_step(struct follower *follower, struct core_fail *
     return err;
 }
 
+/* Said at first, and again when it is another reason: what a person can do about it is another thing then. */
+static void away_say(struct follower *follower, bool was_away, const struct core_fail *fail) {
+    const struct core_fail *told = &follower->told;
+    if (!was_away || strcmp(told->text, fail->text) != 0 || strcmp(told->where, fail->where) != 0) {
+        core_log_fail(fail->err == CORE_NET ? CORE_LEVEL_WARN : CORE_LEVEL_ERROR, "enrich",
+                      "intelligence cannot be asked: intel.on_unavailable says what becomes of events; trying again",
+                      fail);
+        follower->told = *fail;
+    }
+}
+
 static void *follower_run(void *arg) {
     struct follower *follower = arg;
     MUST(follower->magic == FOLLOWER_MAGIC);
@@ -379,14 +578,11 @@ static void *follower_run(void *arg) {
         struct core_fail fail = {0};
         enum core_err err = follower_step(follower, &fail);
         bool was_away = atomic_load_explicit(&follower->is_away, memory_order_relaxed);
-        bool is_away = err != CORE_OK && err != CORE_AGAIN;
-        if (is_away) {
-            if (!was_away) {
-                core_log_fail(
-                    err == CORE_NET ? CORE_LEVEL_WARN : CORE_LEVEL_ERROR, "enrich",
-                    "intelligence cannot be asked: events go on without it, as intel.on_unavailable says; trying again",
-                    &fail);
-            }
+        if (is_stopping(follower)) {
+            break; /* whatever failed was ended */
+        }
+        if (err != CORE_OK && err != CORE_AGAIN) {
+            away_say(follower, was_away, &fail);
             atomic_store_explicit(&follower->is_away, true, memory_order_relaxed);
             sleep_ms(follower, retry_ms);
             retry_ms = 2 * retry_ms < RETRY_MS_MAX ? 2 * retry_ms : RETRY_MS_MAX;

@@ -205,12 +205,22 @@ struct follower {
     _Atomic size_t bytes;
     _Atomic int64_t build_ns;
     _Atomic int64_t current_tick; /* when it last knew of all changes; 0: never */
+    struct {
+        _Atomic uint64_t version; /* odd: they are being written; 0: never were */
+        _Atomic uint64_t epoch;   /* hash */
+        _Atomic uint64_t ms;      /* the id's two numbers */
+        _Atomic uint64_t seq;
+    } passed; /* the cursor whose changes the filter in use has */
+    _Atomic bool is_current;      /* the store's changes are this process's own: it is never behind */
     /* Its own. */
     struct view *view; /* the newest that is published, or NULL */
     struct allow *allow;
     bool is_allow_changed;
     bool is_missing; /* an indicator found no room in the filter */
-    uint64_t excess; /* the filter had so many more than the store counted when it was new */
+    bool is_short;   /* the store counts more than the filter has: changes were missed */
+    int64_t others;  /* keys of the store's count that were no indicators when the filter was new */
+    uint64_t live;   /* indicators there were when they were last counted */
+    struct core_fail told; /* why the store is away, as it was last said */
     int64_t built_tick;
     int64_t failed_tick; /* when a new filter could not be built; 0: never */
     int64_t counted_tick;
@@ -221,6 +231,8 @@ CORE_CHECKED enum core_err follower_start(struct follower *follower, struct core
 void follower_stop(struct follower *follower);
 /* How long ago all changes were known; INT64_MAX: never. Thread: any. */
 int64_t follower_behind_ns(const struct follower *follower);
+/* Has the filter that is in use all changes up to there? false: not yet, or it follows another stream. Thread: any. */
+bool follower_passed(const struct follower *follower, const struct store_cursor *cursor);
 
 /* ---- a batch ---------------------------------------------------------------------------------------------------------------- */
 

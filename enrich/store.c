@@ -12,11 +12,13 @@ static void check(const struct enrich_store *store) {
     MUST(store->magic == ENRICH_STORE_MAGIC);
 }
 
-enum core_err enrich_store_open(struct enrich_store **out, const struct enrich_conf *conf,
-                                const struct enrich_redis_conf *redis, bool is_writer, struct core_fail *fail) {
-    MUST(out != NULL);
-    *out = NULL;
-    bool has_redis = redis != NULL && redis->urls.len > 0;
+static bool has_urls(const struct enrich_redis_conf *redis) {
+    return redis != NULL && redis->urls.len > 0;
+}
+
+static enum core_err conf_check(const struct enrich_conf *conf, const struct enrich_redis_conf *redis,
+                                struct core_fail *fail) {
+    bool has_redis = has_urls(redis);
     if (has_redis && conf != NULL && conf->files.len > 0) {
         return core_fail_set(
             fail, CORE_BAD, "intel.files",
@@ -30,14 +32,43 @@ enum core_err enrich_store_open(struct enrich_store **out, const struct enrich_c
             "intel allow %s",
             conf->allow.items[0].value);
     }
-    if (has_redis) {
-        return store_redis_open(out, redis, is_writer, fail);
+    return CORE_OK;
+}
+
+enum core_err store_open_until(struct enrich_store **out, const struct enrich_conf *conf,
+                               const struct enrich_redis_conf *redis, int stop_fd, struct core_fail *fail) {
+    MUST(out != NULL);
+    *out = NULL;
+    enum core_err err = conf_check(conf, redis, fail);
+    if (err != CORE_OK) {
+        return err;
+    }
+    return has_urls(redis) ? store_redis_open(out, redis, false, stop_fd, fail)
+                           : store_memory_open(out, conf, false, stop_fd, fail);
+}
+
+enum core_err enrich_store_open(struct enrich_store **out, const struct enrich_conf *conf,
+                                const struct enrich_redis_conf *redis, bool is_writer, struct core_fail *fail) {
+    MUST(out != NULL);
+    *out = NULL;
+    enum core_err err = conf_check(conf, redis, fail);
+    if (err != CORE_OK) {
+        return err;
+    }
+    if (has_urls(redis)) {
+        return store_redis_open(out, redis, is_writer, -1, fail);
     }
     if (is_writer) {
         return core_fail_set(fail, CORE_BAD, "intel.redis.urls",
                              "no Redis is given, so there is no store to change; give intel.redis.urls");
     }
-    return store_memory_open(out, conf, fail);
+    return store_memory_open(out, conf, true, -1, fail);
+}
+
+void store_where(const struct enrich_store *store, char *out, size_t len) {
+    check(store);
+    MUST(len > 0);
+    store->ops->where(store, out, len);
 }
 
 void enrich_store_close(struct enrich_store *store) {

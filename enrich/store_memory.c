@@ -4,12 +4,19 @@
  *
  * get() and follow() may run in two threads: a mutex guards which table is the present one. It is not waited for on the
  * data path but in the moment of the exchange, a few instructions once in a change of a file.
- * A file that cannot be read when it is read again leaves what is there, and the log says so.
+ * A file that cannot be read when it is read again leaves what is there, and the log says so. So does a pattern that named
+ * files and names none any more: whoever writes them anew takes them away first. One of several that is gone is waited for.
+ * What has a mistake is not read again before it has changed; what the disk does not give, once a minute.
+ *
+ * Reading ten million lines takes a while: a stop ends it (stop_fd), and meanwhile the old table answers.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/table_internal.h"
 
+#include <fnmatch.h>
 #include <glob.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -20,6 +27,9 @@
 #define CHANGES_MIN 64
 #define TELL_BETWEEN 10000 /* indicators told between two looks whether to go on */
 #define LOOK_NS CORE_NS_PER_S
+#define GONE_NS (3 * CORE_NS_PER_S)   /* a file that is gone is waited for */
+#define AGAIN_NS (60 * CORE_NS_PER_S) /* what the disk did not give is asked for again, changed or not */
+#define PROVIDER_BYTES 256
 
 /* ---- the store ------------------------------------------------------------------------------------------------------------ */
 
@@ -43,7 +53,12 @@ struct memory {
     struct core_conf_list patterns; /* the config's */
     struct file_seen *files;        /* as they were when they were last read */
     size_t files_len;
+    bool is_read;            /* the table has what they say */
+    struct core_fail failed; /* why the last reading failed; .err CORE_OK: it did not */
+    int64_t again_ns;        /* if it was the disk, it is tried again then */
+    int stop_fd;             /* readable: end; -1: nobody ends it */
     int64_t looked_ns;
+    int64_t gone_ns;        /* since when a file has been gone; 0: none is */
     struct change *changes; /* of put(), remove(), allow(): not told to follow() yet */
     size_t changes_len;
     size_t changes_cap;
@@ -226,70 +241,83 @@ static enum core_err memory_allowed(struct enrich_store *store,
     return CORE_OK;
 }
 
-static enum core_err memory_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail) {
-    struct memory *memory = memory_of(store);
-    (void)fail;
-    *items = memory->table->len;
-    return CORE_OK;
-}
-
-static enum core_err memory_build(struct enrich_store *store, struct store_cursor *cursor,
-                                  const struct store_changes *calls, struct core_fail *fail) {
-    struct memory *memory = memory_of(store);
-    const struct entry *entry;
-    size_t told = 0;
-    *cursor = (struct store_cursor){.epoch = "memory", .id = "0"};
-    MUST(pthread_mutex_lock(&memory->lock) == 0);
-    changes_release(memory->changes, memory->changes_len);
-    memory->changes = NULL;
-    memory->changes_len = memory->changes_cap = 0;
-    MUST(pthread_mutex_unlock(&memory->lock) == 0);
-    for (size_t at = 0; (entry = table_entry_next(&memory->table->entries, &at)) != NULL;) {
-        if (++told % TELL_BETWEEN == 0 && calls->goes_on != NULL && !calls->goes_on(calls->ctx)) {
-            return core_fail_set(fail, CORE_AGAIN, "intel.files", "ended on request");
-        }
-        if (entry->first != 0) {
-            calls->on_add(calls->ctx, entry->type, table_value(entry), table_subdomains(memory->table, entry));
-        }
-    }
-    for (size_t at = 0; (entry = table_entry_next(&memory->table->allow, &at)) != NULL;) {
-        if (entry->first != 0) {
-            calls->on_allow(calls->ctx, entry->type, table_value(entry), true);
-        }
-    }
-    return CORE_OK;
-}
-
 /* ---- files ---------------------------------------------------------------------------------------------------------------- */
 
+static bool is_ended(const struct memory *memory) {
+    struct pollfd fds = {.fd = memory->stop_fd, .events = POLLIN};
+    return memory->stop_fd >= 0 && poll(&fds, 1, 0) > 0;
+}
+
+static enum core_err ended(struct core_fail *fail) {
+    return core_fail_set(fail, CORE_AGAIN, "intel.files", "ended on request");
+}
+
+static bool may_go_on(const struct memory *memory, const struct store_changes *calls) {
+    return !is_ended(memory) && (calls->goes_on == NULL || calls->goes_on(calls->ctx));
+}
+
+/* What a pattern names, behind what there is already. One that just went away is no mistake. */
+static enum core_err files_add(struct file_seen *files, size_t *len, const glob_t *found, struct core_fail *fail) {
+    for (size_t i = 0; i < found->gl_pathc; i++) {
+        struct file_seen *file = &files[*len];
+        if (*len + 1 >= FILES_MAX) {
+            return core_fail_set(fail, CORE_LIMIT, found->gl_pathv[i], "more than %d files; name fewer in intel.files",
+                                 FILES_MAX);
+        }
+        if (stat(found->gl_pathv[i], &file->info) == 0) {
+            file->path = strdup(found->gl_pathv[i]);
+            MUST(file->path != NULL);
+            (*len)++;
+        }
+    }
+    return CORE_OK;
+}
+
+/* Did the pattern name one of the files that were read? */
+static bool was_named(const struct memory *memory, const char *pattern) {
+    for (size_t i = 0; memory->is_read && i < memory->files_len; i++) {
+        if (fnmatch(pattern, memory->files[i].path, FNM_PATHNAME | FNM_PERIOD) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* It names nothing. A pattern may come to name something later; but what it named is not taken away with its files. */
+static enum core_err nothing_named(const struct memory *memory, const char *pattern, struct core_fail *fail) {
+    if (strpbrk(pattern, "*?[") == NULL) {
+        return core_fail_set(fail, CORE_BAD, pattern,
+                             "there is no such file, or it may not be read; create it, or "
+                             "remove it from intel.files");
+    }
+    if (was_named(memory, pattern)) {
+        return core_fail_set(fail, CORE_BAD, pattern,
+                             "it names no file any more; if there shall be no indicators, put an empty file there");
+    }
+    if (!memory->is_read) {
+        core_log(CORE_LEVEL_WARN, "enrich", "a pattern of intel.files names no file; it is looked at again each second",
+                 "pattern=\"%s\"", pattern);
+    }
+    return CORE_OK;
+}
+
 /* The files that the patterns name now, in the order of the patterns, then of the names. */
-static enum core_err files_list(const struct core_conf_list *patterns, struct file_seen **files, size_t *len,
+static enum core_err files_list(const struct memory *memory, struct file_seen **files, size_t *len,
                                 struct core_fail *fail) {
     enum core_err err = CORE_OK;
     *files = calloc(FILES_MAX, sizeof **files);
     *len = 0;
     MUST(*files != NULL);
-    for (size_t i = 0; i < patterns->len && err == CORE_OK; i++) {
+    for (size_t i = 0; i < memory->patterns.len && err == CORE_OK; i++) {
         glob_t found = {0};
-        const char *pattern = patterns->items[i].value;
-        int ended = glob(pattern, 0, NULL, &found);
-        if (ended == GLOB_NOMATCH && strpbrk(pattern, "*?[") == NULL) {
-            err = core_fail_set(fail, CORE_BAD, pattern,
-                                "there is no such file, or it may not be read; create it, or "
-                                "remove it from intel.files");
-        } else if (ended != 0 && ended != GLOB_NOMATCH) {
+        const char *pattern = memory->patterns.items[i].value;
+        int result = glob(pattern, 0, NULL, &found);
+        if (result == GLOB_NOMATCH) {
+            err = nothing_named(memory, pattern, fail);
+        } else if (result != 0) {
             err = core_fail_set(fail, CORE_IO, pattern, "the folder cannot be read; see its permissions");
-        }
-        for (size_t j = 0; j < found.gl_pathc && ended == 0 && err == CORE_OK; j++) {
-            struct file_seen *file = &(*files)[*len];
-            if (*len + 1 >= FILES_MAX) {
-                err = core_fail_set(fail, CORE_LIMIT, pattern, "more than %d files; name fewer in intel.files",
-                                    FILES_MAX);
-            } else if (stat(found.gl_pathv[j], &file->info) == 0) { /* one that just went away is no mistake */
-                file->path = strdup(found.gl_pathv[j]);
-                MUST(file->path != NULL);
-                (*len)++;
-            }
+        } else {
+            err = files_add(*files, len, &found, fail);
         }
         globfree(&found);
     }
@@ -305,28 +333,54 @@ static bool files_same(const struct file_seen *a, const struct file_seen *b, siz
     for (size_t i = 0; i < len; i++) {
         const struct stat *x = &a[i].info, *y = &b[i].info;
         if (strcmp(a[i].path, b[i].path) != 0 || x->st_ino != y->st_ino || x->st_size != y->st_size ||
-            x->st_mtim.tv_sec != y->st_mtim.tv_sec || x->st_mtim.tv_nsec != y->st_mtim.tv_nsec) {
-            return false;
+            x->st_mtim.tv_sec != y->st_mtim.tv_sec || x->st_mtim.tv_nsec != y->st_mtim.tv_nsec ||
+            x->st_ctim.tv_sec != y->st_ctim.tv_sec || x->st_ctim.tv_nsec != y->st_ctim.tv_nsec) {
+            return false; /* the change of its rights, too: it may be readable now */
         }
     }
     return true;
 }
 
+/* They are those of the last reading, and reading them again would give the same. */
+static bool are_seen(const struct memory *memory, const struct file_seen *files, size_t len) {
+    bool may_pass = memory->failed.err == CORE_IO && core_tick_ns() >= memory->again_ns;
+    return !may_pass && len == memory->files_len && files_same(files, memory->files, len);
+}
+
+/* So they were when they were read, and that became of it. */
+static void files_keep(struct memory *memory, struct file_seen *files, size_t len, const struct core_fail *fail) {
+    files_release(memory->files, memory->files_len);
+    memory->files = files;
+    memory->files_len = len;
+    memory->failed = *fail;
+    memory->again_ns = core_tick_ns() + AGAIN_NS;
+}
+
 struct loading {
+    const struct memory *memory;
     struct table *table;
     const char *path;
+    char provider[PROVIDER_BYTES]; /* the file's name: which of several lists it was */
     uint64_t items;
     uint64_t refused;
     bool is_full;
 };
 
+static bool loading_goes_on(void *ctx) {
+    const struct loading *loading = ctx;
+    return !is_ended(loading->memory);
+}
+
 static bool on_item(void *ctx, const struct enrich_item *item) {
     struct loading *loading = ctx;
-    enum put_result result = table_put(loading->table, item);
-    loading->items++;
+    struct enrich_item named = *item;
+    if (item->said.provider == item->said.feed) { /* source_give(): the file names nobody */
+        named.said.provider = loading->provider;
+    }
+    enum put_result result = table_put(loading->table, &named);
     loading->refused += result == PUT_REFUSED;
     loading->is_full = result == PUT_FULL;
-    return !loading->is_full;
+    return !loading->is_full && (++loading->items % TELL_BETWEEN != 0 || loading_goes_on(loading));
 }
 
 static void on_refused(void *ctx, uint64_t line, struct core_span what, const char *why) {
@@ -339,18 +393,35 @@ static void on_refused(void *ctx, uint64_t line, struct core_span what, const ch
     }
 }
 
-static enum core_err files_load(const struct file_seen *files, size_t len, struct table **out, struct core_fail *fail) {
+static enum core_err file_load(const struct memory *memory, const char *path, struct table *table,
+                               struct core_fail *fail) {
+    struct enrich_feed_conf feed = {.name = (char *)"local", .limit = TABLE_ITEMS_MAX};
+    struct loading loading = {.memory = memory, .table = table, .path = path};
+    struct enrich_read_calls calls = {
+        .on_item = on_item, .on_refused = on_refused, .goes_on = loading_goes_on, .ctx = &loading};
+    const char *slash = strrchr(path, '/');
+    source_show(core_span_of(slash == NULL ? path : slash + 1), loading.provider, sizeof loading.provider);
+    enum core_err err = enrich_read_file(path, -1, &feed, &calls, fail);
+    if (loading.is_full) {
+        return full(fail);
+    }
+    if (err == CORE_AGAIN) {
+        return ended(fail);
+    }
+    if (err == CORE_OK) {
+        core_log(CORE_LEVEL_INFO, "enrich", "indicators read", "file=%s indicators=%llu refused=%llu", path,
+                 (unsigned long long)loading.items, (unsigned long long)loading.refused);
+    }
+    return err;
+}
+
+static enum core_err files_load(const struct memory *memory, const struct file_seen *files, size_t len,
+                                struct table **out, struct core_fail *fail) {
     struct table *table = calloc(1, sizeof *table);
     MUST(table != NULL);
     enum core_err err = CORE_OK;
-    struct enrich_feed_conf feed = {.name = (char *)"local", .limit = TABLE_ITEMS_MAX};
     for (size_t i = 0; i < len && err == CORE_OK; i++) {
-        struct loading loading = {.table = table, .path = files[i].path};
-        struct enrich_read_calls calls = {.on_item = on_item, .on_refused = on_refused, .ctx = &loading};
-        err = enrich_read_file(files[i].path, -1, &feed, &calls, fail);
-        err = loading.is_full ? full(fail) : err;
-        core_log(CORE_LEVEL_INFO, "enrich", "indicators read", "file=%s indicators=%llu refused=%llu", files[i].path,
-                 (unsigned long long)loading.items, (unsigned long long)loading.refused);
+        err = file_load(memory, files[i].path, table, fail);
     }
     if (err != CORE_OK) {
         table_free(table);
@@ -360,21 +431,70 @@ static enum core_err files_load(const struct file_seen *files, size_t len, struc
     return err;
 }
 
+/* The new table is the present one; the allow-list goes with it. Returns the one before. */
+static struct table *table_exchange(struct memory *memory, struct table *table) {
+    struct table *before = memory->table;
+    MUST(pthread_mutex_lock(&memory->lock) == 0);
+    table->allow = before->allow;
+    memory->table = table;
+    before->allow = (struct pool){0};
+    MUST(pthread_mutex_unlock(&memory->lock) == 0);
+    return before;
+}
+
+/* Read them for the first time. What failed fails again, without reading, until the files are others. */
+static enum core_err files_ready(struct memory *memory, struct core_fail *fail) {
+    struct file_seen *files;
+    struct table *table;
+    size_t len;
+    if (memory->is_read) {
+        return CORE_OK;
+    }
+    enum core_err err = files_list(memory, &files, &len, fail);
+    if (err != CORE_OK) {
+        return err;
+    }
+    if (memory->failed.err != CORE_OK && are_seen(memory, files, len)) {
+        files_release(files, len);
+        return core_fail_set(fail, memory->failed.err, memory->failed.where, "%s", memory->failed.text);
+    }
+    struct core_fail why = {0};
+    err = files_load(memory, files, len, &table, &why);
+    files_keep(memory, files, len, &why);
+    memory->looked_ns = core_tick_ns();
+    if (err != CORE_OK) {
+        return core_fail_set(fail, why.err, why.where, "%s", why.text);
+    }
+    memory->is_read = true;
+    table_free(table_exchange(memory, table));
+    return CORE_OK;
+}
+
 /* Tell what a new table has that the old one had not, and the other way round. Returns how much that was. */
-static size_t tables_compare(const struct table *before, const struct table *now, const struct store_changes *calls) {
-    size_t changes = 0;
+static size_t tables_compare(const struct memory *memory, const struct table *before,
+                             const struct store_changes *calls) {
+    const struct table *now = memory->table;
     const struct entry *entry;
+    int64_t now_s = core_now_ns() / CORE_NS_PER_S;
+    size_t changes = 0, told = 0;
     for (size_t at = 0; (entry = table_entry_next(&now->entries, &at)) != NULL;) {
         const struct entry *other = table_find(before, entry->type, table_value(entry));
+        bool was_there = other != NULL && table_holds(before, other, now_s);
         bool subdomains = table_subdomains(now, entry);
-        if (other == NULL || other->first == 0 || (subdomains && !table_subdomains(before, other))) {
+        if (++told % TELL_BETWEEN == 0 && !may_go_on(memory, calls)) {
+            return changes;
+        }
+        if (table_holds(now, entry, now_s) && (!was_there || (subdomains && !table_subdomains(before, other)))) {
             calls->on_add(calls->ctx, entry->type, table_value(entry), subdomains);
             changes++;
         }
     }
     for (size_t at = 0; (entry = table_entry_next(&before->entries, &at)) != NULL;) {
         const struct entry *other = table_find(now, entry->type, table_value(entry));
-        if (entry->first != 0 && (other == NULL || other->first == 0)) {
+        if (++told % TELL_BETWEEN == 0 && !may_go_on(memory, calls)) {
+            return changes;
+        }
+        if (table_holds(before, entry, now_s) && (other == NULL || !table_holds(now, other, now_s))) {
             calls->on_remove(calls->ctx, entry->type, table_value(entry));
             changes++;
         }
@@ -382,42 +502,92 @@ static size_t tables_compare(const struct table *before, const struct table *now
     return changes;
 }
 
+/* One that was read is not there now: it may be back in a moment. */
+static bool is_one_gone(struct memory *memory, const struct file_seen *files, size_t len) {
+    size_t there = 0;
+    for (size_t i = 0; i < memory->files_len; i++) {
+        bool is_there = false;
+        for (size_t j = 0; j < len && !is_there; j++) {
+            is_there = strcmp(files[j].path, memory->files[i].path) == 0;
+        }
+        there += is_there;
+    }
+    int64_t now = core_tick_ns();
+    memory->gone_ns = there == memory->files_len ? 0 : memory->gone_ns == 0 ? now : memory->gone_ns;
+    return memory->gone_ns != 0 && now - memory->gone_ns < GONE_NS;
+}
+
 /* Have the files changed? Then read them, tell the difference, and exchange the table. */
 static size_t files_look(struct memory *memory, const struct store_changes *calls) {
-    struct core_fail fail;
+    struct core_fail fail = {0};
     struct file_seen *files;
-    size_t len, changes = 0;
+    size_t len;
     struct table *table = NULL;
     memory->looked_ns = core_tick_ns();
     if (memory->patterns.len == 0) {
         return 0;
     }
-    enum core_err err = files_list(&memory->patterns, &files, &len, &fail);
+    enum core_err err = files_list(memory, &files, &len, &fail);
     if (err != CORE_OK) {
         core_log_fail(CORE_LEVEL_WARN, "enrich", "what was read from intel.files before stays in effect", &fail);
         return 0;
     }
-    if (len == memory->files_len && files_same(files, memory->files, len)) {
+    if (are_seen(memory, files, len) || is_one_gone(memory, files, len)) {
         files_release(files, len);
         return 0;
     }
-    err = files_load(files, len, &table, &fail);
-    files_release(memory->files, memory->files_len); /* also of a bad file: it is read again when it changes again */
-    memory->files = files;
-    memory->files_len = len;
+    err = files_load(memory, files, len, &table, &fail);
+    files_keep(memory, files, len, &fail); /* also of a bad file: it is read again when it changes again */
+    memory->gone_ns = 0;
     if (err != CORE_OK) {
-        core_log_fail(CORE_LEVEL_ERROR, "enrich", "what was read from intel.files before stays in effect", &fail);
+        if (err != CORE_AGAIN) {
+            core_log_fail(CORE_LEVEL_ERROR, "enrich", "what was read from intel.files before stays in effect", &fail);
+        }
         return 0;
     }
-    struct table *before = memory->table;
-    table->allow = before->allow;
-    MUST(pthread_mutex_lock(&memory->lock) == 0);
-    memory->table = table;
-    MUST(pthread_mutex_unlock(&memory->lock) == 0);
-    changes = tables_compare(before, table, calls);
-    before->allow = (struct pool){0};
+    struct table *before = table_exchange(memory, table);
+    size_t changes = tables_compare(memory, before, calls);
     table_free(before);
     return changes;
+}
+
+static enum core_err memory_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    enum core_err err = files_ready(memory, fail);
+    *items = err == CORE_OK ? table_count(memory->table, core_now_ns() / CORE_NS_PER_S) : 0;
+    return err;
+}
+
+static enum core_err memory_build(struct enrich_store *store, struct store_cursor *cursor,
+                                  const struct store_changes *calls, struct core_fail *fail) {
+    struct memory *memory = memory_of(store);
+    const struct entry *entry;
+    int64_t now_s = core_now_ns() / CORE_NS_PER_S;
+    size_t told = 0;
+    enum core_err err = files_ready(memory, fail);
+    if (err != CORE_OK) {
+        return err;
+    }
+    *cursor = (struct store_cursor){.epoch = "memory", .id = "0"};
+    MUST(pthread_mutex_lock(&memory->lock) == 0);
+    changes_release(memory->changes, memory->changes_len);
+    memory->changes = NULL;
+    memory->changes_len = memory->changes_cap = 0;
+    MUST(pthread_mutex_unlock(&memory->lock) == 0);
+    for (size_t at = 0; (entry = table_entry_next(&memory->table->entries, &at)) != NULL;) {
+        if (++told % TELL_BETWEEN == 0 && !may_go_on(memory, calls)) {
+            return ended(fail);
+        }
+        if (table_holds(memory->table, entry, now_s)) {
+            calls->on_add(calls->ctx, entry->type, table_value(entry), table_subdomains(memory->table, entry));
+        }
+    }
+    for (size_t at = 0; (entry = table_entry_next(&memory->table->allow, &at)) != NULL;) {
+        if (entry->first != 0) {
+            calls->on_allow(calls->ctx, entry->type, table_value(entry), true);
+        }
+    }
+    return CORE_OK;
 }
 
 static size_t changes_tell(struct memory *memory, const struct store_changes *calls) {
@@ -465,7 +635,14 @@ static enum core_err memory_follow(struct enrich_store *store, struct store_curs
     }
 }
 
+static void memory_where(const struct enrich_store *store, char *out, size_t len) {
+    MUST(store->ops->where == memory_where);
+    (void)snprintf(out, len, "intel.files");
+}
+
 static const struct store_ops memory_ops = {.name = "memory",
+                                            .is_current = true,
+                                            .where = memory_where,
                                             .close = memory_close,
                                             .get = memory_get,
                                             .put = memory_put,
@@ -485,37 +662,33 @@ static enum core_err allow_load(struct memory *memory, const struct core_conf_li
         char room[ENRICH_VALUE_BYTES_MAX];
         const char *why;
         struct core_span text = core_span_of(list->items[i].value), value;
-        enum core_indicator type = CORE_INDICATOR_IP; /* with a slash it becomes CIDR */
-        if (!enrich_canonical(&type, text, room, &value, &why)) {
-            type = CORE_INDICATOR_DOMAIN;
-            if (!enrich_canonical(&type, text, room, &value, &why)) {
-                return core_fail_set(fail, CORE_BAD, "intel.allow", "\"%s\" is no address, network or domain: %s",
-                                     list->items[i].value, why);
-            }
+        enum core_indicator type = CORE_INDICATOR_NONE;
+        if (!enrich_allow_canonical(&type, text, room, &value, &why)) {
+            return core_fail_set(fail, CORE_BAD, "intel.allow", "\"%s\": %s", list->items[i].value, why);
         }
         err = memory_allow(&memory->store, type, value, true, fail);
     }
     return err;
 }
 
-enum core_err store_memory_open(struct enrich_store **out, const struct enrich_conf *conf, struct core_fail *fail) {
+enum core_err store_memory_open(struct enrich_store **out, const struct enrich_conf *conf, bool reads_now, int stop_fd,
+                                struct core_fail *fail) {
     struct memory *memory = calloc(1, sizeof *memory);
     MUST(memory != NULL);
     MUST(pthread_mutex_init(&memory->lock, NULL) == 0);
     memory->store = (struct enrich_store){.magic = ENRICH_STORE_MAGIC, .ops = &memory_ops};
     memory->patterns = conf == NULL ? (struct core_conf_list){0} : conf->files;
-    enum core_err err = files_list(&memory->patterns, &memory->files, &memory->files_len, fail);
-    if (err == CORE_OK) {
-        err = files_load(memory->files, memory->files_len, &memory->table, fail);
-    }
-    if (err == CORE_OK && conf != NULL) {
-        err = allow_load(memory, &conf->allow, fail);
+    memory->stop_fd = stop_fd;
+    memory->table = calloc(1, sizeof *memory->table);
+    MUST(memory->table != NULL);
+    enum core_err err = conf == NULL ? CORE_OK : allow_load(memory, &conf->allow, fail);
+    if (err == CORE_OK && reads_now) {
+        err = files_ready(memory, fail);
     }
     if (err != CORE_OK) {
         memory_close(&memory->store);
         return err;
     }
-    memory->looked_ns = core_tick_ns();
     *out = &memory->store;
     return CORE_OK;
 }

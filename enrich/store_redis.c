@@ -298,7 +298,13 @@ static void redis_close(struct enrich_store *store) {
     free(redis);
 }
 
+static void redis_where_words(const struct enrich_store *store, char *out, size_t len) {
+    const struct redis_store *redis = redis_store_of((struct enrich_store *)store);
+    (void)snprintf(out, len, "%s, prefix %s", redis_where(redis->follow), redis->prefix);
+}
+
 static const struct store_ops redis_ops = {.name = "redis",
+                                           .where = redis_where_words,
                                            .close = redis_close,
                                            .connect = redis_ask_connect,
                                            .get = redis_get,
@@ -315,7 +321,7 @@ static const struct store_ops redis_ops = {.name = "redis",
                                            .extra = &redis_extra};
 
 enum core_err store_redis_open(struct enrich_store **out, const struct enrich_redis_conf *conf, bool is_writer,
-                               struct core_fail *fail) {
+                               int stop_fd, struct core_fail *fail) {
     struct redis_store *redis = calloc(1, sizeof *redis);
     MUST(redis != NULL);
     redis->store = (struct enrich_store){.magic = ENRICH_STORE_MAGIC, .ops = &redis_ops};
@@ -337,6 +343,8 @@ enum core_err store_redis_open(struct enrich_store **out, const struct enrich_re
         redis_close(&redis->store);
         return err;
     }
+    redis_stop_by(redis->ask, stop_fd);
+    redis_stop_by(redis->follow, stop_fd);
     *out = &redis->store;
     return CORE_OK;
 }

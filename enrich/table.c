@@ -200,6 +200,42 @@ bool table_subdomains(const struct table *table, const struct entry *entry) {
     return subdomains;
 }
 
+bool table_holds(const struct table *table, const struct entry *entry, int64_t now_s) {
+    bool holds = false;
+    for (uint32_t at = entry->first; at != 0 && !holds;) {
+        const struct said *said = table_at(&table->said_pool, at);
+        holds = said->expires == 0 || said->expires > now_s;
+        at = said->next;
+    }
+    return holds;
+}
+
+/* 0: never. */
+static uint32_t sooner(uint32_t a, uint32_t b) {
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+size_t table_count(struct table *table, int64_t now_s) {
+    if (table->over_at == 0 || now_s < table->over_at) {
+        return table->len - table->over;
+    }
+    const struct entry *entry;
+    uint32_t next_s = 0;
+    size_t over = 0;
+    for (size_t at = 0; (entry = table_entry_next(&table->entries, &at)) != NULL;) {
+        over += entry->first != 0 && !table_holds(table, entry, now_s);
+        for (uint32_t place = entry->first; place != 0;) {
+            const struct said *said = table_at(&table->said_pool, place);
+            next_s = said->expires > now_s ? sooner(next_s, said->expires) : next_s;
+            place = said->next;
+        }
+    }
+    MUST(over <= table->len);
+    table->over = over;
+    table->over_at = next_s;
+    return table->len - over;
+}
+
 /* The record of a provider, or where the next would be linked. */
 static uint32_t *said_link(struct table *table, struct entry *entry, const struct enrich_provider *said,
                            size_t *others) {
@@ -248,6 +284,7 @@ enum put_result table_put(struct table *table, const struct enrich_item *item) {
     }
     *(struct said *)table_at(&table->said_pool, place) = packed;
     table->len += was_empty;
+    table->over_at = table->over > 0 ? 1 : sooner(table->over_at, packed.expires);
     return was_empty || (said.subdomains && !had_subdomains) ? PUT_NEW : PUT_CHANGED;
 }
 
@@ -265,6 +302,7 @@ size_t table_remove(struct table *table, struct entry *entry, const char *feed, 
         }
     }
     table->len -= removed > 0 && entry->first == 0;
+    table->over_at = table->over > 0 ? 1 : table->over_at;
     return removed;
 }
 

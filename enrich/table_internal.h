@@ -50,6 +50,9 @@ struct table {
     struct index by_text;
     size_t len;        /* entries with a provider */
     struct pool allow; /* struct entry, too */
+    /* Of table_count(). */
+    size_t over;      /* of len, those that nobody says any more: their time is over */
+    uint32_t over_at; /* more may be over from then on, seconds; 0: none will be */
 };
 
 /* SAME: nothing was changed. NEW: it was no indicator before, or did not name its subdomains. REFUSED: it has
@@ -62,6 +65,10 @@ struct entry *table_find(const struct table *table, enum core_indicator type, st
 /* Take off what a feed says (provider NULL: all of it). Returns how many providers that were. */
 size_t table_remove(struct table *table, struct entry *entry, const char *feed, const char *provider);
 bool table_subdomains(const struct table *table, const struct entry *entry);
+/* Does anybody still say it at now_s? */
+bool table_holds(const struct table *table, const struct entry *entry, int64_t now_s);
+/* How many of these there are. The table is walked only when more may be over than the last time. */
+size_t table_count(struct table *table, int64_t now_s);
 /* Providers that hold at now_s, copied into arena. False: it is full. */
 bool table_show(const struct table *table, const struct entry *entry, int64_t now_s, struct core_arena *arena,
                 struct enrich_found *found);

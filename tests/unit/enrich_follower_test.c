@@ -9,6 +9,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 struct rig {
     struct fake_world *world;
     struct follower follower;
@@ -282,6 +286,258 @@ static void test_the_store_is_away(void **state) {
     rig_close(rig);
 }
 
+/* What was added while the filter was built is in it, and in the count after it: no excuse for what is gone later. */
+static void test_what_came_during_a_build_hides_nothing(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(10000);
+    say_many(rig, "u", 0, 1000, FAKE_A);
+    atomic_store(&rig->world->build_us, 500);
+    rig->follower.count_gap_ns = 100 * CORE_NS_PER_MS;
+    rig_start(rig);
+    EVENTUALLY(atomic_load(&rig->world->builds) == 1);
+    say_many(rig, "v", 0, 500, FAKE_A);
+    EVENTUALLY(builds(rig) == 1);
+    atomic_store(&rig->world->build_us, 0);
+    for (unsigned i = 0; i < 200; i++) { /* of 1500 */
+        char text[64];
+        assert_true(snprintf(text, sizeof text, "u%u", i) > 0);
+        fake_expire(rig->world, CORE_INDICATOR_USER, text);
+    }
+    EVENTUALLY(builds(rig) == 2);
+    assert_false(is_possible(rig, "u5"));
+    assert_true(is_possible(rig, "v499"));
+    rig_close(rig);
+}
+
+/* What comes back is stale no more. */
+static void test_what_comes_back_is_not_stale(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 100, FAKE_A);
+    rig_start(rig);
+    fake_settle(rig->world);
+    say_many(rig, "u", 0, 8, FAKE_NOBODY);
+    say_many(rig, "u", 0, 6, FAKE_A);
+    fake_settle(rig->world);
+    assert_int_equal(atomic_load(&rig->follower.stale), 2);
+    rig_close(rig);
+}
+
+/* A store that counts keys of somebody else: the filter is not made for those, and they hide nothing. */
+static void test_keys_of_others_do_not_count(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 100, FAKE_A);
+    atomic_store(&rig->world->others, 10000000);
+    rig->follower.count_gap_ns = 10 * CORE_NS_PER_MS; /* sixty of them, where others are many */
+    rig_start(rig);
+    fake_settle(rig->world);
+    assert_true(atomic_load(&rig->follower.bytes) < CORE_MIB);
+    assert_int_equal(builds(rig), 1);
+    for (unsigned i = 0; i < 20; i++) {
+        char text[64];
+        assert_true(snprintf(text, sizeof text, "u%u", i) > 0);
+        fake_expire(rig->world, CORE_INDICATOR_USER, text);
+    }
+    EVENTUALLY(builds(rig) == 2);
+    assert_false(is_possible(rig, "u5"));
+    assert_true(is_possible(rig, "u50"));
+    rig_close(rig);
+}
+
+/* The count shows what the stream did not tell. */
+static void test_what_the_stream_did_not_tell_is_found(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 100, FAKE_A);
+    rig->follower.count_gap_ns = 100 * CORE_NS_PER_MS;
+    rig_start(rig);
+    fake_settle(rig->world);
+    for (unsigned i = 0; i < 200; i++) {
+        char text[64];
+        assert_true(snprintf(text, sizeof text, "v%u", i) > 0);
+        fake_say_unheard(rig->world, CORE_INDICATOR_USER, text);
+    }
+    EVENTUALLY(is_possible(rig, "v199"));
+    assert_int_equal(builds(rig), 2);
+    rig_close(rig);
+}
+
+/* Changes that are this process's own: it is never behind, however long one look at them takes. */
+static void test_own_changes_are_never_late(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    struct store_ops own = fake_ops;
+    own.is_current = true;
+    rig->world->ops = &own;
+    say_many(rig, "u", 0, 10, FAKE_A);
+    rig_start(rig);
+    fake_settle(rig->world);
+    atomic_store(&rig->world->follow_us, 1500000);
+    fake_settle(rig->world);
+    fake_sleep_us(1000000); /* in the middle of a look */
+    assert_int_equal(follower_behind_ns(&rig->follower), 0);
+    rig_close(rig);
+}
+
+/* Where the store cannot be opened twice, what comes during a build is told to who looks back, and once. */
+static _Atomic unsigned news;
+
+static void on_new(void *ctx, enum core_indicator type, struct core_span value, bool subdomains,
+                   const struct allow *allow) {
+    (void)ctx, (void)type, (void)subdomains, (void)allow;
+    atomic_fetch_add(&news, core_span_is(value, "new") ? 1 : 1000);
+}
+
+static void test_news_of_a_build_are_told(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(20000);
+    rig->follower.opener.opens_twice = false;
+    rig->follower.on_new = on_new;
+    say_many(rig, "u", 0, 5000, FAKE_A);
+    rig_start(rig);
+    fake_settle(rig->world);
+    atomic_store(&rig->world->build_us, 200);
+    say_many(rig, "u", 0, 1000, FAKE_NOBODY);
+    EVENTUALLY(atomic_load(&rig->world->builds) == 2);
+    fake_say(rig->world, CORE_INDICATOR_USER, "new", FAKE_A);
+    EVENTUALLY(builds(rig) == 2);
+    fake_settle(rig->world);
+    assert_int_equal(atomic_load(&news), 1);
+    assert_true(is_possible(rig, "new"));
+    rig_close(rig);
+}
+
+/* ---- what is said ------------------------------------------------------------------------------------------------------- */
+
+static int stderr_before = -1;
+static char log_path[64];
+
+static void log_catch(void) {
+    (void)snprintf(log_path, sizeof log_path, "/tmp/tapline-follower-XXXXXX");
+    int fd = mkstemp(log_path);
+    assert_true(fd >= 0);
+    stderr_before = dup(STDERR_FILENO);
+    assert_true(stderr_before >= 0);
+    assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+    assert_int_equal(close(fd), 0);
+}
+
+/* How often it was said until now. */
+static unsigned said(const char *words) {
+    static char text[64 * 1024];
+    int fd = open(log_path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    ssize_t len = read(fd, text, sizeof text - 1);
+    assert_true(len >= 0);
+    assert_int_equal(close(fd), 0);
+    text[len] = '\0';
+    unsigned times = 0;
+    for (const char *at = text; (at = strstr(at, words)) != NULL; at++) {
+        times++;
+    }
+    return times;
+}
+
+static void log_let_go(void) {
+    core_log_flush();
+    assert_int_equal(dup2(stderr_before, STDERR_FILENO), STDERR_FILENO);
+    assert_int_equal(close(stderr_before), 0);
+    assert_int_equal(unlink(log_path), 0);
+}
+
+static void test_another_reason_is_said(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 10, FAKE_A);
+    log_catch();
+    rig_start(rig);
+    fake_settle(rig->world);
+    atomic_store(&rig->world->reason, "it closed the connection");
+    atomic_store(&rig->world->follow_err, CORE_NET);
+    EVENTUALLY(said("it closed the connection") == 1);
+    fake_sleep_us(500000); /* several tries: the same is said once */
+    assert_int_equal(said("it closed the connection"), 1);
+    atomic_store(&rig->world->reason, "it wants a password");
+    EVENTUALLY(said("it wants a password") == 1);
+    log_let_go();
+    rig_close(rig);
+}
+
+static void test_an_empty_store_is_said(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 100, FAKE_A);
+    log_catch();
+    rig_start(rig);
+    fake_settle(rig->world);
+    assert_int_equal(said(" warn "), 0);
+    for (unsigned i = 0; i < 70; i++) { /* no change tells it */
+        char text[64];
+        assert_true(snprintf(text, sizeof text, "u%u", i) > 0);
+        fake_expire(rig->world, CORE_INDICATOR_USER, text);
+    }
+    fake_flush(rig->world);
+    EVENTUALLY(said("far fewer indicators than before") == 1);
+    EVENTUALLY(said("before=100 indicators=30") == 1);
+    say_many(rig, "u", 70, 90, FAKE_NOBODY); /* this one was told: it is meant */
+    EVENTUALLY(builds(rig) == 3);
+    fake_settle(rig->world);
+    assert_int_equal(said("far fewer indicators than before"), 1);
+    say_many(rig, "u", 90, 100, FAKE_NOBODY);
+    EVENTUALLY(said("there are no indicators: nothing can match") == 1);
+    assert_true(said("store=\"fake\"") == 2);
+    log_let_go();
+    rig_close(rig);
+}
+
+static void test_an_end_says_nothing(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 10, FAKE_A);
+    log_catch();
+    rig_start(rig);
+    fake_settle(rig->world);
+    atomic_store(&rig->world->follow_us, 500000);
+    fake_sleep_us(300000);
+    atomic_store(&rig->world->follow_err, CORE_NET); /* as a wait that a stop ended */
+    rig_close(rig);
+    assert_int_equal(said("cannot be asked"), 0);
+    log_let_go();
+}
+
+/* ---- an end --------------------------------------------------------------------------------------------------------------- */
+
+static int64_t cpu_ns(void) {
+    struct timespec now;
+    MUST(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now) == 0);
+    return now.tv_sec * CORE_NS_PER_S + now.tv_nsec;
+}
+
+/* A batch that holds an old view for long, while all that may wait wait: the follower waits, too, and does not spin. */
+static void test_an_end_while_a_view_is_held(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(1000);
+    say_many(rig, "u", 0, 10, FAKE_A);
+    rig_start(rig);
+    fake_settle(rig->world);
+    const struct view *view = view_take(&rig->follower.door);
+    assert_non_null(view);
+    for (unsigned i = 0; i < VIEWS_RETIRED_MAX; i++) {
+        fake_flush(rig->world);
+        EVENTUALLY(builds(rig) == i + 2);
+    }
+    fake_flush(rig->world);
+    EVENTUALLY(atomic_load(&rig->world->builds) == VIEWS_RETIRED_MAX + 2);
+    atomic_store(&rig->follower.is_stopping, true);
+    assert_int_equal(eventfd_write(rig->follower.stop_fd, 1), 0);
+    int64_t before = cpu_ns();
+    fake_sleep_us(1000000);
+    assert_true(cpu_ns() - before < 300 * CORE_NS_PER_MS);
+    view_leave(&rig->follower.door);
+    rig_close(rig);
+}
+
 static void test_an_end_during_a_build(void **state) {
     (void)state;
     struct rig *rig = rig_new(100000);
@@ -315,6 +571,16 @@ int main(void) {
         cmocka_unit_test(test_changes_during_a_build_are_in_effect),
         cmocka_unit_test(test_a_new_filter_cannot_be_built),
         cmocka_unit_test(test_the_store_is_away),
+        cmocka_unit_test(test_what_came_during_a_build_hides_nothing),
+        cmocka_unit_test(test_what_comes_back_is_not_stale),
+        cmocka_unit_test(test_keys_of_others_do_not_count),
+        cmocka_unit_test(test_what_the_stream_did_not_tell_is_found),
+        cmocka_unit_test(test_own_changes_are_never_late),
+        cmocka_unit_test(test_news_of_a_build_are_told),
+        cmocka_unit_test(test_another_reason_is_said),
+        cmocka_unit_test(test_an_empty_store_is_said),
+        cmocka_unit_test(test_an_end_says_nothing),
+        cmocka_unit_test(test_an_end_while_a_view_is_held),
         cmocka_unit_test(test_an_end_during_a_build),
         cmocka_unit_test(test_an_end_while_the_store_is_away),
     };

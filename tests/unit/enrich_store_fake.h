@@ -51,8 +51,12 @@ struct fake_world {
     _Atomic int get_err;
     _Atomic int build_err;
     _Atomic int follow_err;
-    _Atomic int build_us;       /* build() waits so long at each item */
-    _Atomic uint64_t uncounted; /* count() says so many fewer */
+    _Atomic int build_us;         /* build() waits so long at each item */
+    _Atomic int follow_us;        /* follow() waits so long before it looks */
+    _Atomic uint64_t uncounted;   /* count() says so many fewer */
+    _Atomic uint64_t others;      /* count() says so many more: keys of somebody else */
+    _Atomic(const char *) reason; /* of errors; NULL: "as the test wants it" */
+    const struct store_ops *ops;  /* NULL: fake_ops */
     /* What was done. */
     _Atomic unsigned opens;
     _Atomic unsigned gets;
@@ -138,6 +142,14 @@ static inline void fake_say(struct fake_world *world, enum core_indicator type, 
     MUST(pthread_mutex_unlock(&world->lock) == 0);
 }
 
+/* It is there, and nothing in the stream says so: an entry that was trimmed. */
+static inline void fake_say_unheard(struct fake_world *world, enum core_indicator type, const char *value) {
+    fake_say(world, type, value, FAKE_A);
+    MUST(pthread_mutex_lock(&world->lock) == 0);
+    world->changes_len--;
+    MUST(pthread_mutex_unlock(&world->lock) == 0);
+}
+
 /* It is gone, and nothing in the stream says so. */
 static inline void fake_expire(struct fake_world *world, enum core_indicator type, const char *value) {
     MUST(pthread_mutex_lock(&world->lock) == 0);
@@ -172,13 +184,21 @@ static inline void fake_flush(struct fake_world *world) {
 
 /* ---- the store ------------------------------------------------------------------------------------------------------------------- */
 
-static inline enum core_err fake_fails(_Atomic int *err, struct core_fail *fail) {
-    int wanted = atomic_load(err);
-    return wanted == CORE_OK ? CORE_OK : core_fail_set(fail, (enum core_err)wanted, "fake", "as the test wants it");
-}
-
 static inline struct fake_world *fake_world_of(struct enrich_store *store) {
     return ((struct fake_store *)store)->world;
+}
+
+static inline enum core_err fake_fails(struct fake_world *world, _Atomic int *err, struct core_fail *fail) {
+    int wanted = atomic_load(err);
+    const char *reason = atomic_load(&world->reason);
+    return wanted == CORE_OK ? CORE_OK
+                             : core_fail_set(fail, (enum core_err)wanted, "fake", "%s",
+                                             reason == NULL ? "as the test wants it" : reason);
+}
+
+static inline void fake_where(const struct enrich_store *store, char *out, size_t len) {
+    MUST(store->magic == ENRICH_STORE_MAGIC);
+    (void)snprintf(out, len, "fake");
 }
 
 static inline void fake_close(struct enrich_store *store) {
@@ -196,7 +216,7 @@ static inline enum core_err fake_get(struct enrich_store *store, struct enrich_f
     (void)arena;
     atomic_fetch_add(&world->gets, 1);
     atomic_fetch_add(&world->asked, (unsigned)len);
-    enum core_err err = fake_fails(&world->get_err, fail);
+    enum core_err err = fake_fails(world, &world->get_err, fail);
     if (err != CORE_OK) {
         fake_sleep_us(err == CORE_AGAIN ? timeout_ms * 1000L : 0);
         return err;
@@ -221,14 +241,14 @@ static inline enum core_err fake_count(struct enrich_store *store, uint64_t *ite
         *items += world->items[i].said != FAKE_NOBODY && !world->items[i].is_expired;
     }
     MUST(pthread_mutex_unlock(&world->lock) == 0);
-    *items -= atomic_load(&world->uncounted);
-    return fake_fails(&world->build_err, fail);
+    *items += atomic_load(&world->others) - atomic_load(&world->uncounted);
+    return fake_fails(world, &world->build_err, fail);
 }
 
 static inline enum core_err fake_build(struct enrich_store *store, struct store_cursor *cursor,
                                        const struct store_changes *calls, struct core_fail *fail) {
     struct fake_world *world = fake_world_of(store);
-    enum core_err err = fake_fails(&world->build_err, fail);
+    enum core_err err = fake_fails(world, &world->build_err, fail);
     if (err != CORE_OK) {
         return err;
     }
@@ -280,8 +300,9 @@ static inline enum core_err fake_follow(struct enrich_store *store, struct store
                                         const struct store_changes *calls, int timeout_ms, struct core_fail *fail) {
     struct fake_world *world = fake_world_of(store);
     int64_t until = core_tick_ns() + timeout_ms * CORE_NS_PER_MS;
+    fake_sleep_us(atomic_load(&world->follow_us));
     for (;;) {
-        enum core_err err = fake_fails(&world->follow_err, fail);
+        enum core_err err = fake_fails(world, &world->follow_err, fail);
         if (err != CORE_OK) {
             return err;
         }
@@ -303,6 +324,7 @@ static inline enum core_err fake_follow(struct enrich_store *store, struct store
 }
 
 static const struct store_ops fake_ops = {.name = "fake",
+                                          .where = fake_where,
                                           .close = fake_close,
                                           .get = fake_get,
                                           .count = fake_count,
@@ -311,12 +333,13 @@ static const struct store_ops fake_ops = {.name = "fake",
 
 static inline enum core_err fake_open(void *ctx, struct enrich_store **out, struct core_fail *fail) {
     struct fake_world *world = ctx;
-    enum core_err err = fake_fails(&world->open_err, fail);
+    enum core_err err = fake_fails(world, &world->open_err, fail);
     *out = NULL;
     if (err == CORE_OK) {
         struct fake_store *store = calloc(1, sizeof *store);
         MUST(store != NULL);
-        *store = (struct fake_store){.store = {.magic = ENRICH_STORE_MAGIC, .ops = &fake_ops}, .world = world};
+        const struct store_ops *ops = world->ops == NULL ? &fake_ops : world->ops;
+        *store = (struct fake_store){.store = {.magic = ENRICH_STORE_MAGIC, .ops = ops}, .world = world};
         *out = &store->store;
         atomic_fetch_add(&world->opens, 1);
     }

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "enrich/table_internal.h"
@@ -24,7 +25,9 @@ static struct enrich_store *opened(const char *file) {
     static struct core_conf_item item; /* the conf outlives the store */
     static struct enrich_conf conf;
     struct enrich_store *store = NULL;
-    item = (struct core_conf_item){.value = (char *)file};
+    static char held[128]; /* path_in() has one for all */
+    snprintf(held, sizeof held, "%s", file == NULL ? "" : file);
+    item = (struct core_conf_item){.value = held};
     conf = (struct enrich_conf){.files = {.items = &item, .len = file == NULL ? 0 : 1}};
     if (enrich_store_open(&store, &conf, NULL, false, &fail) != CORE_OK) {
         fail_msg("%s: %s", fail.where, fail.text);
@@ -251,6 +254,156 @@ static void test_a_file_that_is_not_there_is_a_mistake(void **state) {
     enrich_store_close(store);
 }
 
+/* A program that writes lists anew takes them away first. */
+static void test_files_that_are_gone_for_a_moment(void **state) {
+    (void)state;
+    struct store_cursor cursor;
+    write_file("a.txt", "192.0.2.1\n");
+    write_file("b.txt", "192.0.2.2\n");
+    struct enrich_store *store = opened(path_in("*.txt"));
+    assert_int_equal(store_build(store, &cursor, &calls, &fail), CORE_OK);
+    assert_int_equal(unlink(path_in("b.txt")), 0); /* one of them: waited for */
+    assert_string_equal(followed(store, &cursor, CORE_AGAIN, 1500), "");
+    write_file("b.txt", "192.0.2.2\n192.0.2.3\n");
+    assert_string_equal(followed(store, &cursor, CORE_OK, 3000), "add ip 192.0.2.3\n");
+    assert_int_equal(unlink(path_in("b.txt")), 0); /* and this time it stays away */
+    assert_string_equal(followed(store, &cursor, CORE_OK, 6000), "remove ip 192.0.2.2\nremove ip 192.0.2.3\n");
+    assert_int_equal(unlink(path_in("a.txt")), 0); /* all of them: what was read stays */
+    assert_string_equal(followed(store, &cursor, CORE_AGAIN, 5000), "");
+    assert_int_equal(get(store, CORE_INDICATOR_IP, "192.0.2.1").providers_len, 1);
+    write_file("c.txt", "192.0.2.4\n");
+    assert_string_equal(followed(store, &cursor, CORE_OK, 5000), "add ip 192.0.2.4\nremove ip 192.0.2.1\n");
+    enrich_store_close(store);
+    unlink(path_in("c.txt"));
+}
+
+/* Which list it was: its name, where it names nobody. */
+static void test_a_list_is_named(void **state) {
+    (void)state;
+    write_file("list.txt", "192.0.2.1\n");
+    write_file("zeek.dat", HEADER "192.0.2.1\tIntel::ADDR\t-\tnobody\n192.0.2.1\tIntel::ADDR\tsoc\tsomebody\n"
+                                  "192.0.2.1\tIntel::ADDR\tlocal\tcalls himself so\n");
+    struct enrich_store *store = opened(path_in("[lz]*.[td]*t"));
+    struct enrich_found found = get(store, CORE_INDICATOR_IP, "192.0.2.1");
+    assert_int_equal(found.providers_len, 4);
+    assert_string_equal(found.providers[0].provider, "list.txt");
+    assert_string_equal(found.providers[0].feed, "local");
+    assert_string_equal(found.providers[1].provider, "local");
+    assert_string_equal(found.providers[2].provider, "soc");
+    assert_string_equal(found.providers[3].provider, "zeek.dat");
+    enrich_store_close(store);
+    unlink(path_in("list.txt"));
+    unlink(path_in("zeek.dat"));
+}
+
+/* Bytes that this process has read, ever. */
+static uint64_t bytes_read(void) {
+    unsigned long long bytes = 0;
+    FILE *io = fopen("/proc/self/io", "r");
+    assert_non_null(io);
+    assert_int_equal(fscanf(io, "rchar: %llu", &bytes), 1);
+    fclose(io);
+    return bytes;
+}
+
+static struct enrich_store *opened_until(const char *file, int stop_fd) {
+    static struct core_conf_item item;
+    static struct enrich_conf conf;
+    struct enrich_store *store = NULL;
+    static char held[128];
+    snprintf(held, sizeof held, "%s", file);
+    item = (struct core_conf_item){.value = held};
+    conf = (struct enrich_conf){.files = {.items = &item, .len = 1}};
+    assert_int_equal(store_open_until(&store, &conf, NULL, stop_fd, &fail), CORE_OK);
+    return store;
+}
+
+#define LONG_LINES 200000
+
+/* Addresses, and bad_line somewhere behind them. */
+static void write_long(const char *name, const char *bad_line) {
+    FILE *file = fopen(path_in(name), "w");
+    assert_non_null(file);
+    fputs(HEADER, file);
+    for (unsigned i = 0; i < LONG_LINES; i++) {
+        fprintf(file, "10.%u.%u.%u\tIntel::ADDR\tsoc\t-\n", i >> 16, i >> 8 & 255, i & 255);
+    }
+    fputs(bad_line, file);
+    fclose(file);
+}
+
+static void test_a_mistake_is_read_once(void **state) {
+    (void)state;
+    struct store_cursor cursor;
+    uint64_t count;
+    write_long("long.dat", "#fields\tnothing\n");
+    struct enrich_store *store = opened_until(path_in("long.dat"), -1);
+    assert_int_equal(store_count(store, &count, &fail), CORE_BAD);
+    assert_non_null(strstr(fail.text, "#fields"));
+    uint64_t before = bytes_read();
+    for (int i = 0; i < 5; i++) {
+        memset(&fail, 0, sizeof fail);
+        assert_int_equal(store_count(store, &count, &fail), CORE_BAD);
+        assert_int_equal(store_build(store, &cursor, &calls, &fail), CORE_BAD);
+        assert_non_null(strstr(fail.text, "#fields")); /* and the reason is still said */
+        assert_non_null(strstr(fail.where, "long.dat"));
+    }
+    assert_true(bytes_read() - before < CORE_MIB);
+    write_file("long.dat", HEADER "192.0.2.1\tIntel::ADDR\tsoc\tone\n"); /* mended: read at once */
+    assert_int_equal(store_count(store, &count, &fail), CORE_OK);
+    assert_int_equal(count, 1);
+    enrich_store_close(store);
+    unlink(path_in("long.dat"));
+}
+
+static void test_reading_ends_when_it_is_to(void **state) {
+    (void)state;
+    struct store_cursor cursor;
+    uint64_t count;
+    int stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert_true(stop_fd >= 0);
+    write_file("long.dat", HEADER "192.0.2.1\tIntel::ADDR\tsoc\tone\n");
+    struct enrich_store *store = opened_until(path_in("long.dat"), stop_fd);
+    struct enrich_store *late = opened_until(path_in("long.dat"), stop_fd);
+    assert_int_equal(store_build(store, &cursor, &calls, &fail), CORE_OK);
+    write_long("long.dat", "");
+    assert_int_equal(eventfd_write(stop_fd, 1), 0);
+    assert_int_equal(store_count(late, &count, &fail), CORE_AGAIN);
+    assert_string_equal(followed(store, &cursor, CORE_AGAIN, 1500), ""); /* it was begun, and let go */
+    assert_int_equal(get(store, CORE_INDICATOR_IP, "192.0.2.1").providers_len, 1);
+    enrich_store_close(store);
+    enrich_store_close(late);
+    assert_int_equal(close(stop_fd), 0);
+    unlink(path_in("long.dat"));
+}
+
+/* What is over is not counted, nor told. */
+static void test_what_is_over_does_not_count(void **state) {
+    (void)state;
+    struct store_cursor cursor;
+    uint64_t count;
+    struct enrich_store *store = opened(NULL);
+    struct enrich_provider past = soc, soon = soc;
+    past.expires = core_now_ns() / CORE_NS_PER_S - 1;
+    soon.expires = core_now_ns() / CORE_NS_PER_S + 2;
+    put(store, CORE_INDICATOR_IP, "192.0.2.1", &past);
+    put(store, CORE_INDICATOR_IP, "192.0.2.2", &soon);
+    put(store, CORE_INDICATOR_IP, "192.0.2.3", &soc);
+    assert_int_equal(store_count(store, &count, &fail), CORE_OK);
+    assert_int_equal(count, 2);
+    memset(&told, 0, sizeof told);
+    assert_int_equal(store_build(store, &cursor, &calls, &fail), CORE_OK);
+    assert_string_equal(told.text, "add ip 192.0.2.2\nadd ip 192.0.2.3\n");
+    sleep(3);
+    assert_int_equal(store_count(store, &count, &fail), CORE_OK);
+    assert_int_equal(count, 1);
+    past.expires = core_now_ns() / CORE_NS_PER_S + 1000;
+    put(store, CORE_INDICATOR_IP, "192.0.2.1", &past); /* it holds again */
+    assert_int_equal(store_count(store, &count, &fail), CORE_OK);
+    assert_int_equal(count, 2);
+    enrich_store_close(store);
+}
+
 /* As in the program: one thread asks, another reads the files again. What is found is whole, whichever of the two it is. */
 static _Atomic bool is_over;
 
@@ -434,6 +587,11 @@ int main(void) {
         cmocka_unit_test(test_changes_are_told_once),
         cmocka_unit_test(test_files_are_read_again_when_they_change),
         cmocka_unit_test(test_a_file_that_is_not_there_is_a_mistake),
+        cmocka_unit_test(test_files_that_are_gone_for_a_moment),
+        cmocka_unit_test(test_a_list_is_named),
+        cmocka_unit_test(test_a_mistake_is_read_once),
+        cmocka_unit_test(test_reading_ends_when_it_is_to),
+        cmocka_unit_test(test_what_is_over_does_not_count),
         cmocka_unit_test(test_one_thread_asks_while_another_reads_files),
         cmocka_unit_test(test_the_allow_list_of_the_config),
         cmocka_unit_test(test_many_cost_little),

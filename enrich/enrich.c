@@ -24,6 +24,7 @@ struct enrich {
     uint32_t magic;
     const struct enrich_conf *conf;
     const struct enrich_redis_conf *redis;
+    const char *node; /* NULL: it has no name */
     struct core_counters *counters;
     struct follower follower;
     struct match match;
@@ -44,9 +45,11 @@ static enum core_err store_open(void *ctx, struct enrich_store **out, struct cor
 static void lookback_begin(struct enrich *enrich, const char *state_dir) {
     const struct follower_opener *opener = &enrich->follower.opener;
     struct lookback_env env = {.conf = &enrich->conf->lookback,
+                               .node = enrich->node,
                                .state_dir = state_dir,
                                .opener = opener->opens_twice ? opener : NULL,
-                               .counters = enrich->counters};
+                               .counters = enrich->counters,
+                               .follower = &enrich->follower};
     struct core_fail fail;
     if (enrich->conf->lookback.days == 0 || state_dir == NULL) {
         return;
@@ -91,6 +94,7 @@ static struct enrich *stage_new(const struct enrich_conf *conf, const struct enr
     MUST(env->counters != NULL);
     enrich->magic = ENRICH_MAGIC;
     enrich->conf = conf;
+    enrich->node = env->node;
     enrich->counters = env->counters;
     enrich->follower.counters = env->counters;
     return enrich;
@@ -199,6 +203,9 @@ enum core_err enrich_batch(struct enrich *enrich, struct core_batch *batch) {
     if (!has_observables(batch)) {
         return CORE_OK;
     }
+    if (enrich->lookback != NULL) {
+        lookback_enter(enrich->lookback);
+    }
     const struct view *view = view_take(&enrich->follower.door);
     enum core_err err = CORE_OK;
     if (!is_blind(enrich, view)) {
@@ -212,6 +219,9 @@ enum core_err enrich_batch(struct enrich *enrich, struct core_batch *batch) {
     view_leave(&enrich->follower.door);
     if (err == CORE_OK && enrich->lookback != NULL) {
         lookback_batch(enrich->lookback, batch);
+    }
+    if (enrich->lookback != NULL) {
+        lookback_leave(enrich->lookback);
     }
     return err;
 }

@@ -8,6 +8,10 @@
  * for the empty one in between. So nobody ever waits for the disk: while a table is being written the other fills, and if
  * that is full, too, new observables are left out and counted (those that it has go on being counted).
  *
+ * New indicators are looked for when nothing can fall between what is matched and what is looked at: the follower has
+ * followed the stream as far as they reach, so that the filter in use has them; then the batch that was under way has ended,
+ * so that whatever was matched without them is in the table; then the table is written. No time is waited for.
+ *
  * A table is written when it is crowded, when it is intel.lookback.write_every old, when new indicators are to be looked
  * for, and at the end. So a kill loses what was seen since, at most write_every; nothing on the disk is touched by it.
  * What is read again after a kill is counted again.
@@ -27,23 +31,30 @@
 #define PATH_BYTES 4096
 #define NICE 10
 #define TURN_MS 200
-#define SETTLE_NS (5 * CORE_NS_PER_S) /* an indicator is in effect within that time */
+#define LATE_NS (60 * CORE_NS_PER_S) /* new indicators wait for the filter so long: that is said */
 #define TIDY_NS (60 * CORE_NS_PER_S)
 #define RETRY_NS (10 * CORE_NS_PER_S)
+#define FOLLOW_NS (200 * CORE_NS_PER_MS)
 #define DAY_NS (24 * 3600 * CORE_NS_PER_S)
 
 struct lookback {
     uint32_t magic;
     const struct enrich_lookback_conf *conf;
     struct core_counters *counters;
-    int64_t settle_ns;
+    struct follower *follower; /* NULL: nothing is waited for */
     struct follower_opener opener;
     struct retro *retro;
     struct seen *seen;
     struct seen_table tables[2];
-    struct seen_table *_Atomic current; /* NULL: the enrich thread is filling it */
-    struct seen_table *spare;           /* the other one */
-    bool is_unwritten;                  /* spare still has what could not be written */
+    struct seen_table *_Atomic current;                              /* NULL: the enrich thread is filling it */
+    struct seen_table *spare;                                        /* the other one */
+    bool is_unwritten;                                               /* spare still has what could not be written */
+    _Atomic uint64_t batches;                                        /* odd: one is under way */
+    enum { SETTLES_NOTHING, SETTLES_FILTER, SETTLES_BATCH } settles; /* what new indicators wait for */
+    struct store_cursor settles_cursor;
+    uint64_t settles_batch;
+    int64_t settles_tick;
+    int64_t followed_tick;
     _Atomic bool is_crowded;
     _Atomic bool is_stopping;
     int stop_fd;
@@ -54,6 +65,15 @@ struct lookback {
 };
 
 /* ---- the enrich thread ------------------------------------------------------------------------------------------------------- */
+
+void lookback_enter(struct lookback *lookback) {
+    MUST(lookback->magic == LOOKBACK_MAGIC);
+    MUST(atomic_fetch_add(&lookback->batches, 1) % 2 == 0);
+}
+
+void lookback_leave(struct lookback *lookback) {
+    MUST(atomic_fetch_add(&lookback->batches, 1) % 2 == 1);
+}
 
 void lookback_batch(struct lookback *lookback, const struct core_batch *batch) {
     MUST(lookback->magic == LOOKBACK_MAGIC);
@@ -122,19 +142,69 @@ static void disk_failed(struct lookback *lookback, const struct core_fail *fail)
 static enum core_err tidy(struct lookback *lookback, struct core_fail *fail) {
     enum core_err err = seen_tidy(lookback->seen, core_now_ns(), fail);
     lookback->tidied_tick = core_tick_ns();
-    return err;
+    return err == CORE_AGAIN ? CORE_OK : err;
+}
+
+/* In the midst of long work: the stream must be read on, or entries that nobody has read are gone; a stop must not wait. */
+static bool work_goes_on(void *ctx) {
+    struct lookback *lookback = ctx;
+    bool is_stopping = atomic_load_explicit(&lookback->is_stopping, memory_order_relaxed);
+    if (!is_stopping && core_tick_ns() - lookback->followed_tick >= FOLLOW_NS) {
+        retro_follow(lookback->retro, 0);
+        lookback->followed_tick = core_tick_ns();
+    }
+    return !is_stopping;
+}
+
+/* Has the filter all up to settles_cursor? After an emptied database it never will, so the newest one counts then. */
+static bool is_followed(struct lookback *lookback) {
+    struct store_cursor cursor;
+    if (lookback->follower == NULL || lookback->settles_cursor.epoch[0] == '\0' ||
+        follower_passed(lookback->follower, &lookback->settles_cursor)) {
+        return true;
+    }
+    bool is_same = retro_cursor(lookback->retro, &cursor) && strcmp(cursor.epoch, lookback->settles_cursor.epoch) == 0;
+    lookback->settles_cursor = is_same ? lookback->settles_cursor : cursor;
+    if (core_tick_ns() - lookback->settles_tick > LATE_NS) {
+        lookback->settles_tick = core_tick_ns();
+        core_log(
+            CORE_LEVEL_WARN, "lookback",
+            "new indicators are not looked for before the filter has them; it is being built, or its store is away",
+            "at=%s", lookback->settles_cursor.id);
+    }
+    return false;
+}
+
+/* New indicators have come, and whatever is matched from now on is matched with them. Shape: true: write the table, then
+ * retro_settled(). */
+static bool is_in_effect(struct lookback *lookback) {
+    if (lookback->settles == SETTLES_NOTHING && retro_collects(lookback->retro, &lookback->settles_cursor)) {
+        lookback->settles = SETTLES_FILTER;
+        lookback->settles_tick = core_tick_ns();
+    }
+    if (lookback->settles == SETTLES_FILTER && is_followed(lookback)) {
+        lookback->settles = SETTLES_BATCH;
+        lookback->settles_batch = atomic_fetch_add(&lookback->batches, 0);
+    }
+    return lookback->settles == SETTLES_BATCH &&
+           (lookback->settles_batch % 2 == 0 || atomic_load(&lookback->batches) != lookback->settles_batch);
 }
 
 static enum core_err lookback_turn(struct lookback *lookback, struct core_fail *fail) {
     enum core_err err = CORE_OK;
     int64_t now = core_tick_ns();
-    bool is_asked = retro_is_due(lookback->retro, lookback->settle_ns);
+    bool is_asked = is_in_effect(lookback);
     if (is_asked || atomic_load_explicit(&lookback->is_crowded, memory_order_relaxed) ||
         now - lookback->written_tick >= lookback->conf->write_every_ns) {
         err = table_write(lookback, fail);
     }
     if (err == CORE_OK && is_asked) {
+        retro_settled(lookback->retro);
+        lookback->settles = SETTLES_NOTHING;
+    }
+    if (err == CORE_OK && retro_is_due(lookback->retro)) {
         err = retro_run(lookback->retro, lookback->seen, fail);
+        err = err == CORE_AGAIN ? CORE_OK : err;
     }
     if (err == CORE_OK && now - lookback->tidied_tick >= TIDY_NS) {
         err = tidy(lookback, fail);
@@ -152,12 +222,13 @@ static void *lookback_run(void *arg) {
     retro_follow(lookback->retro, 0);
     while (!atomic_load(&lookback->is_stopping)) {
         struct pollfd fds = {.fd = lookback->stop_fd, .events = POLLIN};
-        int ready = poll(&fds, 1, TURN_MS);
+        int ready = poll(&fds, 1, retro_is_due(lookback->retro) ? 0 : TURN_MS);
         MUST(ready >= 0 || errno == EINTR);
         if (atomic_load(&lookback->is_stopping)) {
             break;
         }
         retro_follow(lookback->retro, 0);
+        lookback->followed_tick = core_tick_ns();
         if (core_tick_ns() >= lookback->retry_tick && lookback_turn(lookback, &fail) != CORE_OK) {
             disk_failed(lookback, &fail);
         }
@@ -176,12 +247,19 @@ static enum core_err parts_open(struct lookback *lookback, const struct lookback
     const struct seen_limits limits = {env->conf->bytes_max, (int64_t)env->conf->days * DAY_NS};
     (void)snprintf(dir, sizeof dir, "%s/seen", env->state_dir);
     enum core_err err = seen_open(&lookback->seen, dir, &limits, fail);
+    if (err == CORE_OK) {
+        seen_heed(lookback->seen, work_goes_on, lookback);
+    }
     for (size_t i = 0; err == CORE_OK && i < 2; i++) {
         err = seen_table_init(&lookback->tables[i], (size_t)env->conf->memory_bytes / 2, fail);
     }
     if (err == CORE_OK) {
-        err = retro_open(&lookback->retro, env->state_dir, env->opener == NULL ? NULL : &lookback->opener,
-                         env->counters, fail);
+        const struct retro_env retro = {.node = env->node,
+                                        .state_dir = env->state_dir,
+                                        .opener = env->opener == NULL ? NULL : &lookback->opener,
+                                        .counters = env->counters,
+                                        .is_stopping = &lookback->is_stopping};
+        err = retro_open(&lookback->retro, &retro, fail);
     }
     if (err == CORE_OK) {
         lookback->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -209,7 +287,7 @@ enum core_err lookback_open(struct lookback **out, const struct lookback_env *en
     lookback->magic = LOOKBACK_MAGIC;
     lookback->conf = env->conf;
     lookback->counters = env->counters;
-    lookback->settle_ns = env->settle_ns > 0 ? env->settle_ns : SETTLE_NS;
+    lookback->follower = env->follower;
     lookback->opener = env->opener == NULL ? (struct follower_opener){0} : *env->opener;
     lookback->stop_fd = -1;
     lookback->spare = &lookback->tables[1];

@@ -38,7 +38,7 @@ struct own_log {
     int fd;
     uint64_t bytes; /* of the file */
     struct ids ids;
-    char *buf;      /* OWN_LOG_BUF_BYTES; added */
+    char *buf; /* OWN_LOG_BUF_BYTES; added */
     size_t buf_len;
     size_t written;   /* of buf, to the file */
     bool is_unsynced; /* the file has what may not be on the disk */

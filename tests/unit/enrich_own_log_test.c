@@ -7,8 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -97,6 +99,74 @@ static void test_what_is_not_flushed_is_known_but_not_there(void **state) {
     own_log_close(log);
 }
 
+static void room_set(rlim_t bytes) {
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* No room in the midst of a line: what is written stays, for its reader may have taken it; when there is room, the rest comes
+ * behind it. Each line stands there once, wherever the room ended. */
+static void test_a_full_disk_doubles_nothing(void **state) {
+    (void)state;
+    struct core_fail fail;
+    signal(SIGXFSZ, SIG_IGN);
+    for (rlim_t room = 1; room < 8 * 43; room += 7) {
+        struct own_log *log = log_open();
+        for (uint64_t id = 1; id <= 8; id++) {
+            add(log, id, 10);
+        }
+        room_set(room);
+        assert_int_equal(own_log_flush(log, &fail), CORE_IO);
+        off_t before = size_of(path);
+        assert_int_equal(before, room);
+        add(log, 9, 10);
+        assert_int_equal(own_log_flush(log, &fail), CORE_IO);
+        assert_int_equal(size_of(path), before);
+        room_set(RLIM_INFINITY);
+        flush(log);
+        own_log_close(log);
+        FILE *file = fopen(path, "re");
+        char line[256];
+        for (unsigned long long id = 1; id <= 9; id++) {
+            char wanted[64];
+            snprintf(wanted, sizeof wanted, "{\"id\":\"%016llx\",\"x\":\"0000000000\"}\n", id);
+            assert_non_null(fgets(line, sizeof line, file));
+            assert_string_equal(line, wanted);
+        }
+        assert_null(fgets(line, sizeof line, file));
+        fclose(file);
+        unlink(path);
+    }
+}
+
+/* Lines are written when many have been added, not at the end; what does not get through is not known either. */
+static void test_what_is_gathered_is_bounded(void **state) {
+    (void)state;
+    struct own_log *log = log_open();
+    struct core_fail fail;
+    uint64_t id = 1;
+    for (; id <= 600; id++) {
+        add(log, id, 3980);
+    }
+    assert_true(size_of(path) > (off_t)CORE_MIB);
+    signal(SIGXFSZ, SIG_IGN);
+    room_set((rlim_t)size_of(path));
+    char line[4096];
+    enum core_err err = CORE_OK;
+    for (; err == CORE_OK && id < 2000; id++) {
+        int len = snprintf(line, sizeof line, "{\"id\":\"%016llx\",\"x\":\"%04000d\"}", (unsigned long long)id, 0);
+        err = own_log_add(log, id, (struct core_span){line, (size_t)len}, &fail);
+    }
+    assert_int_equal(err, CORE_IO);
+    assert_false(own_log_has(log, id - 1));
+    room_set(RLIM_INFINITY);
+    flush(log);
+    assert_int_equal(size_of(path), 600 * 4013 + (id - 602) * 4033);
+    own_log_close(log);
+}
+
 static void test_it_is_bounded(void **state) {
     (void)state;
     struct own_log *log = log_open();
@@ -133,6 +203,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_cut_line_is_removed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_not_flushed_is_known_but_not_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_full_disk_doubles_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_gathered_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_it_is_bounded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

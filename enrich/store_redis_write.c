@@ -2,7 +2,8 @@
  *
  * put() and remove() gather up to REDIS_CHUNK_MAX keys: a chunk. It goes to Redis in two exchanges:
  *
- *   WATCH, HGETALL of every key        what is said now, and a word from Redis should somebody change it meanwhile
+ *   WATCH, HGETALL of every key        what is said now, and a word from Redis should somebody change it meanwhile (see
+ *                                      chunk_watch(): which of the two is watched, the stream or the keys)
  *   MULTI … EXEC                       only what differs: HSET, HDEL, EXPIREAT or PERSIST, and one XADD with all of it
  *
  * If somebody did, EXEC does nothing, and the chunk is begun again. So a chunk is in effect whole or not at all, whatever
@@ -194,6 +195,7 @@ struct change {
     size_t len;
     size_t told; /* words of the XADD: verb and key of each */
     struct core_span *tell;
+    bool sets_expiry;
 };
 
 /* expires and subdomains of a word; what cannot be read does not expire, and names no subdomains. */
@@ -298,7 +300,8 @@ static void words_load(struct change *change, const struct redis_reply *reply) {
     }
 }
 
-static void key_write(struct change *change, const struct key *key, const struct sum *before, const struct sum *after) {
+/* What is put comes first: a key that had nothing for a moment would have lost its expiry. */
+static void words_write(const struct change *change, const struct key *key) {
     struct redis *on = change->on;
     for (size_t i = 0; i < change->len; i++) {
         const struct word *word = &change->words[i];
@@ -308,20 +311,31 @@ static void key_write(struct change *change, const struct key *key, const struct
             redis_word(on, key->name);
             redis_word(on, word->field);
             redis_word(on, word->json);
-        } else if (word->is_off && word->was_there) {
+        }
+    }
+    for (size_t i = 0; i < change->len; i++) {
+        const struct word *word = &change->words[i];
+        if (word->is_off && word->was_there) {
             redis_command(on, 3);
             redis_word(on, CORE_SPAN("HDEL"));
             redis_word(on, key->name);
             redis_word(on, word->field);
         }
     }
-    bool is_new = before->standing == 0;
-    if (after->standing > 0 && after->expires != 0 && (is_new || after->expires != before->expires)) {
+}
+
+/* When it ends is said with every change of a key that was there, though it is the same as a rule: who wrote it by hand may
+ * have forgotten it. */
+static void key_write(struct change *change, const struct key *key, bool is_new, const struct sum *after) {
+    struct redis *on = change->on;
+    words_write(change, key);
+    if (after->standing > 0 && after->expires != 0) {
+        change->sets_expiry = true;
         redis_command(on, 3);
         redis_word(on, CORE_SPAN("EXPIREAT"));
         redis_word(on, key->name);
         redis_word_u64(on, (uint64_t)after->expires);
-    } else if (after->standing > 0 && after->expires == 0 && !is_new && before->expires != 0) {
+    } else if (after->standing > 0 && !is_new) {
         redis_command(on, 2);
         redis_word(on, CORE_SPAN("PERSIST"));
         redis_word(on, key->name);
@@ -357,7 +371,7 @@ static void key_change(struct change *change, const struct key *key, const struc
             word->is_off || (word->was_there && !word->is_new && word->expires != 0 && word->expires <= change->now_s);
     }
     struct sum after = sum_of(change);
-    key_write(change, key, &before, &after);
+    key_write(change, key, before.standing == 0, &after);
     bool is_new = before.standing == 0 || (after.subdomains && !before.subdomains);
     change->tell[change->told++] = after.standing == 0 ? CORE_SPAN("remove")
                                    : is_new            ? CORE_SPAN("add")
@@ -407,8 +421,10 @@ static enum core_err transact(struct redis *on, struct core_fail *fail) {
     return err;
 }
 
-/* Who changes an indicator says so in the stream, so watching the stream is enough, and costs the server nothing; but two
- * who write at once would fail all the time, so a chunk that did is tried again with every key of it watched. */
+/* Who changes an indicator says so in the stream, so watching the stream is enough to see tapline's other writers, and costs
+ * the server nothing; watching 512 keys costs it more than all the rest (ADR 0030). The keys are watched on every try but the
+ * first: when the first one failed, because two who write at once would fail all the time; and when it would set an expiry,
+ * because people write a word first and its entry in the stream last, and our expiry might end a word that came in between. */
 static void chunk_watch(const struct redis_store *redis, struct redis *on, bool is_first) {
     const struct redis_chunk *chunk = redis->chunk;
     char name[REDIS_NAME_MAX];
@@ -442,6 +458,15 @@ static enum core_err chunk_read(struct redis_store *redis, bool is_first, struct
     return err;
 }
 
+/* Nothing is watched any more, and what was collected is forgotten. */
+static enum core_err chunk_unwatch(struct redis *on, struct core_fail *fail) {
+    redis_continue(on);
+    REDIS_ASK(on, "UNWATCH");
+    enum core_err err = redis_exchange(on, core_tick_ns() + REDIS_WRITE_NS, fail);
+    return err == CORE_AGAIN ? CORE_NET : err;
+}
+
+/* CORE_AGAIN: once more, with the keys watched. */
 static enum core_err chunk_try(struct redis_store *redis, bool is_first, struct core_fail *fail) {
     struct redis_chunk *chunk = redis->chunk;
     enum core_err err = chunk_read(redis, is_first, fail);
@@ -461,11 +486,9 @@ static enum core_err chunk_try(struct redis_store *redis, bool is_first, struct 
     for (size_t i = 0; i < chunk->len; i++) {
         key_change(change, &chunk->keys[i], redis_answer_before(redis->ask, i + 1));
     }
-    if (change->told == 0) {
-        redis_continue(redis->ask); /* forget MULTI */
-        REDIS_ASK(redis->ask, "UNWATCH");
-        err = redis_exchange(redis->ask, core_tick_ns() + REDIS_WRITE_NS, fail);
-        return err == CORE_AGAIN ? CORE_NET : err;
+    if (change->told == 0 || (is_first && change->sets_expiry)) {
+        err = chunk_unwatch(redis->ask, fail);
+        return err == CORE_OK && change->told > 0 ? CORE_AGAIN : err;
     }
     stream_add(redis, redis->ask, change->tell, change->told);
     return transact(redis->ask, fail);

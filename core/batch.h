@@ -14,9 +14,12 @@
 #define CORE_LINE_BYTES_MAX (CORE_MIB)                            /* a longer line is a dead letter */
 #define CORE_SEGMENT_BYTES (CORE_LINE_BYTES_MAX + 256 * CORE_KIB) /* a batch's read segment */
 #define CORE_BATCH_LINES_MAX 2048
-#define CORE_ARENA_BYTES (48 * CORE_MIB) /* address space, not memory: only touched pages count */
+#define CORE_ARENA_NORMALIZE_BYTES (48 * CORE_MIB) /* of a batch's arena: all that normalize writes */
+#define CORE_ARENA_ENRICH_BYTES (64 * CORE_MIB)    /* of it: each document again, with what intelligence says */
+#define CORE_ARENA_BYTES (CORE_ARENA_NORMALIZE_BYTES + CORE_ARENA_ENRICH_BYTES) /* address space: touched pages count */
 #define CORE_ARENA_KEEP_BYTES (4 * CORE_MIB)
-#define CORE_DOC_BYTES_MAX (8 * CORE_MIB) /* a longer document is a dead letter */
+#define CORE_DOC_BYTES_MAX (8 * CORE_MIB)          /* a longer document is a dead letter */
+#define CORE_DOC_ENRICH_BYTES_MAX (128 * CORE_KIB) /* what enrichment may add to one */
 
 /* How a sensor wrote what is read. AUTO: told by content. Each belongs to one sensor, which is then the type, too. */
 enum core_format {

@@ -5,13 +5,28 @@
  * asked of the store: each key once, in one round trip. Values are worked out again from the observable instead of kept,
  * since hardly any are needed.
  *
- * Memory: a scratch arena that is emptied for each batch; documents go into the batch's own. No other memory.
+ * A batch may be held, and come again: then it is looked at from the beginning (there may be new indicators), but what was
+ * answered is kept, so that a store that is slow answers all of it in the end. However full the batch's arena is, the bytes
+ * in which each document that is still to be written could be marked are left: no hit goes by as if it were none.
+ *
+ * Memory: two arenas that are emptied for each batch; documents go into the batch's own. No other memory.
  * Thread: enrich.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/match_internal.h"
 
 #define PENDING_MAX 512
 #define KEY_NONE UINT32_MAX
+
+enum core_err match_open(struct match *match, struct core_fail *fail) {
+    *match = (struct match){.ask_max = MATCH_ASK_MAX};
+    enum core_err err = core_arena_init(&match->scratch, MATCH_SCRATCH_BYTES, fail);
+    return err == CORE_OK ? core_arena_init(&match->answers, MATCH_SCRATCH_BYTES, fail) : err;
+}
+
+void match_close(struct match *match) {
+    core_arena_destroy(&match->scratch);
+    core_arena_destroy(&match->answers);
+}
 
 /* ---- the filter --------------------------------------------------------------------------------------------------------------- */
 
@@ -21,6 +36,12 @@ struct pending {
     size_t len;
 };
 
+/* Something of it is not looked at. */
+static void partial_set(struct match *match, uint32_t event) {
+    match->is_partial[event] = true;
+    match->has_partial = true;
+}
+
 static void possible_add(struct match *match, const struct probe *probe) {
     struct possible *possible = NULL;
     if (match->possible_len < MATCH_POSSIBLE_MAX) {
@@ -28,6 +49,7 @@ static void possible_add(struct match *match, const struct probe *probe) {
     }
     if (possible == NULL) {
         match->counts[CORE_COUNT_ENRICH_OBSERVABLES_LEFT]++;
+        partial_set(match, probe->event);
         return;
     }
     if (match->possible_len == 0) {
@@ -50,12 +72,24 @@ static void pending_look(struct match *match, const struct filter *filter, struc
 static void match_begin(struct match *match, struct core_batch *batch) {
     MUST(batch->magic == CORE_BATCH_MAGIC);
     core_arena_reset(&match->scratch, CORE_ARENA_KEEP_BYTES);
+    if (match->held.batch != batch || core_tick_ns() - match->held.tick > MATCH_HELD_NS) {
+        if (match->answers.used > 0) { /* hardly ever: it costs a system call */
+            core_arena_reset(&match->answers, CORE_ARENA_KEEP_BYTES);
+        }
+        match->held = (struct match_held){0};
+    }
     match->batch = batch;
+    match->is_partial = core_arena_alloc(&match->scratch, (batch->events_len + 1) * sizeof *match->is_partial);
+    MUST(match->is_partial != NULL);
+    memset(match->is_partial, 0, batch->events_len * sizeof *match->is_partial);
+    match->has_partial = false;
     match->possible = NULL;
     match->possible_len = 0;
     match->keys = NULL;
     match->keys_len = 0;
     match->answered = 0;
+    match->sighted_len = 0;
+    match->owed = 0;
     memset(match->counts, 0, sizeof match->counts);
 }
 
@@ -67,7 +101,7 @@ void match_look(struct match *match, const struct view *view, struct core_batch 
     for (uint32_t i = 0; i < batch->events_len; i++) {
         const struct core_event *event = &batch->events[i];
         match->counts[CORE_COUNT_ENRICH_OBSERVABLES] += event->observables_len;
-        match->counts[CORE_COUNT_ENRICH_OBSERVABLES_LEFT] += event->observables_left;
+        uint64_t left = event->observables_left;
         for (uint16_t k = 0; k < event->observables_len; k++) {
             struct probe *probes = &pending.probes[pending.len];
             size_t len = probe_make(&event->observables[k], &used, probes);
@@ -76,11 +110,15 @@ void match_look(struct match *match, const struct view *view, struct core_batch 
                 probes[p].observable = k;
                 filter_prefetch(view->filter, probes[p].hash);
             }
-            match->counts[CORE_COUNT_ENRICH_OBSERVABLES_LEFT] += event->observables[k].len > ENRICH_VALUE_BYTES_MAX;
+            left += event->observables[k].len > ENRICH_VALUE_BYTES_MAX;
             pending.len += len;
             if (pending.len > PENDING_MAX - PROBES_MAX) {
                 pending_look(match, view->filter, &pending);
             }
+        }
+        if (left > 0) {
+            match->counts[CORE_COUNT_ENRICH_OBSERVABLES_LEFT] += left;
+            partial_set(match, i);
         }
     }
     pending_look(match, view->filter, &pending);
@@ -102,15 +140,25 @@ static const struct core_observable *observable_of(const struct match *match, co
     return &event->observables[possible->probe.observable];
 }
 
-/* The number of this key, which is new or was there. KEY_NONE: no room. */
-static uint32_t key_number(struct match *match, const struct key_table *table, enum core_indicator type,
-                           struct core_span value) {
+/* The key's slot, or the empty one where it belongs. */
+static uint32_t *key_slot(const struct match *match, const struct key_table *table, enum core_indicator type,
+                          struct core_span value) {
     size_t at = (size_t)core_hash64(value.ptr, value.len, (uint64_t)type) & table->mask;
     for (; table->slots[at] != 0; at = (at + 1) & table->mask) {
         const struct enrich_found *key = &match->keys[table->slots[at] - 1];
         if (key->type == type && core_span_eq(key->value, value)) {
-            return table->slots[at] - 1;
+            break;
         }
+    }
+    return &table->slots[at];
+}
+
+/* The number of this key, which is new or was there. KEY_NONE: no room. */
+static uint32_t key_number(struct match *match, const struct key_table *table, enum core_indicator type,
+                           struct core_span value) {
+    uint32_t *slot = key_slot(match, table, type, value);
+    if (*slot != 0) {
+        return *slot - 1;
     }
     const char *copy = core_arena_copy(&match->scratch, value);
     if (copy == NULL) {
@@ -118,7 +166,7 @@ static uint32_t key_number(struct match *match, const struct key_table *table, e
     }
     match->keys[match->keys_len] = (struct enrich_found){.type = type, .value = {copy, value.len}};
     match->keys_len++;
-    table->slots[at] = (uint32_t)match->keys_len;
+    *slot = (uint32_t)match->keys_len;
     return (uint32_t)match->keys_len - 1;
 }
 
@@ -133,17 +181,25 @@ static bool is_allowed(const struct core_observable *observable, const struct al
 }
 
 static bool key_table_make(struct match *match, struct key_table *table) {
+    const size_t keys_max = match->possible_len + match->held.len;
     size_t slots = 16;
-    while (slots < 2 * match->possible_len) {
+    while (slots < 2 * keys_max) {
         slots *= 2;
     }
     table->mask = slots - 1;
     table->slots = core_arena_alloc(&match->scratch, slots * sizeof *table->slots);
-    match->keys = core_arena_alloc(&match->scratch, match->possible_len * sizeof *match->keys);
+    match->keys = core_arena_alloc(&match->scratch, keys_max * sizeof *match->keys);
     if (table->slots == NULL || match->keys == NULL) {
         return false;
     }
     memset(table->slots, 0, slots * sizeof *table->slots);
+    for (size_t i = 0; i < match->held.len; i++) { /* answered already */
+        const struct enrich_found *key = &match->held.keys[i];
+        match->keys[i] = *key;
+        *key_slot(match, table, key->type, key->value) = (uint32_t)i + 1;
+        match->keys_len = i + 1;
+    }
+    match->answered = match->held.len;
     return true;
 }
 
@@ -179,48 +235,92 @@ void match_keys(struct match *match, const struct allow *allow) {
 
 /* ---- the store ----------------------------------------------------------------------------------------------------------------- */
 
+/* The next round trip: how many of the keys, and how long it may take. 0: there is no time for it. */
+static size_t ask_len(const struct match *match, int64_t left_ns, int64_t took_ns) {
+    size_t len = match->keys_len - match->answered;
+    return left_ns <= 0 || left_ns < took_ns ? 0 : len < match->ask_max ? len : match->ask_max;
+}
+
 enum core_err match_ask(struct match *match, struct enrich_store *store, int timeout_ms, struct core_fail *fail) {
     const int64_t until = core_tick_ns() + timeout_ms * CORE_NS_PER_MS;
-    size_t len_max = MATCH_ASK_MAX;
-    while (match->answered < match->keys_len) {
-        size_t len = match->keys_len - match->answered;
-        len = len < len_max ? len : len_max;
-        int64_t left_ms = (until - core_tick_ns() + CORE_NS_PER_MS - 1) / CORE_NS_PER_MS;
-        if (left_ms <= 0) {
-            return core_fail_set(fail, CORE_AGAIN, "intel", "the store did not answer within %d ms", timeout_ms);
+    int64_t took_ns = 0;
+    enum core_err err = CORE_OK;
+    while (err == CORE_OK && match->answered < match->keys_len) {
+        const int64_t now = core_tick_ns();
+        const size_t used = match->answers.used;
+        size_t len = ask_len(match, until - now, took_ns);
+        if (len == 0) {
+            return core_fail_set(fail, CORE_AGAIN, "intel", "%zu of %zu answers came within intel.timeout (%d ms)",
+                                 match->answered, match->keys_len, timeout_ms);
         }
-        const size_t used = match->scratch.used;
-        enum core_err err =
-            enrich_store_get(store, &match->keys[match->answered], len, &match->scratch, (int)left_ms, fail);
+        int left_ms = (int)((until - now + CORE_NS_PER_MS - 1) / CORE_NS_PER_MS);
+        err = enrich_store_get(store, &match->keys[match->answered], len, &match->answers, left_ms, fail);
         match->counts[CORE_COUNT_ENRICH_ROUND_TRIPS]++;
-        if (err == CORE_LIMIT && len > 1) { /* what they say does not fit: fewer at a time */
-            match->scratch.used = used;
-            len_max = len / 2;
+        took_ns = core_tick_ns() - now;
+        if (err == CORE_OK) {
+            match->answered += len;
+            match->ask_max = match->ask_max * 2 < MATCH_ASK_MAX ? match->ask_max * 2 : MATCH_ASK_MAX;
             continue;
         }
-        if (err != CORE_OK) {
-            return err;
+        match->answers.used = used;
+        match->ask_max = len / 2 > MATCH_ASK_MIN ? len / 2 : MATCH_ASK_MIN;
+        if (err == CORE_LIMIT && len > 1) { /* what they say does not fit: fewer at a time */
+            match->ask_max = len / 2;
+            took_ns = 0;
+            err = CORE_OK;
         }
-        match->answered += len;
     }
-    return CORE_OK;
+    return err;
+}
+
+void match_hold(struct match *match) {
+    struct match_held *held = &match->held;
+    if (match->answered <= held->len) {
+        return; /* nothing new */
+    }
+    if (held->keys == NULL) {
+        held->keys = core_arena_alloc(&match->answers, match->keys_len * sizeof *held->keys);
+        held->max = held->keys == NULL ? 0 : match->keys_len;
+        held->tick = core_tick_ns();
+    }
+    held->batch = match->batch;
+    for (; held->len < held->max && held->len < match->answered; held->len++) {
+        const struct enrich_found *key = &match->keys[held->len];
+        const char *copy = core_arena_copy(&match->answers, key->value);
+        if (copy == NULL) {
+            return;
+        }
+        held->keys[held->len] = *key;
+        held->keys[held->len].value.ptr = copy;
+    }
 }
 
 /* ---- documents ----------------------------------------------------------------------------------------------------------------- */
 
-static void event_write(struct match *match, const struct threat_event *threat) {
-    uint64_t left_out;
-    enum threat_result result = threat_write(threat, &match->batch->arena, &match->scratch, &left_out);
-    match->counts[CORE_COUNT_ENRICH_ENRICHMENTS_LEFT] += left_out;
+/* What a document takes, if it is only marked. */
+static size_t marked_bytes(const struct core_event *event) {
+    return event->doc.len + THREAT_MARK_BYTES_MAX;
+}
+
+static void event_write(struct match *match, struct threat_event *threat) {
+    struct core_arena *arena = &match->batch->arena;
+    struct threat_said said;
+    match->owed -= marked_bytes(threat->event);
+    const size_t kept = match->owed + THREAT_ARENA_RESERVE;
+    const size_t left = arena->cap - arena->used;
+    threat->room = left > kept ? left - kept : 0;
+    enum threat_result result = threat_write(threat, arena, &match->scratch, &said);
+    match->counts[CORE_COUNT_ENRICH_ENRICHMENTS_LEFT] += said.left_out;
+    match->counts[CORE_COUNT_ENRICH_PARTIAL] += result == THREAT_WRITTEN && said.is_partial;
     match->counts[CORE_COUNT_ENRICH_NO_ROOM] += result == THREAT_NO_ROOM;
     match->counts[CORE_COUNT_ENRICH_EVENTS] += result == THREAT_WRITTEN && threat->matches_len > 0;
     match->counts[CORE_COUNT_ENRICH_UNAVAILABLE] += threat->is_unavailable;
 }
 
-/* The possible hits of one event, from here on: returns how many. */
-static size_t event_possible(const struct match *match, size_t from) {
+/* How many possible hits this event has, of those from here on. */
+static size_t event_possible(const struct match *match, size_t from, size_t event) {
     size_t to = from;
-    while (to < match->possible_len && match->possible[to].probe.event == match->possible[from].probe.event) {
+    while (to < match->possible_len && match->possible[to].probe.event == event) {
         to++;
     }
     return to - from;
@@ -233,9 +333,17 @@ static bool is_asked_twice(const struct match *match, size_t at) {
            one[-1].probe.event == one->probe.event && one[-1].probe.observable == one->probe.observable;
 }
 
-static void event_match(struct match *match, size_t from, size_t len) {
+/* For whoever counts what was seen (sighting.c). */
+static void sighted_add(struct match *match, const struct threat_event *threat, size_t event) {
+    for (size_t i = 0; i < threat->matches_len; i++) {
+        match->sighted[match->sighted_len++] = (struct sighted){
+            (uint32_t)event, (uint32_t)(threat->matches[i].found - match->keys), threat->matches[i].is_parent};
+    }
+}
+
+static void event_match(struct match *match, size_t event, size_t from, size_t len) {
     const size_t used = match->scratch.used;
-    struct threat_event threat = {.event = &match->batch->events[match->possible[from].probe.event]};
+    struct threat_event threat = {.event = &match->batch->events[event], .is_partial = match->is_partial[event]};
     struct threat_match *matches = core_arena_alloc(&match->scratch, len * sizeof *matches);
     threat.matches = matches;
     threat.is_unavailable = matches == NULL;
@@ -258,26 +366,57 @@ static void event_match(struct match *match, size_t from, size_t len) {
         }
     }
     match->counts[CORE_COUNT_ENRICH_HITS] += threat.matches_len;
-    if (threat.matches_len > 0 || threat.is_unavailable) {
+    sighted_add(match, &threat, event);
+    if (threat.matches_len > 0 || threat.is_unavailable || threat.is_partial) {
         event_write(match, &threat);
+    } else {
+        match->owed -= marked_bytes(threat.event);
     }
     match->scratch.used = used;
 }
 
-void match_write(struct match *match) {
-    for (size_t i = 0; i < match->possible_len;) {
-        size_t len = event_possible(match, i);
-        event_match(match, i, len);
-        i += len;
+/* Call on_event for each that there may be something to say of. */
+static void events_walk(struct match *match, void (*on_event)(struct match *, size_t event, size_t from, size_t len)) {
+    size_t from = 0;
+    for (size_t i = 0; i < match->batch->events_len && (from < match->possible_len || match->has_partial); i++) {
+        size_t len = event_possible(match, from, i);
+        if (len > 0 || match->is_partial[i]) {
+            on_event(match, i, from, len);
+        }
+        from += len;
     }
+}
+
+static void event_owe(struct match *match, size_t event, size_t from, size_t len) {
+    (void)from;
+    (void)len;
+    match->owed += marked_bytes(&match->batch->events[event]);
+}
+
+void match_write(struct match *match) {
+    match->sighted_len = 0;
+    match->sighted = core_arena_alloc(&match->scratch, match->possible_len * sizeof *match->sighted);
+    MUST(match->sighted != NULL); /* as key_table_make() */
+    events_walk(match, event_owe);
+    events_walk(match, event_match);
+    MUST(match->owed == 0);
+    match->held = (struct match_held){0};
+}
+
+static bool is_markable(const struct core_event *event) {
+    return !event->is_dead && (event->observables_len > 0 || event->observables_left > 0);
 }
 
 void match_mark(struct match *match, struct core_batch *batch) {
     match_begin(match, batch);
     for (uint32_t i = 0; i < batch->events_len; i++) {
-        struct core_event *event = &batch->events[i];
-        if (!event->is_dead && (event->observables_len > 0 || event->observables_left > 0)) {
-            event_write(match, &(struct threat_event){.event = event, .is_unavailable = true});
+        match->owed += is_markable(&batch->events[i]) ? marked_bytes(&batch->events[i]) : 0;
+    }
+    for (uint32_t i = 0; i < batch->events_len; i++) {
+        if (is_markable(&batch->events[i])) {
+            event_write(match, &(struct threat_event){.event = &batch->events[i], .is_unavailable = true});
         }
     }
+    MUST(match->owed == 0);
+    match->held = (struct match_held){0};
 }

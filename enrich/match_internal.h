@@ -119,8 +119,15 @@ struct core_span document_time(struct core_span doc);
 
 /* ---- threat ---------------------------------------------------------------------------------------------------------------- */
 
-#define THREAT_ENRICHMENTS_MAX 64           /* of one event; the rest is counted */
-#define THREAT_ARENA_RESERVE (4 * CORE_MIB) /* of a batch's arena: left for those who come after us */
+#define THREAT_ENRICHMENTS_MAX 64             /* of one event; the rest is counted */
+#define THREAT_LIST_BYTES_MAX (48 * CORE_KIB) /* of threat.enrichments; the flat copies are at most as long */
+#define THREAT_MARK_BYTES_MAX 128             /* of tags and labels.intel alone */
+#define THREAT_ARENA_RESERVE (4 * CORE_MIB)   /* of a batch's arena: left for those who come after us */
+_Static_assert(2 * THREAT_LIST_BYTES_MAX + CORE_KIB < CORE_DOC_ENRICH_BYTES_MAX,
+               "all that may be said of a document fits");
+_Static_assert(CORE_ARENA_NORMALIZE_BYTES + CORE_BATCH_LINES_MAX * THREAT_MARK_BYTES_MAX + THREAT_ARENA_RESERVE <
+                   CORE_ARENA_ENRICH_BYTES,
+               "each document of a batch can be marked");
 
 /* An observable of an event, and what the store says of it. */
 struct threat_match {
@@ -133,19 +140,25 @@ struct threat_event {
     struct core_event *event;
     const struct threat_match *matches;
     size_t matches_len;
-    bool is_unavailable; /* some or all of it could not be looked at */
+    bool is_unavailable; /* for some or all of it the store was not there */
+    bool is_partial;     /* some of it was not looked at, for a maximum */
+    size_t room;         /* of the arena, at most, for the document */
 };
 enum threat_result {
     THREAT_NOTHING, /* no provider is left: nothing to say */
     THREAT_WRITTEN, /* event->doc is another one now */
-    THREAT_NO_ROOM  /* it would be too long, or there is no room in arena: event->doc is as it was */
+    THREAT_NO_ROOM  /* not even for a mark: event->doc is as it was */
+};
+struct threat_said {
+    uint64_t left_out; /* enrichments beyond a maximum, or for which there was no room */
+    bool is_partial;   /* and so it says labels.intel: partial */
 };
 /* Does any provider of it count? */
 bool threat_counts(const struct threat_match *match);
-/* Write threat.enrichments, the flat copies, tags and labels.intel. scratch: for pieces, given back. *left_out: enrichments
- * beyond the maximum. Owns: the document lives in arena. Thread: the arena's. */
+/* Write threat.enrichments, the flat copies, tags and labels.intel; where there is no room for all of it, less of it.
+ * scratch: for pieces, given back. Owns: the document lives in arena. Thread: the arena's. */
 enum threat_result threat_write(const struct threat_event *threat, struct core_arena *arena, struct core_arena *scratch,
-                                uint64_t *left_out);
+                                struct threat_said *said);
 
 /* ---- views ------------------------------------------------------------------------------------------------------------------ */
 
@@ -189,6 +202,7 @@ struct follower {
     struct follower_opener opener;
     struct core_counters *counters;
     int64_t count_gap_ns; /* between two looks at how many there are */
+    bool holds;           /* intel.on_unavailable is wait: for messages */
     /* May be NULL. Told what changed the store after the filter was built, when the filter has it. */
     void (*on_new)(void *ctx, enum core_indicator type, struct core_span value, bool subdomains,
                    const struct allow *allow);
@@ -210,16 +224,16 @@ struct follower {
         _Atomic uint64_t epoch;   /* hash */
         _Atomic uint64_t ms;      /* the id's two numbers */
         _Atomic uint64_t seq;
-    } passed; /* the cursor whose changes the filter in use has */
-    _Atomic bool is_current;      /* the store's changes are this process's own: it is never behind */
+    } passed;                /* the cursor whose changes the filter in use has */
+    _Atomic bool is_current; /* the store's changes are this process's own: it is never behind */
     /* Its own. */
     struct view *view; /* the newest that is published, or NULL */
     struct allow *allow;
     bool is_allow_changed;
-    bool is_missing; /* an indicator found no room in the filter */
-    bool is_short;   /* the store counts more than the filter has: changes were missed */
-    int64_t others;  /* keys of the store's count that were no indicators when the filter was new */
-    uint64_t live;   /* indicators there were when they were last counted */
+    bool is_missing;       /* an indicator found no room in the filter */
+    bool is_short;         /* the store counts more than the filter has: changes were missed */
+    int64_t others;        /* keys of the store's count that were no indicators when the filter was new */
+    uint64_t live;         /* indicators there were when they were last counted */
     struct core_fail told; /* why the store is away, as it was last said */
     int64_t built_tick;
     int64_t failed_tick; /* when a new filter could not be built; 0: never */
@@ -229,43 +243,73 @@ struct follower {
 /* Begin. Owns: follower is the caller's; follower_stop() ends it, and closes the store. */
 CORE_CHECKED enum core_err follower_start(struct follower *follower, struct core_fail *fail);
 void follower_stop(struct follower *follower);
-/* How long ago all changes were known; INT64_MAX: never. Thread: any. */
-int64_t follower_behind_ns(const struct follower *follower);
 /* Has the filter that is in use all changes up to there? false: not yet, or it follows another stream. Thread: any. */
 bool follower_passed(const struct follower *follower, const struct store_cursor *cursor);
+/* How long ago all changes were known; INT64_MAX: never. Thread: any. */
+int64_t follower_behind_ns(const struct follower *follower);
 
 /* ---- a batch ---------------------------------------------------------------------------------------------------------------- */
 
-#define MATCH_POSSIBLE_MAX 65536 /* possible hits of a batch; observables beyond are not looked at, and counted */
-#define MATCH_ASK_MAX 4096       /* indicators in one round trip; more make a second one */
-#define MATCH_SCRATCH_BYTES (256 * CORE_MIB) /* address space */
+#define MATCH_POSSIBLE_MAX                                                                                             \
+    65536                  /* possible hits of a batch; observables beyond are not looked at: partial, and counted */
+#define MATCH_ASK_MAX 4096 /* indicators in one round trip; more make a second one */
+#define MATCH_ASK_MIN 64   /* not fewer, however late answers come */
+#define MATCH_SCRATCH_BYTES (256 * CORE_MIB) /* address space, of questions and of answers, each */
+#define MATCH_HELD_NS (60 * CORE_NS_PER_S)   /* so long answers count for a batch that is held */
 
 /* A question that the filter let through, and the key it asks for. */
 struct possible {
     struct probe probe;
     uint32_t key;
 };
-/* One batch's work; everything in it lives in scratch until the next batch. Added up for the counters when it is done. */
+/* A document of the batch, and an indicator that it was enriched with. */
+struct sighted {
+    uint32_t event;
+    uint32_t key;
+    bool is_parent; /* as a parent of what stands in it */
+};
+/* Answers for a batch that is held, until it is looked at again. */
+struct match_held {
+    const struct core_batch *batch; /* NULL: none is held */
+    struct enrich_found *keys;      /* in the arena of answers */
+    size_t len;
+    size_t max;
+    int64_t tick; /* when the first of them was asked */
+};
+/* One batch's work; everything in it lives until the next batch. Added up for the counters when it is done. */
 struct match {
-    struct core_arena scratch;
+    struct core_arena scratch; /* begun anew whenever a batch is looked at */
+    struct core_arena answers; /* what the store said, until the batch is written */
     struct core_batch *batch;
     struct possible *possible;
     size_t possible_len;
     struct enrich_found *keys; /* each different */
     size_t keys_len;
-    size_t answered; /* of keys: the first so many */
+    size_t answered;  /* of keys: the first so many */
+    bool *is_partial; /* of each event: some of it was not looked at */
+    bool has_partial; /* any of them */
+    size_t owed;      /* bytes that documents still to be written take in the batch's arena, marked and no more */
+    struct match_held held;
+    size_t ask_max;          /* indicators in the next round trip */
+    struct sighted *sighted; /* by match_write(), in the order of events */
+    size_t sighted_len;
     uint64_t counts[CORE_COUNT__MAX];
 };
+CORE_CHECKED enum core_err match_open(struct match *match, struct core_fail *fail);
+void match_close(struct match *match); /* takes a zeroed one */
 /* Thread of all: enrich. In this order. */
 /* Ask the filter of all the batch's observables. */
 void match_look(struct match *match, const struct view *view, struct core_batch *batch);
-/* What is not silenced becomes a key. */
+/* What is not silenced becomes a key. What was answered when the batch was held is first, and is not asked again. */
 void match_keys(struct match *match, const struct allow *allow);
-/* Ask the store. Errors: as enrich_store_get(); what was answered before the error counts. */
+/* Ask the store. No round trip is begun that would end too late, going by the one before.
+ * Errors: as enrich_store_get(), CORE_LIMIT one answer alone is too long; what was answered before the error counts. */
 CORE_CHECKED enum core_err match_ask(struct match *match, struct enrich_store *store, int timeout_ms,
                                      struct core_fail *fail);
-/* Write the documents: of hits, and of what got no answer. */
+/* Write the documents: of hits, of what got no answer, and of what was not looked at. */
 void match_write(struct match *match);
+/* Instead of writing: the batch will come again, and what was answered counts then. */
+void match_hold(struct match *match);
 /* Mark all events with observables: nothing can be looked at. */
 void match_mark(struct match *match, struct core_batch *batch);
 

@@ -3,7 +3,13 @@
  *
  * Names and words are those of ECS 8 (threat.enrichments.*, threat.indicator.*), kinds of indicators and the words for
  * confidence those of STIX 2.1 (appendix A: 0 None, 1-29 Low, 30-69 Medium, 70-100 High), so that what knows these works.
- * Pieces are written into a scratch arena first, then merged into the document (enrich/document.c).
+ * ECS has no place for the provider's tags (botnet, a family's name); they stand in `indicator.tags`, where Elastic's own
+ * modules put such members, and not in the document's `tags`, which are about the event.
+ *
+ * Pieces are written into a scratch arena first, then merged into the document (enrich/document.c). What does not fit is
+ * tried again with less of it: no event with a hit goes on as if it had none.
+ *
+ *     all -> without description, reference and tags -> flat copies only -> the tag and the label only
  *
  * Thread: the enrich thread. Nothing here has a state.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -14,6 +20,7 @@
 #define CONFIDENCE_HIGH 70
 #define SECONDS_MAX INT64_C(9000000000) /* of a date that nanoseconds can say */
 #define UNAVAILABLE_JSON "\"unavailable\""
+#define PARTIAL_JSON "\"partial\""
 #define TAG_JSON "[\"intel_match\"]"
 
 /* The flat copies, sorted by path. */
@@ -30,6 +37,7 @@ enum flat {
     FLAT_TLP,
     FLAT_NAME,
     FLAT_PROVIDER,
+    FLAT_TAGS,
     FLAT_TYPE,
     FLAT_URL_DOMAIN,
     FLAT_URL_ORIGINAL,
@@ -48,6 +56,7 @@ static const char *const flat_paths[FLAT__MAX] = {
     [FLAT_TLP] = "threat.indicator.marking.tlp",
     [FLAT_NAME] = "threat.indicator.name",
     [FLAT_PROVIDER] = "threat.indicator.provider",
+    [FLAT_TAGS] = "threat.indicator.tags",
     [FLAT_TYPE] = "threat.indicator.type",
     [FLAT_URL_DOMAIN] = "threat.indicator.url.domain",
     [FLAT_URL_ORIGINAL] = "threat.indicator.url.original",
@@ -60,13 +69,19 @@ struct flat_list {
     size_t len;
 };
 
+/* How much is said of a hit. */
+enum level { LEVEL_ALL, LEVEL_SHORT, LEVEL_FLAT, LEVEL_MARK, LEVEL__MAX };
+
 /* A document in the making. */
 struct writing {
     struct core_buf buf; /* in the scratch arena */
     struct core_span occurred;
-    struct flat_list *flat; /* FLAT__MAX, in the scratch arena */
-    size_t enrichments;
+    struct flat_list *flat; /* FLAT__MAX, in the scratch arena; NULL: no room for them */
+    enum level level;
+    const char *list;   /* where threat.enrichments begins in buf */
+    size_t enrichments; /* in it */
     uint64_t left_out;
+    bool is_long; /* one found no room below THREAT_LIST_BYTES_MAX */
 };
 
 /* ---- words -------------------------------------------------------------------------------------------------------------------- */
@@ -162,6 +177,47 @@ static void put_text(struct core_buf *buf, const char *name, struct core_span va
     }
 }
 
+/* The next of texts that are separated by commas, without blanks around it; len 0: there is none. */
+static struct core_span tag_next(struct core_span *rest) {
+    struct core_span tag = {NULL, 0};
+    while (tag.len == 0 && rest->len > 0) {
+        const char *comma = core_span_chr(*rest, ',');
+        size_t len = comma == NULL ? rest->len : (size_t)(comma - rest->ptr);
+        tag = core_span_trim((struct core_span){rest->ptr, len});
+        len += comma != NULL;
+        *rest = (struct core_span){rest->ptr + len, rest->len - len};
+    }
+    return tag;
+}
+
+/* Is the tag one of those before it? */
+static bool is_said_before(struct core_span tags, struct core_span tag) {
+    struct core_span one = tag_next(&tags);
+    while (one.ptr < tag.ptr && !core_span_eq(one, tag)) {
+        one = tag_next(&tags);
+    }
+    return one.ptr < tag.ptr;
+}
+
+/* "tags":["c2","botnet"], each once, if there are any. */
+static void put_tags(struct core_buf *buf, struct core_span tags) {
+    struct core_span rest = tags;
+    struct core_span tag = tag_next(&rest);
+    if (tag.len == 0) {
+        return;
+    }
+    put_name(buf, "tags");
+    core_buf_char(buf, '[');
+    for (bool is_first = true; tag.len > 0; tag = tag_next(&rest)) {
+        if (!is_said_before(tags, tag)) {
+            core_buf_put(buf, ",", !is_first);
+            core_buf_string(buf, tag);
+            is_first = false;
+        }
+    }
+    core_buf_char(buf, ']');
+}
+
 static void put_open(struct core_buf *buf, const char *name) {
     put_name(buf, name);
     core_buf_char(buf, '{');
@@ -211,8 +267,7 @@ static struct url_parts url_cut(struct core_span url) {
     return parts;
 }
 
-static void put_url(struct writing *writing, struct core_span value) {
-    struct core_buf *buf = &writing->buf;
+static void put_url(struct core_buf *buf, struct core_span value) {
     struct url_parts parts = url_cut(value);
     put_open(buf, "url");
     put_text(buf, "domain", parts.domain);
@@ -225,14 +280,19 @@ static void put_url(struct writing *writing, struct core_span value) {
     }
     put_text(buf, "query", parts.query);
     core_buf_char(buf, '}');
-    flat_add(writing, FLAT_URL_DOMAIN, parts.domain);
-    flat_add(writing, FLAT_URL_ORIGINAL, value);
+}
+
+/* FLAT__MAX: it says nothing of a file, or is no hash that ECS has a name for. */
+static enum flat file_kind(const struct enrich_found *found) {
+    return found->type == CORE_INDICATOR_FILE_NAME ? FLAT_FILE_NAME
+           : found->type == CORE_INDICATOR_FILE_HASH || found->type == CORE_INDICATOR_CERT_HASH
+               ? hash_kind(found->value)
+               : FLAT__MAX;
 }
 
 /* "file": a name, or a hash. */
-static void put_file(struct writing *writing, const struct enrich_found *found) {
-    struct core_buf *buf = &writing->buf;
-    enum flat kind = found->type == CORE_INDICATOR_FILE_NAME ? FLAT_FILE_NAME : hash_kind(found->value);
+static void put_file(struct core_buf *buf, const struct enrich_found *found) {
+    enum flat kind = file_kind(found);
     if (kind == FLAT__MAX) {
         return;
     }
@@ -245,33 +305,26 @@ static void put_file(struct writing *writing, const struct enrich_found *found) 
         core_buf_char(buf, '}');
     }
     core_buf_char(buf, '}');
-    flat_add(writing, kind, found->value);
 }
 
-static bool is_file(enum core_indicator type) {
-    return type == CORE_INDICATOR_FILE_HASH || type == CORE_INDICATOR_CERT_HASH || type == CORE_INDICATOR_FILE_NAME;
+static struct core_span provider_word(const struct enrich_provider *said) {
+    return text_of(said->provider == NULL ? said->feed : said->provider);
 }
 
-static void put_indicator(struct writing *writing, const struct enrich_found *found,
-                          const struct enrich_provider *said) {
-    struct core_buf *buf = &writing->buf;
-    struct core_span provider = text_of(said->provider == NULL ? said->feed : said->provider);
+static void put_indicator(struct core_buf *buf, const struct enrich_found *found, const struct enrich_provider *said,
+                          bool is_short) {
     put_open(buf, "indicator");
     put_text(buf, "confidence", confidence_word(said->confidence_tenths));
-    put_text(buf, "description", text_of(said->description));
+    put_text(buf, "description", text_of(is_short ? NULL : said->description));
     if (found->type == CORE_INDICATOR_EMAIL) {
         put_open(buf, "email");
         put_text(buf, "address", found->value);
         core_buf_char(buf, '}');
-        flat_add(writing, FLAT_EMAIL, found->value);
     }
-    if (is_file(found->type)) {
-        put_file(writing, found);
-    }
+    put_file(buf, found);
     put_time(buf, "first_seen", said->first_seen);
     if (found->type == CORE_INDICATOR_IP) {
         put_text(buf, "ip", found->value);
-        flat_add(writing, FLAT_IP, found->value);
     }
     put_time(buf, "last_seen", said->last_seen);
     if (text_of(said->tlp).len > 0) {
@@ -280,24 +333,46 @@ static void put_indicator(struct writing *writing, const struct enrich_found *fo
         core_buf_char(buf, '}');
     }
     put_text(buf, "name", found->value);
-    put_text(buf, "provider", provider);
-    put_text(buf, "reference", text_of(said->reference));
+    put_text(buf, "provider", provider_word(said));
+    put_text(buf, "reference", text_of(is_short ? NULL : said->reference));
+    put_tags(buf, text_of(is_short ? NULL : said->tags));
     put_text(buf, "type", type_word(found->type, found->value));
     if (found->type == CORE_INDICATOR_URL) {
-        put_url(writing, found->value);
+        put_url(buf, found->value);
     } else if (found->type == CORE_INDICATOR_DOMAIN) {
         put_open(buf, "url");
         put_text(buf, "domain", found->value);
         core_buf_char(buf, '}');
-        flat_add(writing, FLAT_URL_DOMAIN, found->value);
     }
     core_buf_char(buf, '}');
+}
+
+/* The flat copies of an enrichment that was written. */
+static void flat_indicator(struct writing *writing, const struct enrich_found *found,
+                           const struct enrich_provider *said) {
+    struct core_span tags = text_of(writing->level == LEVEL_ALL ? said->tags : NULL);
+    bool is_url = found->type == CORE_INDICATOR_URL;
     flat_add(writing, FLAT_CONFIDENCE, confidence_word(said->confidence_tenths));
     flat_add(writing, FLAT_TLP, text_of(said->tlp));
     flat_add(writing, FLAT_NAME, found->value);
-    flat_add(writing, FLAT_PROVIDER, provider);
+    flat_add(writing, FLAT_PROVIDER, provider_word(said));
     flat_add(writing, FLAT_TYPE, type_word(found->type, found->value));
     flat_add(writing, FLAT_FEED, text_of(said->feed));
+    for (struct core_span tag = tag_next(&tags); tag.len > 0; tag = tag_next(&tags)) {
+        flat_add(writing, FLAT_TAGS, tag);
+    }
+    if (found->type == CORE_INDICATOR_EMAIL) {
+        flat_add(writing, FLAT_EMAIL, found->value);
+    } else if (found->type == CORE_INDICATOR_IP) {
+        flat_add(writing, FLAT_IP, found->value);
+    } else if (is_url || found->type == CORE_INDICATOR_DOMAIN) {
+        flat_add(writing, FLAT_URL_DOMAIN, is_url ? url_cut(found->value).domain : found->value);
+    } else if (file_kind(found) != FLAT__MAX) {
+        flat_add(writing, file_kind(found), found->value);
+    }
+    if (is_url) {
+        flat_add(writing, FLAT_URL_ORIGINAL, found->value);
+    }
 }
 
 static void put_matched(struct writing *writing, const struct threat_match *match) {
@@ -341,14 +416,22 @@ static void put_match(struct writing *writing, const struct threat_match *match)
             writing->left_out++;
             continue;
         }
+        char *before = buf->pos;
         core_buf_put(buf, ",", writing->enrichments > 0);
         core_buf_char(buf, '{');
         put_open(buf, "feed");
         put_text(buf, "name", text_of(said->feed));
         core_buf_char(buf, '}');
-        put_indicator(writing, match->found, said);
+        put_indicator(buf, match->found, said, writing->level > LEVEL_ALL);
         put_matched(writing, match);
         core_buf_char(buf, '}');
+        if ((size_t)(buf->pos - writing->list) > THREAT_LIST_BYTES_MAX) {
+            buf->pos = before;
+            writing->is_long = true;
+            writing->left_out++;
+            continue;
+        }
+        flat_indicator(writing, match->found, said);
         writing->enrichments++;
     }
 }
@@ -381,11 +464,13 @@ static struct core_span flat_json(struct core_buf *buf, const struct flat_list *
     return (struct core_span){start, (size_t)(buf->pos - start)};
 }
 
-/* What is to be added, sorted. Returns how many; 0: nothing. */
-static size_t leaves_make(struct writing *writing, const struct threat_event *threat,
-                          struct document_leaf leaves[LEAVES_MAX]) {
-    size_t len = 0;
+/* threat.enrichments into writing->buf, and the lists of flat copies. */
+static void list_make(struct writing *writing, const struct threat_event *threat) {
     struct core_buf *buf = &writing->buf;
+    writing->list = buf->pos;
+    for (size_t i = 0; i < FLAT__MAX; i++) {
+        writing->flat[i].len = 0;
+    }
     core_buf_char(buf, '[');
     for (size_t i = 0; i < threat->matches_len; i++) {
         if (!is_repeated(threat, i)) {
@@ -393,15 +478,45 @@ static size_t leaves_make(struct writing *writing, const struct threat_event *th
         }
     }
     core_buf_char(buf, ']');
+}
+
+static uint64_t enrichments_count(const struct threat_event *threat) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < threat->matches_len; i++) {
+        const struct threat_match *match = &threat->matches[i];
+        const size_t len = is_repeated(threat, i) ? 0 : match->found->providers_len;
+        for (size_t k = 0; k < len; k++) {
+            count += provider_counts(match, &match->found->providers[k]);
+        }
+    }
+    return count;
+}
+
+/* What is to be added on a level, sorted. Shape: returns how many; 0: nothing. */
+static size_t leaves_make(struct writing *writing, const struct threat_event *threat,
+                          struct document_leaf leaves[LEAVES_MAX]) {
+    size_t len = 0;
+    struct core_buf *buf = &writing->buf;
+    bool has_list = writing->level < LEVEL_MARK;
+    if (has_list) {
+        list_make(writing, threat);
+    }
+    const struct core_span list = {writing->list, has_list ? (size_t)(buf->pos - writing->list) : 0};
+    writing->left_out = writing->level < LEVEL_FLAT ? writing->left_out : enrichments_count(threat);
+    bool is_hit = writing->enrichments + writing->left_out > 0;
     if (threat->is_unavailable) {
         leaves[len++] = (struct document_leaf){"labels.intel", CORE_SPAN(UNAVAILABLE_JSON), DOCUMENT_REPLACE};
+    } else if (threat->is_partial || writing->left_out > 0 || (is_hit && writing->level > LEVEL_ALL)) {
+        leaves[len++] = (struct document_leaf){"labels.intel", CORE_SPAN(PARTIAL_JSON), DOCUMENT_REPLACE};
     }
-    if (writing->enrichments == 0) {
+    if (!is_hit) {
         return len;
     }
     leaves[len++] = (struct document_leaf){"tags", CORE_SPAN(TAG_JSON), DOCUMENT_APPEND};
-    leaves[len++] = (struct document_leaf){"threat.enrichments", core_buf_written(buf), DOCUMENT_APPEND};
-    for (size_t i = 0; i < FLAT__MAX; i++) {
+    if (writing->level < LEVEL_FLAT && writing->enrichments > 0) {
+        leaves[len++] = (struct document_leaf){"threat.enrichments", list, DOCUMENT_APPEND};
+    }
+    for (size_t i = 0; i < FLAT__MAX && has_list; i++) {
         if (writing->flat[i].len > 0) {
             leaves[len++] = (struct document_leaf){flat_paths[i], flat_json(buf, &writing->flat[i]), DOCUMENT_APPEND};
         }
@@ -409,34 +524,45 @@ static size_t leaves_make(struct writing *writing, const struct threat_event *th
     return len;
 }
 
-enum threat_result threat_write(const struct threat_event *threat, struct core_arena *arena, struct core_arena *scratch,
-                                uint64_t *left_out) {
+/* One try. buf: where the document goes. */
+static enum threat_result level_write(struct writing *writing, const struct threat_event *threat, struct core_buf *buf,
+                                      struct threat_said *said) {
     struct document_leaf leaves[LEAVES_MAX];
+    size_t len = leaves_make(writing, threat, leaves);
+    *said = (struct threat_said){.left_out = writing->left_out,
+                                 .is_partial = len > 0 && core_span_is(leaves[0].json, PARTIAL_JSON)};
+    if (len == 0) {
+        return THREAT_NOTHING;
+    }
+    bool wants_less = writing->level == LEVEL_ALL && writing->is_long; /* better all of them, and less of each */
+    bool is_written = !wants_less && !writing->buf.is_full && document_merge(buf, threat->event->doc, leaves, len);
+    return is_written ? THREAT_WRITTEN : THREAT_NO_ROOM;
+}
+
+enum threat_result threat_write(const struct threat_event *threat, struct core_arena *arena, struct core_arena *scratch,
+                                struct threat_said *said) {
     const size_t used = scratch->used;
     struct flat_list *flat = core_arena_alloc(scratch, FLAT__MAX * sizeof *flat);
-    size_t left = arena->cap - arena->used;
-    size_t room = left < THREAT_ARENA_RESERVE ? 0 : left - THREAT_ARENA_RESERVE;
-    room = room < CORE_DOC_BYTES_MAX ? room : CORE_DOC_BYTES_MAX;
-    *left_out = 0;
-    if (flat == NULL) {
-        return THREAT_NO_ROOM;
-    }
-    for (size_t i = 0; i < FLAT__MAX; i++) {
-        flat[i].len = 0;
-    }
     char *pieces = scratch->base + scratch->used;
-    struct writing writing = {.buf = {.start = pieces, .pos = pieces, .end = scratch->base + scratch->cap},
-                              .occurred = document_time(threat->event->doc),
-                              .flat = flat};
-    size_t len = leaves_make(&writing, threat, leaves);
     char *start = arena->base + arena->used;
-    struct core_buf buf = {.start = start, .pos = start, .end = start + room};
-    bool is_written = len > 0 && !writing.buf.is_full && document_merge(&buf, threat->event->doc, leaves, len);
-    scratch->used = used;
-    if (is_written) {
-        threat->event->doc = core_buf_written(&buf);
-        arena->used += threat->event->doc.len;
-        *left_out = writing.left_out;
+    size_t room = arena->cap - arena->used;
+    size_t room_max = threat->event->doc.len + CORE_DOC_ENRICH_BYTES_MAX;
+    room = room < threat->room ? room : threat->room;
+    room = room < room_max ? room : room_max;
+    enum threat_result result = THREAT_NO_ROOM;
+    for (enum level level = flat == NULL ? LEVEL_MARK : LEVEL_ALL; level < LEVEL__MAX && result == THREAT_NO_ROOM;
+         level++) {
+        struct core_buf buf = {.start = start, .pos = start, .end = start + room};
+        struct writing writing = {.buf = {.start = pieces, .pos = pieces, .end = scratch->base + scratch->cap},
+                                  .occurred = document_time(threat->event->doc),
+                                  .flat = flat,
+                                  .level = level};
+        result = level_write(&writing, threat, &buf, said);
+        if (result == THREAT_WRITTEN) {
+            threat->event->doc = core_buf_written(&buf);
+            arena->used += threat->event->doc.len;
+        }
     }
-    return is_written ? THREAT_WRITTEN : len == 0 ? THREAT_NOTHING : THREAT_NO_ROOM;
+    scratch->used = used;
+    return result;
 }

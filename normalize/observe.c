@@ -194,7 +194,7 @@ void record_observe(struct normalize_worker *worker, const struct plan *plan, st
     struct core_arena *arena = &batch->arena;
     size_t pad = (0 - arena->used) & (_Alignof(struct core_observable) - 1);
     char *start = arena->base + arena->used + pad;
-    const char *end = arena->base + arena->cap - DEAD_RESERVE_BYTES;
+    const char *end = arena->base + CORE_ARENA_NORMALIZE_BYTES - DEAD_RESERVE_BYTES;
     size_t max = start < end ? (size_t)(end - start) / sizeof(struct core_observable) : 0;
     struct observing observing = {.segment = batch->segment,
                                   .out = (struct core_observable *)(void *)start,

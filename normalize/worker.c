@@ -177,8 +177,8 @@ static bool document_finish(struct normalize_worker *worker, const struct stream
 static bool document_write(struct normalize_worker *worker, struct core_batch *batch, struct plan *plan,
                            struct core_event *event) {
     struct core_arena *arena = &batch->arena;
-    size_t left = arena->cap - arena->used;
-    size_t room = left < DEAD_RESERVE_BYTES ? 0 : left - DEAD_RESERVE_BYTES;
+    const size_t end = CORE_ARENA_NORMALIZE_BYTES - DEAD_RESERVE_BYTES;
+    size_t room = arena->used < end ? end - arena->used : 0;
     room = room < CORE_DOC_BYTES_MAX ? room : CORE_DOC_BYTES_MAX;
     char *start = arena->base + arena->used;
     struct core_buf buf = {.start = start, .pos = start, .end = start + room};

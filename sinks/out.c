@@ -69,7 +69,7 @@ static enum core_err sync_folder(const char *path, struct core_fail *fail) {
 static enum core_err whole_lines_end(int fd, const char *path, uint64_t size, uint64_t *end, struct core_fail *fail) {
     char block[OUT_SEARCH_BYTES];
     uint64_t at = size;
-    while (at > 0 && size - at <= CORE_DOC_BYTES_MAX) {
+    while (at > 0 && size - at <= CORE_DOC_BYTES_MAX + CORE_DOC_ENRICH_BYTES_MAX) {
         size_t len = at < sizeof block ? (size_t)at : sizeof block;
         ssize_t got = pread(fd, block, len, (off_t)(at - len));
         if (got != (ssize_t)len) {

@@ -6,15 +6,14 @@ import copy
 NETWORK = {
     "indicator": {"type": "ipv4-addr", "name": "192.0.2.0/24", "provider": "corp-feed", "confidence": "High",
                   "description": "scanners", "reference": "https://intel.example/1", "first_seen": "2026-11-01T00:00:00.000000Z",
-                  "last_seen": "2026-11-20T00:00:00.000000Z", "marking": {"tlp": "AMBER"}},
+                  "last_seen": "2026-11-20T00:00:00.000000Z", "marking": {"tlp": "AMBER"}, "tags": ["botnet", "c2"]},
     "matched": {"atomic": "192.0.2.7", "field": "source.ip", "type": "network", "occurred": "2026-11-21T02:58:30.536622Z",
                 "id": "indicator--1"},
     "feed": {"name": "corp"}}
 URL = {
-    "indicator": {"type": "url", "name": "evil.example:8080/a.exe?b#c", "provider": "cps", "confidence": "Low",
-                  "url": {"original": "evil.example:8080/a.exe?b#c", "full": "http://evil.example:8080/a.exe?b#c",
-                          "domain": "evil.example", "port": 8080, "path": "/a.exe", "extension": "exe", "query": "b",
-                          "fragment": "c", "scheme": "http"}},
+    "indicator": {"type": "url", "name": "evil.example:8080/a.exe?b", "provider": "cps", "confidence": "Low",
+                  "url": {"original": "evil.example:8080/a.exe?b", "domain": "evil.example", "port": 8080, "path": "/a.exe",
+                          "extension": "exe", "query": "b"}},
     "matched": {"atomic": "http://evil.example:8080/a.exe?b#c", "field": "url.full", "type": "exact",
                 "occurred": "2026-11-21T02:58:30.536622Z"},
     "feed": {"name": "urls"}}
@@ -28,12 +27,20 @@ FILE = {
     "feed": {"name": "corp"}}
 
 
+# Members of an indicator that have no flat copy.
+ALONE = {"description", "reference", "first_seen", "last_seen"}
+
+
 def flat(objects):
     """Of each member of the indicators, all values."""
     found = {}
     for one in objects:
         for key, value in one.items():
-            if isinstance(value, dict):
+            if key in ALONE:
+                continue
+            if isinstance(value, list):
+                found[key] = found.get(key, []) + [each for each in value if each not in found.get(key, [])]
+            elif isinstance(value, dict):
                 found[key] = flat([other[key] for other in objects if isinstance(other.get(key), dict)])
             elif value not in found.setdefault(key, []):
                 found[key].append(value)

@@ -110,7 +110,7 @@ def canonical(kind, text):
 
 
 class Store:
-    """Rows have type and value, and maybe feed, provider, confidence (0 to 10), tlp, description, reference, first_seen,
+    """Rows have type and value, and maybe feed, provider, confidence (0 to 10), tlp, description, reference, tags, first_seen,
     last_seen, expires (seconds), subdomains, id. What has expired is no row; of those with the same
     type, value, feed and provider the last one counts."""
 
@@ -223,6 +223,8 @@ def indicator(key, word):
         out.update({name: date(word[name])} if word.get(name) else {})
     out.update({"confidence": confidence(word["confidence"])} if word.get("confidence") is not None else {})
     out.update({"marking": {"tlp": word["tlp"]}} if word.get("tlp") else {})
+    tags = [tag.strip(BLANKS) for tag in word.get("tags", "").split(",")]
+    out.update({"tags": list(dict.fromkeys(filter(None, tags)))} if any(tags) else {})
     return out
 
 
@@ -234,7 +236,7 @@ def enrichment(document, field, text, key, word):
 
 # Copies of members of the indicators that stand flat in threat.indicator, and must.
 FLAT = ("type", "name", "ip", "provider", "confidence", "email.address", "file.name", "file.hash.md5", "file.hash.sha1",
-        "file.hash.sha256", "file.hash.sha512", "url.domain", "url.original", "marking.tlp")
+        "file.hash.sha256", "file.hash.sha512", "url.domain", "url.original", "marking.tlp", "tags")
 
 
 def member(value, path):
@@ -279,7 +281,7 @@ def compare(store, plain, got, observed=None):
     threat = plain.get("threat", {})
     for path in FLAT:
         values = listed(member(threat, "indicator." + path))
-        values += [one for one in (member(each["indicator"], path) for each in have) if one is not None]
+        values += [one for each in have for one in listed(member(each["indicator"], path))]
         flat = listed(member(got, "threat.indicator." + path))
         if set(values) != set(flat) or len(set(flat)) != len(flat):
             problems.append("threat.indicator.%s is %s, not %s" % (path, flat, values))

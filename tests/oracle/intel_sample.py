@@ -13,7 +13,7 @@ import intel
 EACH = {"ip": 500, "domain": 500, "url": 400, "email": 100, "file_hash": 250, "cert_hash": 100, "pubkey_hash": 40, "user": 60,
         "file_name": 200, "software": 120, "ja3": 80}
 NETWORKS, PARENTS, ABSENT = 80, 120, 1500
-COLUMNS = ("indicator", "type", "provider", "confidence", "tlp", "description", "reference", "first_seen", "last_seen",
+COLUMNS = ("indicator", "type", "provider", "confidence", "tlp", "description", "reference", "tags", "first_seen", "last_seen",
            "expires", "id")
 
 
@@ -66,6 +66,8 @@ def said(rng, now):
     if rng.random() < 0.4:
         word["first_seen"] = now - rng.randrange(86400, 86400 * 2000)
         word["last_seen"] = word["first_seen"] + rng.randrange(86400)
+    if rng.random() < 0.3:
+        word["tags"] = rng.choice(["c2", "botnet, emotet", "tlp:white,,b\u00f6se ,c2", "x,x"])
     if rng.random() < 0.3:
         word["id"] = "indicator--%06d" % rng.randrange(10 ** 6)
     if rng.random() < 0.4:

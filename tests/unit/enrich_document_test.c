@@ -123,13 +123,15 @@ struct stage {
     struct core_arena arena;
     struct core_arena scratch;
     struct core_event event;
-    uint64_t left_out;
+    size_t room;
+    struct threat_said said;
 };
 
 static void stage_open(struct stage *stage, const char *doc) {
     assert_int_equal(core_arena_init(&stage->arena, CORE_ARENA_BYTES, NULL), CORE_OK);
     assert_int_equal(core_arena_init(&stage->scratch, 64 * CORE_MIB, NULL), CORE_OK);
     stage->event = (struct core_event){.doc = core_span_of(doc)};
+    stage->room = CORE_ARENA_BYTES;
 }
 
 static void stage_close(struct stage *stage) {
@@ -139,8 +141,12 @@ static void stage_close(struct stage *stage) {
 
 static enum threat_result write(struct stage *stage, const struct threat_match *matches, size_t len,
                                 bool is_unavailable) {
-    const struct threat_event threat = {&stage->event, matches, len, is_unavailable};
-    enum threat_result result = threat_write(&threat, &stage->arena, &stage->scratch, &stage->left_out);
+    const struct threat_event threat = {.event = &stage->event,
+                                        .matches = matches,
+                                        .matches_len = len,
+                                        .is_unavailable = is_unavailable,
+                                        .room = stage->room};
+    enum threat_result result = threat_write(&threat, &stage->arena, &stage->scratch, &stage->said);
     assert_int_equal(stage->scratch.used, 0);
     return result;
 }
@@ -151,6 +157,10 @@ static void assert_doc(const struct stage *stage, const char *expected) {
     memcpy(text, stage->event.doc.ptr, stage->event.doc.len);
     text[stage->event.doc.len] = '\0';
     assert_string_equal(text, expected);
+}
+
+static bool has(const struct stage *stage, const char *text) {
+    return memmem(stage->event.doc.ptr, stage->event.doc.len, text, strlen(text)) != NULL;
 }
 
 #define DOC "{\"@timestamp\":\"2026-11-21T02:58:51.600824Z\",\"zeek\":{\"session_id\":\"C1\"}}"
@@ -165,6 +175,7 @@ static void test_all_that_is_said(void **state) {
                                          .tlp = "AMBER",
                                          .description = "C2 \"x\"\n",
                                          .reference = "https://a.example/1",
+                                         .tags = "botnet, c2 ,,emotet,c2",
                                          .first_seen = 1767225600,
                                          .last_seen = 1793536200};
     const struct enrich_found found = {CORE_INDICATOR_IP, CORE_SPAN("203.0.113.80"), &said, 1};
@@ -180,11 +191,14 @@ static void test_all_that_is_said(void **state) {
         "\"first_seen\":\"2026-01-01T00:00:00.000000Z\",\"ip\":\"203.0.113.80\","
         "\"last_seen\":\"2026-11-01T12:30:00.000000Z\",\"marking\":{\"tlp\":\"AMBER\"},"
         "\"name\":\"203.0.113.80\",\"provider\":\"CIRCL\",\"reference\":\"https://a.example/1\","
-        "\"type\":\"ipv4-addr\"},\"matched\":{\"atomic\":\"203.0.113.80\",\"field\":\"destination.ip\","
+        "\"tags\":[\"botnet\",\"c2\",\"emotet\"],\"type\":\"ipv4-addr\"},\"matched\":{\"atomic\":\"203.0.113.80\","
+        "\"field\":\"destination.ip\","
         "\"id\":\"ip:203.0.113.80\"," OCCURRED ",\"type\":\"ip\"}}],\"feed\":{\"name\":[\"corp\"]},"
         "\"indicator\":{\"confidence\":[\"High\"],\"ip\":[\"203.0.113.80\"],\"marking\":{\"tlp\":[\"AMBER\"]},"
-        "\"name\":[\"203.0.113.80\"],\"provider\":[\"CIRCL\"],\"type\":[\"ipv4-addr\"]}}" BEHIND);
-    assert_int_equal(stage.left_out, 0);
+        "\"name\":[\"203.0.113.80\"],\"provider\":[\"CIRCL\"],"
+        "\"tags\":[\"botnet\",\"c2\",\"emotet\"],\"type\":[\"ipv4-addr\"]}}" BEHIND);
+    assert_int_equal(stage.said.left_out, 0);
+    assert_false(stage.said.is_partial);
     stage_close(&stage);
 }
 
@@ -362,25 +376,104 @@ static void test_at_most_so_many(void **state) {
     struct stage stage;
     stage_open(&stage, "{}");
     assert_int_equal(write(&stage, &match, 1, false), THREAT_WRITTEN);
-    assert_int_equal(stage.left_out, 70 - THREAT_ENRICHMENTS_MAX);
+    assert_int_equal(stage.said.left_out, 70 - THREAT_ENRICHMENTS_MAX);
+    assert_true(stage.said.is_partial && has(&stage, "{\"labels\":{\"intel\":\"partial\"},\"tags\":"));
     stage_close(&stage);
 }
 
+/* The less room there is, the less is said; but that there is a hit, always. */
 static void test_no_room(void **state) {
+    (void)state;
+    static char long_text[801];
+    memset(long_text, 'x', 800);
+    const struct enrich_provider said = {
+        .feed = "f", .confidence_tenths = 70, .description = long_text, .reference = long_text, .tags = "c2"};
+    const struct enrich_found found = {CORE_INDICATOR_USER, CORE_SPAN("eve"), &said, 1};
+    const struct core_observable observable = {"eve", "user.name", 3, CORE_INDICATOR_USER};
+    const struct threat_match match = {&observable, &found, false};
+    struct stage stage;
+    bool was[4] = {false};
+    stage_open(&stage, DOC);
+    for (stage.room = strlen(DOC) + THREAT_MARK_BYTES_MAX; stage.room < 4096; stage.room++) {
+        stage.event.doc = CORE_SPAN(DOC);
+        stage.arena.used = 0;
+        assert_int_equal(write(&stage, &match, 1, false), THREAT_WRITTEN);
+        assert_true(stage.event.doc.len <= stage.room && stage.arena.used == stage.event.doc.len);
+        bool is_all = has(&stage, long_text) && has(&stage, "\"tags\":[\"c2\"]");
+        bool has_list = has(&stage, "\"enrichments\":[{");
+        bool has_flat = has(&stage, "\"name\":[\"eve\"]") && has(&stage, "\"confidence\":[\"High\"]");
+        assert_true(has(&stage, "\"tags\":[\"intel_match\"]"));
+        assert_int_equal(stage.said.is_partial, !is_all);
+        assert_int_equal(has(&stage, "\"labels\":{\"intel\":\"partial\"}"), !is_all);
+        assert_int_equal(stage.said.left_out, !has_list);
+        unsigned level = is_all ? 3 : has_list ? 2 : has_flat;
+        for (unsigned above = level + 1; above < 4; above++) {
+            assert_false(was[above]); /* more room, never less */
+        }
+        was[level] = true;
+    }
+    assert_true(was[0] && was[1] && was[2] && was[3]);
+    stage.room = strlen(DOC) + 40; /* for no mark: said, and left alone */
+    stage.event.doc = CORE_SPAN(DOC);
+    stage.arena.used = 0;
+    assert_int_equal(write(&stage, &match, 1, false), THREAT_NO_ROOM);
+    assert_doc(&stage, DOC);
+    assert_int_equal(stage.arena.used, 0);
+    assert_int_equal(write(&stage, NULL, 0, true), THREAT_WRITTEN); /* the mark of what was not asked alone has room */
+    stage.event.doc = CORE_SPAN("{\"broken");
+    stage.room = 4096;
+    assert_int_equal(write(&stage, &match, 1, false), THREAT_NO_ROOM);
+    stage_close(&stage);
+}
+
+/* Not even the lists of flat values have room in scratch. */
+static void test_no_scratch(void **state) {
     (void)state;
     const struct enrich_found found = {CORE_INDICATOR_USER, CORE_SPAN("eve"), &little, 1};
     const struct core_observable observable = {"eve", "user.name", 3, CORE_INDICATOR_USER};
     const struct threat_match match = {&observable, &found, false};
     struct stage stage;
+    stage_open(&stage, "{}");
+    const struct threat_event threat = {
+        .event = &stage.event, .matches = &match, .matches_len = 1, .room = CORE_ARENA_BYTES};
+    stage.scratch.used = stage.scratch.cap - 8;
+    assert_int_equal(threat_write(&threat, &stage.arena, &stage.scratch, &stage.said), THREAT_WRITTEN);
+    assert_doc(&stage, "{\"labels\":{\"intel\":\"partial\"},\"tags\":[\"intel_match\"]}");
+    assert_int_equal(stage.said.left_out, 1);
+    stage_close(&stage);
+}
+
+/* However long what is said is, a document grows by 128 KiB at most: the list has 48 KiB, and all of it is there without
+ * descriptions before any of it is left out. */
+static void test_a_document_grows_by_so_much(void **state) {
+    (void)state;
+    static struct enrich_provider said[60];
+    static char names[60][8], urls[60][2001], long_text[1025];
+    static struct enrich_found found[60];
+    static struct threat_match matches[60];
+    memset(long_text, 'd', 1024);
+    for (size_t i = 0; i < 60; i++) {
+        assert_true(snprintf(names[i], sizeof names[i], "f%zu", i) > 0);
+        said[i] = (struct enrich_provider){
+            .feed = names[i], .confidence_tenths = -1, .description = long_text, .reference = long_text};
+        assert_true(snprintf(urls[i], sizeof urls[i], "h%zu.example/", i) > 0);
+        memset(urls[i] + strlen(urls[i]), 'u', 2000 - strlen(urls[i]));
+        found[i] = (struct enrich_found){CORE_INDICATOR_USER, core_span_of(names[i]), &said[i], 1};
+        static const struct core_observable observable = {"eve", "user.name", 3, CORE_INDICATOR_USER};
+        matches[i] = (struct threat_match){&observable, &found[i], false};
+    }
+    struct stage stage;
     stage_open(&stage, DOC);
-    stage.arena.used = stage.arena.cap - THREAT_ARENA_RESERVE - 300;
-    assert_int_equal(write(&stage, &match, 1, false), THREAT_NO_ROOM);
-    assert_doc(&stage, DOC);
-    assert_int_equal(stage.arena.used, stage.arena.cap - THREAT_ARENA_RESERVE - 300);
-    assert_int_equal(write(&stage, NULL, 0, true), THREAT_WRITTEN); /* the mark alone has room */
-    stage.event.doc = CORE_SPAN("{\"broken");
-    stage.arena.used = 0;
-    assert_int_equal(write(&stage, &match, 1, false), THREAT_NO_ROOM);
+    assert_int_equal(write(&stage, matches, 60, false), THREAT_WRITTEN);
+    assert_true(stage.said.is_partial && stage.said.left_out == 0 && !has(&stage, long_text));
+    assert_true(has(&stage, "\"id\":\"user:f59\"") && stage.event.doc.len < THREAT_LIST_BYTES_MAX);
+    for (size_t i = 0; i < 60; i++) {
+        found[i] = (struct enrich_found){CORE_INDICATOR_URL, core_span_of(urls[i]), &said[i], 1};
+    }
+    stage.event.doc = CORE_SPAN(DOC);
+    assert_int_equal(write(&stage, matches, 60, false), THREAT_WRITTEN);
+    assert_true(stage.said.is_partial && stage.said.left_out > 40 && stage.said.left_out < 60);
+    assert_true(stage.event.doc.len > 40 * CORE_KIB && stage.event.doc.len <= strlen(DOC) + CORE_DOC_ENRICH_BYTES_MAX);
     stage_close(&stage);
 }
 
@@ -401,6 +494,8 @@ int main(void) {
         cmocka_unit_test(test_a_record_of_intel_log),
         cmocka_unit_test(test_at_most_so_many),
         cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_no_scratch),
+        cmocka_unit_test(test_a_document_grows_by_so_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

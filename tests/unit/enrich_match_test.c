@@ -241,7 +241,7 @@ static struct rig *rig_open(size_t items_max) {
     rig->world = fake_world_new(items_max);
     rig->batch = (struct core_batch){.magic = CORE_BATCH_MAGIC, .events = rig->events, .events_len = EVENTS};
     assert_int_equal(core_arena_init(&rig->batch.arena, CORE_ARENA_BYTES, NULL), CORE_OK);
-    assert_int_equal(core_arena_init(&rig->match.scratch, MATCH_SCRATCH_BYTES, NULL), CORE_OK);
+    assert_int_equal(match_open(&rig->match, NULL), CORE_OK);
     return rig;
 }
 
@@ -255,7 +255,7 @@ static void rig_follow(struct rig *rig) {
 static void rig_close(struct rig *rig) {
     follower_stop(&rig->follower);
     core_arena_destroy(&rig->batch.arena);
-    core_arena_destroy(&rig->match.scratch);
+    match_close(&rig->match);
     fake_world_free(rig->world);
     free(rig);
 }
@@ -515,11 +515,100 @@ static void test_the_filter_is_hardly_ever_wrong(void **state) {
     filter_free(filter);
 }
 
+/* ---- what does not fit ------------------------------------------------------------------------------------------------------------ */
+
+static bool doc_has(const struct core_event *event, const char *text) {
+    return memmem(event->doc.ptr, event->doc.len, text, strlen(text)) != NULL;
+}
+
+#define PARTIAL "\"labels\":{\"intel\":\"partial\"}"
+
+/* A batch of long documents of which each is a hit, and an arena with room for hardly more than to mark them. */
+static void test_an_arena_that_is_full(void **state) {
+    (void)state;
+    static const size_t doc_bytes = 16000;
+    struct rig *rig = rig_open(1000);
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_BOTH);
+    rig_follow(rig);
+    struct core_arena *arena = &rig->batch.arena;
+    const size_t cap = arena->cap;
+    static const struct core_observable eve = {"eve", "user.name", 3, CORE_INDICATOR_USER};
+    static const size_t mores[] = {0, 300, 1000}; /* bytes that each document may have beyond its mark */
+    for (size_t k = 0; k < sizeof mores / sizeof mores[0]; k++) {
+        const size_t more = mores[k];
+        core_arena_reset(arena, 0);
+        arena->cap = cap;
+        for (size_t i = 0; i < EVENTS; i++) {
+            char *doc = core_arena_alloc(arena, doc_bytes);
+            memset(doc, 'x', doc_bytes);
+            memcpy(doc, "{\"a\":\"", 6);
+            memcpy(doc + doc_bytes - 2, "\"}", 2);
+            rig->events[i] = (struct core_event){.doc = {doc, doc_bytes}, .observables = &eve, .observables_len = 1};
+        }
+        arena->cap = arena->used + THREAT_ARENA_RESERVE + EVENTS * (doc_bytes + THREAT_MARK_BYTES_MAX + more);
+        uint64_t partial = 0;
+        memset(rig->counts, 0, sizeof rig->counts);
+        rig_match(rig);
+        for (size_t i = 0; i < EVENTS; i++) {
+            assert_true(doc_has(&rig->events[i], "\"tags\":[\"intel_match\"]"));
+            assert_int_equal(doc_has(&rig->events[i], PARTIAL), !doc_has(&rig->events[i], "\"enrichments\""));
+            partial += doc_has(&rig->events[i], PARTIAL);
+        }
+        assert_true(more == 0 ? partial == EVENTS : more == 1000 ? partial == 0 : partial > 0 && partial < EVENTS);
+        assert_int_equal(rig->counts[CORE_COUNT_ENRICH_PARTIAL], partial);
+        assert_int_equal(rig->counts[CORE_COUNT_ENRICH_ENRICHMENTS_LEFT], 2 * partial);
+        assert_int_equal(rig->counts[CORE_COUNT_ENRICH_NO_ROOM], 0);
+        assert_int_equal(rig->counts[CORE_COUNT_ENRICH_EVENTS], EVENTS);
+        assert_true(arena->used + THREAT_ARENA_RESERVE <= arena->cap);
+    }
+    arena->cap = cap;
+    rig_close(rig);
+}
+
+/* More possible hits than a batch may have; a record with more observables than are looked at; one that is too long. Each is
+ * counted, and each event says so. */
+static void test_what_was_not_looked_at_is_marked(void **state) {
+    (void)state;
+    enum { OBSERVED = 40 };
+    static struct core_observable eve[OBSERVED];
+    static char long_text[ENRICH_VALUE_BYTES_MAX + 1];
+    memset(long_text, 'x', sizeof long_text);
+    for (size_t i = 0; i < OBSERVED; i++) {
+        eve[i] = (struct core_observable){"eve", "user.name", 3, CORE_INDICATOR_USER};
+    }
+    static const struct core_observable bob = {"bob", "user.name", 3, CORE_INDICATOR_USER};
+    static const struct core_observable longer = {long_text, "user.name", sizeof long_text, CORE_INDICATOR_USER};
+    struct rig *rig = rig_open(1000);
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_A);
+    rig_follow(rig);
+    for (size_t i = 0; i < EVENTS; i++) {
+        rig->events[i] = (struct core_event){.doc = CORE_SPAN(DOC), .observables = eve, .observables_len = OBSERVED};
+    }
+    rig->events[0] = (struct core_event){.doc = CORE_SPAN(DOC), .observables_left = 3}; /* normalize had no room */
+    rig->events[1] = (struct core_event){.doc = CORE_SPAN(DOC), .observables = &bob, .observables_len = 1};
+    rig->events[2] =
+        (struct core_event){.doc = CORE_SPAN(DOC), .observables = &bob, .observables_len = 1, .observables_left = 9};
+    rig->events[3] = (struct core_event){.doc = CORE_SPAN(DOC), .observables = &longer, .observables_len = 1};
+    rig_match(rig);
+    const size_t full = MATCH_POSSIBLE_MAX / OBSERVED; /* events all of whose observables were looked at */
+    for (size_t i = 4; i < EVENTS; i++) {
+        assert_int_equal(doc_has(&rig->events[i], PARTIAL), i - 4 >= full);
+        assert_int_equal(doc_has(&rig->events[i], "intel_match"), (i - 4) * OBSERVED < MATCH_POSSIBLE_MAX);
+    }
+    assert_true(doc_has(&rig->events[0], PARTIAL) && !doc_has(&rig->events[0], "intel_match"));
+    assert_true(core_span_is(rig->events[1].doc, DOC));
+    assert_true(doc_has(&rig->events[2], PARTIAL) && doc_has(&rig->events[3], PARTIAL));
+    assert_int_equal(rig->counts[CORE_COUNT_ENRICH_OBSERVABLES_LEFT],
+                     3 + 9 + 1 + (EVENTS - 4) * OBSERVED - MATCH_POSSIBLE_MAX);
+    assert_int_equal(rig->counts[CORE_COUNT_ENRICH_PARTIAL], 3 + EVENTS - 4 - full);
+    rig_close(rig);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_same_as_a_plain_scan),
-        cmocka_unit_test(test_what_stays_is_always_found),
-        cmocka_unit_test(test_the_filter_is_hardly_ever_wrong),
+        cmocka_unit_test(test_the_same_as_a_plain_scan),         cmocka_unit_test(test_what_stays_is_always_found),
+        cmocka_unit_test(test_the_filter_is_hardly_ever_wrong),  cmocka_unit_test(test_an_arena_that_is_full),
+        cmocka_unit_test(test_what_was_not_looked_at_is_marked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -417,9 +417,10 @@ static void main_wait(struct pipeline *pipeline, int64_t deadline_ns) {
     }
 }
 
-/* Until ingest has ended by itself, a thread has failed, or the time to stop is over. */
+/* Until ingest has ended by itself, a thread has failed, the time to stop is over, or nothing is left to stop for. */
 static enum core_err main_loop(struct pipeline *pipeline, struct core_fail *fail) {
-    while (!atomic_load(&pipeline->ingest_thread.is_ended) && thread_failed(pipeline) == NULL) {
+    while (!atomic_load(&pipeline->ingest_thread.is_ended) && thread_failed(pipeline) == NULL &&
+           !atomic_load(&pipeline->enrich.has_given_up)) {
         main_wait(pipeline, pipeline->stop_deadline_ns);
         signals_take(pipeline);
         pipeline_reload_step(pipeline);

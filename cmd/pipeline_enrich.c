@@ -8,7 +8,8 @@
  * delivered, and its records are read again after the next start.
  *
  * At a start the first batch waits while the filter is built, at most intel.start_wait, or else what a short run reads
- * would go by unlooked at. Without a server to build it from, only `run --once` waits.
+ * would go by unlooked at. Without a server to build it from, only `run --once` waits. A stop while it waits ends at once:
+ * nothing has passed, so nothing is waited for, and it is read again after the next start.
  *
  * What looking back finds is told by logs of our own below node.state, which are one more input: all that holds for
  * sensors' logs holds for them. It is there without intelligence, too, for what an earlier run left in them.
@@ -135,6 +136,12 @@ static void state_log(const struct pipeline_enrich *stage) {
         core_log(CORE_LEVEL_INFO, "run", "intelligence is not there yet: the filter is being built", "%s", "");
         break;
     case ENRICH_READY:
+        if (status->indicators == 0) {
+            core_log(CORE_LEVEL_WARN, "run", "intelligence is ready, but there are no indicators: nothing can match",
+                     "store=%s hint=\"the line before it names the store\"",
+                     stage->redis.urls.len > 0 ? "redis" : "files");
+            break;
+        }
         core_log(CORE_LEVEL_INFO, "run", "intelligence is ready", "indicators=%llu filter_bytes=%zu build_ms=%lld",
                  (unsigned long long)status->indicators, status->filter_bytes,
                  (long long)(status->build_ns / CORE_NS_PER_MS));
@@ -222,10 +229,24 @@ static void again_wait(struct pipeline_enrich *stage) {
     }
 }
 
+/* A stop while the first batch waits: no batch has passed, none will, so there is nothing that the stop could wait for. */
+static void give_up(struct pipeline_enrich *stage) {
+    if (!atomic_load(&stage->has_given_up)) {
+        core_log(CORE_LEVEL_INFO, "run", "stopped before intelligence was there: no event has gone on",
+                 "hint=\"what was read is read again after the next start\" waited_ms=%lld",
+                 (long long)(stage->waited_ns / CORE_NS_PER_MS));
+        atomic_store(&stage->has_given_up, true);
+        pipeline_poke(stage->pipeline->control_fd);
+    }
+}
+
 /* The filter has never been there, and may soon be. */
 static bool is_too_early(struct pipeline_enrich *stage, int64_t now) {
     if (stage->has_begun) {
         return false;
+    }
+    if (atomic_load(&stage->has_given_up)) {
+        return true;
     }
     struct enrich_status status;
     enrich_status(stage->enrich, &status);
@@ -235,6 +256,10 @@ static bool is_too_early(struct pipeline_enrich *stage, int64_t now) {
         stage->came_tick = now;
     }
     stage->waited_ns = now - stage->came_tick;
+    if (!is_built && pipeline_phase_of(stage->pipeline) != PIPELINE_RUNNING) {
+        give_up(stage);
+        return true;
+    }
     if (!is_built && may_come && stage->waited_ns < stage->conf.start_wait_ns) {
         return true;
     }

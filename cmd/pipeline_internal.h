@@ -77,6 +77,7 @@ struct pipeline_enrich {
     struct ingest_input *inputs; /* the config's and that one */
     struct core_batch *held;     /* enrich_batch() said CORE_AGAIN: asked again before any other */
     bool has_begun;              /* the filter is there, or has been waited for long enough */
+    _Atomic bool has_given_up;   /* a stop came before that: no batch has passed, and none will */
     int64_t came_tick;           /* when the first batch came; 0: none yet */
     int64_t waited_ns;           /* for how long it waited */
     int64_t looked_tick;         /* when the state was last looked at */

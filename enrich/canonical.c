@@ -260,8 +260,9 @@ static bool canonical_domain(enum core_indicator *type, struct core_span in, cha
 /* Bytes of "scheme://" at its start; 0: there is none. */
 static size_t scheme_len(struct core_span in) {
     size_t at = 0;
-    while (at < in.len && (core_is_digit(in.ptr[at]) || (core_lower(in.ptr[at]) >= 'a' && core_lower(in.ptr[at]) <= 'z') ||
-                           in.ptr[at] == '+' || in.ptr[at] == '-' || in.ptr[at] == '.')) {
+    while (at < in.len &&
+           (core_is_digit(in.ptr[at]) || (core_lower(in.ptr[at]) >= 'a' && core_lower(in.ptr[at]) <= 'z') ||
+            in.ptr[at] == '+' || in.ptr[at] == '-' || in.ptr[at] == '.')) {
         at++;
     }
     bool is_scheme = at > 0 && in.len - at >= 3 && memcmp(in.ptr + at, "://", 3) == 0;
@@ -378,8 +379,8 @@ static bool canonical_email(struct core_span in, char *room, struct core_span *o
     bool is_ip;
     const char *ignored;
     bool has_close = core_span_chr(local, '>') != NULL;
-    if (has_close || core_is_blank(local.ptr[0]) || core_is_blank(local.ptr[local.len - 1]) || starts_with(local, "mailto:") ||
-        !canonical_host(host, host_room, &host, &is_ip, &ignored)) {
+    if (has_close || core_is_blank(local.ptr[0]) || core_is_blank(local.ptr[local.len - 1]) ||
+        starts_with(local, "mailto:") || !canonical_host(host, host_room, &host, &is_ip, &ignored)) {
         return false;
     }
     struct core_buf buf = {.start = room, .pos = room, .end = room + ENRICH_VALUE_BYTES_MAX};

@@ -74,12 +74,12 @@ static void test_list(void **state) {
     files_put();
     assert_int_equal(sh("$TAPLINE intel list -c i.yml | LC_ALL=C sort"), 0);
     says("cidr\t198.51.100.0/24\tlocal\tcorp\t-\t-\t-\t-\ta range\n"
-         "domain\tevil.example\tlocal\tlocal\t-\t-\t-\twith subdomains\t-\n"
+         "domain\tevil.example\tlocal\tb.txt\t-\t-\t-\twith subdomains\t-\n"
          "domain\twww.evil.example\tlocal\tcorp\t-\t-\t-\t-\t-\n"
          "ip\t192.0.2.7\tlocal\tcorp\t8.5\t-\t-\t-\tdrop server\n"
          "ip\t192.0.2.7\tlocal\tother\t-\t-\t-\t-\t-\n"
          "ja3\t6734f37431670b3ab4292b8f60f29984\tlocal\tcorp\t-\t-\t-\t-\t-\n"
-         "url\tevil.example/Gate.php\tlocal\tlocal\t-\t-\t-\t-\t-\n"
+         "url\tevil.example/Gate.php\tlocal\tb.txt\t-\t-\t-\t-\t-\n"
          "user\tBob\tlocal\tcorp\t-\t-\t-\t-\t#1\n");
     assert_int_equal(sh("$TAPLINE intel list -c i.yml --type ip --json"), 0);
     says("{\"type\":\"ip\",\"value\":\"192.0.2.7\",\"providers\":[{\"feed\":\"local\",\"provider\":\"corp\","
@@ -111,10 +111,10 @@ static void test_match(void **state) {
     says("192.0.2.7: ip 192.0.2.7 (exact), feed local, corp: drop server\n192.0.2.7: ip 192.0.2.7 (exact), feed local, "
          "other\n"
          "198.51.100.99: cidr 198.51.100.0/24 (network), feed local, corp: a range\n"
-         "a.www.evil.example: domain evil.example (parent domain), feed local\n"
-         "https://evil.example/Gate.php: url evil.example/Gate.php (exact), feed local\n"
-         "https://evil.example/Gate.php: domain evil.example (its host), feed local\n"
-         "x@evil.example: domain evil.example (its host), feed local\n"
+         "a.www.evil.example: domain evil.example (parent domain), feed local, b.txt\n"
+         "https://evil.example/Gate.php: url evil.example/Gate.php (exact), feed local, b.txt\n"
+         "https://evil.example/Gate.php: domain evil.example (its host), feed local, b.txt\n"
+         "x@evil.example: domain evil.example (its host), feed local, b.txt\n"
          "Bob: user Bob (exact), feed local, corp: #1\n"
          "8.8.8.8: no match\n");
     assert_int_equal(sh("$TAPLINE intel match -c i.yml b.example evil.example.org"), 1);

@@ -540,7 +540,7 @@ static void test_json_of_others(void **state) {
         const char *json;
         enum core_err err;
         int confidence_tenths;
-    } rows[] = {{"{ \"confidence\" : 8.57 , \"mine\":{\"confidence\":1,\"deep\":[1,{}]}, \"tlp\":null }", CORE_OK, 85},
+    } rows[] = {{"{ \"confidence\" : 8.57 , \"mine\":{\"confidence\":1,\"deep\":[1,{}]}, \"tlp\":null }", CORE_OK, 86},
                 {"{\"confidence\":0}", CORE_OK, 0},
                 {"{\"confidence\":10.0}", CORE_OK, 100},
                 {"{\"confidence\":10.1}", CORE_BAD, 0},

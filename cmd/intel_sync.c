@@ -82,6 +82,9 @@ static void show_json(const char *feed, enum core_err err, const struct enrich_s
            ",\"refused\":%" PRIu64 ",\"delta\":%s,\"seconds\":%.3f",
            feed, result_of(err, report), report->items, report->put, report->removed, report->refused,
            report->is_delta ? "true" : "false", seconds);
+    if (report->told > 0) {
+        printf(",\"sightings_told\":%" PRIu64, report->told);
+    }
     if (report->next_s > 0) {
         intel_time(report->next_s, next);
         printf(",\"next\":\"%s\"", next);
@@ -111,6 +114,9 @@ static void show_text(const char *feed, enum core_err err, const struct enrich_s
             "%s: %" PRIu64 " indicators read%s%s, %" PRIu64 " put, %" PRIu64 " removed, %" PRIu64 " refused, %.1f s\n",
             feed, report->items, report->is_delta ? " of what changed" : "",
             report->is_cut ? " (cut off by its server)" : "", report->put, report->removed, report->refused, seconds);
+    }
+    if (report->told > 0) {
+        printf("%s: %" PRIu64 " sightings told to its server\n", feed, report->told);
     }
 }
 
@@ -143,6 +149,28 @@ static int64_t jitter_s(int64_t interval_s) {
     return (int64_t)(random % (uint64_t)(interval_s / JITTER_PART + 1));
 }
 
+/* A feed that was taken is told what was seen of it. If it does not listen, its indicators are there all the same. */
+static void sightings_tell(struct syncing *syncing, const struct enrich_feed_conf *feed,
+                           struct enrich_sync_report *report) {
+    struct core_fail fail = {0};
+    enum core_err err =
+        enrich_sightings_tell(syncing->intel.store, feed, &syncing->how, &report->told, &fail);
+    if (err == CORE_OK || err == CORE_AGAIN) {
+        return;
+    }
+    syncing->has_failed = true;
+    if (syncing->is_watch) {
+        core_log(CORE_LEVEL_WARN, "sync",
+                 "what was seen is not told to a feed's server; the next sync tells it, up to a week back",
+                 "feed=%s where=\"%s\" why=\"%s\"", feed->name, fail.where, fail.text);
+    } else {
+        (void)fprintf(stderr,
+                      "tapline intel sync: what was seen is not told to the server of feed %s; the next sync tells it, "
+                      "up to a week back: %s: %s\n",
+                      feed->name, fail.where, fail.text);
+    }
+}
+
 static void feed_sync(struct syncing *syncing, size_t i) {
     const struct enrich_feed_conf *feed = syncing->feeds[i];
     struct enrich_sync_report report = {0};
@@ -150,6 +178,9 @@ static void feed_sync(struct syncing *syncing, size_t i) {
     int64_t start_ns = core_tick_ns();
     syncing->feed = feed->name;
     enum core_err err = enrich_sync(syncing->intel.store, feed, &syncing->how, &report, &fail);
+    if (err == CORE_OK && !report.is_early && !report.is_elsewhere) {
+        sightings_tell(syncing, feed, &report);
+    }
     show(syncing, feed->name, err, &report, &fail, (double)(core_tick_ns() - start_ns) / (double)CORE_NS_PER_S);
     syncing->has_failed = syncing->has_failed || err != CORE_OK;
     syncing->has_cut = syncing->has_cut || report.is_cut;
@@ -255,6 +286,7 @@ const struct cmd cmd_intel_sync = {
         "Nothing is changed before a feed was read to its end, so one that is broken, cut off or suddenly much shorter "
         "(drop_max) leaves what is there. Several may run at once, on many hosts: they share the feeds by leases in "
         "Redis. "
+        "A feed with sightings: true is told, behind its sync, what sensors have counted of its indicators. "
         "Exits 0 if all are up to date, 1 if a server cut one off, 111 if one could not be taken.",
     .example = "tapline intel sync -c /etc/tapline/tapline.yml\n"
                "tapline intel sync -c /etc/tapline/tapline.yml --watch\n"

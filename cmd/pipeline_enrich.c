@@ -84,8 +84,9 @@ static bool has_own_logs(const struct pipeline *pipeline, const struct config *c
     const struct config_intel *intel = &config->intel;
     char path[PATH_MAX];
     (void)snprintf(path, sizeof(path), "%s/own", pipeline->state);
-    bool looks_back = (intel->conf.files.len > 0 || intel->redis.urls.len > 0) && intel->conf.lookback.days > 0;
-    return looks_back || access(path, F_OK) == 0;
+    bool is_on = intel->conf.files.len > 0 || intel->redis.urls.len > 0;
+    bool tells = intel->conf.lookback.days > 0 || intel->conf.sightings_every_ns > 0;
+    return (is_on && tells) || access(path, F_OK) == 0;
 }
 
 const struct ingest_input *pipeline_enrich_inputs(struct pipeline *pipeline, const struct config *config,

@@ -52,6 +52,14 @@ const struct core_opt enrich_opts[] = {
      .max = "1h",
      .help = "At a start, how long the first events wait while the filter is built; 0: not at all. Redis away: they "
              "do not wait, but with run --once."},
+    {.key = "sightings_every",
+     .type = CORE_OPT_DURATION,
+     .offset = offsetof(struct enrich_conf, sightings_every_ns),
+     .needs_restart = true,
+     .def = "60s",
+     .max = "1h",
+     .help = "How often what was seen of indicators is told: counts for each indicator and day, as events of dataset "
+             "tapline.sighting, and added up in Redis; 0: it is not counted."},
 };
 const size_t enrich_opts_len = sizeof(enrich_opts) / sizeof(enrich_opts[0]);
 

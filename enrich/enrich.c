@@ -11,7 +11,7 @@
  *
  * Crash: nothing here outlives a batch. Threads: enrich_batch(): the enrich thread; enrich_status(): any.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "enrich/lookback_internal.h"
+#include "enrich/sighting_internal.h"
 
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -29,6 +29,7 @@ struct enrich {
     struct follower follower;
     struct match match;
     struct lookback *lookback;        /* NULL: nothing is kept */
+    struct sightings *sightings;      /* NULL: what is seen is not counted */
     int stop_fd;                      /* eventfd; readable at the end: no store waits any more */
     bool is_silent;                   /* the store did not answer the last time it was asked */
     _Atomic int64_t pause_until_tick; /* and is not asked before */
@@ -64,18 +65,33 @@ static void lookback_begin(struct enrich *enrich, const char *state_dir) {
     }
 }
 
+/* Nor without one to count them. */
+static void sightings_begin(struct enrich *enrich, const struct enrich_env *env) {
+    struct sightings_env sightings = {.every_ns = enrich->conf->sightings_every_ns,
+                                      .node = env->node,
+                                      .state_dir = env->state_dir,
+                                      .redis = enrich->redis != NULL && enrich->redis->urls.len > 0 ? enrich->redis : NULL,
+                                      .counters = enrich->counters};
+    struct core_fail fail;
+    if (sightings.every_ns > 0 && env->state_dir != NULL &&
+        sightings_open(&enrich->sightings, &sightings, &fail) != CORE_OK) {
+        core_log_fail(CORE_LEVEL_ERROR, "sightings",
+                      "what is seen of indicators is not counted until the next start; events go on", &fail);
+    }
+}
+
 static void stop_close(struct enrich *enrich) {
     if (enrich->stop_fd >= 0) {
         MUST(close(enrich->stop_fd) == 0);
     }
 }
 
-static enum core_err stage_open(struct enrich *enrich, const char *state_dir, struct core_fail *fail) {
+static enum core_err stage_open(struct enrich *enrich, const struct enrich_env *env, struct core_fail *fail) {
     enrich->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     enum core_err err = enrich->stop_fd >= 0
                             ? core_arena_init(&enrich->match.scratch, MATCH_SCRATCH_BYTES, fail)
                             : core_fail_errno(fail, "eventfd", "cannot make one; raise the limit of open files");
-    lookback_begin(enrich, err == CORE_OK ? state_dir : NULL);
+    lookback_begin(enrich, err == CORE_OK ? env->state_dir : NULL);
     if (err == CORE_OK) {
         err = follower_start(&enrich->follower, fail);
     }
@@ -84,8 +100,10 @@ static enum core_err stage_open(struct enrich *enrich, const char *state_dir, st
         stop_close(enrich);
         core_arena_destroy(&enrich->match.scratch);
         free(enrich);
+        return err;
     }
-    return err;
+    sightings_begin(enrich, env);
+    return CORE_OK;
 }
 
 static struct enrich *stage_new(const struct enrich_conf *conf, const struct enrich_env *env) {
@@ -105,7 +123,7 @@ enum core_err enrich_open_with(struct enrich **out, const struct enrich_conf *co
                                struct core_fail *fail) {
     struct enrich *enrich = stage_new(conf, env);
     enrich->follower.opener = *opener;
-    enum core_err err = stage_open(enrich, env->state_dir, fail);
+    enum core_err err = stage_open(enrich, env, fail);
     *out = err == CORE_OK ? enrich : NULL;
     return err;
 }
@@ -116,7 +134,7 @@ enum core_err enrich_open(struct enrich **out, const struct enrich_conf *conf, c
     enrich->redis = redis;
     enrich->follower.opener = (struct follower_opener){
         .open = store_open, .ctx = enrich, .opens_twice = redis != NULL && redis->urls.len > 0};
-    enum core_err err = stage_open(enrich, env->state_dir, fail);
+    enum core_err err = stage_open(enrich, env, fail);
     *out = err == CORE_OK ? enrich : NULL;
     return err;
 }
@@ -129,6 +147,7 @@ void enrich_close(struct enrich *enrich) {
     MUST(eventfd_write(enrich->stop_fd, 1) == 0); /* both of them may be waiting for a store */
     follower_stop(&enrich->follower);
     lookback_close(enrich->lookback);
+    sightings_close(enrich->sightings); /* last: it may wait for Redis a little, and nothing is lost if it is ended */
     stop_close(enrich);
     core_arena_destroy(&enrich->match.scratch);
     enrich->magic = 0;
@@ -193,6 +212,9 @@ static enum core_err batch_match(struct enrich *enrich, const struct view *view,
         return CORE_AGAIN;
     }
     match_write(match);
+    if (enrich->sightings != NULL) {
+        sightings_batch(enrich->sightings, match);
+    }
     counts_add(enrich);
     return CORE_OK;
 }

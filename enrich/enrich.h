@@ -223,6 +223,7 @@ struct enrich_sync_report {
     uint64_t put;      /* new, or said differently */
     uint64_t removed;  /* no longer in a feed that tells all of it */
     uint64_t refused;  /* no indicators, or beyond a limit */
+    uint64_t told;     /* sightings, by enrich_sightings_tell() */
     int64_t next_s;    /* when it is due again, seconds since 1970 */
     int64_t wait_s;    /* its server wants to be left alone for so long; 0: it did not say */
     bool is_unchanged; /* the server said so (304), or the files are the same */
@@ -247,20 +248,10 @@ CORE_CHECKED enum core_err enrich_sync(struct enrich_store *store, const struct 
                                        const struct enrich_sync_how *how, struct enrich_sync_report *report,
                                        struct core_fail *fail);
 
-/* What was seen of a feed's indicator on a day. */
-struct enrich_sighting {
-    enum core_indicator type;
-    struct core_span value;
-    const char *id; /* the provider's own name for it (its word's id); NULL: not known */
-    int64_t last_s; /* when last, seconds since 1970 */
-    uint64_t count;
-};
-#define ENRICH_SIGHTINGS_POST_MAX 1000
-/* Tell a feed's server (types cif and misp), five requests a second at most: of MISP one a sighting, of CIF one for 200.
- * Shape:   *posted gets how many were told, from the first on; after an error, tell the others again later.
- * Errors:  CORE_BAD its server takes none, or not with this token · CORE_NET. Thread: any; at most the feed's patience a request. */
-CORE_CHECKED enum core_err enrich_sightings_post(const struct enrich_feed_conf *feed,
-                                                 const struct enrich_sighting *sightings, size_t len, size_t *posted,
+/* If the feed wants it (sightings), tell its server what the store has counted of its indicators and was not told yet, under
+ * a lease. *told: how many. Errors: as enrich_sync(); what was told is remembered, and the next call tells the rest. */
+CORE_CHECKED enum core_err enrich_sightings_tell(struct enrich_store *store, const struct enrich_feed_conf *feed,
+                                                 const struct enrich_sync_how *how, uint64_t *told,
                                                  struct core_fail *fail);
 
 /* ---- the stage ------------------------------------------------------------------------------------------------------------ */

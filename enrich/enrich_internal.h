@@ -155,9 +155,12 @@ struct store_extra_ops {
     enum core_err (*lease_give)(struct enrich_store *store, const struct store_lease *lease, struct core_fail *fail);
     enum core_err (*sightings_add)(struct enrich_store *store, const struct store_sighting *sightings, size_t len,
                                    const char *once, struct core_fail *fail);
-    enum core_err (*sightings_walk)(struct enrich_store *store, int64_t day,
+    /* feed NULL: what was seen; else what that feed was told. */
+    enum core_err (*sightings_walk)(struct enrich_store *store, const char *feed, int64_t day,
                                     bool (*on_sighting)(void *ctx, const struct store_sighting *sighting), void *ctx,
                                     struct core_fail *fail);
+    enum core_err (*told_put)(struct enrich_store *store, const char *feed, const struct store_sighting *sightings,
+                              size_t len, struct core_fail *fail);
 };
 
 /* Pairs kept for a feed: ETag, cursor, last result. Nothing kept yet: an empty list. Owns: store_state_release(state). */
@@ -191,6 +194,13 @@ CORE_CHECKED enum core_err store_sightings_add(struct enrich_store *store, const
 CORE_CHECKED enum core_err store_sightings_walk(struct enrich_store *store, int64_t day,
                                                 bool (*on_sighting)(void *ctx, const struct store_sighting *sighting),
                                                 void *ctx, struct core_fail *fail);
+/* The same of what a feed's server was told of that day: the count it knows. */
+CORE_CHECKED enum core_err store_told_walk(struct enrich_store *store, const char *feed, int64_t day,
+                                           bool (*on_sighting)(void *ctx, const struct store_sighting *sighting),
+                                           void *ctx, struct core_fail *fail);
+/* Remember that it knows these counts now, all of one day (at most STORE_SIGHTINGS_MAX). */
+CORE_CHECKED enum core_err store_told_put(struct enrich_store *store, const char *feed,
+                                          const struct store_sighting *sightings, size_t len, struct core_fail *fail);
 #define STORE_SIGHTINGS_MAX 10000
 #define STORE_SIGHTINGS_DAYS 400 /* so long they are kept */
 
@@ -262,6 +272,21 @@ CORE_CHECKED enum core_err source_gunzip(char **bytes, size_t *bytes_len, const 
                                          struct core_fail *fail);
 /* Can its server be told what was seen (sighting_post.c)? */
 bool source_takes_sightings(const struct enrich_feed_conf *feed);
+/* What was seen of a feed's indicator on a day. */
+struct enrich_sighting {
+    enum core_indicator type;
+    struct core_span value;
+    const char *id; /* the provider's own name for it (its word's id); NULL: not known */
+    int64_t last_s; /* when last, seconds since 1970 */
+    uint64_t count;
+};
+#define ENRICH_SIGHTINGS_POST_MAX 1000
+/* Tell a feed's server (types cif and misp), five requests a second at most: of MISP one a sighting, of CIF one for 200.
+ * Shape:   *posted gets how many were told, from the first on; after an error, tell the others again later.
+ * Errors:  CORE_BAD its server takes none, or not with this token · CORE_NET. Thread: any; at most the feed's patience a request. */
+CORE_CHECKED enum core_err enrich_sightings_post(const struct enrich_feed_conf *feed,
+                                                 const struct enrich_sighting *sightings, size_t len, size_t *posted,
+                                                 struct core_fail *fail);
 /* The feed's option, or NULL. */
 const char *source_option(const struct enrich_feed_conf *feed, const char *key);
 /* Is it there, and true (yes, on, 1)? */

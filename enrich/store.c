@@ -300,5 +300,22 @@ enum core_err store_sightings_walk(struct enrich_store *store, int64_t day,
                                    struct core_fail *fail) {
     const struct store_extra_ops *extra;
     enum core_err err = extra_of(store, &extra, fail);
-    return err != CORE_OK ? err : extra->sightings_walk(store, day, on_sighting, ctx, fail);
+    return err != CORE_OK ? err : extra->sightings_walk(store, NULL, day, on_sighting, ctx, fail);
+}
+
+enum core_err store_told_walk(struct enrich_store *store, const char *feed, int64_t day,
+                              bool (*on_sighting)(void *ctx, const struct store_sighting *sighting), void *ctx,
+                              struct core_fail *fail) {
+    const struct store_extra_ops *extra;
+    enum core_err err = extra_of(store, &extra, fail);
+    MUST(feed != NULL);
+    return err != CORE_OK ? err : extra->sightings_walk(store, feed, day, on_sighting, ctx, fail);
+}
+
+enum core_err store_told_put(struct enrich_store *store, const char *feed, const struct store_sighting *sightings,
+                             size_t len, struct core_fail *fail) {
+    const struct store_extra_ops *extra;
+    enum core_err err = extra_of(store, &extra, fail);
+    MUST(len <= STORE_SIGHTINGS_MAX);
+    return err != CORE_OK || len == 0 ? err : extra->told_put(store, feed, sightings, len, fail);
 }

@@ -4,6 +4,7 @@
  *   <prefix>lease:NAME       string with an expiry: who does the work
  *   <prefix>seen:YYYY-MM-DD  hash: "type:value" -> how often, that day (UTC)
  *   <prefix>once:ID          string with an expiry: these counts were added already
+ *   <prefix>told:FEED:DAY    hash: "type:value" -> how often it was seen that day, as far as the feed's server knows
  *
  * Compare-and-change is WATCH, GET, MULTI … EXEC: no script is needed.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -18,6 +19,7 @@
 #define TOKEN_RANDOM_BYTES 8
 #define NUMBER_BYTES 24
 #define DAY_BYTES 12
+#define TOLD_DAYS 30 /* so long it is remembered what a server was told; sighting_tell.c asks for a week */
 #define SECONDS_PER_DAY 86400
 
 /* Send what was collected, and let no answer be an error. */
@@ -259,12 +261,43 @@ static enum core_err sightings_add(struct enrich_store *store, const struct stor
     return err == CORE_AGAIN ? CORE_NET : err;
 }
 
-static enum core_err sightings_walk(struct enrich_store *store, int64_t day,
+/* feed NULL: what was seen. */
+static const char *day_name(const struct redis_store *redis, const char *feed, int64_t day, char out[REDIS_NAME_MAX]) {
+    char text[DAY_BYTES], more[ENRICH_FEED_NAME_BYTES_MAX + DAY_BYTES + 2];
+    if (feed == NULL) {
+        return redis_name(redis, out, "seen:", day_text(day, text));
+    }
+    snprintf(more, sizeof more, "%s:%s", feed, day_text(day, text));
+    return redis_name(redis, out, "told:", more);
+}
+
+static enum core_err told_put(struct enrich_store *store, const char *feed, const struct store_sighting *sightings,
+                              size_t len, struct core_fail *fail) {
+    struct redis_store *redis = redis_store_of(store);
+    char key[REDIS_KEY_MAX], name[REDIS_NAME_MAX], at[NUMBER_BYTES];
+    day_name(redis, feed, sightings[0].day, name);
+    redis_begin(redis->ask);
+    REDIS_ASK(redis->ask, "MULTI");
+    for (size_t i = 0; i < len; i++) {
+        struct core_span word = redis_key(redis, key, sightings[i].type, sightings[i].value);
+        MUST(sightings[i].day == sightings[0].day);
+        redis_command(redis->ask, 4);
+        redis_word(redis->ask, CORE_SPAN("HSET"));
+        redis_word(redis->ask, core_span_of(name));
+        redis_word(redis->ask, (struct core_span){word.ptr + redis->prefix_len, word.len - redis->prefix_len});
+        redis_word_u64(redis->ask, sightings[i].count);
+    }
+    snprintf(at, sizeof at, "%lld", (long long)(sightings[0].day + TOLD_DAYS) * SECONDS_PER_DAY);
+    REDIS_ASK(redis->ask, "EXPIREAT", name, at);
+    return exchange_exec(redis->ask, fail);
+}
+
+static enum core_err sightings_walk(struct enrich_store *store, const char *feed, int64_t day,
                                     bool (*on_sighting)(void *ctx, const struct store_sighting *sighting), void *ctx,
                                     struct core_fail *fail) {
     struct redis_store *redis = redis_store_of(store);
-    char name[REDIS_NAME_MAX], text[DAY_BYTES], cursor[32] = "0";
-    redis_name(redis, name, "seen:", day_text(day, text));
+    char name[REDIS_NAME_MAX], cursor[32] = "0";
+    day_name(redis, feed, day, name);
     do {
         const struct redis_reply *pairs;
         redis_begin(redis->ask);
@@ -291,4 +324,5 @@ const struct store_extra_ops redis_extra = {.state_get = state_get,
                                             .lease_renew = lease_renew,
                                             .lease_give = lease_give,
                                             .sightings_add = sightings_add,
-                                            .sightings_walk = sightings_walk};
+                                            .sightings_walk = sightings_walk,
+                                            .told_put = told_put};

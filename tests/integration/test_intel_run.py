@@ -74,8 +74,8 @@ def is_marked(document):
 
 
 def config(tmp_path, log, name="tapline.yml", sinks=None, pipeline=None, looks_back=False, **intel):
-    """Looking back makes documents of its own (test_lookback.py)."""
-    intel = intel if looks_back else {"lookback": {"days": 0}, **intel}
+    """Looking back and sightings make documents of their own (test_lookback.py, test_intel_sightings.py)."""
+    intel = intel if looks_back else {"lookback": {"days": 0}, "sightings_every": "0s", **intel}
     sinks = sinks or {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
     return rig.config_write(tmp_path / name, [{"type": "zeek", "paths": [str(log)]}], sinks, intel=intel,
                             pipeline=pipeline or {})

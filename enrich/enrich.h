@@ -196,7 +196,7 @@ struct enrich_read_calls {
     bool (*on_item)(void *ctx, const struct enrich_item *item); /* texts live during the call; false: stop */
     void (*on_refused)(void *ctx, uint64_t line, struct core_span what, const char *why); /* and left out */
     bool (*on_gone)(void *ctx, const struct enrich_item *item); /* is no indicator any more; NULL: it is refused */
-    bool (*goes_on)(void *ctx); /* about once a second while a server is waited for; false: stop; NULL: always */
+    bool (*goes_on)(void *ctx); /* while a server is waited for, a file is read; false: stop; NULL: always */
     void *ctx;
     void (*on_progress)(void *ctx, size_t done, size_t total); /* bytes of this text, now and then; may be NULL */
     const char **counts; /* may be NULL; gets what `line` counts in this text: "line" or "item" */

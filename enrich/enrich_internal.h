@@ -267,9 +267,15 @@ CORE_CHECKED bool source_gone(const struct enrich_read_calls *calls, const struc
 void source_refuse(const struct enrich_read_calls *calls, uint64_t line, struct core_span what, const char *why);
 /* Tell now and then how far a text is read: rest is what is left of all. */
 void source_progress(const struct enrich_read_calls *calls, uint64_t line, struct core_span rest, struct core_span all);
-/* The plain bytes of gzip's, in their place (malloc'ed). Errors: CORE_BAD · CORE_LIMIT more than max. */
-CORE_CHECKED enum core_err source_gunzip(char **bytes, size_t *bytes_len, const char *where, size_t max,
-                                         struct core_fail *fail);
+/* Bytes that were read. */
+struct source_bytes {
+    char *bytes; /* malloc'ed */
+    size_t len;
+    size_t cap;
+};
+/* The plain bytes of gzip's, in their place. Errors: CORE_BAD · CORE_LIMIT more than max · CORE_AGAIN goes_on ended it. */
+CORE_CHECKED enum core_err source_gunzip(struct source_bytes *bytes, const char *where, size_t max,
+                                         const struct enrich_read_calls *calls, struct core_fail *fail);
 /* Can its server be told what was seen (sighting_post.c)? */
 bool source_takes_sightings(const struct enrich_feed_conf *feed);
 /* What was seen of a feed's indicator on a day. */

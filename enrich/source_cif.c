@@ -257,8 +257,10 @@ static enum core_err packed_open(struct cif *cif, struct core_span packed, struc
             return core_fail_set(cif->fail, CORE_BAD, cif->shown,
                                  "data is a text that is neither JSON nor base64 of gzip; is this CIF?");
         }
-        err = source_gunzip(&bytes, &len, cif->shown, SOURCE_JSON_BYTES_MAX, cif->fail);
-        text = (struct core_span){bytes, len};
+        struct source_bytes plain = {.bytes = bytes, .len = len};
+        err = source_gunzip(&plain, cif->shown, SOURCE_JSON_BYTES_MAX, cif->server.calls, cif->fail);
+        bytes = plain.bytes;
+        text = (struct core_span){plain.bytes, plain.len};
     }
     err = err == CORE_OK
               ? core_arena_init(arena, text.len * CORE_JSON_TREE_PER_BYTE + CORE_JSON_TREE_BYTES_MIN, cif->fail)

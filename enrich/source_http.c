@@ -228,7 +228,10 @@ static enum core_err file_read(const struct source_server *server, struct core_h
     const struct source_ops *source = source_table[server->feed->type];
     enum core_err err = CORE_OK;
     if (core_gzip_is_magic((struct core_span){answer->body, answer->len})) {
-        err = source_gunzip(&answer->body, &answer->len, shown, SOURCE_FILE_BYTES_MAX, fail);
+        struct source_bytes plain = {.bytes = answer->body, .len = answer->len};
+        err = source_gunzip(&plain, shown, SOURCE_FILE_BYTES_MAX, server->calls, fail);
+        answer->body = plain.bytes;
+        answer->len = plain.len;
     }
     struct core_span text = {answer->body, answer->len};
     if (core_span_starts(text, CORE_SPAN("\xef\xbb\xbf"))) { /* a byte order mark */

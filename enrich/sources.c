@@ -271,13 +271,16 @@ enum core_err enrich_feed_check(const struct enrich_feed_conf *feed, struct core
 
 /* ---- files ------------------------------------------------------------------------------------------------------------------- */
 
-struct text {
-    char *bytes;
-    size_t len;
-    size_t cap;
-};
+/* Between two pieces. False, said: end. */
+static bool goes_on(const struct enrich_read_calls *calls, const char *path, struct core_fail *fail) {
+    bool is_ended = calls->goes_on != NULL && !calls->goes_on(calls->ctx);
+    if (is_ended) {
+        enum core_err err CORE_UNUSED = core_fail_set(fail, CORE_AGAIN, path, "it was ended before all of it was read");
+    }
+    return !is_ended;
+}
 
-static enum core_err text_room(struct text *text, const char *path, struct core_fail *fail) {
+static enum core_err text_room(struct source_bytes *text, const char *path, struct core_fail *fail) {
     if (text->cap - text->len >= READ_BYTES) {
         return CORE_OK;
     }
@@ -294,8 +297,9 @@ static enum core_err text_room(struct text *text, const char *path, struct core_
     return CORE_OK;
 }
 
-static enum core_err text_read_plain(struct text *text, int fd, const char *path, struct core_fail *fail) {
-    for (;;) {
+static enum core_err text_read_plain(struct source_bytes *text, int fd, const char *path,
+                                     const struct enrich_read_calls *calls, struct core_fail *fail) {
+    while (goes_on(calls, path, fail)) {
         enum core_err err = text_room(text, path, fail);
         if (err != CORE_OK) {
             return err;
@@ -312,6 +316,7 @@ static enum core_err text_read_plain(struct text *text, int fd, const char *path
         }
         text->len += (size_t)got;
     }
+    return CORE_AGAIN;
 }
 
 /* ---- .gz -------------------------------------------------------------------------------------------------------------------- */
@@ -325,54 +330,56 @@ static enum core_err from_span(void *ctx, char *buf, size_t cap, size_t *len, st
     return CORE_OK;
 }
 
-enum core_err source_gunzip(char **bytes, size_t *bytes_len, const char *where, size_t max, struct core_fail *fail) {
-    struct core_span rest = {*bytes, *bytes_len};
+enum core_err source_gunzip(struct source_bytes *bytes, const char *where, size_t max,
+                            const struct enrich_read_calls *calls, struct core_fail *fail) {
+    struct core_span rest = {bytes->bytes, bytes->len};
     struct core_gunzip *gunzip = NULL;
-    char *plain = NULL;
-    size_t len = 0;
-    size_t cap = 0;
+    struct source_bytes plain = {0};
     enum core_err err = core_gunzip_open(&gunzip, from_span, &rest, where, fail);
     while (err == CORE_OK) {
-        if (cap - len < READ_BYTES) {
-            cap = cap * 2 + READ_BYTES;
-            char *grown = len > max ? NULL : realloc(plain, cap + 1);
+        if (plain.cap - plain.len < READ_BYTES) {
+            size_t cap = plain.cap * 2 + READ_BYTES;
+            char *grown = plain.len > max ? NULL : realloc(plain.bytes, cap + 1);
             if (grown == NULL) {
                 err = core_fail_set(fail, CORE_LIMIT, where,
-                                    len > max ? "unpacked it is longer than %zu bytes; split it"
-                                              : "there is no memory for %zu bytes of it; split it",
-                                    len > max ? max : cap);
+                                    plain.len > max ? "unpacked it is longer than %zu bytes; split it"
+                                                    : "there is no memory for %zu bytes of it; split it",
+                                    plain.len > max ? max : cap);
                 break;
             }
-            plain = grown;
+            plain.bytes = grown;
+            plain.cap = cap;
         }
         size_t got = 0;
-        err = core_gunzip_read(gunzip, plain + len, cap - len, &got, fail);
-        len += got;
+        err = goes_on(calls, where, fail)
+                  ? core_gunzip_read(gunzip, plain.bytes + plain.len, plain.cap - plain.len, &got, fail)
+                  : CORE_AGAIN;
+        plain.len += got;
     }
     core_gunzip_close(gunzip);
     if (err != CORE_GONE) {
-        free(plain);
+        free(plain.bytes);
         return err;
     }
-    free(*bytes);
-    plain[len] = '\0';
+    free(bytes->bytes);
+    plain.bytes[plain.len] = '\0';
     *bytes = plain;
-    *bytes_len = len;
     return CORE_OK;
 }
 
 /* ---- reading ---------------------------------------------------------------------------------------------------------------- */
 
 /* A file or a pipe, unpacked if it is a .gz. Owns: free(text->bytes), also after an error. */
-static enum core_err text_read(struct text *text, const char *path, struct core_fail *fail) {
+static enum core_err text_read(struct source_bytes *text, const char *path, const struct enrich_read_calls *calls,
+                               struct core_fail *fail) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return core_fail_errno(fail, path, "cannot open it");
     }
-    enum core_err err = text_read_plain(text, fd, path, fail);
+    enum core_err err = text_read_plain(text, fd, path, calls, fail);
     (void)close(fd);
     if (err == CORE_OK && core_gzip_is_magic((struct core_span){text->bytes, text->len})) {
-        err = source_gunzip(&text->bytes, &text->len, path, SOURCE_FILE_BYTES_MAX, fail);
+        err = source_gunzip(text, path, SOURCE_FILE_BYTES_MAX, calls, fail);
     }
     return err;
 }
@@ -413,8 +420,8 @@ static enum core_err unknown(struct core_span text, const char *path, struct cor
 
 enum core_err enrich_read_file(const char *path, int type, const struct enrich_feed_conf *feed,
                                const struct enrich_read_calls *calls, struct core_fail *fail) {
-    struct text text = {0};
-    enum core_err err = text_read(&text, path, fail);
+    struct source_bytes text = {0};
+    enum core_err err = text_read(&text, path, calls, fail);
     if (err == CORE_OK) {
         struct core_span all = {text.bytes, text.len};
         if (core_span_starts(all, CORE_SPAN("\xef\xbb\xbf"))) { /* a byte order mark */

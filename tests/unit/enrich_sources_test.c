@@ -24,20 +24,15 @@ static enum core_err to_fd(void *ctx, const char *bytes, size_t len, struct core
     return CORE_OK;
 }
 
-/* Read bytes as a file, of a type or told by content. */
-static enum core_err file_read(struct source_rig *rig, const char *bytes, size_t len, int type, bool is_gzip,
-                               size_t cut, struct core_fail *fail) {
-    char path[128];
-    struct enrich_feed_conf feed = {0};
-    struct enrich_read_calls calls = {.on_item = rig_item, .on_refused = rig_refused, .ctx = rig};
-    snprintf(path, sizeof(path), "%s/a", folder);
+static void file_put(const char *path, const char *bytes, size_t len, bool is_gzip, size_t cut) {
+    struct core_fail fail;
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     assert_true(fd >= 0);
     if (is_gzip) {
         struct core_gzip *gzip = NULL;
-        assert_int_equal(core_gzip_open(&gzip, to_fd, &fd, path, fail), CORE_OK);
-        assert_int_equal(core_gzip_write(gzip, bytes, len, fail), CORE_OK);
-        assert_int_equal(core_gzip_finish(gzip, fail), CORE_OK);
+        assert_int_equal(core_gzip_open(&gzip, to_fd, &fd, path, &fail), CORE_OK);
+        assert_int_equal(core_gzip_write(gzip, bytes, len, &fail), CORE_OK);
+        assert_int_equal(core_gzip_finish(gzip, &fail), CORE_OK);
         core_gzip_close(gzip);
     } else {
         assert_int_equal(write(fd, bytes, len), (ssize_t)len);
@@ -45,6 +40,16 @@ static enum core_err file_read(struct source_rig *rig, const char *bytes, size_t
     off_t size = lseek(fd, 0, SEEK_END);
     assert_int_equal(ftruncate(fd, size - (off_t)cut), 0);
     close(fd);
+}
+
+/* Read bytes as a file, of a type or told by content. */
+static enum core_err file_read(struct source_rig *rig, const char *bytes, size_t len, int type, bool is_gzip,
+                               size_t cut, struct core_fail *fail) {
+    char path[128];
+    struct enrich_feed_conf feed = {0};
+    struct enrich_read_calls calls = {.on_item = rig_item, .on_refused = rig_refused, .ctx = rig};
+    snprintf(path, sizeof(path), "%s/a", folder);
+    file_put(path, bytes, len, is_gzip, cut);
     rig->is_brief = true;
     enum core_err err = enrich_read_file(path, type, &feed, &calls, fail);
     assert_int_equal(unlink(path), 0);
@@ -112,6 +117,33 @@ static void test_files_that_cannot_be_read(void **state) {
     assert_int_equal(file_read(rig, text, sizeof(text), 1, true, 9, &fail), CORE_BAD); /* a cut-off .gz gives nothing */
     assert_int_equal(rig->items + rig->refused, 0);
     free(rig);
+}
+
+static bool goes_on_twice(void *ctx) {
+    return ++*(int *)ctx <= 2;
+}
+
+/* A reader that is to end does not have to wait for the whole of a long file. */
+static void test_reading_can_be_ended(void **state) {
+    (void)state;
+    static const bool is_gzip[] = {false, true};
+    char path[128];
+    struct enrich_feed_conf feed = {0};
+    struct core_fail fail = {0};
+    size_t len = 4 * CORE_MIB;
+    char *text = malloc(len);
+    assert_non_null(text);
+    memset(text, '#', len);
+    snprintf(path, sizeof(path), "%s/b", folder);
+    for (size_t i = 0; i < sizeof(is_gzip) / sizeof(is_gzip[0]); i++) {
+        int asked = 0;
+        struct enrich_read_calls calls = {.on_item = rig_item, .goes_on = goes_on_twice, .ctx = &asked};
+        file_put(path, text, len, is_gzip[i], 0);
+        assert_int_equal(enrich_read_file(path, -1, &feed, &calls, &fail), CORE_AGAIN);
+        assert_int_equal(asked, 3);
+    }
+    assert_int_equal(unlink(path), 0);
+    free(text);
 }
 
 static void test_the_table(void **state) {
@@ -214,8 +246,11 @@ static void test_a_feeds_section(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_told_by_content),           cmocka_unit_test(test_what_cannot_be_told),
-        cmocka_unit_test(test_files_that_cannot_be_read), cmocka_unit_test(test_the_table),
+        cmocka_unit_test(test_told_by_content),
+        cmocka_unit_test(test_what_cannot_be_told),
+        cmocka_unit_test(test_files_that_cannot_be_read),
+        cmocka_unit_test(test_reading_can_be_ended),
+        cmocka_unit_test(test_the_table),
         cmocka_unit_test(test_a_feeds_section),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -154,6 +154,11 @@ static void state_log(const struct pipeline_enrich *stage) {
                  "events=\"%s\" behind_ms=%lld", events, (long long)(status->behind_ns / CORE_NS_PER_MS));
         break;
     case ENRICH_UNAVAILABLE:
+        if (status->is_late) {
+            core_log(CORE_LEVEL_WARN, "run", "intelligence is late: its store does not answer within intel.timeout",
+                     "events=\"%s\" hint=\"raise intel.timeout, or see to Redis (SLOWLOG) and to the network\"", events);
+            break;
+        }
         core_log(CORE_LEVEL_WARN, "run", "intelligence is missing: its store cannot be asked",
                  "events=\"%s\" hint=\"%s\"", events,
                  stage->redis.urls.len > 0 ? "see to Redis; tapline check --connect tells whether it is reached"
@@ -281,6 +286,7 @@ void *pipeline_enrich_main(void *arg) {
     while (!is_quitting(stage)) {
         int64_t now = core_tick_ns();
         log_if_told(stage);
+        enrich_tick(stage->enrich);
         if (!stage->is_told || now - stage->looked_tick >= LOOK_NS) {
             state_look(stage, now);
         }

@@ -34,7 +34,9 @@ const struct core_opt enrich_opts[] = {
      .def = "200ms",
      .min = "1ms",
      .max = "1m",
-     .help = "How long a batch's question to Redis may take."},
+     .help =
+         "How long the answers to a batch's questions to Redis may take, and as long again a connection that has to be "
+         "made first. With on_unavailable: wait, longer each time a batch is held, up to 2s."},
     {.key = "stale_after",
      .type = CORE_OPT_DURATION,
      .offset = offsetof(struct enrich_conf, stale_after_ns),
@@ -72,7 +74,8 @@ const struct core_opt enrich_lookback_opts[] = {
      .max = "3650",
      .help =
          "How many days a sensor keeps what it saw (addresses, names, hashes …, in clear, below node.state), to find "
-         "in it what later becomes known; 0: nothing is kept, and there is no looking back."},
+         "in it what later becomes known; 0: nothing is kept, and there is no looking back. run --once keeps "
+         "nothing unless the configuration has intel.lookback."},
     {.key = "bytes",
      .type = CORE_OPT_SIZE,
      .offset = offsetof(struct enrich_lookback_conf, bytes_max),

@@ -7,7 +7,9 @@
  * of those with a possible hit. intel.on_unavailable says what becomes of them: marked and passed on, or held.
  *
  * A store that does not answer costs one batch its timeout. Then nobody asks for a second; and as long as the follower says
- * that it is away, nobody asks at all.
+ * that it is away, nobody asks at all. The connection to ask by is made beforehand, a step with each batch and each tick; a
+ * batch that finds none waits for it at most as long as for an answer, and what is begun goes on, so that a server that is far
+ * away is asked, too. Held batches keep what was answered, and wait longer each time: in the end they get through.
  *
  * Crash: nothing here outlives a batch. Threads: enrich_batch(): the enrich thread; enrich_status(): any.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -18,7 +20,8 @@
 #include <unistd.h>
 
 #define ENRICH_MAGIC 0x656e7263u
-#define PAUSE_NS CORE_NS_PER_S /* after the store did not answer */
+#define PAUSE_NS CORE_NS_PER_S          /* after the store did not answer */
+#define PATIENCE_NS (2 * CORE_NS_PER_S) /* of a batch that is held, at most, if intel.timeout is no longer */
 
 struct enrich {
     uint32_t magic;
@@ -32,7 +35,10 @@ struct enrich {
     struct sightings *sightings;      /* NULL: what is seen is not counted */
     int stop_fd;                      /* eventfd; readable at the end: no store waits any more */
     bool is_silent;                   /* the store did not answer the last time it was asked */
-    _Atomic int64_t pause_until_tick; /* and is not asked before */
+    bool is_connecting;               /* there was no connection yet when it was to be asked */
+    int64_t patience_ns;              /* of the next question; grows while batches are held */
+    _Atomic bool is_late;             /* it is there, but what was asked last did not come in time */
+    _Atomic int64_t pause_until_tick; /* it is not asked before */
 };
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------------- */
@@ -70,7 +76,8 @@ static void sightings_begin(struct enrich *enrich, const struct enrich_env *env)
     struct sightings_env sightings = {.every_ns = enrich->conf->sightings_every_ns,
                                       .node = env->node,
                                       .state_dir = env->state_dir,
-                                      .redis = enrich->redis != NULL && enrich->redis->urls.len > 0 ? enrich->redis : NULL,
+                                      .redis =
+                                          enrich->redis != NULL && enrich->redis->urls.len > 0 ? enrich->redis : NULL,
                                       .counters = enrich->counters};
     struct core_fail fail;
     if (sightings.every_ns > 0 && env->state_dir != NULL &&
@@ -89,7 +96,7 @@ static void stop_close(struct enrich *enrich) {
 static enum core_err stage_open(struct enrich *enrich, const struct enrich_env *env, struct core_fail *fail) {
     enrich->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     enum core_err err = enrich->stop_fd >= 0
-                            ? core_arena_init(&enrich->match.scratch, MATCH_SCRATCH_BYTES, fail)
+                            ? match_open(&enrich->match, fail)
                             : core_fail_errno(fail, "eventfd", "cannot make one; raise the limit of open files");
     lookback_begin(enrich, err == CORE_OK ? env->state_dir : NULL);
     if (err == CORE_OK) {
@@ -98,7 +105,7 @@ static enum core_err stage_open(struct enrich *enrich, const struct enrich_env *
     if (err != CORE_OK) {
         lookback_close(enrich->lookback);
         stop_close(enrich);
-        core_arena_destroy(&enrich->match.scratch);
+        match_close(&enrich->match);
         free(enrich);
         return err;
     }
@@ -115,6 +122,8 @@ static struct enrich *stage_new(const struct enrich_conf *conf, const struct enr
     enrich->node = env->node;
     enrich->counters = env->counters;
     enrich->follower.counters = env->counters;
+    enrich->follower.holds = conf->on_unavailable == ENRICH_WAIT;
+    enrich->patience_ns = conf->timeout_ns;
     return enrich;
 }
 
@@ -149,7 +158,7 @@ void enrich_close(struct enrich *enrich) {
     lookback_close(enrich->lookback);
     sightings_close(enrich->sightings); /* last: it may wait for Redis a little, and nothing is lost if it is ended */
     stop_close(enrich);
-    core_arena_destroy(&enrich->match.scratch);
+    match_close(&enrich->match);
     enrich->magic = 0;
     free(enrich);
 }
@@ -166,7 +175,7 @@ static void counts_add(struct enrich *enrich) {
 
 static bool has_observables(const struct core_batch *batch) {
     for (uint32_t i = 0; i < batch->events_len; i++) {
-        if (batch->events[i].observables_len > 0) {
+        if (batch->events[i].observables_len > 0 || batch->events[i].observables_left > 0) {
             return true;
         }
     }
@@ -178,37 +187,104 @@ static bool is_blind(const struct enrich *enrich, const struct view *view) {
     return view == NULL || follower_behind_ns(&enrich->follower) > enrich->conf->stale_after_ns;
 }
 
-static enum core_err store_ask(struct enrich *enrich, struct core_fail *fail) {
+static int timeout_ms_of(int64_t ns) {
+    return ns < CORE_NS_PER_MS ? 1 : (int)(ns / CORE_NS_PER_MS);
+}
+
+/* Nobody asks now: the store was silent just now, and the connection that was missing then is not there yet, or the follower
+ * says that it is away. */
+static bool is_left_alone(struct enrich *enrich) {
     struct enrich_store *store = atomic_load(&enrich->follower.store);
-    if (atomic_load_explicit(&enrich->follower.is_away, memory_order_relaxed) ||
-        core_tick_ns() < atomic_load_explicit(&enrich->pause_until_tick, memory_order_relaxed)) {
-        return core_fail_set(fail, CORE_AGAIN, "intel", "the store did not answer lately");
+    struct core_fail fail;
+    if (atomic_load_explicit(&enrich->follower.is_away, memory_order_relaxed)) {
+        return true;
     }
     MUST(store != NULL); /* whoever built the filter opened it */
-    int64_t timeout_ms = enrich->conf->timeout_ns / CORE_NS_PER_MS;
-    enum core_err err = match_ask(&enrich->match, store, (int)(timeout_ms > 1 ? timeout_ms : 1), fail);
-    if (err != CORE_OK) {
+    bool is_connected = store_connect(store, 0, &fail) == CORE_OK;
+    bool is_pause = core_tick_ns() < atomic_load_explicit(&enrich->pause_until_tick, memory_order_relaxed);
+    return is_pause && !(is_connected && enrich->is_connecting);
+}
+
+void enrich_tick(struct enrich *enrich) {
+    struct enrich_store *store = atomic_load(&enrich->follower.store);
+    struct core_fail fail;
+    if (store != NULL && !atomic_load_explicit(&enrich->follower.is_away, memory_order_relaxed)) {
+        enum core_err err = store_connect(store, 0, &fail);
+        (void)err; /* what is wrong is told when the store is to be asked */
+    }
+}
+
+static void silence_log(const struct enrich *enrich, const struct core_fail *fail) {
+    bool is_held = enrich->conf->on_unavailable == ENRICH_WAIT;
+    if (fail->err == CORE_LIMIT) {
+        core_log_fail(
+            CORE_LEVEL_WARN, "enrich",
+            "what the store of indicators says does not fit into memory: the possible hits of a batch that are "
+            "left go on, marked labels.intel: unavailable",
+            fail);
+    } else if (fail->err == CORE_BAD) {
+        core_log_fail(CORE_LEVEL_ERROR, "enrich",
+                      is_held ? "the store of indicators lets nobody ask: events with possible hits are held until it "
+                                "does; asked again each second"
+                              : "the store of indicators lets nobody ask: possible hits go on, marked labels.intel: "
+                                "unavailable, until it does; asked again each second",
+                      fail);
+    } else {
+        core_log_fail(CORE_LEVEL_WARN, "enrich",
+                      is_held ? "the store of indicators does not answer in time: events with possible hits are held "
+                                "until it does; asked again in a second"
+                              : "the store of indicators does not answer in time: possible hits go on, marked "
+                                "labels.intel: unavailable; asked again in a second",
+                      fail);
+    }
+}
+
+/* What an attempt to ask came to. came: answers. */
+static void store_judge(struct enrich *enrich, enum core_err err, size_t came, const struct core_fail *fail) {
+    bool is_paused = err != CORE_OK && err != CORE_LIMIT && came == 0;
+    if (is_paused) {
         atomic_store_explicit(&enrich->pause_until_tick, core_tick_ns() + PAUSE_NS, memory_order_relaxed);
-        if (!enrich->is_silent) {
-            core_log_fail(CORE_LEVEL_WARN, "enrich",
-                          "the store of indicators does not answer: possible hits go on unmatched, as "
-                          "intel.on_unavailable says; asking again in a second",
-                          fail);
-        }
-    } else if (enrich->is_silent) {
+    } else {
+        atomic_store_explicit(&enrich->pause_until_tick, 0, memory_order_relaxed);
+    }
+    if (is_paused && enrich->conf->on_unavailable == ENRICH_WAIT && enrich->patience_ns < PATIENCE_NS) {
+        enrich->patience_ns = enrich->patience_ns * 2 < PATIENCE_NS ? enrich->patience_ns * 2 : PATIENCE_NS;
+    }
+    if (err != CORE_OK && !enrich->is_silent) {
+        silence_log(enrich, fail);
+    } else if (err == CORE_OK && enrich->is_silent) {
         core_log(CORE_LEVEL_INFO, "enrich", "the store of indicators answers again", "asked=%zu",
                  enrich->match.keys_len);
     }
     enrich->is_silent = err != CORE_OK;
+    atomic_store_explicit(&enrich->is_late, err == CORE_AGAIN, memory_order_relaxed);
+}
+
+static enum core_err store_ask(struct enrich *enrich) {
+    struct match *match = &enrich->match;
+    const size_t before = match->answered;
+    struct core_fail fail;
+    if (is_left_alone(enrich)) {
+        return CORE_AGAIN;
+    }
+    struct enrich_store *store = atomic_load(&enrich->follower.store);
+    int timeout_ms = timeout_ms_of(enrich->patience_ns);
+    enum core_err err = store_connect(store, timeout_ms, &fail);
+    enrich->is_connecting = err == CORE_AGAIN;
+    if (err == CORE_OK) {
+        err = match_ask(match, store, timeout_ms, &fail);
+    }
+    store_judge(enrich, err, match->answered - before, &fail);
     return err;
 }
 
 static enum core_err batch_match(struct enrich *enrich, const struct view *view, struct core_batch *batch) {
     struct match *match = &enrich->match;
-    struct core_fail fail;
     match_look(match, view, batch);
     match_keys(match, view->allow);
-    if (match->keys_len > 0 && store_ask(enrich, &fail) != CORE_OK && enrich->conf->on_unavailable == ENRICH_WAIT) {
+    enum core_err err = match->answered < match->keys_len ? store_ask(enrich) : CORE_OK;
+    if (err != CORE_OK && err != CORE_LIMIT && enrich->conf->on_unavailable == ENRICH_WAIT) {
+        match_hold(match);
         return CORE_AGAIN;
     }
     match_write(match);
@@ -262,6 +338,8 @@ void enrich_status(const struct enrich *enrich, struct enrich_status *out) {
         .filter_bytes = atomic_load_explicit(&follower->bytes, memory_order_relaxed),
         .build_ns = atomic_load_explicit(&follower->build_ns, memory_order_relaxed),
         .behind_ns = follower_behind_ns(follower),
+        .is_late = !atomic_load_explicit(&follower->is_away, memory_order_relaxed) &&
+                   atomic_load_explicit(&enrich->is_late, memory_order_relaxed),
     };
     if (is_away) {
         out->state = ENRICH_UNAVAILABLE;

@@ -227,6 +227,209 @@ static void test_a_store_that_is_late(void **state) {
     rig_close(rig);
 }
 
+static bool is_matched(struct rig *rig, size_t event, const char *user) {
+    char id[64];
+    assert_true(snprintf(id, sizeof id, "\"id\":\"user:%s\"", user) > 0);
+    return has(rig, event, id);
+}
+
+/* A store so far away that its connection takes longer than a batch may wait: it is made all the same, over several batches,
+ * and then each is matched, within its timeout. */
+static void test_a_store_that_is_far_away(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_A);
+    atomic_store(&rig->world->connect_us, 120000); /* of 50 ms */
+    atomic_store(&rig->world->get_us, 30000);
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    unsigned marked = 0, batches = 0;
+    do {
+        rig_batch(rig);
+        assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+        marked += is_doc(rig, 0, MARKED);
+        fake_sleep_us(5000);
+    } while (!is_matched(rig, 0, "eve") && ++batches < 1000);
+    assert_true(is_matched(rig, 0, "eve") && marked > 0 && marked == batches);
+    assert_int_equal(atomic_load(&rig->world->connects), 1);
+    assert_int_equal(state_of(rig), ENRICH_READY);
+    for (unsigned i = 0; i < 5; i++) {
+        rig_batch(rig);
+        assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+        assert_true(is_matched(rig, 0, "eve") && is_matched(rig, 4, "eve"));
+    }
+    assert_int_equal(atomic_load(&rig->world->connects), 1);
+    rig_close(rig);
+    rig = rig_new(); /* and with a tick now and then, before any batch comes */
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_A);
+    atomic_store(&rig->world->connect_us, 120000);
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    int64_t start = core_tick_ns();
+    enrich_tick(rig->enrich);
+    enrich_tick(rig->enrich);
+    assert_true(core_tick_ns() - start < 100 * CORE_NS_PER_MS); /* it waits for nothing */
+    fake_sleep_us(150000);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(is_matched(rig, 0, "eve"));
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_UNAVAILABLE), 0);
+    rig_close(rig);
+}
+
+/* An answer takes four times as long as a batch may wait. A batch that is held waits longer each time, until it comes. */
+static void test_held_until_a_late_store_answers(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    rig->conf.on_unavailable = ENRICH_WAIT;
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_A);
+    atomic_store(&rig->world->get_us, 200000); /* of 50 ms */
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_AGAIN);
+    struct enrich_status status;
+    enrich_status(rig->enrich, &status);
+    assert_true(status.is_late);
+    EVENTUALLY(enrich_batch(rig->enrich, &rig->batch) == CORE_OK);
+    assert_true(is_matched(rig, 0, "eve") && is_matched(rig, 4, "eve"));
+    unsigned gets = atomic_load(&rig->world->gets);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK); /* it knows now how long it takes */
+    assert_int_equal(atomic_load(&rig->world->gets), gets + 1);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_UNAVAILABLE), 0);
+    enrich_status(rig->enrich, &status);
+    assert_false(status.is_late);
+    rig_close(rig);
+}
+
+#define MANY_EVENTS 1000
+#define MANY_EACH 6 /* keys of an event: more of them all than one round trip asks for */
+
+struct many {
+    struct rig *rig;
+    struct core_event events[MANY_EVENTS];
+    struct core_observable observables[MANY_EVENTS][MANY_EACH];
+    char names[MANY_EVENTS * MANY_EACH][16];
+};
+
+static struct many *many_new(void) {
+    struct many *many = calloc(1, sizeof *many);
+    assert_non_null(many);
+    many->rig = rig_new();
+    fake_world_free(many->rig->world);
+    many->rig->world = fake_world_new(MANY_EVENTS * MANY_EACH + 10);
+    for (size_t i = 0; i < MANY_EVENTS * MANY_EACH; i++) {
+        assert_true(snprintf(many->names[i], sizeof many->names[i], "user%zu", i) > 0);
+        fake_say(many->rig->world, CORE_INDICATOR_USER, many->names[i], FAKE_A);
+    }
+    return many;
+}
+
+static void many_batch(struct many *many) {
+    struct core_batch *batch = &many->rig->batch;
+    core_arena_reset(&batch->arena, CORE_ARENA_KEEP_BYTES);
+    batch->events = many->events;
+    batch->events_len = MANY_EVENTS;
+    for (size_t i = 0; i < MANY_EVENTS; i++) {
+        many->events[i] = (struct core_event){.doc = CORE_SPAN(DOC)};
+        for (size_t k = 0; k < MANY_EACH; k++) {
+            observe(&many->events[i], many->observables[i], CORE_INDICATOR_USER, many->names[i * MANY_EACH + k]);
+        }
+    }
+}
+
+static size_t many_matched(const struct many *many) {
+    size_t matched = 0;
+    for (size_t i = 0; i < MANY_EVENTS; i++) {
+        for (size_t k = 0; k < MANY_EACH; k++) {
+            char id[64];
+            assert_true(snprintf(id, sizeof id, "\"id\":\"user:%s\"", many->names[i * MANY_EACH + k]) > 0);
+            matched += memmem(many->events[i].doc.ptr, many->events[i].doc.len, id, strlen(id)) != NULL;
+        }
+    }
+    return matched;
+}
+
+static void many_close(struct many *many) {
+    rig_close(many->rig);
+    free(many);
+}
+
+/* A store that needs far longer for all keys of a batch than the batch may wait. Held: each call brings it further, and no
+ * answer that came is asked for again. */
+static void test_a_held_batch_of_many_keys(void **state) {
+    (void)state;
+    struct many *many = many_new();
+    struct rig *rig = many->rig;
+    rig->conf.on_unavailable = ENRICH_WAIT;
+    atomic_store(&rig->world->key_us, 300); /* 6,000 keys: 1.8 s, of 50 ms */
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    many_batch(many);
+    unsigned calls = 1;
+    for (; enrich_batch(rig->enrich, &rig->batch) != CORE_OK; calls++) {
+        assert_true(calls < 10000);
+        assert_true(core_span_is(many->events[0].doc, DOC)); /* nothing is written before all of it */
+        if (calls == 3) {                                    /* what comes meanwhile counts, too */
+            fake_say(rig->world, CORE_INDICATOR_USER, "bob", FAKE_A);
+            fake_settle(rig->world);
+            many->observables[7][0] =
+                (struct core_observable){.ptr = "bob", .field = "f", .len = 3, .type = CORE_INDICATOR_USER};
+        }
+        fake_sleep_us(1000);
+    }
+    assert_true(calls > 3);
+    assert_int_equal(many_matched(many), MANY_EVENTS * MANY_EACH - 1);
+    assert_non_null(memmem(many->events[7].doc.ptr, many->events[7].doc.len, "\"id\":\"user:bob\"", 15));
+    assert_true(atomic_load(&rig->world->told) <= MANY_EVENTS * MANY_EACH + 1);
+    assert_int_equal(counted(rig, CORE_COUNT_ENRICH_HITS), MANY_EVENTS * MANY_EACH);
+    many_close(many);
+}
+
+/* The same, and the batch passes: what was answered in time is matched, the rest is marked, and the next one is asked at once. */
+static void test_a_batch_of_many_keys_passes(void **state) {
+    (void)state;
+    struct many *many = many_new();
+    struct rig *rig = many->rig;
+    rig->conf.timeout_ns = 200 * CORE_NS_PER_MS;
+    atomic_store(&rig->world->get_us, 120000);
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    for (unsigned i = 0; i < 3; i++) {
+        many_batch(many);
+        assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+        size_t matched = many_matched(many), marked = 0;
+        for (size_t k = 0; k < MANY_EVENTS; k++) {
+            marked += memmem(many->events[k].doc.ptr, many->events[k].doc.len, "\"intel\":\"unavailable\"", 21) != NULL;
+        }
+        assert_int_equal(matched, MATCH_ASK_MAX);
+        assert_int_equal(marked, MANY_EVENTS - MATCH_ASK_MAX / MANY_EACH);
+    }
+    assert_int_equal(atomic_load(&rig->world->connects), 1); /* it was not asked what it could not answer in time */
+    assert_int_equal(atomic_load(&rig->world->gets), 3);
+    many_close(many);
+}
+
+/* One answer alone has no room: that is no reason to hold it for ever. */
+static void test_an_answer_that_is_too_long(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    rig->conf.on_unavailable = ENRICH_WAIT;
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_A);
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    atomic_store(&rig->world->get_err, CORE_LIMIT);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(is_doc(rig, 0, MARKED) && is_doc(rig, 1, DOC) && is_doc(rig, 4, MARKED));
+    atomic_store(&rig->world->get_err, CORE_OK);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    assert_true(is_matched(rig, 0, "eve"));
+    rig_close(rig);
+}
+
 /* The stream is not followed: at once nobody asks, and after stale_after nothing that the filter says is trusted. */
 static void test_a_stream_that_is_not_followed(void **state) {
     (void)state;
@@ -306,6 +509,11 @@ int main(void) {
         cmocka_unit_test(test_away_at_the_start),
         cmocka_unit_test(test_held_while_away),
         cmocka_unit_test(test_a_store_that_is_late),
+        cmocka_unit_test(test_a_store_that_is_far_away),
+        cmocka_unit_test(test_held_until_a_late_store_answers),
+        cmocka_unit_test(test_a_held_batch_of_many_keys),
+        cmocka_unit_test(test_a_batch_of_many_keys_passes),
+        cmocka_unit_test(test_an_answer_that_is_too_long),
         cmocka_unit_test(test_a_stream_that_is_not_followed),
         cmocka_unit_test(test_a_batch_without_observables),
         cmocka_unit_test(test_indicators_from_a_file),

@@ -52,6 +52,9 @@ struct fake_world {
     _Atomic int build_err;
     _Atomic int follow_err;
     _Atomic int build_us;         /* build() waits so long at each item */
+    _Atomic int connect_us;       /* a connection takes so long; get() makes it if there is none */
+    _Atomic int get_us;           /* an answer takes so long; one that does not come in time ends the connection */
+    _Atomic int key_us;           /* and so much more for each key */
     _Atomic int follow_us;        /* follow() waits so long before it looks */
     _Atomic uint64_t uncounted;   /* count() says so many fewer */
     _Atomic uint64_t others;      /* count() says so many more: keys of somebody else */
@@ -61,6 +64,8 @@ struct fake_world {
     _Atomic unsigned opens;
     _Atomic unsigned gets;
     _Atomic unsigned asked; /* keys */
+    _Atomic unsigned told;  /* keys that were answered */
+    _Atomic unsigned connects;
     _Atomic unsigned builds;
     _Atomic unsigned follows; /* that came back with OK or AGAIN */
 };
@@ -68,6 +73,7 @@ struct fake_world {
 struct fake_store {
     struct enrich_store store;
     struct fake_world *world;
+    int64_t connect_tick; /* when the connection is there; 0: none is begun */
 };
 
 static inline void fake_sleep_us(long us) {
@@ -210,6 +216,38 @@ static const struct enrich_provider fake_providers[] = {
     {.feed = "b", .confidence_tenths = ENRICH_CONFIDENCE_NONE, .subdomains = true},
 };
 
+/* Of the thread that calls get(). */
+static inline enum core_err fake_connect(struct enrich_store *store, int timeout_ms, struct core_fail *fail) {
+    struct fake_store *fake = (struct fake_store *)store;
+    int64_t now = core_tick_ns();
+    if (fake->connect_tick == 0) {
+        atomic_fetch_add(&fake->world->connects, 1);
+        fake->connect_tick = now + atomic_load(&fake->world->connect_us) * INT64_C(1000);
+    }
+    int64_t left = fake->connect_tick - now;
+    int64_t wait = left < timeout_ms * CORE_NS_PER_MS ? left : timeout_ms * CORE_NS_PER_MS;
+    if (wait > 0) {
+        fake_sleep_us((long)(wait / 1000) + 1);
+    }
+    return core_tick_ns() >= fake->connect_tick ? CORE_OK : core_fail_set(fail, CORE_AGAIN, "fake", "still connecting");
+}
+
+static inline enum core_err fake_wait(struct fake_store *fake, size_t len, int timeout_ms, struct core_fail *fail) {
+    int64_t until = core_tick_ns() + timeout_ms * CORE_NS_PER_MS;
+    int64_t takes = (atomic_load(&fake->world->get_us) + (int64_t)len * atomic_load(&fake->world->key_us)) * 1000;
+    enum core_err err = fake_connect(&fake->store, timeout_ms, fail);
+    int64_t left = until - core_tick_ns();
+    if (err != CORE_OK || takes == 0) {
+        return err;
+    }
+    fake_sleep_us((long)((takes < left ? takes : left > 0 ? left : 0) / 1000));
+    if (takes > left) {
+        fake->connect_tick = 0;
+        return core_fail_set(fail, CORE_AGAIN, "fake", "the answers are late");
+    }
+    return CORE_OK;
+}
+
 static inline enum core_err fake_get(struct enrich_store *store, struct enrich_found *found, size_t len,
                                      struct core_arena *arena, int timeout_ms, struct core_fail *fail) {
     struct fake_world *world = fake_world_of(store);
@@ -221,6 +259,11 @@ static inline enum core_err fake_get(struct enrich_store *store, struct enrich_f
         fake_sleep_us(err == CORE_AGAIN ? timeout_ms * 1000L : 0);
         return err;
     }
+    err = fake_wait((struct fake_store *)store, len, timeout_ms, fail);
+    if (err != CORE_OK) {
+        return err;
+    }
+    atomic_fetch_add(&world->told, (unsigned)len);
     MUST(pthread_mutex_lock(&world->lock) == 0);
     for (size_t i = 0; i < len; i++) {
         uint32_t slot = *fake_slot(world, found[i].type, found[i].value);
@@ -326,6 +369,7 @@ static inline enum core_err fake_follow(struct enrich_store *store, struct store
 static const struct store_ops fake_ops = {.name = "fake",
                                           .where = fake_where,
                                           .close = fake_close,
+                                          .connect = fake_connect,
                                           .get = fake_get,
                                           .count = fake_count,
                                           .build = fake_build,

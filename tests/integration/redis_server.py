@@ -30,6 +30,9 @@ SENSOR_RULES = "~intel:* -@all +ping +select +hgetall +hvals +get +scan +dbsize 
 WRITER_RULES = (SENSOR_RULES + " +role +watch +unwatch +multi +exec +set +del +hset +hdel +hincrby +hscan +expireat +pexpire +pttl"
                 " +persist +sadd +srem +sismember +xadd")
 
+# Off, but with all rights: with AOF, Redis checks them when it reads transactions again at its start (docs/reference/intel.rst).
+DEFAULT_RULES = "user default off ~* &* +@all"
+
 
 def free_port():
     with socket.socket() as s:
@@ -84,7 +87,7 @@ class RedisServer:
             lines += [f"tls-port {self.tls_port}", f"tls-cert-file {tls}/server.crt", f"tls-key-file {tls}/server.key",
                       f"tls-ca-cert-file {tls}/ca.crt", f"tls-auth-clients {'yes' if tls_clients else 'no'}"]
         if acl:
-            lines += [f"user default off", f"user admin on >{ADMIN} ~* &* +@all", f"user sensor on >{SENSOR} {SENSOR_RULES}",
+            lines += [DEFAULT_RULES, f"user admin on >{ADMIN} ~* &* +@all", f"user sensor on >{SENSOR} {SENSOR_RULES}",
                       f"user writer on >{WRITER} {WRITER_RULES}"]
         if replica_of:
             lines += [f"replicaof 127.0.0.1 {replica_of.port}"]

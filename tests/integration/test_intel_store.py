@@ -667,6 +667,7 @@ def test_acl_users_of_the_reference_are_enough_and_others_are_told(redis_servers
 def test_rules_of_the_reference_are_those_tested():
     text = " ".join(REFERENCE.read_text().split())
     assert rs.SENSOR_RULES in text and rs.WRITER_RULES.removeprefix(rs.SENSOR_RULES).strip() in text
+    assert f"``{rs.DEFAULT_RULES}``" in text
 
 
 def test_a_server_without_a_password_and_other_mistakes(redis_server, stores):

@@ -234,6 +234,12 @@ enum core_err core_gzip_open(struct core_gzip **out, core_codec_sink sink, void 
     return CORE_OK;
 }
 
+void core_gzip_store(struct core_gzip *gzip) {
+    MUST(gzip->magic == GZIP_MAGIC);
+    MUST(gzip->z.total_in == 0);
+    MUST(deflateParams(&gzip->z, Z_NO_COMPRESSION, Z_DEFAULT_STRATEGY) == Z_OK);
+}
+
 static enum core_err run_deflate(struct core_gzip *gzip, int flush, struct core_fail *fail) {
     int rc = Z_OK;
     do {

@@ -51,6 +51,9 @@ struct core_gzip;
 /* Quick rather than small (zlib's level 1). where as above. Owns: core_gzip_close(*out). Errors: CORE_IO no memory. */
 CORE_CHECKED enum core_err core_gzip_open(struct core_gzip **out, core_codec_sink sink, void *ctx, const char *where,
                                           struct core_fail *fail);
+/* What is written from then on is framed and has a checksum, but is not compressed: for what will be compressed later.
+ * Before the first write. */
+void core_gzip_store(struct core_gzip *gzip);
 CORE_CHECKED enum core_err core_gzip_write(struct core_gzip *gzip, const char *bytes, size_t len,
                                            struct core_fail *fail);
 /* The member's end: length and checksum. What is written behind it begins another member. */

@@ -29,7 +29,7 @@
 
 #define LOOKBACK_MAGIC 0x6c6f6f6bu
 #define PATH_BYTES 4096
-#define NICE 10
+#define NICE 5 /* with less than that it would not keep up with events that have both cores of a small machine */
 #define TURN_MS 200
 #define LATE_NS (60 * CORE_NS_PER_S) /* new indicators wait for the filter so long: that is said */
 #define TIDY_NS (60 * CORE_NS_PER_S)

@@ -137,9 +137,12 @@ struct seen_info {
 };
 
 struct seen_writer;
+/* Compressing costs several times what all the rest of writing does, and is for what will stay. */
+enum seen_pack { SEEN_STORED, SEEN_COMPRESSED };
 /* Begin a segment in a folder, under a temporary name. Owns: seen_writer_finish() or seen_writer_drop().
  * Errors: CORE_IO. */
-CORE_CHECKED enum core_err seen_writer_open(struct seen_writer **out, const char *dir, struct core_fail *fail);
+CORE_CHECKED enum core_err seen_writer_open(struct seen_writer **out, const char *dir, enum seen_pack pack,
+                                            struct core_fail *fail);
 /* Keys come in rising order, none twice. */
 CORE_CHECKED enum core_err seen_writer_put(struct seen_writer *writer, const struct seen_record *record,
                                            struct core_fail *fail);
@@ -177,7 +180,6 @@ struct seen_limits {
     uint64_t bytes_max;
     int64_t age_ns_max;
 };
-#define SEEN_SEGMENTS_MAX 1024 /* more are merged before their hour or day is over */
 
 struct seen;
 /* Make or find the folder; what a crash left half is cleared away. Owns: seen_close(*out). Errors: CORE_IO. */

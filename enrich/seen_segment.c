@@ -1,6 +1,6 @@
 /* enrich/seen_segment.c: a file of sorted records.
  *
- *     block … block   each a gzip member (RFC 1952: with its length and checksum) of about 32 KiB of records
+ *     block … block   each a gzip member (RFC 1952: with its length and checksum) of about 32 KiB of records, compressed or not
  *     index           one more: of each block its bytes, its records' plain bytes, and its first key
  *     footer          fixed: where the index is, and what the segment holds; with a checksum
  *
@@ -27,6 +27,8 @@
 #define NUMBER_MORE 0x80u
 #define FILE_MODE 0640
 #define TEMPORARY "writing.tmp"
+#define SAMPLE_BYTES_MAX (sizeof(uint64_t) + 2 * NUMBER_BYTES + SEEN_UID_BYTES_MAX)
+#define RECORD_BYTES_MAX (SEEN_KEY_BYTES_MAX + 6 * NUMBER_BYTES + SEEN_SAMPLES_MAX * SAMPLE_BYTES_MAX)
 #define INDEX_BYTES_MAX (CORE_MIB * 1024)
 
 /* ---- the footer ------------------------------------------------------------------------------------------------------------- */
@@ -45,6 +47,7 @@ enum footer_word {
     FOOTER_MAGIC,
     FOOTER__WORDS
 };
+_Static_assert(SEEN_BLOCK_BYTES_MAX - SEEN_BLOCK_BYTES >= RECORD_BYTES_MAX, "one record more has room");
 #define FOOTER_BYTES ((size_t)FOOTER__WORDS * sizeof(uint64_t))
 #define FOOTER_MAGIC_WORD UINT64_C(0x746c7365656e3031) /* "tlseen01" */
 
@@ -71,12 +74,19 @@ static bool footer_read(const unsigned char in[FOOTER_BYTES], uint64_t words[FOO
 
 /* ---- numbers ---------------------------------------------------------------------------------------------------------------- */
 
-static void number_put(struct core_buf *buf, uint64_t number) {
+/* What is written goes behind what was; there is room for it. */
+static char *number_write(char *out, uint64_t number) {
     while (number >= NUMBER_MORE) {
-        core_buf_char(buf, (char)(number | NUMBER_MORE));
+        *out++ = (char)(number | NUMBER_MORE);
         number >>= NUMBER_BITS;
     }
-    core_buf_char(buf, (char)number);
+    *out++ = (char)number;
+    return out;
+}
+
+static char *bytes_write(char *out, const char *bytes, size_t len) {
+    memcpy(out, bytes, len);
+    return out + len;
 }
 
 static uint64_t folded(int64_t number) {
@@ -155,7 +165,7 @@ static enum core_err write_out(void *ctx, const char *bytes, size_t len, struct 
     return CORE_OK;
 }
 
-enum core_err seen_writer_open(struct seen_writer **out, const char *dir, struct core_fail *fail) {
+enum core_err seen_writer_open(struct seen_writer **out, const char *dir, enum seen_pack pack, struct core_fail *fail) {
     struct seen_writer *writer = calloc(1, sizeof *writer);
     MUST(writer != NULL);
     *out = NULL;
@@ -178,6 +188,9 @@ enum core_err seen_writer_open(struct seen_writer **out, const char *dir, struct
     if (err != CORE_OK) {
         seen_writer_drop(writer);
         return err;
+    }
+    if (pack == SEEN_STORED) {
+        core_gzip_store(writer->gzip);
     }
     *out = writer;
     return CORE_OK;
@@ -221,13 +234,12 @@ static enum core_err block_end(struct seen_writer *writer, struct core_fail *fai
         return err;
     }
     index_room(writer, 3 * NUMBER_BYTES + writer->first_len);
-    struct core_buf index = {writer->index + writer->index_len, writer->index + writer->index_len,
-                             writer->index + writer->index_cap, false};
-    number_put(&index, writer->at - at);
-    number_put(&index, plain.len);
-    number_put(&index, writer->first_len);
-    core_buf_put(&index, writer->first, writer->first_len);
-    writer->index_len += core_buf_written(&index).len;
+    char *index = writer->index + writer->index_len;
+    index = number_write(index, writer->at - at);
+    index = number_write(index, plain.len);
+    index = number_write(index, writer->first_len);
+    index = bytes_write(index, writer->first, writer->first_len);
+    writer->index_len = (size_t)(index - writer->index);
     writer->blocks++;
     writer->buf.pos = writer->buf.start;
     writer->key_len = 0;
@@ -235,25 +247,27 @@ static enum core_err block_end(struct seen_writer *writer, struct core_fail *fai
 }
 
 static void record_put(struct core_buf *buf, struct core_span before, const struct seen_record *record) {
+    char *out = buf->pos;
     size_t same = 0;
+    MUST((size_t)(buf->end - buf->pos) >= RECORD_BYTES_MAX);
     while (same < before.len && same < record->key.len && before.ptr[same] == record->key.ptr[same]) {
         same++;
     }
-    number_put(buf, same);
-    number_put(buf, record->key.len - same);
-    core_buf_put(buf, record->key.ptr + same, record->key.len - same);
-    number_put(buf, record->count);
-    number_put(buf, folded(record->first_us));
-    number_put(buf, (uint64_t)record->last_us - (uint64_t)record->first_us);
-    number_put(buf, record->samples_len);
+    out = number_write(out, same);
+    out = number_write(out, record->key.len - same);
+    out = bytes_write(out, record->key.ptr + same, record->key.len - same);
+    out = number_write(out, record->count);
+    out = number_write(out, folded(record->first_us));
+    out = number_write(out, (uint64_t)record->last_us - (uint64_t)record->first_us);
+    out = number_write(out, record->samples_len);
     for (unsigned i = 0; i < record->samples_len; i++) {
-        unsigned char gen[sizeof(uint64_t)];
-        core_put_be64(gen, record->samples[i].gen);
-        core_buf_put(buf, (const char *)gen, sizeof gen);
-        number_put(buf, record->samples[i].start);
-        number_put(buf, record->samples[i].uid_len);
-        core_buf_put(buf, record->samples[i].uid, record->samples[i].uid_len);
+        const struct seen_sample *sample = &record->samples[i];
+        core_put_be64((unsigned char *)out, sample->gen);
+        out = number_write(out + sizeof sample->gen, sample->start);
+        out = number_write(out, sample->uid_len);
+        out = bytes_write(out, sample->uid, sample->uid_len);
     }
+    buf->pos = out;
 }
 
 enum core_err seen_writer_put(struct seen_writer *writer, const struct seen_record *record, struct core_fail *fail) {

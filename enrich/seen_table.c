@@ -3,7 +3,7 @@
  * A table with open addressing over texts as they stand in records: finding the one form of each, and sorting, is left to
  * whoever writes the table. So an observable costs a hash, a look at a slot and one at an entry. Both are misses in any
  * cache as soon as there are many, and so are a document's beginning and end, which another thread wrote: the observables
- * of a batch are taken 32 at a time, and each step asks for the memory that the next one needs.
+ * of a batch are taken 64 at a time, and each step asks for the memory that the next one needs.
  *
  * A text of up to sixteen bytes, as nearly every address is, stands in its entry as two words, which are compared as such;
  * a longer one stands with the others, and its entry has its whole hash.
@@ -20,13 +20,15 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define GROUP 32
+#define GROUP 64
 #define LONG_TEXT_BYTES 24 /* on average, of an entry */
 #define CROWDED_PART 4     /* less than a quarter is left */
 #define SAMPLES_PART 4     /* a quarter more samples than entries */
 #define SLOTS_MIN 1024
 #define HUGE_PAGE_BYTES (2 * CORE_MIB)
 #define TIME_BYTES 27
+#define TIME_WITHIN 42 /* of a document's beginning */
+#define UID_WITHIN 48  /* of its end */
 #define SECOND_BYTES 19
 #define OWN_DATASETS "tapline."
 #define US_PER_S INT64_C(1000000)
@@ -157,6 +159,7 @@ bool seen_table_is_crowded(const struct seen_table *table) {
 struct source {
     const struct core_batch *batch;
     const struct core_event *event;
+    uint32_t samples_before; /* how many were noted before this event */
     int64_t time_us;
     struct core_span uid;
     bool has_uid;              /* looked for */
@@ -210,7 +213,7 @@ static struct core_span uid_at_the_end(struct core_span doc) {
     }
     size_t end = len > 0 ? len - 1 : 0; /* its closing quote */
     size_t start = end;
-    while (start > 0 && end - start <= SEEN_UID_BYTES_MAX && doc.ptr[start - 1] != '"') {
+    while (start > 0 && end - start < SEEN_UID_BYTES_MAX && doc.ptr[start - 1] != '"') {
         start--;
     }
     bool is_it = len > 0 && doc.ptr[end] == '"' && start >= SESSION_ID_BYTES &&
@@ -252,15 +255,10 @@ struct guest {
 };
 
 static void sample_add(struct seen_table *table, struct seen_entry *entry, struct source *source) {
-    const uint64_t gen = source->batch->stream->gen;
-    const uint64_t start = source->event->start;
     const uint32_t left = table->samples_max - table->samples_len;
-    if (entry->samples_len > 0) {
-        const struct seen_sample *last = &table->samples[entry->sample - 1].sample;
-        bool is_twice = last->gen == gen && last->start == start; /* a record that has it twice is one */
-        if (is_twice || left <= table->entries_max - table->entries_len) {
-            return;
-        }
+    bool is_twice = entry->sample > source->samples_before; /* a record that has it twice is one */
+    if (is_twice || (entry->samples_len > 0 && left <= table->entries_max - table->entries_len)) {
+        return;
     }
     MUST(left > 0);
     if (!source->has_uid) {
@@ -268,8 +266,8 @@ static void sample_add(struct seen_table *table, struct seen_entry *entry, struc
     }
     struct seen_noted *noted = &table->samples[table->samples_len++];
     noted->before = entry->sample;
-    noted->sample.gen = gen;
-    noted->sample.start = start;
+    noted->sample.gen = source->batch->stream->gen;
+    noted->sample.start = source->event->start;
     noted->sample.uid_len = (uint8_t)source->uid.len;
     if (source->uid.len > 0) {
         memcpy(noted->sample.uid, source->uid.ptr, source->uid.len);
@@ -335,6 +333,7 @@ static struct seen_entry *entry_of(struct seen_table *table, const struct guest 
 static void guest_add(struct seen_table *table, const struct guest *guest, struct source *source) {
     if (source->event != guest->event) {
         source->event = guest->event;
+        source->samples_before = table->samples_len;
         source->has_uid = false;
         source_time_read(source);
     }
@@ -350,8 +349,9 @@ static void guest_add(struct seen_table *table, const struct guest *guest, struc
     }
 }
 
-/* What is in the slots now; it may be another's, or be another one by the time it is looked at: then it costs a miss. */
-static void group_prefetch(const struct seen_table *table, const struct guest *guests, size_t len) {
+/* What is asked for is what is in the slots now; it may be another's: then it costs a miss. The loops stand here, and not in a
+ * function of their own: a compiler takes one that only asks for memory for one that does nothing. */
+static void group_add(struct seen_table *table, const struct guest *guests, size_t len, struct source *source) {
     const uint32_t mask = table->slots_len - 1;
     bool has_long = false;
     for (size_t i = 0; i < len; i++) {
@@ -368,10 +368,6 @@ static void group_prefetch(const struct seen_table *table, const struct guest *g
             __builtin_prefetch(table->texts + table->entries[slot->entry - 1].text[1]);
         }
     }
-}
-
-static void group_add(struct seen_table *table, const struct guest *guests, size_t len, struct source *source) {
-    group_prefetch(table, guests, len);
     for (size_t i = 0; i < len; i++) {
         guest_add(table, &guests[i], source);
     }
@@ -392,8 +388,11 @@ void seen_table_add(struct seen_table *table, const struct core_batch *batch) {
     for (uint32_t i = 0; i < batch->events_len; i++) {
         const struct core_event *event = &batch->events[i];
         const uint16_t observables = is_wanted(event) ? event->observables_len : 0;
-        if (observables > 0 && event->doc.len > 0) { /* where its time and its uid are */
+        if (observables > 0 &&
+            event->doc.len > UID_WITHIN) { /* where its time and its uid are: one or two lines each */
             __builtin_prefetch(event->doc.ptr);
+            __builtin_prefetch(event->doc.ptr + TIME_WITHIN);
+            __builtin_prefetch(event->doc.ptr + event->doc.len - UID_WITHIN);
             __builtin_prefetch(event->doc.ptr + event->doc.len - 1);
         }
         for (uint16_t n = 0; n < observables; n++) {

@@ -261,8 +261,7 @@ static enum core_err sink_write(void *ctx, const char *bytes, size_t len, struct
 }
 
 /* What is written comes back; of a damaged member nothing counts as good, of those before it all does. */
-static void members_that_were_written_are_read(void **state) {
-    (void)state;
+static void written_members_are_read(bool is_stored) {
     struct core_fail fail = {0};
     struct core_gzip *gzip = NULL;
     struct sunk sunk = {0};
@@ -271,6 +270,9 @@ static void members_that_were_written_are_read(void **state) {
         plain[i] = (char)core_hash64(&i, sizeof(i), 0);
     }
     assert_int_equal(core_gzip_open(&gzip, sink_write, &sunk, "x.gz", &fail), CORE_OK);
+    if (is_stored) {
+        core_gzip_store(gzip);
+    }
     size_t ends[3];
     for (int i = 0; i < 3; i++) {
         assert_int_equal(core_gzip_write(gzip, plain, 600, &fail), CORE_OK);
@@ -297,6 +299,12 @@ static void members_that_were_written_are_read(void **state) {
         assert_memory_equal(got + 1000, plain, sizeof(plain));
         core_gunzip_close(gunzip);
     }
+}
+
+static void members_that_were_written_are_read(void **state) {
+    (void)state;
+    written_members_are_read(false);
+    written_members_are_read(true);
 }
 
 static void a_failing_sink_is_told(void **state) {

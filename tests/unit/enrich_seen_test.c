@@ -547,6 +547,87 @@ static void test_bounds_hold(void **state) {
     folder_remove(dir);
 }
 
+/* Tables of the running hour are merged by eight, and smaller then; what came of it is left alone until the hour is over. */
+static void test_tables_of_the_running_hour(void **state) {
+    (void)state;
+    char *dir = folder_new();
+    struct rig *rig = rig_new(4 * CORE_MIB);
+    struct seen *seen = folder_open(dir, &wide);
+    struct core_fail fail;
+    int64_t now_ns = core_now_ns() / HOUR_NS * HOUR_NS + HOUR_NS / 2;
+    for (size_t tables = 1; tables <= 20; tables++) {
+        numbers_feed(rig, 0, 1000);
+        table_flush(rig, seen, now_ns);
+        uint64_t bytes = seen_totals(seen).bytes;
+        assert_int_equal(seen_tidy(seen, now_ns, &fail), CORE_OK);
+        assert_int_equal(seen_totals(seen).segments, tables / 8 + tables % 8);
+        assert_int_equal(seen_totals(seen).bytes < bytes, tables % 8 == 0);
+    }
+    assert_int_equal(seen_tidy(seen, now_ns + HOUR_NS, &fail), CORE_OK);
+    assert_int_equal(seen_totals(seen).segments, 1);
+    assert_int_equal(ask(seen, CORE_INDICATOR_CIDR, "0.0.0.0/0", false).count, 20 * 1000);
+    seen_close(seen);
+    rig_free(rig);
+    folder_remove(dir);
+}
+
+/* Where many have three samples, each one that comes late has one all the same. */
+static void test_each_has_a_sample(void **state) {
+    (void)state;
+    struct rig *rig = rig_new(256 * CORE_KIB);
+    static char texts[8][16];
+    for (uint64_t i = 0; rig->table.entries_len < rig->table.entries_max; i++) {
+        snprintf(texts[i % 8], 16, "10.0.%u.%u", (unsigned)(i >> 8 & 255), (unsigned)(i & 255));
+        for (uint64_t n = 0; n < 4; n++) {
+            observable_add(rig, event_add(rig, 1, i * 4 + n), CORE_INDICATOR_IP, texts[i % 8]);
+        }
+        flush(rig);
+    }
+    uint64_t of_len[SEEN_SAMPLES_MAX + 1] = {0};
+    for (uint32_t i = 0; i < rig->table.entries_len; i++) {
+        of_len[rig->table.entries[i].samples_len]++;
+    }
+    assert_int_equal(of_len[0], 0);
+    assert_true(of_len[SEEN_SAMPLES_MAX] > 0);
+    assert_true(rig->table.samples_len <= rig->table.samples_max);
+    rig_free(rig);
+}
+
+/* Where a uid stands, and where something that looks like one. */
+static void test_uids(void **state) {
+    (void)state;
+    static const struct {
+        const char *dataset;
+        const char *rest; /* behind the time */
+        const char *uid;
+    } rows[] = {
+        {"zeek.connection", "\"zeek\":{\"session_id\":\"CAbc1\"}}", "CAbc1"},
+        {"zeek.connection", "\"zeek\":{\"session_id\":\"CAbc1\",\"x\":1}}", "CAbc1"},
+        {"zeek.connection", "\"zeek\":{\"session_id\":\"CAbc1\",\"x\":{\"y\":\"z\"}}}", "CAbc1"},
+        {"zeek.connection", "\"zeek\":{\"session_id\":\"C2345678901234567890123\"}}", "C2345678901234567890123"},
+        {"zeek.connection", "\"zeek\":{\"session_id\":\"C23456789012345678901234\"}}", ""}, /* too long */
+        {"zeek.connection", "\"zeek\":{\"x\":\"\\\"session_id\\\":\\\"no\"}}", ""},         /* a text of the record */
+        {"zeek.connection", "\"zeek\":{\"x\":1}}", ""},
+        {"zeek.ssl", "\"zeek\":{\"session_id\":\"CAbc1\",\"ssl\":{\"session_id\":\"0011\"}}}", "CAbc1"},
+        {"suricata.flow", "\"zeek\":{\"session_id\":\"CAbc1\"}}", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct rig *rig = rig_new(CORE_MIB);
+        struct core_event *event = event_add(rig, TIME_BASE_S * 1000000, 7);
+        int len = snprintf(rig->docs[0], sizeof rig->docs[0], "{\"@timestamp\":\"2026-11-18T10:26:40.123456Z\",%s",
+                           rows[i].rest);
+        event->doc = (struct core_span){rig->docs[0], (size_t)len};
+        event->dataset = rows[i].dataset;
+        observable_add(rig, event, CORE_INDICATOR_IP, "192.0.2.1");
+        flush(rig);
+        const struct seen_sample *sample = &rig->table.samples[rig->table.entries[0].sample - 1].sample;
+        assert_int_equal(sample->uid_len, strlen(rows[i].uid));
+        assert_memory_equal(sample->uid, rows[i].uid, sample->uid_len);
+        assert_int_equal(rig->table.entries[0].first_us, (TIME_BASE_S - 2400) * 1000000 + 123456);
+        rig_free(rig);
+    }
+}
+
 /* ---- damage and kills --------------------------------------------------------------------------------------------------------------- */
 
 static void segment_path(const char *dir, char out[512]) {
@@ -560,12 +641,11 @@ static void segment_path(const char *dir, char out[512]) {
 }
 
 /* A flipped byte costs its block, whatever it is in; nothing wrong is ever told. */
-static void test_damage_costs_a_block(void **state) {
-    (void)state;
+static void damage_costs_a_block(const struct seen_limits *limits) {
     random_state = 7;
     char *dir = folder_new();
     struct rig *rig = rig_new(16 * CORE_MIB);
-    struct seen *seen = folder_open(dir, &wide);
+    struct seen *seen = folder_open(dir, limits);
     numbers_feed(rig, 0, 20000);
     table_flush(rig, seen, core_now_ns());
     seen_close(seen);
@@ -601,6 +681,13 @@ static void test_damage_costs_a_block(void **state) {
     seen_close(seen);
     rig_free(rig);
     folder_remove(dir);
+}
+
+static void test_damage_costs_a_block(void **state) {
+    (void)state;
+    const struct seen_limits narrow = {16 * CORE_MIB, 10 * DAY_NS}; /* a table is not little: it is compressed */
+    damage_costs_a_block(&wide);
+    damage_costs_a_block(&narrow);
 }
 
 static void killed_child(const char *dir, int told_fd) {
@@ -761,6 +848,9 @@ int main(void) {
         cmocka_unit_test(test_own_events_and_dead_letters_are_not_kept),
         cmocka_unit_test(test_a_full_table_counts_what_it_leaves_out),
         cmocka_unit_test(test_bounds_hold),
+        cmocka_unit_test(test_tables_of_the_running_hour),
+        cmocka_unit_test(test_each_has_a_sample),
+        cmocka_unit_test(test_uids),
         cmocka_unit_test(test_damage_costs_a_block),
         cmocka_unit_test(test_killed_at_any_moment),
         cmocka_unit_test(test_costs),

@@ -12,7 +12,8 @@
  * nothing has passed, so nothing is waited for, and it is read again after the next start.
  *
  * What looking back finds is told by logs of our own below node.state, which are one more input: all that holds for
- * sensors' logs holds for them. It is there without intelligence, too, for what an earlier run left in them.
+ * sensors' logs holds for them. It is there without intelligence, too, for what an earlier run left in them. Its documents
+ * name this sensor: many write to one topic.
  *
  * The state is looked at once a second; a change of it is a line in the log.
  * Crash: nothing is kept here; a batch that was here is read again.
@@ -30,6 +31,11 @@
 
 /* ---- making it ------------------------------------------------------------------------------------------------------ */
 
+/* Old logs are not looked back at in a month; whoever wants it all the same says so. */
+static bool looks_back(const struct pipeline *pipeline, const struct config_intel *intel) {
+    return intel->conf.lookback.days > 0 && (intel->says_lookback || !pipeline->options.is_once);
+}
+
 enum core_err pipeline_enrich_open(struct pipeline *pipeline, struct core_fail *fail) {
     struct pipeline_enrich *stage = &pipeline->enrich;
     const struct config_intel *intel = &pipeline->config->intel;
@@ -40,6 +46,7 @@ enum core_err pipeline_enrich_open(struct pipeline *pipeline, struct core_fail *
     stage->magic = PIPELINE_ENRICH_MAGIC;
     stage->pipeline = pipeline;
     stage->conf = intel->conf;
+    stage->conf.lookback.days = looks_back(pipeline, intel) ? intel->conf.lookback.days : 0;
     stage->redis = intel->redis;
     stage->ins = calloc(pipeline->workers_len, sizeof(*stage->ins));
     MUST(stage->ins != NULL);
@@ -79,13 +86,67 @@ static struct core_conf_list one_path(const char *state, const char *pattern) {
     return list;
 }
 
+/* A field of the config, once more. */
+static void field_add(struct core_conf_list *fields, const char *key, const char *value, bool is_number) {
+    fields->items = realloc(fields->items, (fields->len + 1) * sizeof(*fields->items));
+    MUST(fields->items != NULL);
+    struct core_conf_item *item = &fields->items[fields->len++];
+    *item = (struct core_conf_item){.key = strdup(key), .value = strdup(value), .is_number = is_number};
+    MUST(item->key != NULL && item->value != NULL);
+}
+
+static bool has_field(const struct core_conf_list *fields, const struct core_conf_item *wanted) {
+    for (size_t i = 0; i < fields->len; i++) {
+        const struct core_conf_item *item = &fields->items[i];
+        if (strcmp(item->key, wanted->key) == 0) {
+            return strcmp(item->value, wanted->value) == 0 && item->is_number == wanted->is_number;
+        }
+    }
+    return false;
+}
+
+/* What our own documents say of where they come from: what the documents of all inputs say alike, and the node's name unless
+ * observer.name is among that. */
+static struct core_conf_list own_fields(const char *node, const struct config *config, bool wants_common) {
+    struct core_conf_list fields = {0};
+    bool is_named = false;
+    for (size_t i = 0; wants_common && config->inputs_len > 0 && i < config->inputs[0].fields.len; i++) {
+        const struct core_conf_item *item = &config->inputs[0].fields.items[i];
+        bool is_common = true;
+        for (size_t other = 1; other < config->inputs_len && is_common; other++) {
+            is_common = has_field(&config->inputs[other].fields, item);
+        }
+        if (is_common) {
+            field_add(&fields, item->key, item->value, item->is_number);
+            is_named = is_named || strcmp(item->key, "observer.name") == 0;
+        }
+    }
+    if (!is_named) {
+        field_add(&fields, "observer.name", node, false);
+    }
+    return fields;
+}
+
+static enum core_err own_input(const struct pipeline *pipeline, const struct config *config, bool wants_common,
+                               struct ingest_input *out, struct core_fail *fail) {
+    *out = (struct ingest_input){.paths = one_path(pipeline->state, "*.log"),
+                                 .archive = one_path(pipeline->state, "*.log.[0-9]"),
+                                 .fields = own_fields(pipeline->node, config, wants_common)};
+    enum core_err err = ingest_input_finish(out, fail);
+    if (err != CORE_OK) {
+        ingest_input_release(out);
+    }
+    out->origin.type = CORE_ORIGIN_TAPLINE;
+    return err;
+}
+
 /* Something may be told, or an earlier run left something. */
 static bool has_own_logs(const struct pipeline *pipeline, const struct config *config) {
     const struct config_intel *intel = &config->intel;
     char path[PATH_MAX];
     (void)snprintf(path, sizeof(path), "%s/own", pipeline->state);
     bool is_on = intel->conf.files.len > 0 || intel->redis.urls.len > 0;
-    bool tells = intel->conf.lookback.days > 0 || intel->conf.sightings_every_ns > 0;
+    bool tells = looks_back(pipeline, intel) || intel->conf.sightings_every_ns > 0;
     return (is_on && tells) || access(path, F_OK) == 0;
 }
 
@@ -96,11 +157,11 @@ const struct ingest_input *pipeline_enrich_inputs(struct pipeline *pipeline, con
         *inputs_len = config->inputs_len;
         return config->inputs;
     }
-    struct ingest_input own = {.paths = one_path(pipeline->state, "*.log"),
-                               .archive = one_path(pipeline->state, "*.log.[0-9]")};
+    struct ingest_input own;
     struct core_fail fail;
-    MUST(ingest_input_finish(&own, &fail) == CORE_OK); /* it has nothing that could be wrong */
-    own.origin.type = CORE_ORIGIN_TAPLINE;
+    if (own_input(pipeline, config, true, &own, &fail) != CORE_OK) { /* the name is one more than there is room for */
+        MUST(own_input(pipeline, config, false, &own, &fail) == CORE_OK);
+    }
     ingest_input_release(&stage->own);
     stage->own = own;
     free(stage->inputs);

@@ -368,7 +368,7 @@ static bool line_write(struct core_buf *buf, uint64_t id, const struct wanted *w
                        (unsigned long long)core_hash64(record->key.ptr, record->key.len, id));
     core_buf_span(buf, CORE_SPAN("{\"id\":\""));
     core_buf_put(buf, digits, (size_t)len);
-    core_buf_span(buf, CORE_SPAN("\",\"_path\":\"retro_match\""));
+    core_buf_char(buf, '"');
     time_put(buf, "ts", core_now_ns() / CORE_NS_PER_US);
     words_put(buf, wanted, value, record);
     text_put(buf, "indicator_type", core_span_of(core_indicator_word(wanted->type)));

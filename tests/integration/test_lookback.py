@@ -79,6 +79,8 @@ def test_what_was_seen_before_is_told_once(redis_server, runs, tmp_path, conns, 
     assert len(document["tapline"]["retro_match"]["records"]) == 3
     assert document["event"]["start"] <= document["event"]["end"] <= document["@timestamp"]
     assert LATE in document["related"]["ip"] and len(document["zeek"]["session_id"]) == 3
+    assert document["event"]["kind"] == "alert" and document["message"].startswith(f"new indicator: {LATE} was seen 20 times from ")
+    assert not {"_path", "uids"} & document["tapline"]["retro_match"].keys()
     (found,) = enrichments(document)
     assert found["indicator"]["ip"] == LATE and found["indicator"]["description"] == "C2 of case 42"
     assert "intel_match" in document["tags"]
@@ -132,6 +134,39 @@ def test_what_is_allowed_is_not_told(redis_server, runs, tmp_path, conns, told):
     assert [name_of(document) for document in told.read().retro] == [CLEAN]
 
 
+def test_the_sensor_is_named(redis_server, runs, tmp_path, told):
+    """node.name, and what all inputs say alike, on what is told; one that an input says of itself alone is not."""
+    inputs = []
+    for i, more in enumerate(({"event.x": "one"}, {"event.x": "two"})):
+        conns = Conns(tmp_path / f"conn{i}.log")
+        conns.write(CLEAN, LATE)
+        inputs.append({"type": "zeek", "paths": [str(conns.path)], "fields": {"labels.site": "north", **more}})
+    sinks = {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
+    path = rig.config_write(tmp_path / "tapline.yml", inputs, sinks, intel=redis_at(redis_server))
+    run = runs(path)
+    run.wait_log("indicators that come from now on")
+    run.wait_for("all documents", lambda: told.read().sensor == 4)
+    intel("add", LATE, path=path)
+    run.wait_for("what was seen before", lambda: told.of(LATE), WITHIN)
+    run.stop()
+    (document,) = told.retro
+    assert document["observer"]["name"] == json.loads(path.read_text())["node"]["name"] and document["observer"]["product"] == "tapline"
+    assert document["labels"]["site"] == "north" and "x" not in document["event"]
+
+
+def test_old_logs_are_not_looked_back_at_unless_asked(redis_server, tmp_path, conns):
+    conns.write(*([CLEAN, LATE] * 20))
+    for lookback, kept in ((None, False), ({"days": 30}, True)):
+        state = tmp_path / f"state-{kept}"
+        more = {} if lookback is None else {"lookback": lookback}
+        path = rig.config_write(tmp_path / f"{kept}.yml", [{"type": "zeek", "paths": [str(conns.path)]}],
+                                {"file": {"path": str(tmp_path / f"{kept}.ndjson")}}, node={"state": str(state)},
+                                intel={**redis_at(redis_server), **more})
+        done = rig.tapline("run", "--once", "-c", path)
+        assert done.returncode == 0, done.stderr
+        assert bool(list(state.glob("seen/*.seen"))) == kept
+
+
 def test_nothing_is_kept_if_nobody_wants_it(redis_server, runs, tmp_path, conns, told):
     path = config(tmp_path, conns.path, lookback={"days": 0}, **redis_at(redis_server))
     run = runs(path)
@@ -158,9 +193,61 @@ def test_killed_again_and_again(redis_server, runs, tmp_path, conns, told):
         run.kill()
         run = runs(path)
     run.wait_for("all ten", lambda: all(told.of(host) for host in hosts), 2 * WITHIN)
+    run.wait_log("intelligence is ready")  # a stop before it begins would not be taken
     run.stop()
     lines = [json.loads(line) for log in tmp_path.glob("**/own/retro_match.log*") for line in log.read_text().splitlines()]
     assert sorted(line["indicator"] for line in lines) == sorted(hosts)
     assert len({line["id"] for line in lines}) == 10
     offsets = {(document["event"]["id"], document["log"]["offset"]) for document in told.read().retro}
     assert len(offsets) == 10  # the sink's file may have one twice after a kill; it is the same record then
+
+
+def seen_addresses(count):
+    return [str(ipaddress.ip_address("198.18.0.0") + i) for i in range(count)]
+
+
+def test_ten_thousand_at_once(redis_server, runs, tmp_path, conns, told):
+    """As many as are promised within a minute, of each of which something was seen: all are told in that time, each once."""
+    path = config(tmp_path, conns.path, **redis_at(redis_server))
+    hosts = seen_addresses(10000)
+    run = runs(path, "--json")
+    run.wait_log("indicators that come from now on")
+    conns.write(*(hosts + hosts))
+    run.wait_for("all documents", lambda: told.read().sensor == 20000, 60)
+    (tmp_path / "list.txt").write_text("".join(host + "\n" for host in hosts))
+    intel("load", str(tmp_path / "list.txt"), path=path)
+    added = time.monotonic()
+    run.wait_for("all of them", lambda: len(told.read().retro) >= len(hosts), WITHIN)
+    print(f"10,000 new indicators: told within {time.monotonic() - added:.1f} s")
+    time.sleep(1)
+    run.stop()
+    assert sorted(map(name_of, told.read().retro)) == sorted(hosts)
+    for document in told.retro:
+        assert document["tapline"]["retro_match"]["count"] == 2 and enrichments(document), document
+    counters = json.loads(run.stdout)["counters"]
+    assert counters["lookback.asked"] == 10000 and counters["lookback.unasked"] == counters["lookback.gaps"] == 0
+
+
+def test_a_burst_of_a_foreign_writer(redis_server, runs, tmp_path, conns, told):
+    """Forty thousand as the reference says that others may write them, one change an entry, as fast as that goes, into a
+    stream that keeps ten thousand: none is skipped."""
+    path = config(tmp_path, conns.path, **redis_at(redis_server))
+    hosts = seen_addresses(40000)
+    watched = hosts[::400]
+    run = runs(path, "--json")
+    run.wait_log("indicators that come from now on")
+    conns.write(*watched)
+    run.wait_for("all documents", lambda: told.read().sensor == len(watched))
+    client = redis_server.client()
+    for at in range(0, len(hosts), 500):
+        pipe = client.pipeline(transaction=False)
+        for host in hosts[at:at + 500]:
+            pipe.hset(f"intel:ip:{host}", "other/feed", "{}")
+            pipe.xadd("intel:changes", {"add": f"ip:{host}"}, maxlen=10000, approximate=True)
+        pipe.execute()
+        time.sleep(0.05)
+    run.wait_for("all that were seen", lambda: len(told.read().retro) >= len(watched), WITHIN)
+    run.stop()
+    assert sorted(map(name_of, told.read().retro)) == sorted(watched)
+    counters = json.loads(run.stdout)["counters"]
+    assert counters["lookback.asked"] == 40000 and counters["lookback.gaps"] == 0

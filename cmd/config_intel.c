@@ -77,18 +77,15 @@ static const struct core_conf_node *item_of(const struct core_conf_node *list, s
     return core_conf_is_sequence(list) ? core_conf_item(list, at) : list;
 }
 
+/* Each url by itself, so that each has its place. */
 static void check_urls(const struct config_intel *intel, const struct core_conf_file *file,
-                       const struct core_conf_node *redis, struct core_conf_mistakes *mistakes) {
-    const struct core_conf_node *list = core_conf_get(redis, "urls");
+                       const struct core_conf_node *list, struct core_conf_mistakes *mistakes) {
     for (size_t i = 0; i < intel->redis.urls.len; i++) {
+        struct enrich_redis_conf one = {.urls = {.items = &intel->redis.urls.items[i], .len = 1}};
         struct core_fail fail = {0};
-        if (enrich_redis_url_check(intel->redis.urls.items[i].value, &fail) != CORE_OK) {
-            core_conf_mistake(file, item_of(list, i), mistakes, "intel.redis.urls: %s", fail.text);
+        if (enrich_redis_check(&one, &fail) != CORE_OK) {
+            core_conf_mistake(file, item_of(list, i), mistakes, "%s: %s", fail.where, fail.text);
         }
-    }
-    if ((intel->redis.cert_file == NULL) != (intel->redis.key_file == NULL)) {
-        core_conf_mistake(file, core_conf_get(redis, intel->redis.cert_file != NULL ? "cert_file" : "key_file"),
-                          mistakes, "intel.redis: cert_file and key_file go together; one is missing");
     }
 }
 
@@ -151,10 +148,25 @@ static void check_nothing(const struct config_intel *intel, const struct core_co
     config_intel_release(&defaults);
 }
 
+/* All that section says but the urls. */
+static void check_redis(const struct config_intel *intel, const struct core_conf_file *file,
+                        const struct core_conf_node *redis, struct core_conf_mistakes *mistakes) {
+    struct enrich_redis_conf rest = intel->redis;
+    struct core_fail fail = {0};
+    rest.urls.len = 0;
+    if (enrich_redis_check(&rest, &fail) != CORE_OK) {
+        const char *dot = strrchr(fail.where, '.');
+        MUST(dot != NULL);
+        core_conf_mistake(file, core_conf_get(redis, dot + 1), mistakes, "%s: %s", fail.where, fail.text);
+    }
+}
+
 static void check_together(const struct config_intel *intel, const struct core_conf_file *file,
                            const struct core_conf_node *node, struct core_conf_mistakes *mistakes) {
     if (intel->redis.urls.len == 0 && intel->conf.files.len == 0) {
         check_nothing(intel, file, node, mistakes);
+    } else {
+        check_redis(intel, file, core_conf_get(node, "redis"), mistakes);
     }
     if (intel->conf.allow.len > 0 && intel->redis.urls.len > 0) {
         core_conf_mistake(file, core_conf_get(node, "allow"), mistakes,
@@ -184,7 +196,7 @@ void config_intel_load(struct config_intel *out, const struct core_conf_file *fi
     out->says_lookback = core_conf_get(node, "lookback") != NULL;
     bool is_bound = mistakes->len == mistakes_before; /* else what was refused looks as if it were not there */
     load_feeds(out, file, core_conf_get(node, "feeds"), mistakes);
-    check_urls(out, file, redis, mistakes);
+    check_urls(out, file, core_conf_get(redis, "urls"), mistakes);
     check_allow(out, file, core_conf_get(node, "allow"), mistakes);
     if (is_bound) {
         check_together(out, file, node, mistakes);

@@ -46,8 +46,8 @@ struct enrich_redis_conf {
     char *prefix; /* of every key; default "intel:" */
     int64_t connect_timeout_ns;
 };
-/* Can a url be one of a Redis? Errors: CORE_BAD. */
-CORE_CHECKED enum core_err enrich_redis_url_check(const char *url, struct core_fail *fail);
+/* Is what this section says possible? Errors: CORE_BAD, with fail->where the key. */
+CORE_CHECKED enum core_err enrich_redis_check(const struct enrich_redis_conf *conf, struct core_fail *fail);
 
 /* An item of `intel.feeds:`; its own section "intel.feeds[]". */
 struct enrich_feed_conf {

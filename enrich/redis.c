@@ -579,9 +579,6 @@ enum core_err redis_new(struct redis **out, const struct enrich_redis_conf *conf
     if (err == CORE_OK && is_tls) {
         err = tls_conf_new(&redis->tls, conf->ca_file, conf->cert_file, conf->key_file, fail);
     }
-    if (err == CORE_OK && conf->username != NULL && conf->password == NULL) {
-        err = core_fail_set(fail, CORE_BAD, "intel.redis.username", "it is given without intel.redis.password");
-    }
     if (err != CORE_OK) {
         redis_free(redis);
         redis = NULL;

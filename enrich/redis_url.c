@@ -126,9 +126,3 @@ enum core_err redis_url_read(const char *text, struct redis_url *out, struct cor
     snprintf(out->shown, sizeof out->shown, "%s", text);
     return why == NULL ? CORE_OK : bad(text, why, fail);
 }
-
-enum core_err enrich_redis_url_check(const char *url, struct core_fail *fail) {
-    struct redis_url read;
-    MUST(url != NULL);
-    return redis_url_read(url, &read, fail);
-}

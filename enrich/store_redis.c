@@ -298,6 +298,27 @@ static void redis_close(struct enrich_store *store) {
     free(redis);
 }
 
+enum core_err enrich_redis_check(const struct enrich_redis_conf *conf, struct core_fail *fail) {
+    struct redis_url url;
+    enum core_err err = CORE_OK;
+    for (size_t i = 0; i < conf->urls.len && err == CORE_OK; i++) {
+        err = redis_url_read(conf->urls.items[i].value, &url, fail);
+    }
+    if (err == CORE_OK && conf->username != NULL && conf->password == NULL) {
+        err = core_fail_set(fail, CORE_BAD, "intel.redis.username", "it is given without intel.redis.password");
+    }
+    if (err == CORE_OK && (conf->cert_file == NULL) != (conf->key_file == NULL)) {
+        err = core_fail_set(fail, CORE_BAD, conf->cert_file != NULL ? "intel.redis.cert_file" : "intel.redis.key_file",
+                            "cert_file and key_file go together; one is missing");
+    }
+    if (err == CORE_OK && conf->prefix != NULL &&
+        (conf->prefix[0] == '\0' || strlen(conf->prefix) > REDIS_PREFIX_MAX)) {
+        err = core_fail_set(fail, CORE_BAD, "intel.redis.prefix", "it has 1 to %d bytes, \"intel:\" for one",
+                            REDIS_PREFIX_MAX);
+    }
+    return err;
+}
+
 static void redis_where_words(const struct enrich_store *store, char *out, size_t len) {
     const struct redis_store *redis = redis_store_of((struct enrich_store *)store);
     (void)snprintf(out, len, "%s, prefix %s", redis_where(redis->follow), redis->prefix);
@@ -330,10 +351,7 @@ enum core_err store_redis_open(struct enrich_store **out, const struct enrich_re
     redis->ask_reader = store_said_reader_new();
     redis->follow_reader = store_said_reader_new();
     enum core_err err = core_arena_init(&redis->scratch, SCRATCH_BYTES, fail);
-    if (err == CORE_OK && (redis->prefix[0] == '\0' || strlen(redis->prefix) > REDIS_PREFIX_MAX)) {
-        err = core_fail_set(fail, CORE_BAD, "intel.redis.prefix", "it has 1 to %d bytes, \"intel:\" for one",
-                            REDIS_PREFIX_MAX);
-    }
+    err = err == CORE_OK ? enrich_redis_check(conf, fail) : err;
     err = err == CORE_OK ? redis_new(&redis->ask, conf, is_writer, fail) : err;
     err = err == CORE_OK ? redis_new(&redis->follow, conf, is_writer, fail) : err;
     if (err == CORE_OK && is_writer) {

@@ -176,6 +176,8 @@ static void test_mistakes_of_intel(void **state) {
     load_bad(INTEL("redis: {urls: ['unix://relative']}"), "1:24", "not absolute");
     load_bad(INTEL("redis: {urls: ['redis://u:PW@h/0']}"), "1:24", "a user or a password");
     load_bad(INTEL("redis: {urls: ['redis://h'], cert_file: /c}"), "1:49", "go together");
+    load_bad(INTEL("redis: {urls: ['redis://h'], username: u}"), "1:48", "without intel.redis.password");
+    load_bad(INTEL("redis: {urls: ['redis://h'], prefix: ''}"), "1:46", "1 to 64 bytes");
     load_bad(INTEL("files: [/a], allow: [192.0.2.1, 10.0.0.0/33]"), "1:41", "more bits than an address");
     load_bad(INTEL("files: [/a], allow: ['http://x:y/']"), "1:30", "\"http://x:y/\": it is no host name");
     load_bad(INTEL("files: [/a], allow: 'a b'"), "1:29", "\"a b\": it is no host name");
@@ -204,7 +206,7 @@ static void test_intel_without_indicators(void **state) {
     (void)state;
     load_bad(INTEL("on_unavailable: wait"), "1:25", "intel.on_unavailable is given, but no indicators are");
     load_bad(INTEL("allow: [10.0.0.0/8]"), "1:16", "intel.allow is given, but no indicators are");
-    load_bad(INTEL("redis: {username: sensor}"), "1:27", "intel.redis.username is given, but no indicators are");
+    load_bad(INTEL("redis: {password: sesame}"), "1:27", "intel.redis.password is given, but no indicators are");
     load_bad(INTEL("redis: {urls: []}, lookback: {days: 7}"), "1:45", "intel.lookback.days is given");
     load_bad(INTEL("redis: {prefix: [x]}, on_unavailable: wait"), "1:25", "one value"); /* and no second opinion */
     config_free(load_good(INTEL("on_unavailable: pass, timeout: 200ms, lookback: {days: 0}")));

@@ -250,7 +250,12 @@ static int files_load(struct loading *loading) {
     }
     intel_bar_end(&loading->bar);
     if (err != CORE_OK) {
-        return intel_failed(&loading->intel, err, &loading->fail);
+        int code = intel_failed(&loading->intel, err, &loading->fail);
+        (void)fprintf(stderr,
+                      "tapline intel load: %" PRIu64 " of the %" PRIu64
+                      " indicators that were read are in effect; mend it, and run the same command again\n",
+                      enrich_store_done(loading->intel.store), loading->items);
+        return code;
     }
     if (loading->refused > SHOWN_MAX) {
         (void)fprintf(stderr, "… and %" PRIu64 " more left out\n", loading->refused - SHOWN_MAX);

@@ -174,6 +174,7 @@ CORE_CHECKED enum core_err enrich_store_remove(struct enrich_store *store, enum 
                                                struct core_span value, const char *feed, const char *provider,
                                                struct core_fail *fail);
 CORE_CHECKED enum core_err enrich_store_flush(struct enrich_store *store, struct core_fail *fail);
+uint64_t enrich_store_done(const struct enrich_store *store); /* how many that were put are in effect, or were before */
 /* The allow-list: "ip", "cidr", "domain" (with its subdomains), canonical. */
 CORE_CHECKED enum core_err enrich_store_allow(struct enrich_store *store, enum core_indicator type,
                                               struct core_span value, bool is_allowed, struct core_fail *fail);

@@ -125,6 +125,11 @@ enum core_err enrich_store_flush(struct enrich_store *store, struct core_fail *f
     return store->ops->flush(store, fail);
 }
 
+uint64_t enrich_store_done(const struct enrich_store *store) {
+    check(store);
+    return store->put + store->same;
+}
+
 enum core_err enrich_store_allow(struct enrich_store *store, enum core_indicator type, struct core_span value,
                                  bool is_allowed, struct core_fail *fail) {
     check(store);

@@ -2,9 +2,11 @@
 sides, users with few rights, passwords that change. What the store itself does of this is in test_intel_store.py.
 SPDX-License-Identifier: Apache-2.0
 """
+import re
 import time
 
 import redis_server as rs
+import rig
 from test_intel_run import CLEAN, EVIL, LATE, config, enrichments, intel, is_marked, summary_of, written_and_read
 from test_intel_run import arrived, conns  # noqa: F401 (fixtures)
 
@@ -150,3 +152,22 @@ def test_a_password_that_changes(redis_servers, runs, tmp_path, conns, arrived):
     admin.execute_command("ACL", "SETUSER", "sensor", "resetpass", ">" + rs.SENSOR)
     until_matched(run, conns, arrived, EVIL, timeout=15)
     run.stop()
+
+
+# ---- no room ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_load_that_redis_has_no_memory_for(redis_servers, tmp_path, conns):
+    server = redis_servers(more=("maxmemory 5mb", "maxmemory-policy noeviction"))
+    many = tmp_path / "many.txt"
+    many.write_text("".join(f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}\n" for i in range(100000)))
+    path = config(tmp_path, conns.path, redis={"urls": [server.unix_url]})
+    done = rig.tapline("intel", "load", "-c", path, "--type", "ip", many)
+    assert done.returncode == 111 and done.stdout == ""
+    assert "'maxmemory'; maxmemory is reached; raise it" in done.stderr
+    put, read = map(int, re.search(r"(\d+) of the (\d+) indicators that were read are in effect", done.stderr).groups())
+    client = server.client()
+    assert 0 < put < read < 100000 and client.dbsize() == put + 2  # epoch, changes
+    client.config_set("maxmemory", "100mb")
+    assert "loaded 100000 indicators" in intel("load", "--type", "ip", many, path=path)
+    assert client.dbsize() == 100002

@@ -38,14 +38,14 @@ static enum core_err ended(const struct redis *on, struct core_fail *fail) {
 struct stream_info {
     bool is_there;
     int64_t len;
-    int64_t added; /* ever; 0 before Redis 7 */
+    int64_t added; /* ever; -1: not known, before Redis 7 */
     char last_id[sizeof((struct store_cursor *)NULL)->id];
 };
 
 /* The answer to XINFO STREAM: names and values in turn. */
 static enum core_err info_read(const struct redis *on, const struct redis_reply *reply, struct stream_info *info,
                                struct core_fail *fail) {
-    *info = (struct stream_info){.last_id = "0-0"};
+    *info = (struct stream_info){.last_id = "0-0", .added = -1};
     if (reply->type == REDIS_ERROR && core_span_starts(reply->text, CORE_SPAN("ERR no such key"))) {
         return CORE_OK;
     }
@@ -298,7 +298,8 @@ static enum core_err changes_judge(const struct redis *on, struct store_cursor *
         return gone(on, "the stream of changes went back: this server never had the last changes", fail);
     }
     bool has_ours = ours->type == REDIS_ARRAY && ours->len > 0;
-    bool is_ours = is_at_start ? info.added <= info.len : has_ours || strcmp(info.last_id, cursor->id) == 0;
+    bool is_untrimmed = info.added >= 0 ? info.added <= info.len : info.len < REDIS_CHANGES_MAX;
+    bool is_ours = is_at_start ? is_untrimmed : has_ours || strcmp(info.last_id, cursor->id) == 0;
     if (!is_ours) {
         return gone(on, "the stream of changes was trimmed further than we had read it, or is another one", fail);
     }

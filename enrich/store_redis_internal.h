@@ -15,7 +15,7 @@
 
 #define REDIS_WRITE_NS (30 * CORE_NS_PER_S) /* of a command's exchange; a data path has its own */
 #define REDIS_WALK_NS (10 * CORE_NS_PER_S)  /* of one step of a build */
-#define REDIS_CHANGES_MAX "10000"           /* entries of the stream, of up to REDIS_CHUNK_MAX changes each; about */
+#define REDIS_CHANGES_MAX 10000             /* entries of the stream, of up to REDIS_CHUNK_MAX changes each; about */
 #define REDIS_CHUNK_MAX 512                 /* keys of a transaction */
 #define REDIS_PREFIX_MAX 64
 #define REDIS_KEY_MAX (REDIS_PREFIX_MAX + 16 + ENRICH_VALUE_BYTES_MAX)

@@ -393,7 +393,7 @@ static void stream_add(const struct redis_store *redis, struct redis *on, const 
     redis_word(on, core_span_of(redis_name(redis, name, "changes", "")));
     redis_word(on, CORE_SPAN("MAXLEN"));
     redis_word(on, CORE_SPAN("~"));
-    redis_word(on, CORE_SPAN(REDIS_CHANGES_MAX));
+    redis_word_u64(on, REDIS_CHANGES_MAX);
     redis_word(on, CORE_SPAN("*"));
     for (size_t i = 0; i < len; i++) {
         redis_word(on, tell[i]);

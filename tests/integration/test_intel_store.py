@@ -85,10 +85,11 @@ class Store:
 
 
 class Gate:
-    """A way to a server where a piece that contains `word` is held back until the test lets it go."""
+    """A way to a server where a piece that contains `word` is held back until the test lets it go, and a word of its answers
+    is another one of the same length."""
 
-    def __init__(self, port, word):
-        self.port, self.word = port, word
+    def __init__(self, port, word=None, answer=(b"", b"")):
+        self.port, self.word, self.other = port, word, answer
         self.held, self.go = threading.Event(), threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}"
@@ -101,16 +102,17 @@ class Gate:
             except OSError:
                 return
             far = socket.create_connection(("127.0.0.1", self.port))
-            for source, target, word in ((near, far, self.word), (far, near, None)):
-                threading.Thread(target=self.pass_on, args=(source, target, word), daemon=True).start()
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self.pass_on, args=(source, target, near), daemon=True).start()
 
-    def pass_on(self, source, target, word):
+    def pass_on(self, source, target, near):
+        word = self.word if source is near else None
         try:
             while piece := source.recv(1 << 20):
                 if word is not None and word in piece:
                     self.held.set()
                     assert self.go.wait(30)
-                target.sendall(piece)
+                target.sendall(piece if source is near else piece.replace(*self.other))
             target.shutdown(socket.SHUT_WR)
         except OSError:
             pass
@@ -428,6 +430,28 @@ def test_what_makes_a_rebuild_while_we_catch_up(redis_server, stores, what):
     assert lines[-1].startswith("GONE ") and "read again" in lines[-1], lines
     assert number(lines, "adds") == 64
     assert number(reader.ok("build", "quiet"), "adds") == (101 if what == "trimmed" else 0)
+
+
+@pytest.mark.parametrize("version", ["7", "6.2"])
+def test_a_stream_that_was_trimmed_from_its_beginning_on(redis_server, stores, version):
+    """A sensor that began when there was no stream yet. Redis 6.2 does not say how many entries there ever were."""
+    gate = Gate(redis_server.port, answer=(b"entries-added", b"entries-other") if version == "6.2" else (b"", b""))
+    reader, client = stores("reader", gate.url), redis_server.client()
+
+    def load(count):
+        with client.pipeline(transaction=False) as pipe:
+            for i in range(count):
+                pipe.xadd("intel:changes", {"add": f"ip:10.0.{i >> 8}.{i & 255}"}, maxlen=10000, approximate=False)
+            pipe.execute()
+
+    reader.ok("build")
+    load(9000)
+    assert number(reader.ok("follow", 1000, "quiet"), "adds") == 9000
+    client.flushall()
+    reader.ok("build")
+    load(10100)
+    assert "trimmed further" in reader.do("follow", 1000, "quiet")[-1]
+    gate.close()
 
 
 def test_now_is_a_place_in_the_stream(redis_server, stores):

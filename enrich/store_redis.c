@@ -74,9 +74,10 @@ static void left_out(const struct enrich_found *found, struct core_span field, c
              "type=%s value=\"%s\" field=\"%s\" why=\"%s\"", core_indicator_word(found->type), value, name, why);
 }
 
-enum core_err redis_found_read(const struct redis *on, struct store_said_reader *reader,
-                               const struct redis_reply *reply, int64_t now_s, struct core_arena *arena,
-                               struct enrich_found *found, struct core_fail *fail) {
+/* The providers of an answer to HGETALL that hold at now_s. A field that cannot be read is left out, and said. */
+static enum core_err found_read(const struct redis *on, struct store_said_reader *reader,
+                                const struct redis_reply *reply, int64_t now_s, struct core_arena *arena,
+                                struct enrich_found *found, struct core_fail *fail) {
     if (redis_is_foreign(reply)) {
         left_out(found, (struct core_span){NULL, 0}, "the key is no hash, see intel.redis.prefix");
         return CORE_OK;
@@ -129,8 +130,7 @@ static enum core_err redis_get(struct enrich_store *store, struct enrich_found *
     }
     enum core_err err = redis_exchange(redis->ask, deadline_ns, fail);
     for (size_t i = 0; i < len && err == CORE_OK; i++) {
-        err =
-            redis_found_read(redis->ask, redis->ask_reader, redis_answer(redis->ask, i), now_s, arena, &found[i], fail);
+        err = found_read(redis->ask, redis->ask_reader, redis_answer(redis->ask, i), now_s, arena, &found[i], fail);
     }
     return err;
 }
@@ -205,8 +205,8 @@ static enum core_err page_tell(struct walk *walk, struct enrich_found *found, si
     enum core_err err = CORE_OK;
     for (size_t i = 0; i < len && err == CORE_OK && !walk->is_ended; i++) {
         if (walk->wants_providers) {
-            err = redis_found_read(walk->on, walk->redis->follow_reader, redis_answer(walk->on, i + 1), now_s,
-                                   &walk->redis->scratch, &found[i], fail);
+            err = found_read(walk->on, walk->redis->follow_reader, redis_answer(walk->on, i + 1), now_s,
+                             &walk->redis->scratch, &found[i], fail);
         }
         if (err == CORE_OK && (!walk->wants_providers || found[i].providers_len > 0)) {
             walk->is_ended = !walk->on_found(walk->ctx, &found[i]);

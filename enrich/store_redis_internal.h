@@ -54,10 +54,6 @@ CORE_CHECKED enum core_err redis_scan_read(const struct redis *on, const struct 
                                            const struct redis_reply **keys, struct core_fail *fail);
 /* Is the answer that this key is no hash? Then another program has it. */
 bool redis_is_foreign(const struct redis_reply *reply);
-/* The providers of an answer to HGETALL that hold at now_s. A field that cannot be read is left out, and said. */
-CORE_CHECKED enum core_err redis_found_read(const struct redis *on, struct store_said_reader *reader,
-                                            const struct redis_reply *reply, int64_t now_s, struct core_arena *arena,
-                                            struct enrich_found *found, struct core_fail *fail);
 
 struct redis_chunk *redis_chunk_new(void);        /* never NULL (MUST) */
 void redis_chunk_free(struct redis_chunk *chunk); /* takes NULL */
@@ -67,8 +63,6 @@ enum core_err redis_remove(struct enrich_store *store, enum core_indicator type,
 enum core_err redis_flush(struct enrich_store *store, struct core_fail *fail);
 enum core_err redis_allow(struct enrich_store *store, enum core_indicator type, struct core_span value, bool is_allowed,
                           struct core_fail *fail);
-/* The commands every change begins with: MULTI, and an epoch if there is none. */
-void redis_change_begin(const struct redis_store *redis, struct redis *on);
 
 enum core_err redis_now(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail);
 enum core_err redis_build(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,

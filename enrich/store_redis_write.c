@@ -379,7 +379,8 @@ static void key_change(struct change *change, const struct key *key, const struc
     change->tell[change->told++] = key->word;
 }
 
-void redis_change_begin(const struct redis_store *redis, struct redis *on) {
+/* What every change begins with: MULTI, and an epoch if there is none. */
+static void change_begin(const struct redis_store *redis, struct redis *on) {
     char name[REDIS_NAME_MAX], epoch[2 * EPOCH_BYTES + 1];
     redis_random(epoch, EPOCH_BYTES);
     REDIS_ASK(on, "MULTI");
@@ -482,7 +483,7 @@ static enum core_err chunk_try(struct redis_store *redis, bool is_first, struct 
     change->tell = core_arena_alloc(&chunk->work, 2 * REDIS_CHUNK_MAX * sizeof *change->tell);
     MUST(change->tell != NULL);
     redis_continue(redis->ask);
-    redis_change_begin(redis, redis->ask);
+    change_begin(redis, redis->ask);
     for (size_t i = 0; i < chunk->len; i++) {
         key_change(change, &chunk->keys[i], redis_answer_before(redis->ask, i + 1));
     }
@@ -539,7 +540,7 @@ enum core_err redis_allow(struct enrich_store *store, enum core_indicator type, 
         return err; /* twice is once */
     }
     redis_begin(redis->ask);
-    redis_change_begin(redis, redis->ask);
+    change_begin(redis, redis->ask);
     redis_command(redis->ask, 3);
     redis_word(redis->ask, is_allowed ? CORE_SPAN("SADD") : CORE_SPAN("SREM"));
     redis_word(redis->ask, allow);

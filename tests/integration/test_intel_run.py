@@ -338,6 +338,26 @@ def test_normalize_and_run_say_the_same(tmp_path, conns, arrived):
 # ---- the config ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("providers", [20, 30])
+def test_much_is_known_of_a_busy_address(tmp_path, conns, providers):
+    """Providers with much to say of the address of each record: of twenty all of it is said, on every document; of thirty it would be
+    more than a document may grow by, so all are named, without their descriptions, and the document says so."""
+    fat = tmp_path / "fat.dat"
+    fat.write_text("#fields\tindicator\tindicator_type\tmeta.source\tmeta.desc\tmeta.url\n" + "".join(
+        "\t".join([EVIL, "Intel::ADDR", f"s{one}", "d" * 900, f"https://a.example/{one}/" + "u" * 800]) + "\n" for one in range(providers)))
+    conns.write(*([EVIL] * 4000))
+    plain = rig.tapline("normalize", "--maps", rig.TOP / "configs", conns.path).stdout.splitlines()
+    done = rig.tapline("normalize", "--maps", rig.TOP / "configs", "--intel", fat, conns.path)
+    assert done.returncode == 0 and "hits of intelligence, on 4000 documents" in done.stderr, done.stderr
+    for before, line in zip(plain, done.stdout.splitlines(), strict=True):
+        document = json.loads(line)
+        assert "intel_match" in document["tags"] and len(line) <= len(before) + 128 * 1024
+        said = enrichments(document)
+        assert {one["indicator"]["provider"] for one in said} == {f"s{one}" for one in range(providers)}
+        assert all(("description" in one["indicator"]) == (providers == 20) for one in said)
+        assert document.get("labels", {}).get("intel") == (None if providers == 20 else "partial")
+
+
 def test_sighup_refuses_keys_of_intel_and_takes_feeds(redis_server, runs, tmp_path, conns, arrived):
     path = config(tmp_path, conns.path, looks_back=True, **redis_at(redis_server))
     intel("add", EVIL, path=path)

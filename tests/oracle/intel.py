@@ -131,12 +131,18 @@ class Store:
         for key in self.words:
             if key[0] == "cidr":
                 self.put(self.networks, ipaddress.ip_network(key[1]))
-        self.allowed_names, self.allowed_networks = set(), collections.defaultdict(set)
+        self.allowed_values, self.allowed_names, self.allowed_networks = set(), set(), collections.defaultdict(set)
         self.answers = {}
         for text in allowed:
             found = network(text)
-            self.allowed_names.update([domain(text)] if found is None else [])
-            self.put(self.allowed_networks, found)
+            kind = ("url" if "://" in text else "email" if "@" in text else
+                    "file_hash" if re.fullmatch("[0-9A-Fa-f]{32,128}", text) else "domain")
+            if found is not None:
+                self.put(self.allowed_networks, found)
+            elif kind == "domain":
+                self.allowed_names.add(domain(text))
+            else:
+                self.allowed_values.add(canonical(kind, text))
 
     @staticmethod
     def put(networks, found):
@@ -153,6 +159,8 @@ class Store:
                 yield str(ipaddress.ip_network((number, bits)))
 
     def is_allowed(self, kind, value):
+        if (kind, value) in self.allowed_values:
+            return True
         if kind == "ip":
             return next(self.around(self.allowed_networks, value), None) is not None
         names = value.split(".")

@@ -360,6 +360,7 @@ struct loading {
     const struct memory *memory;
     struct table *table;
     const char *path;
+    const char *counts;            /* what numbers of its entries count: lines, items */
     char provider[PROVIDER_BYTES]; /* the file's name: which of several lists it was */
     uint64_t items;
     uint64_t refused;
@@ -388,8 +389,8 @@ static void on_refused(void *ctx, uint64_t line, struct core_span what, const ch
     if (loading->refused++ < REFUSED_SHOWN) {
         char shown[REFUSED_SHOWN_BYTES];
         source_show(what, shown, sizeof(shown));
-        core_log(CORE_LEVEL_WARN, "enrich", "indicator left out", "file=%s line=%llu indicator=\"%s\" why=\"%s\"",
-                 loading->path, (unsigned long long)line, shown, why);
+        core_log(CORE_LEVEL_WARN, "enrich", "indicator left out", "file=%s %s=%llu indicator=\"%s\" why=\"%s\"",
+                 loading->path, loading->counts, (unsigned long long)line, shown, why);
     }
 }
 
@@ -397,8 +398,11 @@ static enum core_err file_load(const struct memory *memory, const char *path, st
                                struct core_fail *fail) {
     struct enrich_feed_conf feed = {.name = (char *)"local", .limit = TABLE_ITEMS_MAX};
     struct loading loading = {.memory = memory, .table = table, .path = path};
-    struct enrich_read_calls calls = {
-        .on_item = on_item, .on_refused = on_refused, .goes_on = loading_goes_on, .ctx = &loading};
+    struct enrich_read_calls calls = {.on_item = on_item,
+                                      .on_refused = on_refused,
+                                      .goes_on = loading_goes_on,
+                                      .ctx = &loading,
+                                      .counts = &loading.counts};
     const char *slash = strrchr(path, '/');
     source_show(core_span_of(slash == NULL ? path : slash + 1), loading.provider, sizeof loading.provider);
     enum core_err err = enrich_read_file(path, -1, &feed, &calls, fail);

@@ -194,6 +194,7 @@ void config_intel_load(struct config_intel *out, const struct core_conf_file *fi
     err = core_conf_bind(file, core_conf_get(node, "lookback"), "intel.lookback", enrich_lookback_opts,
                          enrich_lookback_opts_len, &out->conf.lookback, mistakes);
     out->says_lookback = core_conf_get(node, "lookback") != NULL;
+    out->says_sightings = core_conf_get(node, "sightings_every") != NULL;
     bool is_bound = mistakes->len == mistakes_before; /* else what was refused looks as if it were not there */
     load_feeds(out, file, core_conf_get(node, "feeds"), mistakes);
     check_urls(out, file, core_conf_get(redis, "urls"), mistakes);

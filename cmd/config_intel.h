@@ -12,7 +12,8 @@ struct config_intel {
     struct enrich_redis_conf redis; /* urls.len 0: there is no Redis */
     struct enrich_feed_conf *feeds;
     size_t feeds_len;
-    bool says_lookback; /* intel.lookback stands in the file */
+    bool says_lookback;  /* intel.lookback stands in the file */
+    bool says_sightings; /* intel.sightings_every does */
 };
 
 extern const char config_intel_summary[], config_intel_redis_summary[], config_intel_feeds_summary[],

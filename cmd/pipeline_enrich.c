@@ -36,6 +36,11 @@ static bool looks_back(const struct pipeline *pipeline, const struct config_inte
     return intel->conf.lookback.days > 0 && (intel->says_lookback || !pipeline->options.is_once);
 }
 
+/* Nor is what they show seen today. */
+static bool counts_sightings(const struct pipeline *pipeline, const struct config_intel *intel) {
+    return intel->conf.sightings_every_ns > 0 && (intel->says_sightings || !pipeline->options.is_once);
+}
+
 enum core_err pipeline_enrich_open(struct pipeline *pipeline, struct core_fail *fail) {
     struct pipeline_enrich *stage = &pipeline->enrich;
     const struct config_intel *intel = &pipeline->config->intel;
@@ -47,6 +52,7 @@ enum core_err pipeline_enrich_open(struct pipeline *pipeline, struct core_fail *
     stage->pipeline = pipeline;
     stage->conf = intel->conf;
     stage->conf.lookback.days = looks_back(pipeline, intel) ? intel->conf.lookback.days : 0;
+    stage->conf.sightings_every_ns = counts_sightings(pipeline, intel) ? intel->conf.sightings_every_ns : 0;
     stage->redis = intel->redis;
     stage->ins = calloc(pipeline->workers_len, sizeof(*stage->ins));
     MUST(stage->ins != NULL);
@@ -146,7 +152,7 @@ static bool has_own_logs(const struct pipeline *pipeline, const struct config *c
     char path[PATH_MAX];
     (void)snprintf(path, sizeof(path), "%s/own", pipeline->state);
     bool is_on = intel->conf.files.len > 0 || intel->redis.urls.len > 0;
-    bool tells = looks_back(pipeline, intel) || intel->conf.sightings_every_ns > 0;
+    bool tells = looks_back(pipeline, intel) || counts_sightings(pipeline, intel);
     return (is_on && tells) || access(path, F_OK) == 0;
 }
 

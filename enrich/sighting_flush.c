@@ -56,7 +56,7 @@ static bool line_write(struct core_buf *buf, uint64_t id, const struct sighting_
                        (unsigned long long)core_hash64(row->value.ptr, row->value.len, id));
     core_buf_span(buf, CORE_SPAN("{\"id\":\""));
     core_buf_put(buf, digits, (size_t)len);
-    core_buf_span(buf, CORE_SPAN("\",\"_path\":\"sighting\""));
+    core_buf_span(buf, CORE_SPAN("\""));
     time_put(buf, "ts", row->last_us * CORE_NS_PER_US, TIME_BYTES);
     text_put(buf, "indicator_type", core_span_of(core_indicator_word(row->type)));
     text_put(buf, "indicator", row->value);

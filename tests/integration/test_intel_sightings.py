@@ -21,7 +21,11 @@ NETWORK = "203.0.113.64/29"  # with EVIL in it
 
 
 def config(tmp_path, log, every="1s", **more):
-    return config_without(tmp_path, log, sightings_every=every, **more)
+    """every None: as it is by default."""
+    path = config_without(tmp_path, log, sightings_every=every, **more)
+    if every is None:
+        path.write_text("".join(line for line in path.read_text().splitlines(True) if "sightings_every" not in line))
+    return path
 
 
 class Seen:
@@ -193,6 +197,18 @@ def test_what_nobody_wants_is_not_counted(redis_server, runs, tmp_path, conns, s
     run.wait_for("all documents", lambda: seen.read().records == 40)
     run.stop()
     assert not counted(redis_server) and not (tmp_path / "state" / "sightings").exists() and not (tmp_path / "state" / "own").exists()
+
+
+def test_old_logs_are_counted_only_if_somebody_says_so(redis_server, tmp_path, conns, seen):
+    path = config(tmp_path, conns.path, every=None, **redis_at(redis_server))
+    intel("add", EVIL, path=path)
+    conns.write(*[EVIL] * 40)
+    rig.run_once(path)
+    assert seen.read().records == 40 and not counted(redis_server)
+    again = config(tmp_path, conns.path, name="again.yml", **redis_at(redis_server))
+    conns.write(*[EVIL] * 30)
+    rig.run_once(again)
+    assert seen.read().records == 70 and sum(counted(redis_server).values()) == 30
 
 
 # ---- told to servers -------------------------------------------------------------------------------------------------

@@ -233,12 +233,12 @@ static void test_a_document_counts_once_for_each_indicator(void **unused) {
     sightings_close(sightings);
     assert_int_equal(lines_read(lines, 8), 2);
     assert_string_equal(lines[0],
-                        "\"_path\":\"sighting\",\"ts\":\"2026-11-20T10:00:00.000003Z\",\"indicator_type\":\"ip\","
+                        "\"ts\":\"2026-11-20T10:00:00.000003Z\",\"indicator_type\":\"ip\","
                         "\"indicator\":\"203.0.113.66\",\"day\":\"2026-11-20\","
                         "\"first\":\"2026-11-20T09:00:00.000000Z\",\"last\":\"2026-11-20T10:00:00.000003Z\","
                         "\"count\":3,\"feeds\":[\"corp\"],\"providers\":[\"CERT\"]}\n");
     /* Only as a parent: who does not mean the subdomains has not said it. */
-    assert_string_equal(lines[1], "\"_path\":\"sighting\",\"ts\":\"2026-11-20T10:00:00.000001Z\","
+    assert_string_equal(lines[1], "\"ts\":\"2026-11-20T10:00:00.000001Z\","
                                   "\"indicator_type\":\"domain\",\"indicator\":\"evil.example\",\"day\":\"2026-11-20\","
                                   "\"first\":\"2026-11-20T10:00:00.000001Z\",\"last\":\"2026-11-20T10:00:00.000001Z\","
                                   "\"count\":1,\"feeds\":[\"whole\"],\"providers\":[\"a \\\"b\\\"\"]}\n");

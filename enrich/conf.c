@@ -61,7 +61,8 @@ const struct core_opt enrich_opts[] = {
      .def = "60s",
      .max = "1h",
      .help = "How often what was seen of indicators is told: counts for each indicator and day, as events of dataset "
-             "tapline.sighting, and added up in Redis; 0: it is not counted. run --once does not count unless this is set."},
+             "tapline.sighting, and added up in Redis; 0: it is not counted. run --once does not count unless this is "
+             "set."},
 };
 const size_t enrich_opts_len = sizeof(enrich_opts) / sizeof(enrich_opts[0]);
 

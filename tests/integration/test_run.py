@@ -595,8 +595,12 @@ def test_check_finds_mistakes_in_maps(tmp_path):
 def test_the_example_that_ships_has_no_mistakes_even_with_all_of_it_switched_on(tmp_path):
     example = (rig.TOP / "configs/tapline.yml.example").read_text()
     whole = re.sub(r"(?m)^( +)# (?=  |- |(name|maps|networks|networks_file|geo_databases|site_maps|metrics_url|kafka):)", r"\1", example)
+    intel, syncs = (re.sub(r"(?m)^# ", "", block) for block in re.findall(r"(?m)^# intel:\n(?:# .*\n)+", whole))
+    files = "intel:\n  " + re.search(r"(?m)^  # (files: .*\n)", intel)[1]  # instead of redis
+    whole = re.sub(r"(?m)^# intel:\n(?:# .*\n)+", "", whole)
     assert not re.search(r"(?m)^ *# *\w+: ", whole), "a key is still switched off"
-    contents = {"/etc/tapline/kafka.password": "secret\n", "/opt/zeek/etc/networks.cfg": "10.0.0.0/8  private\n",
+    contents = {"/etc/tapline/kafka.password": "secret\n", "/etc/tapline/redis.password": "secret\n",
+                "/etc/tapline/redis-writer.password": "secret\n", "/opt/zeek/etc/networks.cfg": "10.0.0.0/8  private\n",
                 "/etc/snort/sid-msg.map": "1000001 || LOCAL ping\n", "/etc/snort/gen-msg.map": "116 || 1 || decoder\n",
                 "/etc/snort/classification.config": "config classification: misc-activity,Misc activity,3\n"}
     for path, content in contents.items():
@@ -605,11 +609,12 @@ def test_the_example_that_ships_has_no_mistakes_even_with_all_of_it_switched_on(
         MMDBWriter(ip_version=4, database_type=name).to_db_file(tmp_path / f"{name}.mmdb")
         contents[f"/var/lib/GeoIP/{name}.mmdb"] = None
     (tmp_path / "site").mkdir()
+    texts = {"whole.yml": whole + intel, "files.yml": whole + files, "syncs.yml": syncs}
     for path in [*contents, "/etc/tapline/site"]:
-        assert path in whole
-        whole = whole.replace(path, str(tmp_path / pathlib.Path(path).name))
-    whole = whole.replace("/usr/local/share/tapline", str(rig.TOP / "configs"))
-    for name, text in (("example.yml", example), ("whole.yml", whole)):
+        assert any(path in text for text in texts.values())
+        texts = {name: text.replace(path, str(tmp_path / pathlib.Path(path).name)) for name, text in texts.items()}
+    for name, text in {"example.yml": example, **texts}.items():
+        text = text.replace("/usr/local/share/tapline", str(rig.TOP / "configs")) if name != "example.yml" else text
         (tmp_path / name).write_text(text)
         done = rig.tapline("check", "-c", tmp_path / name)
         assert done.returncode == 0, done.stderr

@@ -168,6 +168,10 @@ static void check_together(const struct config_intel *intel, const struct core_c
     } else {
         check_redis(intel, file, core_conf_get(node, "redis"), mistakes);
     }
+    if (intel->feeds_len > 0 && intel->redis.urls.len == 0) {
+        core_conf_mistake(file, core_conf_get(node, "feeds"), mistakes,
+                          "intel.feeds fill Redis, and no Redis is given: name it in intel.redis.urls");
+    }
     if (intel->conf.allow.len > 0 && intel->redis.urls.len > 0) {
         core_conf_mistake(file, core_conf_get(node, "allow"), mistakes,
                           "intel.allow goes with intel.files; with Redis, the list is there, for all sensors: `tapline "

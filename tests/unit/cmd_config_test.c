@@ -210,6 +210,7 @@ static void test_intel_without_indicators(void **state) {
     load_bad(INTEL("redis: {urls: []}, lookback: {days: 7}"), "1:45", "intel.lookback.days is given");
     load_bad(INTEL("redis: {prefix: [x]}, on_unavailable: wait"), "1:25", "one value"); /* and no second opinion */
     config_free(load_good(INTEL("on_unavailable: pass, timeout: 200ms, lookback: {days: 0}")));
+    load_bad(INTEL("files: [/a], feeds: [{name: a, type: zeek, path: /x}]"), "1:29", "intel.feeds fill Redis");
     config_free(load_good(INTEL("files: [], redis: {urls: []}")));
     config_free(load_good("intel:\n" INPUTS SINKS));
 }

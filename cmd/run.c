@@ -77,6 +77,13 @@ static void intel_print(const struct pipeline_report *report) {
         (void)fprintf(stderr, "%llu documents could not be looked at, and say labels.intel: unavailable\n",
                       (unsigned long long)missed);
     }
+    uint64_t left = core_counted(report->counters, CORE_COUNT_LOOKBACK_LEFT);
+    if (left > 0) {
+        (void)fprintf(stderr,
+                      "%llu observables are not kept for looking back: they came faster than they could be written; "
+                      "raise intel.lookback.memory\n",
+                      (unsigned long long)left);
+    }
 }
 
 static void summary_print(const struct pipeline_report *report) {

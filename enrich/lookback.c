@@ -57,7 +57,7 @@ struct lookback {
     int64_t followed_tick;
     _Atomic bool is_crowded;
     _Atomic bool is_stopping;
-    int stop_fd;
+    int bell_fd; /* wakes the thread: to stop, or because a table is crowded */
     pthread_t thread;
     int64_t written_tick;
     int64_t tidied_tick;
@@ -86,10 +86,11 @@ void lookback_batch(struct lookback *lookback, const struct core_batch *batch) {
     if (table->left_out > left_out) {
         core_count(lookback->counters, CORE_COUNT_LOOKBACK_LEFT, table->left_out - left_out);
     }
-    if (seen_table_is_crowded(table)) {
-        atomic_store_explicit(&lookback->is_crowded, true, memory_order_relaxed);
-    }
+    bool is_crowded = seen_table_is_crowded(table);
     atomic_store(&lookback->current, table);
+    if (is_crowded && !atomic_exchange(&lookback->is_crowded, true)) {
+        MUST(eventfd_write(lookback->bell_fd, 1) == 0);
+    }
 }
 
 void lookback_on_new(void *ctx, enum core_indicator type, struct core_span value, bool subdomains,
@@ -104,12 +105,12 @@ void lookback_on_new(void *ctx, enum core_indicator type, struct core_span value
 static void tables_change(struct lookback *lookback) {
     struct seen_table *full = lookback->spare == &lookback->tables[0] ? &lookback->tables[1] : &lookback->tables[0];
     struct seen_table *expected = full;
-    atomic_store_explicit(&lookback->is_crowded, false, memory_order_relaxed);
     while (!atomic_compare_exchange_weak(&lookback->current, &expected, lookback->spare)) {
         expected = full;
         sched_yield();
     }
     lookback->spare = full;
+    atomic_store(&lookback->is_crowded, false); /* the other one, if it is already: its next batch says so */
 }
 
 /* All that was seen until now is on the disk then. */
@@ -194,7 +195,7 @@ static enum core_err lookback_turn(struct lookback *lookback, struct core_fail *
     enum core_err err = CORE_OK;
     int64_t now = core_tick_ns();
     bool is_asked = is_in_effect(lookback);
-    if (is_asked || atomic_load_explicit(&lookback->is_crowded, memory_order_relaxed) ||
+    if (is_asked || atomic_load(&lookback->is_crowded) ||
         now - lookback->written_tick >= lookback->conf->write_every_ns) {
         err = table_write(lookback, fail);
     }
@@ -221,9 +222,11 @@ static void *lookback_run(void *arg) {
     bool is_named CORE_UNUSED = pthread_setname_np(pthread_self(), "lookback") == 0;
     retro_follow(lookback->retro, 0);
     while (!atomic_load(&lookback->is_stopping)) {
-        struct pollfd fds = {.fd = lookback->stop_fd, .events = POLLIN};
+        struct pollfd fds = {.fd = lookback->bell_fd, .events = POLLIN};
         int ready = poll(&fds, 1, retro_is_due(lookback->retro) ? 0 : TURN_MS);
         MUST(ready >= 0 || errno == EINTR);
+        eventfd_t rung;
+        MUST(ready <= 0 || eventfd_read(lookback->bell_fd, &rung) == 0);
         if (atomic_load(&lookback->is_stopping)) {
             break;
         }
@@ -262,15 +265,15 @@ static enum core_err parts_open(struct lookback *lookback, const struct lookback
         err = retro_open(&lookback->retro, &retro, fail);
     }
     if (err == CORE_OK) {
-        lookback->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        err = lookback->stop_fd < 0 ? core_fail_errno(fail, "eventfd", "cannot make one") : CORE_OK;
+        lookback->bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        err = lookback->bell_fd < 0 ? core_fail_errno(fail, "eventfd", "cannot make one") : CORE_OK;
     }
     return err;
 }
 
 static void parts_close(struct lookback *lookback) {
-    if (lookback->stop_fd >= 0) {
-        (void)close(lookback->stop_fd);
+    if (lookback->bell_fd >= 0) {
+        (void)close(lookback->bell_fd);
     }
     retro_close(lookback->retro);
     seen_close(lookback->seen);
@@ -289,7 +292,7 @@ enum core_err lookback_open(struct lookback **out, const struct lookback_env *en
     lookback->counters = env->counters;
     lookback->follower = env->follower;
     lookback->opener = env->opener == NULL ? (struct follower_opener){0} : *env->opener;
-    lookback->stop_fd = -1;
+    lookback->bell_fd = -1;
     lookback->spare = &lookback->tables[1];
     lookback->written_tick = core_tick_ns();
     atomic_store(&lookback->current, &lookback->tables[0]);
@@ -313,7 +316,7 @@ void lookback_close(struct lookback *lookback) {
     }
     MUST(lookback->magic == LOOKBACK_MAGIC);
     atomic_store(&lookback->is_stopping, true);
-    MUST(eventfd_write(lookback->stop_fd, 1) == 0);
+    MUST(eventfd_write(lookback->bell_fd, 1) == 0);
     MUST(pthread_join(lookback->thread, NULL) == 0);
     parts_close(lookback);
 }

@@ -3,7 +3,8 @@
  *     intel_batch CONFIG LOG batch [EVENTS]    as tapline does: a local filter, then one round trip for what may be a hit
  *     intel_batch CONFIG LOG one [EVENTS]      each observable with a round trip of its own, as a filter in Lua or Ruby does
  *
- * The records are made into events first; only the look-up is timed, batch by batch. One JSON object on stdout.
+ * The records are made into events first; only the look-up is timed, batch by batch, with what is kept for looking back (as the
+ * configuration says). One JSON object on stdout.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
 #include "cmd/config.h"
@@ -139,7 +140,7 @@ static void intel_open(struct bench *bench, bool is_batch) {
         must(enrich_store_open(&bench->store, &intel->conf, &intel->redis, false, &fail), &fail);
         return;
     }
-    struct enrich_env env = {.node = "bench", .counters = &bench->counters};
+    struct enrich_env env = {.node = "bench", .state_dir = bench->config->node.state, .counters = &bench->counters};
     must(enrich_open(&bench->enrich, &intel->conf, &intel->redis, &env, &fail), &fail);
     struct enrich_status status = {0};
     const struct timespec pause = {.tv_nsec = LOOK_NS};

@@ -4,6 +4,7 @@ SPDX-License-Identifier: Apache-2.0
 import ipaddress
 import json
 import random
+import struct
 import time
 
 import pytest
@@ -165,6 +166,30 @@ def test_old_logs_are_not_looked_back_at_unless_asked(redis_server, tmp_path, co
         done = rig.tapline("run", "--once", "-c", path)
         assert done.returncode == 0, done.stderr
         assert bool(list(state.glob("seen/*.seen"))) == kept
+
+
+def seen_in(state):
+    """(observables, how often they were seen), as the footers of all files say."""
+    totals = [struct.unpack(">11Q", path.read_bytes()[-88:])[3:5] for path in state.glob("seen/*.seen")]
+    return tuple(map(sum, zip(*totals)))
+
+
+@pytest.mark.parametrize("memory", ["1MiB", "64MiB"])
+def test_what_is_not_kept_is_said(tmp_path, conns, memory):
+    """Thousands of new addresses a millisecond: what tables have no room for is counted, and nothing else is missing."""
+    listed = tmp_path / "list.txt"
+    listed.write_text("192.0.2.1\n")
+    conns.write(*(f"100.64.{i >> 8}.{i & 255}" for i in range(60_000)))
+    path = config(tmp_path, conns.path, files=[str(listed)], lookback={"days": 30, "memory": memory})
+    done = rig.tapline("run", "--once", "--json", "-c", path)
+    assert done.returncode == 0, done.stderr
+    counters = json.loads(done.stdout)["counters"]
+    different, times = seen_in(tmp_path / "state")
+    left_out = counters["lookback.left_out"]
+    assert counters["lookback.seen"] == 120_000 and times + left_out == 120_000
+    assert different + left_out >= 60_000  # and those who ask
+    assert (left_out > 0) == (memory == "1MiB")
+    assert (f"{left_out} observables are not kept for looking back" in done.stderr) == (left_out > 0)
 
 
 def test_nothing_is_kept_if_nobody_wants_it(redis_server, runs, tmp_path, conns, told):

@@ -77,6 +77,14 @@ struct intel_walk {
 };
 CORE_CHECKED enum core_err intel_walk_all(struct intel *intel, const struct intel_walk *walk, struct core_fail *fail);
 
+/* What sensors have seen, day by day (intel_seen.c). NULL: there is no Redis, or it does not say, which is said on stderr.
+ * Owns: intel_seen_free(). */
+struct intel_seen;
+struct intel_seen *intel_seen_read(struct intel *intel);
+void intel_seen_free(struct intel_seen *seen);       /* takes NULL */
+void intel_seen_json(const struct intel_seen *seen); /* a member "sightings", with a comma before it; nothing of NULL */
+void intel_seen_text(const struct intel_seen *seen); /* takes NULL */
+
 /* Rows that most of the commands have. */
 #define INTEL_CONFIG_OPTION                                                                                            \
     { .name = "config", .letter = 'c', .arg = "FILE", .help = "The configuration; its section intel names the store." }

@@ -113,6 +113,7 @@ struct stats {
     struct feed_count feeds[FEEDS_MAX];
     size_t feeds_len;
     uint64_t allowed;
+    struct intel_seen *seen; /* by sensors */
 };
 
 /* By when it was last seen, or else first. */
@@ -194,7 +195,9 @@ static void stats_json(const struct stats *stats) {
     for (size_t i = 0; i < AGE__MAX; i++) {
         printf("%s\"%s\":%" PRIu64, i == 0 ? "" : ",", age_names[i], stats->ages[i]);
     }
-    printf("}}\n");
+    printf("}");
+    intel_seen_json(stats->seen);
+    printf("}\n");
 }
 
 static void stats_text(const struct stats *stats) {
@@ -214,6 +217,7 @@ static void stats_text(const struct stats *stats) {
     for (size_t i = 0; i < AGE__MAX; i++) {
         printf("%12" PRIu64 "  last seen %s%s\n", stats->ages[i], i <= AGE_YEAR ? "within a " : "", age_names[i]);
     }
+    intel_seen_text(stats->seen);
 }
 
 static int stats_main(const struct cmd *cmd, int argc, char **argv) {
@@ -230,9 +234,11 @@ static int stats_main(const struct cmd *cmd, int argc, char **argv) {
             code = intel_failed(&stats->intel, err, &fail);
         } else {
             qsort(stats->feeds, stats->feeds_len, sizeof(stats->feeds[0]), by_count);
+            stats->seen = intel_seen_read(&stats->intel);
             (stats->intel.is_json ? stats_json : stats_text)(stats);
         }
     }
+    intel_seen_free(stats->seen);
     intel_close(&stats->intel);
     free(stats);
     return code;
@@ -244,7 +250,8 @@ const struct cmd cmd_intel_stats = {
     .args = "",
     .about =
         "Counts the indicators of the store by type, and what providers say of them by feed and by how long ago they "
-        "were last seen (or first, where nothing else is said).",
+        "were last seen (or first, where nothing else is said). With Redis, how often sensors saw what indicators name, "
+        "each of the last seven days, and which ones most.",
     .example = "tapline intel stats -c /etc/tapline/tapline.yml\ntapline intel stats -c tapline.yml --json",
     .options = stats_options,
     .run = stats_main,

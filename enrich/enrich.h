@@ -249,6 +249,12 @@ CORE_CHECKED enum core_err enrich_sync(struct enrich_store *store, const struct 
                                        const struct enrich_sync_how *how, struct enrich_sync_report *report,
                                        struct core_fail *fail);
 
+/* Call on_seen for each indicator that sensors saw on a day (since 1970-01-01, UTC), in no order. false ends it.
+ * Errors: CORE_BAD without Redis nobody counts, or this user may not ask · CORE_NET. */
+CORE_CHECKED enum core_err enrich_sightings_walk(struct enrich_store *store, int64_t day,
+                                                 bool (*on_seen)(void *ctx, enum core_indicator type,
+                                                                 struct core_span value, uint64_t count),
+                                                 void *ctx, struct core_fail *fail);
 /* If the feed wants it (sightings), tell its server what the store has counted of its indicators and was not told yet, under
  * a lease. *told: how many. Errors: as enrich_sync(); what was told is remembered, and the next call tells the rest. */
 CORE_CHECKED enum core_err enrich_sightings_tell(struct enrich_store *store, const struct enrich_feed_conf *feed,

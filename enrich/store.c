@@ -308,6 +308,24 @@ enum core_err store_sightings_walk(struct enrich_store *store, int64_t day,
     return err != CORE_OK ? err : extra->sightings_walk(store, NULL, day, on_sighting, ctx, fail);
 }
 
+struct seen_call {
+    bool (*on_seen)(void *ctx, enum core_indicator type, struct core_span value, uint64_t count);
+    void *ctx;
+};
+
+static bool seen_give(void *ctx, const struct store_sighting *sighting) {
+    const struct seen_call *call = ctx;
+    return call->on_seen(call->ctx, sighting->type, sighting->value, sighting->count);
+}
+
+enum core_err enrich_sightings_walk(struct enrich_store *store, int64_t day,
+                                    bool (*on_seen)(void *ctx, enum core_indicator type, struct core_span value,
+                                                    uint64_t count),
+                                    void *ctx, struct core_fail *fail) {
+    struct seen_call call = {on_seen, ctx};
+    return store_sightings_walk(store, day, seen_give, &call, fail);
+}
+
 enum core_err store_told_walk(struct enrich_store *store, const char *feed, int64_t day,
                               bool (*on_sighting)(void *ctx, const struct store_sighting *sighting), void *ctx,
                               struct core_fail *fail) {

@@ -8,6 +8,7 @@ import random
 import time
 
 import pytest
+import redis
 
 import rig
 from feeds import Cif3, Fault, FeedServer, Misp, misp_attribute
@@ -104,6 +105,12 @@ def test_what_is_seen_is_counted_and_told(redis_server, runs, tmp_path, conns, s
     assert event["observer"]["name"] and event["event"]["kind"] == "event"
     assert "enrichments" not in event["threat"], "a sighting is not itself a sighting"
 
+    stats = json.loads(intel("stats", "--json", path=path))["sightings"]
+    (day,) = {day for day, _ in seen.matched}
+    shown = stats.get(day)  # of the last seven days; the log's may be another
+    assert len(stats) == 7 and (shown is None or shown["count"] == 125 and shown["indicators"] == 3
+                                and shown["most"][-1] == {"type": "ip", "value": WORSE, "count": 25})
+
     before = len(seen.events)
     conns.write(*[EVIL] * 5)
     run.wait_for("five more", lambda: sum(seen.read().told.values()) == 125 + 10)
@@ -161,8 +168,12 @@ def test_redis_that_is_away_is_told_later(redis_server, runs, tmp_path, conns, s
     assert sum(seen.read().told.values()) == 40
 
 
-def test_redis_that_refuses(redis_servers, runs, tmp_path, conns, seen):
-    """A sensor's user that may not write there: said once, told as events, and nothing piles up."""
+COUNTING = "+role +multi +exec +unwatch (~intel:seen:* ~intel:once:* -@all +watch +get +set +hincrby +expireat)"
+
+
+def test_redis_that_refuses_and_the_rights_that_are_enough(redis_servers, runs, tmp_path, conns, seen):
+    """A sensor's user that may not write there: said, told as events, and nothing piles up. With the rights that the reference
+    names it counts, and may still not touch an indicator."""
     server = redis_servers(acl=True)
     writer = config(tmp_path, conns.path, name="writer.yml", redis={"urls": [server.unix_url], "username": "writer", "password": WRITER})
     intel("add", EVIL, path=writer)
@@ -172,9 +183,19 @@ def test_redis_that_refuses(redis_servers, runs, tmp_path, conns, seen):
     conns.write(*[EVIL] * 40)
     run.wait_for("it is told", lambda: sum(seen.read().told.values()) == 40)
     run.wait_log("sightings are not counted in Redis, it refuses them")
+    reference = (rig.TOP / "docs/reference/intel-keys.inc").read_text()
+    assert " ".join(COUNTING.split()) in " ".join(reference.split())
+    words = COUNTING.split(" (")
+    server.client().execute_command("ACL", "SETUSER", "sensor", *words[0].split(), "(" + words[1])
+    conns.write(*[EVIL] * 7)
+    run.wait_for("it is counted", lambda: sum(counted(server).values()) == 7)
+    run.wait_log("sightings are counted in Redis again")
     run.stop()
     assert json.loads(run.stdout)["counters"]["sightings.dropped"] == 1
     assert [name.name for name in (tmp_path / "state" / "sightings").iterdir()] == ["marks"]
+    sensor = redis.Redis(port=server.port, username="sensor", password=SENSOR)
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        sensor.set(f"intel:ip:{EVIL}", "x")
 
 
 def test_without_redis_there_are_events(runs, tmp_path, conns, seen):
@@ -230,6 +251,10 @@ def today():
     return time.strftime("%Y-%m-%d", time.gmtime())
 
 
+def yesterday():
+    return time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400))
+
+
 def see(redis_server, name, count, day=None):
     redis_server.client().hincrby(f"intel:seen:{day or today()}", name, count)
 
@@ -241,11 +266,18 @@ def test_a_cif_server_is_told_once(sync, server, redis_server):
     assert "sightings_told" not in sync.run(), "nothing was seen yet"
     see(redis_server, "ip:192.0.2.7", 5)
     see(redis_server, "ip:198.51.100.9", 3)  # another feed's
-    see(redis_server, "ip:192.0.2.7", 2, time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400)))
+    for one in range(20):
+        see(redis_server, f"domain:host{one}.example", 100 - (7 * one) % 20, yesterday())
+    stats = json.loads(intel("stats", "--json", path=sync.config))["sightings"]
+    assert stats[today()] == {"indicators": 2, "count": 8, "most": [{"type": "ip", "value": "192.0.2.7", "count": 5},
+                                                                    {"type": "ip", "value": "198.51.100.9", "count": 3}]}
+    assert stats[yesterday()]["indicators"] == 20 and [one["count"] for one in stats[yesterday()]["most"]] == list(range(100, 90, -1))
+    assert "seen on " + today() in intel("stats", path=sync.config)
+    see(redis_server, "ip:192.0.2.7", 2, yesterday())
     see(redis_server, "ip:192.0.2.7", 9, "2020-01-01")  # too long ago
     assert sync.run()["sightings_told"] == 2
     told = [(r["indicator"], r["count"], r["lasttime"][:10]) for r in server.site.reports]
-    assert sorted(told) == sorted([("192.0.2.7", 5, today()), ("192.0.2.7", 2, time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400)))])
+    assert sorted(told) == sorted([("192.0.2.7", 5, today()), ("192.0.2.7", 2, yesterday())])
     assert "sightings_told" not in sync.run() and len(server.site.reports) == 2, "told once"
     see(redis_server, "ip:192.0.2.7", 1)
     assert sync.run()["sightings_told"] == 1 and server.site.reports[-1]["count"] == 1, "and what is new"

@@ -24,6 +24,7 @@
 #define LOGIN_REPLIES_BYTES_MAX (64 * CORE_KIB)
 #define RETRY_NS CORE_NS_PER_S
 #define BETTER_NS (10 * CORE_NS_PER_S)
+#define STEPS_MAX 6 /* from the first look to READY: name, address, two of TLS, login; and one more */
 #define NUMBER_BYTES 24
 #define SAYS_BYTES_MAX 200 /* of an error of Redis' that is shown */
 
@@ -107,6 +108,7 @@ struct channel {
     size_t at; /* of which url */
     enum channel_stage stage;
     int64_t deadline_ns; /* until it must be READY */
+    int64_t looked_ns;   /* when somebody last looked, or ceased to wait */
     struct redis_link *link;
     redisReader *reader;
     size_t pending; /* bytes read of an answer that is not whole */
@@ -237,7 +239,8 @@ static struct channel *channel_new(const struct redis *redis, size_t at) {
     MUST(channel != NULL);
     MUST(at < redis->urls_len);
     channel->at = at;
-    channel->deadline_ns = core_tick_ns() + redis->conf->connect_timeout_ns;
+    channel->looked_ns = core_tick_ns();
+    channel->deadline_ns = channel->looked_ns + redis->conf->connect_timeout_ns;
     channel->link = redis_link_new(&redis->urls[at], redis->tls);
     channel->reader = redisReaderCreateWithFunctions(&functions);
     MUST(channel->reader != NULL);
@@ -412,15 +415,23 @@ static enum core_err login_judge(const struct redis *redis, struct channel *chan
     return err;
 }
 
+/* Who never waits may look once a second: the other side has answered long ago, and each look is good for one step. So of
+ * the time between two looks only some counts; what is waited counts in full. */
+static void channel_look(const struct redis *redis, struct channel *channel) {
+    int64_t now_ns = core_tick_ns();
+    int64_t gap_ns = now_ns - channel->looked_ns;
+    int64_t counted_ns = redis->conf->connect_timeout_ns / STEPS_MAX;
+    channel->deadline_ns += gap_ns > counted_ns ? gap_ns - counted_ns : 0;
+    channel->looked_ns = now_ns;
+}
+
 /* Go on; never waits. CORE_OK: it is READY. */
 static enum core_err channel_step(const struct redis *redis, struct channel *channel, struct core_fail *fail) {
     enum core_err err = CORE_OK;
+    channel_look(redis, channel);
     if (channel->stage == CHANNEL_CONNECTING) {
         err = redis_link_step(channel->link, fail);
         channel->stage = err == CORE_OK ? CHANNEL_LOGIN : CHANNEL_CONNECTING;
-        if (err == CORE_OK && core_tick_ns() >= channel->deadline_ns) { /* it was there long ago, and nobody looked */
-            channel->deadline_ns = core_tick_ns() + redis->conf->connect_timeout_ns;
-        }
     }
     if (channel->stage == CHANNEL_LOGIN && err == CORE_OK) {
         err = channel_send(redis, channel, &channel->login, fail);
@@ -511,9 +522,9 @@ static enum core_err url_failed(struct redis *redis, const struct core_fail *why
 
 /* Wait for the other side, up to deadline_ns. CORE_AGAIN: told to stop. */
 static enum core_err link_wait(const struct redis *redis, bool wants_out, int64_t deadline_ns, struct core_fail *fail) {
-    return redis_link_wait(redis->now->link, wants_out, redis->stop_fd, deadline_ns)
-               ? CORE_OK
-               : core_fail_set(fail, CORE_AGAIN, channel_where(redis, redis->now), "ended on request");
+    bool goes_on = redis_link_wait(redis->now->link, wants_out, redis->stop_fd, deadline_ns);
+    redis->now->looked_ns = core_tick_ns();
+    return goes_on ? CORE_OK : core_fail_set(fail, CORE_AGAIN, channel_where(redis, redis->now), "ended on request");
 }
 
 /* Get a channel that is ready. CORE_AGAIN: not until deadline_ns, or told to stop; the next call goes on. */

@@ -5,7 +5,7 @@
  *   open reader|writer URL… [key=value…]      password= username= ca_file= cert_file= key_file= prefix= connect_ms= file=
  *   put TYPE VALUE FEED PROVIDER [expires=S] [confidence=N] [description=…] [subdomains]      remove TYPE VALUE FEED [PROVIDER]
  *   load N SEED                               N addresses and domains by feed "load"
- *   flush · allow|unallow TYPE VALUE · get MS TYPE VALUE · gets MS N SEED · count · now · build · follow MS [pause_at=N] · walk
+ *   flush · allow|unallow TYPE VALUE · connect MS · get MS TYPE VALUE · gets MS N SEED · count · now · build · follow MS [pause_at=N] · walk
  *   allowed · close                           pause_at: says "paused" at the Nth that is added, and waits for a line
  *   state_put FEED KEY VALUE · state_get FEED · lease_take NAME MS · lease_renew MS · lease_give · seen TYPE VALUE DAY N [ONCE]
  *   seen_day DAY · both MS TYPE VALUE          get in one thread, build and follow in another, as the program does
@@ -162,6 +162,10 @@ static void found_print(const struct enrich_found *found) {
                said->description == NULL ? "-" : said->description, said->subdomains ? ":subdomains" : "");
     }
     printf("\n");
+}
+
+static enum core_err do_connect(const struct words *words) {
+    return store_connect(now.store, atoi(words->word[1]), &now.fail);
 }
 
 static enum core_err do_get(const struct words *words) {
@@ -429,6 +433,7 @@ static const struct {
     {"flush", 1, do_flush},
     {"allow", 3, do_allow},
     {"unallow", 3, do_allow},
+    {"connect", 2, do_connect},
     {"get", 4, do_get},
     {"gets", 4, do_gets},
     {"now", 1, do_now},

@@ -86,10 +86,10 @@ class Store:
 
 class Gate:
     """A way to a server where a piece that contains `word` is held back until the test lets it go, and a word of its answers
-    is another one of the same length."""
+    is another one of the same length, or where each piece takes its time."""
 
-    def __init__(self, port, word=None, answer=(b"", b"")):
-        self.port, self.word, self.other = port, word, answer
+    def __init__(self, port, word=None, answer=(b"", b""), late_s=0):
+        self.port, self.word, self.other, self.late_s = port, word, answer, late_s
         self.held, self.go = threading.Event(), threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}"
@@ -109,6 +109,7 @@ class Gate:
         word = self.word if source is near else None
         try:
             while piece := source.recv(1 << 20):
+                time.sleep(self.late_s)
                 if word is not None and word in piece:
                     self.held.set()
                     assert self.go.wait(30)
@@ -619,6 +620,33 @@ def test_a_reader_goes_back_to_the_primary(redis_servers, stores):
     while reader.get("ip", "192.0.2.1") != ["f/p:-1:-"]:
         assert time.monotonic() < end, "still on the replica"
         time.sleep(0.2)
+
+
+def test_who_never_waits_and_seldom_looks_is_connected_all_the_same(redis_servers, stores, tmp_path):
+    """A name, an address, TLS, a login: a step a look, and two looks take longer than connect_timeout."""
+    tls = rs.make_certificates(tmp_path / "tls")
+    gate = Gate(redis_servers(tls=tls).tls_port, late_s=0.05)
+    url = gate.url.replace("redis:", "rediss:").replace("127.0.0.1", "localhost")
+    reader = stores("reader", url, f"ca_file={tls}/ca.crt", "connect_ms=1000")
+    looks = 1
+    while (last := reader.do("connect", 0)[-1]).startswith("AGAIN "):
+        looks += 1
+        time.sleep(1.1)
+    assert last.startswith("OK ") and 2 < looks < 8, (looks, last)
+    assert number(reader.ok("get", 400, "ip", "192.0.2.1"), "took_ms") < 200
+    gate.close()
+
+
+def test_who_never_waits_leaves_a_server_that_is_silent(redis_server, stores):
+    """Its connection is taken, and nothing comes: after connect_timeout, counted in part, the next one is tried."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        reader = stores("reader", f"redis://127.0.0.1:{silent.getsockname()[1]}", redis_server.url, "connect_ms=600")
+        began = time.monotonic()
+        while (last := reader.do("connect", 0)[-1]).startswith("AGAIN "):
+            assert time.monotonic() - began < 20
+            time.sleep(0.5)
+        assert last.startswith("OK ")
+        reader.wait_log("the next url is tried")
 
 
 # ---- who is let in ----------------------------------------------------------------------------------------------------------------

@@ -153,8 +153,7 @@ static int64_t jitter_s(int64_t interval_s) {
 static void sightings_tell(struct syncing *syncing, const struct enrich_feed_conf *feed,
                            struct enrich_sync_report *report) {
     struct core_fail fail = {0};
-    enum core_err err =
-        enrich_sightings_tell(syncing->intel.store, feed, &syncing->how, &report->told, &fail);
+    enum core_err err = enrich_sightings_tell(syncing->intel.store, feed, &syncing->how, &report->told, &fail);
     if (err == CORE_OK || err == CORE_AGAIN) {
         return;
     }

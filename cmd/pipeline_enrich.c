@@ -223,7 +223,8 @@ static void state_log(const struct pipeline_enrich *stage) {
     case ENRICH_UNAVAILABLE:
         if (status->is_late) {
             core_log(CORE_LEVEL_WARN, "run", "intelligence is late: its store does not answer within intel.timeout",
-                     "events=\"%s\" hint=\"raise intel.timeout, or see to Redis (SLOWLOG) and to the network\"", events);
+                     "events=\"%s\" hint=\"raise intel.timeout, or see to Redis (SLOWLOG) and to the network\"",
+                     events);
             break;
         }
         core_log(CORE_LEVEL_WARN, "run", "intelligence is missing: its store cannot be asked",

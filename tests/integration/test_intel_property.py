@@ -68,7 +68,8 @@ def is_marked(document):
 def config(tmp_path, server):
     sinks = {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
     return rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(tmp_path / "dns.log")]}], sinks,
-                            intel={"redis": {"urls": [server.unix_url], "connect_timeout": "1s"}, "lookback": {"days": 0}})
+                            intel={"redis": {"urls": [server.unix_url], "connect_timeout": "1s"}, "lookback": {"days": 0},
+                                   "sightings_every": "0s"})
 
 
 def write(client, changes):

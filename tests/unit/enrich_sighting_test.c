@@ -232,11 +232,10 @@ static void test_a_document_counts_once_for_each_indicator(void **unused) {
     assert_int_equal(counted(CORE_COUNT_SIGHTINGS_AGAIN), 4);
     sightings_close(sightings);
     assert_int_equal(lines_read(lines, 8), 2);
-    assert_string_equal(lines[0],
-                        "\"ts\":\"2026-11-20T10:00:00.000003Z\",\"indicator_type\":\"ip\","
-                        "\"indicator\":\"203.0.113.66\",\"day\":\"2026-11-20\","
-                        "\"first\":\"2026-11-20T09:00:00.000000Z\",\"last\":\"2026-11-20T10:00:00.000003Z\","
-                        "\"count\":3,\"feeds\":[\"corp\"],\"providers\":[\"CERT\"]}\n");
+    assert_string_equal(lines[0], "\"ts\":\"2026-11-20T10:00:00.000003Z\",\"indicator_type\":\"ip\","
+                                  "\"indicator\":\"203.0.113.66\",\"day\":\"2026-11-20\","
+                                  "\"first\":\"2026-11-20T09:00:00.000000Z\",\"last\":\"2026-11-20T10:00:00.000003Z\","
+                                  "\"count\":3,\"feeds\":[\"corp\"],\"providers\":[\"CERT\"]}\n");
     /* Only as a parent: who does not mean the subdomains has not said it. */
     assert_string_equal(lines[1], "\"ts\":\"2026-11-20T10:00:00.000001Z\","
                                   "\"indicator_type\":\"domain\",\"indicator\":\"evil.example\",\"day\":\"2026-11-20\","
@@ -338,6 +337,41 @@ static void test_events_are_told_once(void **unused) {
     core_arena_destroy(&world.match.scratch);
 }
 
+/* Batches come while journals are taken: what is told is what was counted. */
+static void test_what_is_counted_while_it_is_told(void **unused) {
+    (void)unused;
+    enum { BATCHES = 3000 };
+    struct world world;
+    struct sightings *sightings;
+    struct core_fail fail;
+    const struct sightings_env env = {
+        .every_ns = CORE_NS_PER_MS, .node = "sensor-1", .state_dir = state, .counters = &counters};
+    world_make(&world, times_one_day);
+    assert_int_equal(sightings_open(&sightings, &env, &fail), CORE_OK);
+    for (int batch = 0; batch < BATCHES; batch++) {
+        sightings_batch(sightings, &world.match);
+        for (size_t i = 0; i < EVENTS; i++) {
+            world.events[i].start += 100 * EVENTS;
+        }
+        if (batch % 300 == 0) {
+            usleep(250000); /* a turn of the thread */
+        }
+    }
+    sightings_close(sightings);
+    assert_int_equal(counted(CORE_COUNT_SIGHTINGS_COUNTED), 4 * BATCHES);
+    assert_int_equal(counted(CORE_COUNT_SIGHTINGS_AGAIN) + counted(CORE_COUNT_SIGHTINGS_LOST), 0);
+    static char lines[1024][512];
+    uint64_t sum = 0;
+    size_t len = lines_read(lines, 1024);
+    assert_in_range(len, 4, 1023); /* of more than one journal */
+    assert_int_equal(len, counted(CORE_COUNT_SIGHTINGS_EVENTS));
+    for (size_t i = 0; i < len; i++) {
+        sum += strtoull(strstr(lines[i], "\"count\":") + 8, NULL, 10);
+    }
+    assert_int_equal(sum, 4 * BATCHES);
+    core_arena_destroy(&world.match.scratch);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_journal_is_read_as_it_was_written, setup, teardown),
@@ -346,6 +380,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_days_are_utc_and_not_in_the_future, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_kill_loses_and_doubles_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_events_are_told_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_counted_while_it_is_told, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

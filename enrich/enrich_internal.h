@@ -76,9 +76,9 @@ struct store_ops {
     enum core_err (*walk)(struct enrich_store *store, bool wants_providers,
                           bool (*on_found)(void *ctx, const struct enrich_found *found), void *ctx,
                           struct core_fail *fail);
-    /* Begin anew: where the stream of changes stands now, then every indicator and the allow-list; *estimate first (for
-     * progress and the filter's size). Changes made meanwhile come by follow() again, or twice. CORE_AGAIN: goes_on
-     * ended it. */
+    /* How many there are, and maybe keys that are none: only how it differs from a count before is exact. Then begin anew:
+     * where the stream of changes stands now, every indicator and the allow-list. Changes made meanwhile come by follow()
+     * again, or twice. CORE_AGAIN: goes_on ended it. */
     enum core_err (*count)(struct enrich_store *store, uint64_t *items, struct core_fail *fail);
     /* Where the stream of changes stands now; NULL: what changes is told without one. */
     enum core_err (*now)(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail);

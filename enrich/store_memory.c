@@ -536,7 +536,9 @@ static size_t files_look(struct memory *memory, const struct store_changes *call
         core_log_fail(CORE_LEVEL_WARN, "enrich", "what was read from intel.files before stays in effect", &fail);
         return 0;
     }
-    if (are_seen(memory, files, len) || is_one_gone(memory, files, len)) {
+    bool is_same = are_seen(memory, files, len);
+    memory->gone_ns = is_same ? 0 : memory->gone_ns;
+    if (is_same || is_one_gone(memory, files, len)) {
         files_release(files, len);
         return 0;
     }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "enrich/table_internal.h"
@@ -275,6 +276,33 @@ static void test_files_that_are_gone_for_a_moment(void **state) {
     assert_string_equal(followed(store, &cursor, CORE_OK, 5000), "add ip 192.0.2.4\nremove ip 192.0.2.1\n");
     enrich_store_close(store);
     unlink(path_in("c.txt"));
+}
+
+/* A folder that comes and goes (a mount) has the same files each time, and each time is waited for. */
+static void test_a_folder_that_is_gone_twice(void **state) {
+    (void)state;
+    struct store_cursor cursor;
+    char there[160], away[160];
+    for (int i = 1; i <= 2; i++) {
+        snprintf(there, sizeof there, "%s", path_in(i == 1 ? "f1" : "f2"));
+        assert_int_equal(mkdir(there, 0700), 0);
+    }
+    snprintf(away, sizeof away, "%s", path_in("gone"));
+    write_file("f1/a.txt", "192.0.2.1\n");
+    write_file("f2/b.txt", "192.0.2.2\n");
+    struct enrich_store *store = opened(path_in("f[12]/*.txt"));
+    assert_int_equal(store_build(store, &cursor, &calls, &fail), CORE_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(rename(there, away), 0);
+        assert_string_equal(followed(store, &cursor, CORE_AGAIN, 1500), "");
+        assert_int_equal(rename(away, there), 0);
+        assert_string_equal(followed(store, &cursor, CORE_AGAIN, 3500), "");
+    }
+    enrich_store_close(store);
+    unlink(path_in("f1/a.txt"));
+    unlink(path_in("f2/b.txt"));
+    assert_int_equal(rmdir(path_in("f1")), 0);
+    assert_int_equal(rmdir(path_in("f2")), 0);
 }
 
 /* Which list it was: its name, where it names nobody. */
@@ -588,6 +616,7 @@ int main(void) {
         cmocka_unit_test(test_files_are_read_again_when_they_change),
         cmocka_unit_test(test_a_file_that_is_not_there_is_a_mistake),
         cmocka_unit_test(test_files_that_are_gone_for_a_moment),
+        cmocka_unit_test(test_a_folder_that_is_gone_twice),
         cmocka_unit_test(test_a_list_is_named),
         cmocka_unit_test(test_a_mistake_is_read_once),
         cmocka_unit_test(test_reading_ends_when_it_is_to),

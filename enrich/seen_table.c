@@ -103,11 +103,11 @@ static void table_lay(struct seen_table *table) {
 
 enum core_err seen_table_init(struct seen_table *table, size_t bytes, struct core_fail *fail) {
     *table = (struct seen_table){.slots_len = SLOTS_MIN};
-    /* A slot costs itself and a half of all else: there are at least twice as many slots as entries. */
     const size_t samples_bytes = sizeof *table->samples + sizeof *table->samples / SAMPLES_PART;
     const size_t entry_bytes = sizeof *table->entries + samples_bytes + LONG_TEXT_BYTES;
-    const size_t slot_bytes = sizeof *table->slots + entry_bytes / 2;
-    while (table->slots_len < UINT32_MAX / 2 && 2 * slot_bytes * table->slots_len <= bytes) {
+    /* At least twice as many slots as entries: they are few bytes of all. */
+    while (table->slots_len < UINT32_MAX / 2 &&
+           table->slots_len / 2 < bytes / (entry_bytes + 2 * sizeof *table->slots)) {
         table->slots_len *= 2;
     }
     size_t slots_bytes = table->slots_len * sizeof *table->slots;

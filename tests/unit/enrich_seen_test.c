@@ -509,6 +509,20 @@ static void test_a_full_table_counts_what_it_leaves_out(void **state) {
     rig_free(rig);
 }
 
+/* Whatever the size: most of it is of use, and half of the slots stay empty. */
+static void test_tables_of_any_size(void **state) {
+    (void)state;
+    for (size_t bytes = 256 * CORE_KIB; bytes < 4000 * (size_t)CORE_MIB; bytes += bytes / 5) {
+        struct seen_table table;
+        struct core_fail fail;
+        assert_int_equal(seen_table_init(&table, bytes, &fail), CORE_OK);
+        assert_true(table.memory.cap <= bytes + 8 * CORE_KIB);
+        assert_true(table.entries_max <= table.slots_len / 2);
+        assert_true((size_t)table.entries_max * 180 > bytes);
+        seen_table_destroy(&table);
+    }
+}
+
 static void numbers_feed(struct rig *rig, uint64_t from, uint64_t len) {
     static char texts[EVENTS][24];
     for (uint64_t i = 0; i < len; i++) {
@@ -847,6 +861,7 @@ int main(void) {
         cmocka_unit_test(test_random_stream),
         cmocka_unit_test(test_own_events_and_dead_letters_are_not_kept),
         cmocka_unit_test(test_a_full_table_counts_what_it_leaves_out),
+        cmocka_unit_test(test_tables_of_any_size),
         cmocka_unit_test(test_bounds_hold),
         cmocka_unit_test(test_tables_of_the_running_hour),
         cmocka_unit_test(test_each_has_a_sample),

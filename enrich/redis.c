@@ -785,6 +785,10 @@ const struct redis_reply *redis_answer_before(const struct redis *redis, size_t 
     return answer_of(&redis->answers[!redis->turn], at);
 }
 
+bool redis_has_another(const struct redis *redis) {
+    return redis->urls_len > 1;
+}
+
 const char *redis_where(const struct redis *redis) {
     return redis->now != NULL ? channel_where(redis, redis->now) : redis->urls[redis->next].shown;
 }

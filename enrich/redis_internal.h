@@ -122,6 +122,7 @@ CORE_CHECKED enum core_err redis_refused(const struct redis *redis, const struct
                                          struct core_fail *fail);
 /* The first of the answers that is an error, as redis_refused(). */
 CORE_CHECKED enum core_err redis_refused_any(const struct redis *redis, struct core_fail *fail);
+bool redis_has_another(const struct redis *redis);  /* is there more than one url? */
 const char *redis_where(const struct redis *redis); /* the url in use, or last tried */
 void redis_drop(struct redis *redis);               /* close the connection: it is made again when needed */
 

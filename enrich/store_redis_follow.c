@@ -21,8 +21,14 @@
 #define GRACE_NS (2 * CORE_NS_PER_S) /* for an answer beyond the time the stream is waited for */
 #define NUMBER_BYTES 24
 
-static enum core_err not_in_time(enum core_err err) {
-    return err == CORE_AGAIN ? CORE_NET : err; /* CORE_AGAIN of follow() says that nothing changed */
+/* Send what was collected. CORE_AGAIN of follow() says that nothing changed: what is not in time is CORE_NET. */
+static enum core_err exchange(struct redis *on, int64_t wait_ns, struct core_fail *fail) {
+    enum core_err err = redis_exchange(on, core_tick_ns() + wait_ns, fail);
+    if (err != CORE_AGAIN) {
+        return err;
+    }
+    fail->err = CORE_NET;
+    return CORE_NET;
 }
 
 static bool goes_on(const struct store_changes *calls) {
@@ -105,7 +111,7 @@ static enum core_err stand_read(const struct redis *on, size_t at,
 /* Where it stands now, and what else was asked in the same exchange. */
 static enum core_err stand_take(struct redis *on, struct store_cursor *cursor, struct core_fail *fail) {
     struct stream_info info;
-    enum core_err err = not_in_time(redis_exchange(on, core_tick_ns() + REDIS_WALK_NS, fail));
+    enum core_err err = exchange(on, REDIS_WALK_NS, fail);
     err = err == CORE_OK ? stand_read(on, 0, cursor->epoch, &info, fail) : err;
     if (err == CORE_OK) {
         memcpy(cursor->id, info.last_id, sizeof cursor->id);
@@ -217,7 +223,7 @@ static enum core_err build_begin(struct build *build, struct store_cursor *curso
     allow_tell(build, redis_answer(build->on, 2));
     redis_continue(build->on); /* a cursor of SCAN is good for one server */
     redis_scan_ask(build->redis, build->on, "0", BUILD_SCAN_COUNT);
-    return not_in_time(redis_exchange(build->on, core_tick_ns() + REDIS_WALK_NS, fail));
+    return exchange(build->on, REDIS_WALK_NS, fail);
 }
 
 enum core_err redis_build(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
@@ -241,7 +247,7 @@ enum core_err redis_build(struct enrich_store *store, struct store_cursor *curso
         redis_continue(build.on);
         redis_scan_ask(redis, build.on, scan, is_last ? "1" : BUILD_SCAN_COUNT); /* the last one's answer is not used */
         struct named *list = page_read(&build, keys, &len);
-        err = not_in_time(redis_exchange(build.on, core_tick_ns() + REDIS_WALK_NS, fail));
+        err = exchange(build.on, REDIS_WALK_NS, fail);
         err = err == CORE_OK ? page_tell(&build, list, len, fail) : err;
     }
     return err;
@@ -374,7 +380,7 @@ static enum core_err entries_tell(struct build *build, const struct redis_reply 
     struct telling telling = {.build = build};
     redis_continue(build->on);
     changes_walk(entries, &telling, change_ask);
-    enum core_err err = not_in_time(redis_exchange(build->on, core_tick_ns() + REDIS_WALK_NS, fail));
+    enum core_err err = exchange(build->on, REDIS_WALK_NS, fail);
     if (err != CORE_OK) {
         return err;
     }
@@ -396,7 +402,11 @@ static enum core_err changes_read(const struct build *build, struct store_cursor
     int64_t wait_ns = timeout_ms * CORE_NS_PER_MS + (timeout_ms > 0 ? GRACE_NS : REDIS_WALK_NS);
     *entries = NULL;
     changes_ask(build->redis, on, cursor, timeout_ms);
-    enum core_err err = not_in_time(redis_exchange(on, core_tick_ns() + wait_ns, fail));
+    enum core_err err = exchange(on, wait_ns, fail);
+    if (err == CORE_NET && redis_has_another(on)) { /* this one hangs: the other, before anybody is told */
+        changes_ask(build->redis, on, cursor, 0);
+        err = exchange(on, REDIS_WALK_NS, fail);
+    }
     err = err == CORE_OK ? changes_judge(on, cursor, fail) : err;
     if (err == CORE_OK) {
         *entries = entries_of(redis_answer(on, CHANGES_ENTRIES));

@@ -88,6 +88,41 @@ def test_failover_to_a_replica_and_back(redis_servers, runs, tmp_path, conns, ar
     assert len(arrived.documents) == conns.count
 
 
+def test_a_primary_that_is_silent(redis_servers, runs, tmp_path, conns, arrived):
+    """It takes connections and says nothing. The replica is asked, and looking for the first one again disturbs nobody."""
+    primary = redis_servers()
+    replica = redis_servers(replica_of=primary).wait_for_replica()
+    path = config(tmp_path, conns.path, redis={"urls": [primary.url, replica.url], "connect_timeout": "500ms"})
+    intel("add", EVIL, path=path)
+    run = runs(path, "--json")
+    run.wait_log("intelligence is ready")
+    assert enrichments(written_and_read(run, conns, arrived, EVIL))
+    primary.stop_answering()
+    try:
+        silent = time.monotonic()
+        between = until_matched(run, conns, arrived, EVIL)
+        assert all(is_marked(document) for document in all_of(arrived, between)), "neither matched nor marked"
+        print(f"matched again after {time.monotonic() - silent:.1f} s, {len(between)} marked")
+        run.wait_for("both connections at the replica", lambda: links(replica, run) == 2, timeout=10)
+        moved, worst = time.monotonic(), 0.0
+        while time.monotonic() < moved + 13:  # the first is looked for every ten seconds
+            began = time.monotonic()
+            document = written_and_read(run, conns, arrived, EVIL)
+            worst = max(worst, time.monotonic() - began)
+            assert enrichments(document) and not is_marked(document), run.log()
+            time.sleep(0.05)
+        assert worst < 2, f"a document took {worst:.1f} s"
+    finally:
+        primary.go_on()
+    began = time.monotonic()
+    while links(primary, run) < 2:
+        assert enrichments(written_and_read(run, conns, arrived, EVIL))
+        assert time.monotonic() < began + 40, run.log()
+        time.sleep(0.1)
+    summary = summary_of(run)
+    assert summary["counters"]["enrich.unavailable"] == sum(map(is_marked, arrived.read().values()))
+
+
 # ---- who is let in ----------------------------------------------------------------------------------------------------
 
 

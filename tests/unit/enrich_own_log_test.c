@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,37 @@ static void test_what_is_not_flushed_is_known_but_not_there(void **state) {
     own_log_close(log);
     log = log_open();
     assert_false(own_log_has(log, 7));
+    own_log_close(log);
+}
+
+/* The linker puts it in the place of fdatasync(). */
+static bool sync_fails;
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+int __wrap_fdatasync(int fd) {
+    if (sync_fails) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_fdatasync(fd);
+}
+
+/* What stands in the file and may not be on the disk is not written again. */
+static void test_a_sync_that_fails_doubles_nothing(void **state) {
+    (void)state;
+    struct own_log *log = log_open();
+    struct core_fail fail;
+    add(log, 1, 10);
+    sync_fails = true;
+    assert_int_equal(own_log_flush(log, &fail), CORE_IO);
+    off_t size = size_of(path);
+    assert_int_equal(own_log_flush(log, &fail), CORE_IO);
+    sync_fails = false;
+    flush(log);
+    assert_int_equal(size_of(path), size);
+    add(log, 2, 10);
+    flush(log);
+    assert_int_equal(size_of(path), 2 * size);
     own_log_close(log);
 }
 
@@ -203,6 +235,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_cut_line_is_removed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_not_flushed_is_known_but_not_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_sync_that_fails_doubles_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_full_disk_doubles_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_gathered_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_it_is_bounded, setup, teardown),

@@ -146,21 +146,24 @@ def test_kills_lose_and_double_nothing(redis_server, runs, tmp_path, conns, seen
     assert not [name for name in (tmp_path / "state" / "sightings").iterdir() if name.name != "marks"], "all journals are done"
 
 
-def test_redis_that_is_away_is_told_later(redis_server, runs, tmp_path, conns, seen):
+@pytest.mark.parametrize("how", ["killed", "silent"])
+def test_redis_that_is_away_is_told_later(redis_server, runs, tmp_path, conns, seen, how):
     """What was seen before Redis went is told as an event meanwhile, kept, and added when it is back, over a restart, too."""
-    path = config(tmp_path, conns.path, every="2s", **redis_at(redis_server))
+    path = config(tmp_path, conns.path, every="5s", **redis_at(redis_server))
     intel("add", EVIL, path=path)
     run = runs(path)
     run.wait_log("intelligence is ready")
     conns.write(*[EVIL] * 40)
     run.wait_for("all documents", lambda: seen.read().records == 40 and sum(seen.matched.values()) == 40)
-    redis_server.kill()
+    (redis_server.kill if how == "killed" else redis_server.stop_answering)()
     run.wait_for("it is told all the same", lambda: sum(seen.read().told.values()) == 40)
-    run.wait_log("sightings are not counted in Redis until its primary answers again")
+    if how == "killed":
+        run.wait_log("sightings are not counted in Redis until its primary answers again")
     started = time.monotonic()
     run.stop()
     assert time.monotonic() - started < 5, "a stop waits for Redis for two seconds at most"
-    redis_server.start()
+    assert "does not let go" not in run.log()
+    (redis_server.start if how == "killed" else redis_server.go_on)()
     assert not counted(redis_server)
     run = runs(path)
     run.wait_for("it is counted", lambda: counted(redis_server) == dict(seen.matched))

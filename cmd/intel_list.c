@@ -250,7 +250,8 @@ const struct cmd cmd_intel_stats = {
     .args = "",
     .about =
         "Counts the indicators of the store by type, and what providers say of them by feed and by how long ago they "
-        "were last seen (or first, where nothing else is said). With Redis, how often sensors saw what indicators name, "
+        "were last seen (or first, where nothing else is said). With Redis, how often sensors saw what indicators "
+        "name, "
         "each of the last seven days, and which ones most.",
     .example = "tapline intel stats -c /etc/tapline/tapline.yml\ntapline intel stats -c tapline.yml --json",
     .options = stats_options,

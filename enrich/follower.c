@@ -388,7 +388,14 @@ static enum core_err build_run(struct build *build, struct enrich_store *store, 
 static void build_judge(const struct follower *follower, const struct build *build, uint64_t len) {
     char where[STORE_WHERE_BYTES];
     uint64_t before = build->before > build->removed ? build->before - build->removed : 0;
+    uint64_t known = follower->view == NULL ? 0 : filter_len(follower->view->filter);
     store_where(atomic_load(&follower->store), where, sizeof where);
+    if (follower->is_short && len > known + COUNT_SLACK) { /* more than may have come in this moment */
+        core_log(
+            CORE_LEVEL_WARN, "enrich", "changes of indicators were missed: those were not matched until now",
+            "store=\"%s\" missed=%llu hint=\"whoever adds indicators adds an entry to the stream of changes, too\"",
+            where, (unsigned long long)(len - known));
+    }
     if (len == 0) {
         core_log(
             CORE_LEVEL_WARN, "enrich", "there are no indicators: nothing can match",
@@ -497,8 +504,9 @@ static void look_at_count(struct follower *follower) {
     follower->live = live;
     follower->is_short = live > len + len / STALE_PARTS + COUNT_SLACK;
     if (follower->is_short) {
-        core_log(CORE_LEVEL_WARN, "enrich",
-                 "the store has indicators that its changes did not tell of; all are read again",
+        core_log(CORE_LEVEL_INFO, "enrich",
+                 "the store has more keys than its changes told of; all are read again, to see whether indicators were "
+                 "missed",
                  "counted=%llu known=%llu", (unsigned long long)live, (unsigned long long)len);
     }
 }

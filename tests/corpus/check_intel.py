@@ -47,7 +47,8 @@ def check(tapline, data):
     listed = [observables.expected(document) for document in documents]
     rows = intel_sample.drawn(listed, now)
     defanged = plainly(rows)
-    store = intel.Store([dict(row) for row in rows if row not in defanged] + [{"type": row["type"], "value": row["value"]} for row in defanged], now=now)
+    store = intel.Store([dict(row) for row in rows if row not in defanged] + [
+        {"type": row["type"], "value": row["value"], "provider": "sample.txt"} for row in defanged], now=now)  # a list's name says who says it
     with tempfile.TemporaryDirectory() as scratch:
         files = [intel_sample.write_csv(os.path.join(scratch, "sample.csv"), [row for row in rows if row not in defanged]),
                  intel_sample.write_list(os.path.join(scratch, "sample.txt"), defanged)]

@@ -62,12 +62,12 @@ def said(rng, now):
     if rng.random() < 0.5:
         word["description"] = rng.choice(["seen in case 42", "quoted \"x\", with a comma", "b\u00f6se \u2620", "back\\slash"])
     if rng.random() < 0.3:
-        word["reference"] = "https://intel.example/%d?a=1&b=2" % rng.randrange(1000)
+        number = rng.randrange(1000)
+        word["reference"] = "https://intel.example/%d?a=1&b=2" % number
+        word["tags"] = ["c2", "botnet, emotet", "tlp:white,,b\u00f6se ,c2", "x,x", ""][number % 5]
     if rng.random() < 0.4:
         word["first_seen"] = now - rng.randrange(86400, 86400 * 2000)
         word["last_seen"] = word["first_seen"] + rng.randrange(86400)
-    if rng.random() < 0.3:
-        word["tags"] = rng.choice(["c2", "botnet, emotet", "tlp:white,,b\u00f6se ,c2", "x,x"])
     if rng.random() < 0.3:
         word["id"] = "indicator--%06d" % rng.randrange(10 ** 6)
     if rng.random() < 0.4:

@@ -253,6 +253,34 @@ def test_ten_thousand_at_once(redis_server, runs, tmp_path, conns, told):
     assert counters["lookback.asked"] == 10000 and counters["lookback.unasked"] == counters["lookback.gaps"] == 0
 
 
+def test_killed_while_many_wait(redis_server, runs, tmp_path, conns, told):
+    """Thirty thousand come at once, and the process is killed again and again while they wait, are looked for and are told: each
+    of those that were seen stands once in the log."""
+    path = config(tmp_path, conns.path, lookback={"write_every": "1s"}, sightings_every="0s", **redis_at(redis_server))
+    hosts = seen_addresses(30000)
+    seen = hosts[::10]
+    run = runs(path)
+    run.wait_log("indicators that come from now on")
+    conns.write(*seen)
+    run.wait_for("all documents", lambda: told.read().sensor == len(seen))
+    time.sleep(3)  # more than write_every: on the disk
+    (tmp_path / "list.txt").write_text("".join(host + "\n" for host in hosts))
+    intel("load", str(tmp_path / "list.txt"), path=path)
+    chance = random.Random(20261122)
+    for _ in range(8):
+        run.kill()
+        run = runs(path, "--json")
+        run.wait_log("intelligence is ready")
+        time.sleep(chance.uniform(0, 2.5))
+    run.wait_for("all of them", lambda: len(set(map(name_of, told.read().retro))) == len(seen), WITHIN)
+    run.stop()
+    lines = [json.loads(line) for log in tmp_path.glob("**/own/retro_match.log*") for line in log.read_text().splitlines()]
+    assert sorted(line["indicator"] for line in lines) == sorted(seen)
+    assert json.loads(run.stdout)["counters"]["lookback.gaps"] == 0
+    offsets = {(document["event"]["id"], document["log"]["offset"]) for document in told.read().retro}
+    assert len(offsets) == len(seen)
+
+
 def test_a_burst_of_a_foreign_writer(redis_server, runs, tmp_path, conns, told):
     """Forty thousand as the reference says that others may write them, one change an entry, as fast as that goes, into a
     stream that keeps ten thousand: none is skipped."""

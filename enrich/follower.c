@@ -571,7 +571,10 @@ static void away_say(struct follower *follower, bool was_away, const struct core
     const struct core_fail *told = &follower->told;
     if (!was_away || strcmp(told->text, fail->text) != 0 || strcmp(told->where, fail->where) != 0) {
         core_log_fail(fail->err == CORE_NET ? CORE_LEVEL_WARN : CORE_LEVEL_ERROR, "enrich",
-                      "intelligence cannot be asked: intel.on_unavailable says what becomes of events; trying again",
+                      follower->holds ? "intelligence cannot be asked: events it may speak of are held until it can; "
+                                        "trying again"
+                                      : "intelligence cannot be asked: events it may speak of go on, marked "
+                                        "labels.intel: unavailable; trying again",
                       fail);
         follower->told = *fail;
     }

@@ -68,8 +68,7 @@ struct probe {
     uint8_t as;          /* enum probe_as */
     uint8_t at;          /* the parent's first byte in the domain, or the network's bits */
 };
-#define PROBE_DOMAIN_LABELS_MAX 127 /* in 253 bytes */
-#define PROBES_MAX 130              /* of one observable: itself and 127 networks, or itself and each parent */
+#define PROBES_MAX 130 /* of one observable: itself and 127 networks, or itself and each parent */
 
 /* Put an indicator into the filter, under the one hash that finds it. Shape: false: the filter is full. Thread: follower. */
 CORE_CHECKED bool probe_add(struct probe_use *use, struct filter *filter, enum core_indicator type,

@@ -11,7 +11,7 @@
  * would go by unlooked at. Without a server to build it from, only `run --once` waits. A stop while it waits ends at once:
  * nothing has passed, so nothing is waited for, and it is read again after the next start.
  *
- * What looking back finds is told by logs of our own below node.state, which are one more input: all that holds for
+ * What looking back finds, and sightings, are told by logs of our own below node.state, which are one more input: all that holds for
  * sensors' logs holds for them. It is there without intelligence, too, for what an earlier run left in them. Its documents
  * name this sensor: many write to one topic.
  *

@@ -277,6 +277,8 @@ const struct core_opt enrich_feed_opts[] = {
      .type = CORE_OPT_BOOL,
      .offset = offsetof(struct enrich_feed_conf, sightings),
      .def = "false",
-     .help = "What was seen is told to its server."},
+     .help =
+         "What sensors saw of its indicators is told to its server by tapline intel sync; types cif, and misp with a "
+         "token."},
 };
 const size_t enrich_feed_opts_len = sizeof(enrich_feed_opts) / sizeof(enrich_feed_opts[0]);

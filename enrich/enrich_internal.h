@@ -12,6 +12,7 @@
  *   sync.c      a feed into the store, under a lease
  *   seen*.c     what was seen lately, on disk
  *   lookback.c  looking back at it for new indicators: retro.c; own_log.c
+ *   sighting*.c what was seen of indicators, counted, and told: events, Redis, servers of feeds
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_ENRICH_INTERNAL_H
 #define TAPLINE_ENRICH_INTERNAL_H

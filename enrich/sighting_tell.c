@@ -22,7 +22,7 @@
 #define TELL_MAX 500 /* in one sync; the rest in the next: of MISP that is 100 s */
 #define VALUES_BYTES (512 * CORE_MIB)
 #define GET_MS 10000
-#define LEASE_NS (120 * CORE_NS_PER_S)
+#define LEASE_NS (300 * CORE_NS_PER_S) /* of a page, renewed with each; nobody is in a hurry after a kill */
 #define SECONDS_PER_DAY 86400
 
 _Static_assert(SLOTS > 2 * ITEMS_MAX, "a search ends");

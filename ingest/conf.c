@@ -46,7 +46,7 @@ const struct core_opt ingest_input_opts[] = {
      .def = "auto",
      .choices = type_choices,
      .help = "Which sensor writes these files; auto tells each file's format by its content. tapline: it wrote them "
-             "itself (retro_match.log)."},
+             "itself (retro_match.log, sighting.log)."},
     {.key = "paths",
      .type = CORE_OPT_STRINGS,
      .offset = INPUT(paths),

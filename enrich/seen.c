@@ -131,7 +131,9 @@ static enum core_err folder_list(struct seen *seen, struct core_fail *fail) {
         }
     }
     (void)closedir(dir);
-    qsort(seen->segments, seen->segments_len, sizeof *seen->segments, segment_compare);
+    if (seen->segments_len > 0) {
+        qsort(seen->segments, seen->segments_len, sizeof *seen->segments, segment_compare);
+    }
     return CORE_OK;
 }
 

@@ -152,8 +152,9 @@ static void refused(struct sync *sync, uint64_t line, struct core_span what, con
     if (sync->report->refused++ == 0) {
         char shown[100];
         source_show(what, shown, sizeof shown);
-        snprintf(sync->why, sizeof sync->why, "%s=%" PRIu64 " entry=\"%s\" why=\"%.120s\"", sync->counts, line, shown,
-                 why);
+        size_t len =
+            line == 0 ? 0 : (size_t)snprintf(sync->why, sizeof sync->why, "%s=%" PRIu64 " ", sync->counts, line);
+        snprintf(sync->why + len, sizeof sync->why - len, "entry=\"%s\" why=\"%.120s\"", shown, why);
     }
 }
 

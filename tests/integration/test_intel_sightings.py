@@ -321,6 +321,7 @@ def test_from_a_sensor_to_the_server(sync, server, redis_server, runs, tmp_path,
         time.sleep(0.4)
         run.kill()
     run = runs(path)
+    run.wait_log("intelligence is ready")
     run.wait_for("all documents", lambda: seen.read().records == 600)
     run.wait_for("all of it counted", lambda: sum(counted(redis_server).values()) == 300)
     run.stop()

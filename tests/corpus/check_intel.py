@@ -23,6 +23,7 @@ UNLOOKED = {
     "user.domain", "network.name", "zeek.dhcp.domain", "threat.indicator.email.address", "threat.indicator.file.hash.md5",
     "threat.indicator.name", "threat.indicator.ip", "threat.indicator.url.domain", "zeek.intel.seen.indicator", "zeek.notice.sub",
     "zeek.notice_alarm.sub", "zeek.config.new_value", "zeek.config.old_value", "zeek.test.x",
+    "suricata.eve.dns.answers.srv.name", "suricata.eve.dns.grouped.SRV.name", "zeek.http_2.host",
 }
 DOCUMENTS_LEAST, HITS_LEAST = 60000, 20000
 

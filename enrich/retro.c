@@ -134,7 +134,7 @@ static void cursor_reach(struct retro *retro) {
                    strcmp(before.epoch, retro->cursor.epoch) == 0;
     retro->reached_tick = core_tick_ns();
     retro->added = 0;
-    if (!is_same && retro->queue_err == CORE_OK && retro->cursor.epoch[0] != '\0') {
+    if (!is_same && retro->queue_err == CORE_OK && retro->has_cursor) {
         retro->queue_err = retro_queue_reach(retro->queue, &retro->cursor, &retro->queue_fail);
     }
 }

@@ -27,6 +27,7 @@
 #define FILE_MODE 0640
 #define NAME_DIGITS 16
 #define HEX 16
+#define NO_EPOCH "-" /* the store was empty, so that nobody had given it one */
 
 enum { RECORD_NAME = 'n', RECORD_DOMAINS = 'd', RECORD_CURSOR = '@' }; /* DOMAINS: with its subdomains */
 
@@ -61,7 +62,7 @@ static bool record_write(FILE *file, uint8_t what, enum core_indicator type, str
 
 static bool cursor_write(FILE *file, const struct store_cursor *cursor) {
     char text[sizeof *cursor + 2];
-    int len = snprintf(text, sizeof text, "%s %s", cursor->epoch, cursor->id);
+    int len = snprintf(text, sizeof text, "%s %s", cursor->epoch[0] == '\0' ? NO_EPOCH : cursor->epoch, cursor->id);
     return record_write(file, RECORD_CURSOR, CORE_INDICATOR_NONE, (struct core_span){text, (size_t)len});
 }
 
@@ -167,6 +168,7 @@ static size_t part_look(struct retro_queue *queue, uint64_t part) {
         struct store_cursor cursor;
         names += record.what != RECORD_CURSOR;
         if (record.what == RECORD_CURSOR && sscanf(text, "%39s %47s", cursor.epoch, cursor.id) == 2) {
+            cursor.epoch[0] = strcmp(cursor.epoch, NO_EPOCH) == 0 ? '\0' : cursor.epoch[0];
             queue->cursor = cursor;
             queue->has_cursor = true;
         }

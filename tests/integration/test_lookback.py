@@ -253,6 +253,23 @@ def test_ten_thousand_at_once(redis_server, runs, tmp_path, conns, told):
     assert counters["lookback.asked"] == 10000 and counters["lookback.unasked"] == counters["lookback.gaps"] == 0
 
 
+def test_what_comes_while_it_is_down_is_the_first_that_ever_came(redis_server, runs, tmp_path, conns, told):
+    """It began on a database without a key, so that there was no epoch yet, and is killed; then comes the first load of all."""
+    path = config(tmp_path, conns.path, lookback={"write_every": "1s"}, sightings_every="0s", **redis_at(redis_server))
+    hosts = seen_addresses(10)
+    run = runs(path)
+    run.wait_log("indicators that come from now on")
+    conns.write(*hosts)
+    run.wait_for("all documents", lambda: told.read().sensor == len(hosts))
+    run.wait_for("what was seen on the disk", lambda: list(tmp_path.glob("**/seen/*.seen")))
+    run.kill()
+    (tmp_path / "list.txt").write_text("".join(host + "\n" for host in hosts))
+    intel("load", str(tmp_path / "list.txt"), path=path)
+    run = runs(path)
+    run.wait_for("all of them", lambda: len(told.read().retro) >= len(hosts), WITHIN)
+    assert sorted(map(name_of, told.read().retro)) == sorted(hosts)
+
+
 def test_killed_while_many_wait(redis_server, runs, tmp_path, conns, told):
     """Thirty thousand come at once, and the process is killed again and again while they wait, are looked for and are told: each
     of those that were seen stands once in the log."""

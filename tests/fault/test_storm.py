@@ -102,7 +102,7 @@ def test_storm_on_three_nodes(nodes, sensor, tmp_path, runs):
     assert run.wait(timeout=1200) == 0, run.log()
     took = time.monotonic() - began
     with judge.Judge(nodes, "storm") as seen:
-        seen.read(timeout=600)
+        seen.read()
         print(f"storm: {RECORDS} records, {seen.records} seen, {KILLS} kills, {weather.restarts} restarts, "
               f"{len(sensor.files)} files, {took:.0f} s")
         seen.assert_whole(RECORDS)

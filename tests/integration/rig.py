@@ -402,18 +402,20 @@ class Reader:
         return {place: end for place, end in ends.items() if self.at[place] < end}
 
     def read(self, timeout=120.0, settle=0.5):
-        """To the end of what is committed by now. Returns how many partitions there are."""
+        """To the end of what is committed by now, however much that is: `timeout` is for how long nothing may come. Returns how
+        many partitions there are."""
         from confluent_kafka import KafkaError
 
         self._join_new()
         behind = self._behind(settle)
         until = time.monotonic() + timeout
         while behind:
-            assert time.monotonic() < until, f"not read to the end in {timeout} s: {behind}, at {self.at}"
+            assert time.monotonic() < until, f"nothing came for {timeout} s: {behind}, at {self.at}"
             for message in self.consumer.consume(5000, 0.05):
                 error = message.error()
                 if error is None:
                     self.each(message)
+                    until = time.monotonic() + timeout
                 elif error.code() != KafkaError._PARTITION_EOF:
                     assert is_passing(error), str(error)
                     continue

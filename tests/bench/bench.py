@@ -370,7 +370,7 @@ def write_docs(path, bench, table):
     about, latencies, skipped = machine(), bench.latencies, bench.skipped
     lines = [
         f"Measured on {about['cores']} cores of a {about['family']}, Linux {about['kernel'].split('-')[0]}; medians of "
-        f"{max(row['runs'] for row in table.values())} runs.", "",
+        f"{bench.args.runs} rounds.", "",
         ".. list-table::", "   :header-rows: 1", "   :widths: 46 14 14 14 12", "",
         "   * - What", "     - CPU s per million", "     - Events per CPU s", "     - Events per s", "     - Peak MiB",
     ]

@@ -129,9 +129,8 @@ static inline uint32_t *fake_slot(struct fake_world *world, enum core_indicator 
     return &world->slots[at];
 }
 
-/* Who says it from now on; nobody: it is gone. Thread: any. */
-static inline void fake_say(struct fake_world *world, enum core_indicator type, const char *value, unsigned said) {
-    MUST(pthread_mutex_lock(&world->lock) == 0);
+/* Under the lock. Returns which item it is. */
+static inline size_t fake_put(struct fake_world *world, enum core_indicator type, const char *value, unsigned said) {
     uint32_t *slot = fake_slot(world, type, core_span_of(value));
     if (*slot == 0) {
         MUST(world->items_len < world->items_cap);
@@ -144,15 +143,25 @@ static inline void fake_say(struct fake_world *world, enum core_indicator type, 
     struct fake_item *item = &world->items[*slot - 1];
     item->said = said;
     item->is_expired = false;
-    fake_change_add(world, (struct fake_change){*slot - 1, false, said != FAKE_NOBODY, (said & FAKE_B) != 0});
+    return *slot - 1;
+}
+
+/* Who says it from now on; nobody: it is gone. Thread: any. */
+static inline void fake_say(struct fake_world *world, enum core_indicator type, const char *value, unsigned said) {
+    MUST(pthread_mutex_lock(&world->lock) == 0);
+    size_t item = fake_put(world, type, value, said);
+    fake_change_add(world, (struct fake_change){item, false, said != FAKE_NOBODY, (said & FAKE_B) != 0});
     MUST(pthread_mutex_unlock(&world->lock) == 0);
 }
 
-/* It is there, and nothing in the stream says so: an entry that was trimmed. */
-static inline void fake_say_unheard(struct fake_world *world, enum core_indicator type, const char *value) {
-    fake_say(world, type, value, FAKE_A);
+/* User names v0 … are there, all at once, and nothing in the stream says so: entries that were trimmed. */
+static inline void fake_say_unheard(struct fake_world *world, unsigned len) {
     MUST(pthread_mutex_lock(&world->lock) == 0);
-    world->changes_len--;
+    for (unsigned i = 0; i < len; i++) {
+        char text[16];
+        MUST(snprintf(text, sizeof text, "v%u", i) > 0);
+        MUST(fake_put(world, CORE_INDICATOR_USER, text, FAKE_A) < world->items_len);
+    }
     MUST(pthread_mutex_unlock(&world->lock) == 0);
 }
 

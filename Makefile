@@ -74,6 +74,7 @@ storm: dev ## The long storm and outages (two hours): ten million records, 100 t
 .PHONY: bench
 bench: build ## Measure speed and memory; rsyslog, syslog-ng and a bare producer beside it
 	@.ci/deps build test bench
+	@cmake --build build/release -j $(JOBS) --target intel_batch
 	@.venv/bin/python tests/bench/bench.py
 
 .PHONY: lint

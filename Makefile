@@ -7,7 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 JOBS ?= $(shell nproc)
-CTEST = ctest --output-on-failure --no-tests=error -j $(JOBS)
+CTEST = ctest --output-on-failure --no-tests=error
 # Seconds that each fuzz target gets.
 FUZZ_SECONDS ?= 600
 DESTDIR ?=
@@ -41,15 +41,16 @@ dev: ## Build everything for debugging, tests too: build/dev
 	@.ci/deps build test
 	$(call build,dev)
 
+# Twice as many at once as there are cores: the long ones mostly wait.
 .PHONY: test
 test: dev ## Run every test (needs the network once, for the Kafka broker's jars)
-	@$(CTEST) --test-dir build/dev
+	@$(CTEST) -j $$((2 * $(JOBS))) --test-dir build/dev
 
 .PHONY: asan
 asan: ## Unit, golden and corpus tests with address and undefined-behaviour sanitizers
 	@.ci/deps build test
 	$(call build,asan)
-	@$(CTEST) --test-dir build/asan -L 'unit|golden|corpus'
+	@$(CTEST) -j $(JOBS) --test-dir build/asan -L 'unit|golden|corpus'
 
 .PHONY: tsan
 tsan: ## Unit and pipeline tests with the thread sanitizer
@@ -57,13 +58,13 @@ tsan: ## Unit and pipeline tests with the thread sanitizer
 	$(call build,tsan)
 	@$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra -O1 -g -shared -fPIC tests/tsan/c11_threads.c -o build/tsan/c11_threads.so -pthread
 	@LD_PRELOAD=$(CURDIR)/build/tsan/c11_threads.so TSAN_OPTIONS='halt_on_error=1 suppressions=$(CURDIR)/tests/tsan/suppressions.txt' \
-		$(CTEST) --test-dir build/tsan -L 'unit|threads'
+		$(CTEST) -j $(JOBS) --test-dir build/tsan -L 'unit|threads'
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZ_SECONDS each (600)
 	@.ci/deps build test fuzz
 	$(call build,fuzz)
-	@TAPLINE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CTEST) --test-dir build/fuzz -L fuzz
+	@TAPLINE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CTEST) -j $(JOBS) --test-dir build/fuzz -L fuzz
 
 .PHONY: storm
 storm: dev ## The long storm and outages (two hours): ten million records, 100 times kill -9, Kafka away for an hour

@@ -72,6 +72,7 @@ class RedisServer:
 
     def __init__(self, folder, replica_of=None, tls=None, tls_clients=False, acl=False, appendfsync="everysec", more=()):
         redis_there()
+        self.primary = replica_of
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
@@ -127,10 +128,11 @@ class RedisServer:
         return redis.Redis(host="127.0.0.1", port=self.port, **user, **more)
 
     def wait_for_replica(self, timeout=20):
-        """Until our replica (this is one) has all that its primary has."""
+        """Until this replica follows and has, if it was made as one, all that its primary has by now."""
         end = time.monotonic() + timeout
-        while self.client().info("replication").get("master_link_status") != "up":
-            assert time.monotonic() < end, "the replica does not follow"
+        wanted = self.primary.client().info("replication")["master_repl_offset"] if self.primary else 0
+        while (now := self.client().info("replication")).get("master_link_status") != "up" or now["slave_repl_offset"] < wanted:
+            assert time.monotonic() < end, f"the replica does not follow: {now}"
             time.sleep(0.02)
         return self
 

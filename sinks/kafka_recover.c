@@ -66,6 +66,15 @@ static void written_forget(struct kafka_recover *recover) {
     recover->ask_ns = 0;
 }
 
+/* It keeps asking the broker that led a partition when it was made, for minutes (librdkafka 2.0.2 looks again every five), so
+ * after a failure the next question is a new one's. */
+static void reader_forget(struct kafka_recover *recover) {
+    core_kafka_reader_close(recover->reader);
+    recover->reader = NULL;
+    recover->partitions = 0;
+    written_forget(recover);
+}
+
 static void say_held(struct kafka_recover *recover, int partition, int64_t now) {
     recover->held_ns = recover->held_ns == 0 ? now : recover->held_ns;
     if (recover->said_held_ns == 0 || now - recover->said_held_ns > SAY_EVERY_NS) {
@@ -191,6 +200,9 @@ static enum core_err recover_begin(struct kafka_recover *recover, struct core_fa
     }
     if (err == CORE_AGAIN) {
         say_waiting(recover, why);
+        if (recover->partitions > 0) {
+            reader_forget(recover);
+        }
     }
     return err;
 }
@@ -257,6 +269,7 @@ enum core_err kafka_recover_look(struct kafka_recover *recover, int partition, i
     }
     err = err == CORE_OK ? core_kafka_reader_bounds(recover->reader, &place, 1, LOOK_MS, &bounds, why) : err;
     if (err != CORE_OK) {
+        reader_forget(recover);
         return CORE_AGAIN;
     }
     if (bounds.high > *from) {

@@ -61,6 +61,12 @@ static bool skip_nested(struct scan *scan) {
     return false;
 }
 
+/* Of a number, true, false or null. Blanks are none of it: a document of ours has them in texts only, and one that has them
+ * elsewhere is refused. */
+static bool is_bare(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'E';
+}
+
 static bool skip_value(struct scan *scan, struct core_span *value) {
     const char *start = scan->pos;
     if (start == scan->end) {
@@ -72,7 +78,7 @@ static bool skip_value(struct scan *scan, struct core_span *value) {
     } else if (*start == '{' || *start == '[') {
         is_whole = skip_nested(scan);
     } else {
-        while (scan->pos < scan->end && *scan->pos != ',' && *scan->pos != '}' && *scan->pos != ']') {
+        while (scan->pos < scan->end && is_bare(*scan->pos)) {
             scan->pos++;
         }
     }
@@ -197,7 +203,7 @@ static bool groups_look(struct groups *groups, struct core_span object) {
             group->there = member.value;
         }
     }
-    return step == STEP_END;
+    return step == STEP_END && scan.pos + 1 == scan.end;
 }
 
 static bool list_has(struct core_span list, struct core_span wanted, bool *has) {

@@ -76,8 +76,11 @@ static void test_brackets_and_quotes_in_texts(void **state) {
 
 static void test_what_is_no_document_is_refused(void **state) {
     (void)state;
-    static const char *const texts[] = {"",          "[]",       "{",         "{\"a\"}", "{\"a\":}", "{\"a\":1",
-                                        "{\"a\":\"", "{\"a\":[", "{\"a\":{}", "x",       "{a:1}",    "{\"tags\":[1}"};
+    static const char *const texts[] = {"", "[]", "{", "{\"a\"}", "{\"a\":}", "{\"a\":1", "{\"a\":\"", "{\"a\":[",
+                                        "{\"a\":{}", "x", "{a:1}", "{\"tags\":[1}",
+                                        /* a blank between two parts: none of ours has one */
+                                        "{\"a\": {}}", "{\"a\":  \"}\"}", "{\"tags\":[ ]}", "{\"tags\":[1 ]}",
+                                        "{\"a\":1 }", "{\"a\":1} ", "{\"tags\": [1]}"};
     const struct document_leaf leaf = {"tags", CORE_SPAN("[\"t\"]"), DOCUMENT_APPEND};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         char room[256];

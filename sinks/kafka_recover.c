@@ -287,12 +287,9 @@ enum core_err kafka_recover_look(struct kafka_recover *recover, int partition, i
 
 void kafka_recover_end(struct kafka_recover *recover) {
     MUST(recover != NULL);
-    core_kafka_reader_close(recover->reader);
-    written_forget(recover);
+    reader_forget(recover);
     kafka_lines_free(&recover->lines);
-    recover->reader = NULL;
     recover->is_assigned = recover->is_all = false;
-    recover->partitions = 0;
     recover->held_ns = 0;
     recover->owner = (struct kafka_owner){.offset = -1};
 }

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/lookback_internal.h"
 #include "enrich_store_fake.h"
+#include "tests/unit/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,48 +26,6 @@ struct rig {
     struct lookback *lookback;
 };
 
-static enum core_err world_now(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail) {
-    struct fake_world *world = fake_world_of(store);
-    (void)fail;
-    MUST(pthread_mutex_lock(&world->lock) == 0);
-    snprintf(cursor->epoch, sizeof cursor->epoch, "%u", world->epoch);
-    snprintf(cursor->id, sizeof cursor->id, "%zu", world->changes_len);
-    MUST(pthread_mutex_unlock(&world->lock) == 0);
-    return CORE_OK;
-}
-
-static enum core_err world_allowed(struct enrich_store *store,
-                                   bool (*on_allowed)(void *ctx, enum core_indicator type, struct core_span value),
-                                   void *ctx, struct core_fail *fail) {
-    (void)store, (void)on_allowed, (void)ctx, (void)fail;
-    return CORE_OK;
-}
-
-static const struct store_ops world_ops = {.name = "fake",
-                                           .close = fake_close,
-                                           .get = fake_get,
-                                           .now = world_now,
-                                           .follow = fake_follow,
-                                           .allowed = world_allowed};
-
-static void folder_remove(const char *dir) {
-    DIR *list = opendir(dir);
-    const struct dirent *entry;
-    assert_non_null(list);
-    while ((entry = readdir(list)) != NULL) {
-        char path[512];
-        if (entry->d_name[0] == '.') {
-            continue;
-        }
-        snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
-        if (unlink(path) != 0) {
-            folder_remove(path);
-        }
-    }
-    closedir(list);
-    assert_int_equal(rmdir(dir), 0);
-}
-
 static struct rig *rig_new(void) {
     struct rig *rig = calloc(1, sizeof *rig);
     struct core_fail fail;
@@ -75,7 +34,6 @@ static struct rig *rig_new(void) {
     rig->conf = (struct enrich_lookback_conf){
         .days = 30, .bytes_max = 64 * CORE_MIB, .memory_bytes = 4 * CORE_MIB, .write_every_ns = 3600 * CORE_NS_PER_S};
     rig->world = fake_world_new(1000);
-    rig->world->ops = &world_ops;
     rig->opener = (struct follower_opener){fake_open, rig->world, true};
     const struct lookback_env env = {.conf = &rig->conf,
                                      .node = "sensor-1",
@@ -91,7 +49,7 @@ static struct rig *rig_new(void) {
 static void rig_free(struct rig *rig) {
     lookback_close(rig->lookback);
     fake_world_free(rig->world);
-    folder_remove(rig->dir);
+    assert_int_equal(folder_remove(rig->dir), 0);
     free(rig);
 }
 

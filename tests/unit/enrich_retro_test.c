@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/lookback_internal.h"
 #include "enrich_store_fake.h"
+#include "tests/unit/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,57 +38,7 @@ struct rig {
     char texts[EVENTS][24];
 };
 
-/* ---- a store with a stream, and an allow-list ----------------------------------------------------------------------------------- */
-
-static enum core_err world_now(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail) {
-    struct fake_world *world = fake_world_of(store);
-    (void)fail;
-    MUST(pthread_mutex_lock(&world->lock) == 0);
-    snprintf(cursor->epoch, sizeof cursor->epoch, "%u", world->epoch);
-    snprintf(cursor->id, sizeof cursor->id, "%zu", world->changes_len);
-    MUST(pthread_mutex_unlock(&world->lock) == 0);
-    return CORE_OK;
-}
-
-static enum core_err world_allowed(struct enrich_store *store,
-                                   bool (*on_allowed)(void *ctx, enum core_indicator type, struct core_span value),
-                                   void *ctx, struct core_fail *fail) {
-    struct fake_world *world = fake_world_of(store);
-    (void)fail;
-    for (size_t i = 0; i < world->allowed_len; i++) {
-        if (world->allowed[i].is_there) {
-            on_allowed(ctx, world->allowed[i].type, core_span_of(world->allowed[i].value));
-        }
-    }
-    return CORE_OK;
-}
-
-static const struct store_ops world_ops = {.name = "fake",
-                                           .close = fake_close,
-                                           .get = fake_get,
-                                           .now = world_now,
-                                           .follow = fake_follow,
-                                           .allowed = world_allowed};
-
 /* ---- a sensor's folder ---------------------------------------------------------------------------------------------------------- */
-
-static void folder_remove(const char *dir) {
-    DIR *list = opendir(dir);
-    const struct dirent *entry;
-    assert_non_null(list);
-    while ((entry = readdir(list)) != NULL) {
-        char path[512];
-        if (entry->d_name[0] == '.') {
-            continue;
-        }
-        snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
-        if (unlink(path) != 0) {
-            folder_remove(path);
-        }
-    }
-    closedir(list);
-    assert_int_equal(rmdir(dir), 0);
-}
 
 /* A process begins; node and opener as it is told. */
 static void begin(struct rig *rig, const char *node, bool has_stream) {
@@ -110,7 +61,6 @@ static struct rig *rig_new(bool has_stream) {
     snprintf(rig->dir, sizeof rig->dir, "/tmp/tapline-retro-XXXXXX");
     assert_non_null(mkdtemp(rig->dir));
     rig->world = fake_world_new(WORLD_MAX);
-    rig->world->ops = &world_ops;
     rig->opener = (struct follower_opener){fake_open, rig->world, true};
     rig->stream = (struct core_stream){.magic = CORE_STREAM_MAGIC, .gen = 7, .path = "conn.log"};
     begin(rig, "sensor-1", has_stream);
@@ -120,7 +70,7 @@ static struct rig *rig_new(bool has_stream) {
 static void rig_free(struct rig *rig) {
     end(rig);
     fake_world_free(rig->world);
-    folder_remove(rig->dir);
+    assert_int_equal(folder_remove(rig->dir), 0);
     free(rig);
 }
 
@@ -496,7 +446,7 @@ static void test_a_part_that_is_cut(void **state) {
         struct store_cursor kept;
         assert_int_equal(retro_queue_cursor(queue, &kept), has_cursor); /* it stands in the part that is there now */
         retro_queue_close(queue);
-        folder_remove(dir);
+        assert_int_equal(folder_remove(dir), 0);
         assert_int_equal(mkdir(dir, 0700), 0);
         if (is_whole) {
             break;

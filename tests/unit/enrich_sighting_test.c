@@ -1,13 +1,13 @@
 /* tests/unit/enrich_sighting_test.c: what was seen of indicators is counted once, whatever a kill leaves, and told once.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/sighting_internal.h"
+#include "tests/unit/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -31,14 +31,9 @@ static int setup(void **unused) {
     return 0;
 }
 
-static int gone(const char *path, const struct stat *info, int type, struct FTW *at) {
-    (void)info, (void)type, (void)at;
-    return remove(path);
-}
-
 static int teardown(void **unused) {
     (void)unused;
-    return nftw(state, gone, 8, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(state);
 }
 
 /* ---- journals ------------------------------------------------------------------------------------------------------------------- */

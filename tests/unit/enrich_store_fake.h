@@ -375,6 +375,30 @@ static inline enum core_err fake_follow(struct enrich_store *store, struct store
     }
 }
 
+static inline enum core_err fake_now(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail) {
+    struct fake_world *world = fake_world_of(store);
+    (void)fail;
+    MUST(pthread_mutex_lock(&world->lock) == 0);
+    snprintf(cursor->epoch, sizeof cursor->epoch, "%u", world->epoch);
+    snprintf(cursor->id, sizeof cursor->id, "%zu", world->changes_len);
+    MUST(pthread_mutex_unlock(&world->lock) == 0);
+    return CORE_OK;
+}
+
+static inline enum core_err fake_allowed(struct enrich_store *store,
+                                         bool (*on_allowed)(void *ctx, enum core_indicator type,
+                                                            struct core_span value),
+                                         void *ctx, struct core_fail *fail) {
+    struct fake_world *world = fake_world_of(store);
+    (void)fail;
+    for (size_t i = 0; i < world->allowed_len; i++) {
+        if (world->allowed[i].is_there) {
+            on_allowed(ctx, world->allowed[i].type, core_span_of(world->allowed[i].value));
+        }
+    }
+    return CORE_OK;
+}
+
 static const struct store_ops fake_ops = {.name = "fake",
                                           .where = fake_where,
                                           .close = fake_close,
@@ -382,7 +406,9 @@ static const struct store_ops fake_ops = {.name = "fake",
                                           .get = fake_get,
                                           .count = fake_count,
                                           .build = fake_build,
-                                          .follow = fake_follow};
+                                          .now = fake_now,
+                                          .follow = fake_follow,
+                                          .allowed = fake_allowed};
 
 static inline enum core_err fake_open(void *ctx, struct enrich_store **out, struct core_fail *fail) {
     struct fake_world *world = ctx;

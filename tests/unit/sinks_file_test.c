@@ -1,12 +1,12 @@
 /* tests/unit/sinks_file_test.c: the file sink on a real file system: order, accepted only when synced, rotation, torn
  * lines, a disk that is full (a file size limit and /dev/full stand in for it), files moved away by others.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/folder.h"
 #include "tests/unit/sinks_testing.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -21,14 +21,9 @@ static int make_dir(void **state) {
     return mkdtemp(dir) == NULL ? -1 : 0;
 }
 
-static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk) {
-    (void)info, (void)type, (void)walk;
-    return remove(path);
-}
-
 static int remove_dir(void **state) {
     (void)state;
-    return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(dir);
 }
 
 /* `file:` with path `name` in the test's folder, and more keys as YAML lines. */

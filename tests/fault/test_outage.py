@@ -20,8 +20,8 @@ from fast_sensor import BLOCK, Sensor
 OUTAGES = [600, 3600] if rig.IS_LONG else [90]
 BATCHES = 16  # pipeline.batches, by default
 # docs/guide.rst, Sizing: a batch is at most 1.3 MiB of text read and the documents made of it (here below 5 MiB); what is not
-# a batch (maps, librdkafka, the program) is below 48 MiB.
-RSS_CAP_KIB = (BATCHES * 13 // 10 + BATCHES * 5 + 48) * 1024
+# a batch (maps, librdkafka, the program) is below 64 MiB.
+RSS_CAP_KIB = (BATCHES * 13 // 10 + BATCHES * 5 + 64) * 1024
 CPU_CAP = 0.05  # of one
 
 

@@ -21,6 +21,15 @@ PARTITIONS = 4
 LEADER_TRIES = 100
 
 
+def settle(path):
+    """Before a run that is measured: it would pay for what the run before left to be written, and for reading a file that the
+    system no longer has in memory."""
+    os.sync()
+    with open(path, "rb", buffering=0) as file:
+        while file.read(1 << 20):
+            pass
+
+
 class Failed(Exception):
     """The measured thing did not do its work; what it said is in the text."""
 

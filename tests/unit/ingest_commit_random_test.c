@@ -214,8 +214,7 @@ static void run(uint32_t with) {
     assert_each_once_and_in_order();
     keeper_assert_joined(&keeper);
     keeper_stop(&keeper);
-    rig_teardown(&rig);
-    keeper_teardown(&keeper);
+    keeper_teardown(&keeper, &rig);
 }
 
 static void every_record_is_committed_once(void **state) {

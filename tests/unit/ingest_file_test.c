@@ -2,8 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/ingest_rig.h"
 
-#include <zlib.h>
-
 static struct rig rig;
 
 static int setup(void **state) {
@@ -563,115 +561,6 @@ static void inotify_tells_of_new_bytes_and_files(void **state) {
     assert_int_equal(rig_records(&rig), 3);
 }
 
-/* A .gz of these lines, cut to part of its bytes when that is not 0. */
-static void write_gz(const char *name, const char *const *parts, size_t len, double part) {
-    char path[192];
-    rig_path(&rig, name, path);
-    gzFile gz = gzopen(path, "wb6");
-    for (size_t i = 0; i < len; i++) {
-        assert_int_equal(gzputs(gz, parts[i]), (int)strlen(parts[i]));
-    }
-    assert_int_equal(gzclose(gz), Z_OK);
-    struct stat st;
-    assert_int_equal(stat(path, &st), 0);
-    if (part > 0) {
-        assert_int_equal(truncate(path, (off_t)((double)st.st_size * part)), 0);
-    }
-}
-
-static void a_gz_is_read_once_and_its_last_line_needs_no_newline(void **state) {
-    (void)state;
-    static const char *const parts[] = {"#fields\tx\nr1\n", "r2\nr3"};
-    rig_glob(&rig, 0, "*");
-    write_gz("a.log.1", parts, 2, 0); /* by content, not by name */
-    rig_open(&rig);
-    rig_settle(&rig);
-    rig_assert_lines(&rig, "#fields\tx|r1|r2|r3|");
-    assert_int_equal(rig_find(&rig, "r3")->end, 18);
-    assert_int_equal(rig.lasts, 1);
-    assert_int_equal(rig.ingest->open_len, 0);
-    rig_kill(&rig);
-    rig_open(&rig);
-    rig_settle(&rig);
-    assert_int_equal(rig_records(&rig), 3);
-}
-
-static void many_gz_files_are_read_a_few_at_a_time(void **state) {
-    (void)state;
-    char name[32];
-    char text[32];
-    const char *const parts[] = {text};
-    for (int i = 0; i < 20; i++) {
-        (void)snprintf(name, sizeof(name), "f%d.log", i);
-        (void)snprintf(text, sizeof(text), "line of %d\n", i);
-        write_gz(name, parts, 1, 0);
-    }
-    rig_open(&rig);
-    rig_settle(&rig);
-    assert_int_equal(rig_records(&rig), 20);
-    assert_int_equal(rig.ingest->gz_len, 0);
-}
-
-/* Killed in the middle of a .gz: read on from the accepted position, with the header that is far behind. */
-static void restart_in_the_middle_of_a_gz(void **state) {
-    (void)state;
-    char path[192];
-    char line[1024];
-    memset(line, 'x', sizeof(line));
-    rig_path(&rig, "a.log", path);
-    gzFile gz = gzopen(path, "wb1");
-    assert_true(gzputs(gz, "#fields\ta\n") > 0);
-    for (int i = 0; i < 3000; i++) {
-        (void)snprintf(line, sizeof(line), "record %d ", i);
-        line[strlen(line)] = 'x';
-        line[sizeof(line) - 1] = '\n';
-        assert_int_equal(gzwrite(gz, line, sizeof(line)), sizeof(line));
-    }
-    assert_int_equal(gzclose(gz), Z_OK);
-    rig.is_holding = true;
-    rig_open(&rig);
-    rig_settle(&rig);
-    assert_int_equal(rig.out_len, rig.pool.len);
-    for (int i = 0; i < 3; i++) {
-        rig.is_holding = false;
-        struct core_batch *batch = rig_returned(&rig);
-        rig.is_holding = true;
-        ingest_stream_back(rig.ingest, batch);
-    }
-    const uint64_t accepted = rig.ingest->files->memory.accepted.pos;
-    assert_true(accepted > 500000);
-    rig_turn(&rig);
-    rig_kill(&rig);
-    rig_forget(&rig);
-    rig_open(&rig);
-    rig_settle(&rig);
-    assert_int_equal(rig.seen[0].flags, CORE_LINE_CONTEXT | CORE_LINE_REPLAYED);
-    assert_int_equal(rig.seen[1].start, accepted);
-    assert_int_equal(rig.seen[1].number, (accepted - 10) / sizeof(line) + 2);
-    assert_int_equal(rig_records(&rig), 3000 - (accepted - 10) / sizeof(line));
-}
-
-static void a_gz_still_being_written_is_read_on_when_it_is_whole(void **state) {
-    (void)state;
-    char whole[200][64];
-    const char *parts[200];
-    for (int i = 0; i < 200; i++) {
-        (void)snprintf(whole[i], sizeof(whole[i]), "record %d %d\n", i, i * 7919 % 1009);
-        parts[i] = whole[i];
-    }
-    write_gz("a.log", parts, 200, 0.5);
-    rig_open(&rig);
-    core_log_level(CORE_LEVEL_ERROR);
-    rig_settle(&rig);
-    const size_t before = rig_records(&rig);
-    assert_true(before < 200);
-    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_FILES_FAILED), 1);
-    write_gz("a.log", parts, 200, 0);
-    rig_settle(&rig);
-    assert_int_equal(rig_records(&rig), 200);
-    assert_int_equal(rig_count(&rig, "record 0 0"), 1);
-}
-
 static void a_line_that_is_too_long_is_waited_for(void **state) {
     (void)state;
     const size_t len = CORE_LINE_BYTES_MAX + 100000;
@@ -869,10 +758,6 @@ int main(void) {
         TEST(a_busy_file_does_not_starve_the_others),
         TEST(an_input_dropped_at_reload_is_read_to_its_end_and_closed),
         TEST(inotify_tells_of_new_bytes_and_files),
-        TEST(a_gz_is_read_once_and_its_last_line_needs_no_newline),
-        TEST(many_gz_files_are_read_a_few_at_a_time),
-        TEST(restart_in_the_middle_of_a_gz),
-        TEST(a_gz_still_being_written_is_read_on_when_it_is_whole),
         TEST(a_line_that_is_too_long_is_waited_for),
         TEST(a_comment_too_long_is_a_record),
         TEST(backlog_is_read_oldest_first_and_live_files_have_every_second_batch),

@@ -118,7 +118,13 @@ static inline void keeper_setup(struct keeper *keeper, struct rig *rig) {
     keeper_start(keeper, CORE_COMMIT_RECOVERED);
 }
 
-static inline void keeper_teardown(struct keeper *keeper) {
+/* The rig, too: what normalize left with its streams goes first. */
+static inline void keeper_teardown(struct keeper *keeper, struct rig *rig) {
+    for (const struct ingest_stream *stream = rig->ingest == NULL ? NULL : rig->ingest->streams; stream != NULL;
+         stream = stream->next) {
+        free(stream->core.decode);
+    }
+    rig_teardown(rig);
     keeper_log_clear(&keeper->open);
     keeper_log_clear(&keeper->done);
     free(keeper->open.records);

@@ -124,6 +124,14 @@ static inline void rig_path(const struct rig *rig, const char *name, char out[19
     (void)snprintf(out, 192, "%s/%s", rig->dir, name);
 }
 
+static inline struct ingest_file *rig_file(const struct rig *rig, const char *name) {
+    char path[192];
+    rig_path(rig, name, path);
+    struct ingest_file *file = ingest_file_by_path(rig->ingest, path);
+    assert_non_null(file);
+    return file;
+}
+
 static inline void rig_glob(struct rig *rig, size_t i, const char *pattern) {
     (void)snprintf(rig->patterns[i], sizeof(rig->patterns[i]), "%s/%s", rig->dir, pattern);
     rig->items[i] = (struct core_conf_item){.value = rig->patterns[i]};

@@ -28,12 +28,8 @@ static int setup_keeper(void **state) {
 }
 
 static int teardown_keeper(void **state) {
-    for (const struct ingest_stream *stream = rig.ingest == NULL ? NULL : rig.ingest->streams; stream != NULL;
-         stream = stream->next) {
-        free(stream->core.decode);
-    }
-    (void)teardown(state);
-    keeper_teardown(&keeper);
+    (void)state;
+    keeper_teardown(&keeper, &rig);
     return 0;
 }
 

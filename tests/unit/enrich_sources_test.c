@@ -160,17 +160,23 @@ static void test_the_table(void **state) {
     assert_int_equal(enrich_feed_type("nonsense"), -1);
 }
 
+/* A section that is right, with one option. */
+static struct enrich_feed_conf good_feed(struct core_conf_item *option) {
+    static char name[] = "a-b_c.1", path[] = "/a", tlp[] = "white", confidence[] = "10", format[] = "domain";
+    return (struct enrich_feed_conf){.name = name,
+                                     .type = enrich_feed_type("csv"),
+                                     .path = path,
+                                     .tlp = tlp,
+                                     .confidence = confidence,
+                                     .format = format,
+                                     .options = {option, 1}};
+}
+
 static void test_a_feeds_section(void **state) {
     (void)state;
     struct core_fail fail = {0};
     struct core_conf_item item = {.key = (char[]){"value"}, .value = (char[]){"1"}};
-    const struct enrich_feed_conf good = {.name = (char[]){"a-b_c.1"},
-                                          .type = enrich_feed_type("csv"),
-                                          .path = (char[]){"/a"},
-                                          .tlp = (char[]){"white"},
-                                          .confidence = (char[]){"10"},
-                                          .format = (char[]){"domain"},
-                                          .options = {&item, 1}};
+    const struct enrich_feed_conf good = good_feed(&item);
     assert_int_equal(enrich_feed_check(&good, &fail), CORE_OK);
     struct enrich_feed_conf feed = good;
     feed.name = (char[]){"A"};
@@ -218,8 +224,13 @@ static void test_a_feeds_section(void **state) {
     assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD); /* not without a token */
     feed.token = (char[]){"key"};
     assert_int_equal(enrich_feed_check(&feed, &fail), CORE_OK);
-    feed = good;
-    feed.options.len = 1;
+}
+
+static void test_a_feeds_options(void **state) {
+    (void)state;
+    struct core_fail fail = {0};
+    struct core_conf_item item = {0};
+    struct enrich_feed_conf feed = good_feed(&item);
     static const char *const wrong[][3] = {
         {"cif", "version", "2"},  {"cif", "confidence", "11"}, {"cif", "limit", "many"}, {"taxii", "version", "1.1"},
         {"taxii", "limit", "-1"}, {"misp", "mode", "best"},    {"misp", "days", "1.5"},
@@ -238,8 +249,8 @@ static void test_a_feeds_section(void **state) {
         assert_string_equal(fail.where, "options");
         assert_non_null(strstr(fail.text, wrong[i][2]));
     }
-    feed = good;
-    item.key = (char[]){"valeu"};
+    feed = good_feed(&item);
+    item = (struct core_conf_item){.key = (char[]){"valeu"}, .value = (char[]){"1"}};
     assert_int_equal(enrich_feed_check(&feed, &fail), CORE_BAD);
     assert_string_equal(fail.where, "options");
 }
@@ -252,6 +263,7 @@ int main(void) {
         cmocka_unit_test(test_reading_can_be_ended),
         cmocka_unit_test(test_the_table),
         cmocka_unit_test(test_a_feeds_section),
+        cmocka_unit_test(test_a_feeds_options),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

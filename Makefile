@@ -50,7 +50,7 @@ test: dev ## Run every test (needs the network once, for the Kafka broker's jars
 asan: ## Unit, golden and corpus tests with address and undefined-behaviour sanitizers
 	@.ci/deps build test
 	$(call build,asan)
-	@$(CTEST) -j $(JOBS) --test-dir build/asan -L 'unit|golden|corpus'
+	@$(CTEST) -j $(JOBS) --test-dir build/asan -L 'unit|golden|corpus' -LE judge
 
 .PHONY: tsan
 tsan: ## Unit and pipeline tests with the thread sanitizer

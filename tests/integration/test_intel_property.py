@@ -66,10 +66,11 @@ def is_marked(document):
 
 
 def config(tmp_path, server):
+    """A Redis that syncs each write may wait seconds for a busy disk, and would be taken for one that is away."""
     sinks = {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
     return rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(tmp_path / "dns.log")]}], sinks,
                             intel={"redis": {"urls": [server.unix_url], "connect_timeout": "1s"}, "lookback": {"days": 0},
-                                   "sightings_every": "0s"})
+                                   "timeout": "3s", "sightings_every": "0s"})
 
 
 def write(client, changes):

@@ -27,6 +27,16 @@ static void forget(const char *name) {
     ingest_file_free(rig.ingest, file);
 }
 
+/* It is gone, all of it is committed, and it is forgotten. */
+static void remove_and_forget(const char *name) {
+    rig_unlink(&rig, name);
+    for (int i = 0; i < 100 && rig_file(&rig, name)->stream != NULL; i++) {
+        keeper_settle(&keeper);
+    }
+    forget(name);
+    keeper_settle(&keeper);
+}
+
 struct rows {
     struct ingest_ledger_row last;
     size_t len, over;
@@ -99,12 +109,7 @@ static void a_half_written_line_is_passed_over(void **state) {
     rig_append(&rig, "state/ledger", "over gen=00000000000000");
     rig_open(&rig);
     keeper_settle(&keeper);
-    rig_unlink(&rig, "a.log");
-    for (int i = 0; i < 100 && rig_file(&rig, "a.log")->stream != NULL; i++) {
-        keeper_settle(&keeper);
-    }
-    forget("a.log");
-    keeper_settle(&keeper);
+    remove_and_forget("a.log");
     const struct rows rows = read_rows();
     assert_int_equal(rows.len, 2);
     assert_int_equal(rows.over, 1);
@@ -120,12 +125,7 @@ static void the_ledger_is_bounded(void **state) {
     assert_int_equal(truncate(path, (off_t)INGEST_LEDGER_BYTES_MAX), 0);
     rig_open(&rig);
     keeper_settle(&keeper);
-    rig_unlink(&rig, "a.log");
-    for (int i = 0; i < 100 && rig_file(&rig, "a.log")->stream != NULL; i++) {
-        keeper_settle(&keeper);
-    }
-    forget("a.log");
-    keeper_settle(&keeper);
+    remove_and_forget("a.log");
     assert_int_equal(stat(path, &st), 0);
     assert_true(st.st_size > 0 && st.st_size < 4096);
     rig_path(&rig, "state/ledger.old", path);

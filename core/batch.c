@@ -91,3 +91,12 @@ void core_record_id(uint64_t gen, uint64_t start, char out[32]) {
         start >>= 4;
     }
 }
+
+void core_event_id(const struct core_stream *stream, const struct core_event *event, char out[32]) {
+    if (event->id.len == 0) {
+        core_record_id(stream->gen, event->start, out);
+        return;
+    }
+    MUST(event->id.len == 32);
+    memcpy(out, event->id.ptr, 32);
+}

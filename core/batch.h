@@ -139,6 +139,13 @@ struct core_observable {
 };
 #define CORE_OBSERVABLES_MAX 256 /* of one record; core_event.observables_left says how many more there were */
 
+/* What a search engine did with a document. A sink that is no index leaves it at TAKEN. */
+enum core_fate {
+    CORE_FATE_TAKEN,    /* it is there, by this request */
+    CORE_FATE_REPEATED, /* it was there already, with the same id: a repeat, which counts as delivered */
+    CORE_FATE_REFUSED   /* it will never be taken: a dead letter */
+};
+
 /* A document, written as one line of JSON without '\n' in the batch's arena. */
 struct core_event {
     struct core_span doc;
@@ -149,6 +156,13 @@ struct core_event {
     uint64_t from;  /* start; or, where records between the event before and this one were dropped by rule, theirs */
     uint64_t end;
     bool is_dead; /* a dead letter: doc says why */
+    /* The record id, where stream->gen and start do not say it: of a document that was read from Kafka. Shape: 32 bytes;
+     * len 0: core_record_id(stream->gen, start). core_event_id() knows. */
+    struct core_span id;
+    int64_t accepted_ms; /* when Kafka took the record, since the epoch; 0: it does not come from there */
+    /* By a sink that indexes: what became of it there, and with REFUSED why, in the engine's words. */
+    uint8_t fate;        /* enum core_fate */
+    const char *refusal; /* NUL-terminated, in the arena; NULL unless refused */
     /* In the arena; in the order of the map's rows. Empty unless somebody asked (normalize_worker_observe). */
     const struct core_observable *observables;
     uint16_t observables_len;
@@ -198,5 +212,7 @@ void core_pool_destroy(struct core_pool *pool);
 /* The record id: 16 bytes of generation and start offset, big-endian, in lower-case hex. Shape: 32 bytes, no NUL.
  * The same record always has the same id, and neighbours in a file are neighbours in an index. */
 void core_record_id(uint64_t gen, uint64_t start, char out[32]);
+/* The record id of an event of a stream. Shape: as core_record_id(). */
+void core_event_id(const struct core_stream *stream, const struct core_event *event, char out[32]);
 
 #endif

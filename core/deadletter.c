@@ -17,15 +17,20 @@ const struct core_dead_field core_dead_fields[] = {
     {"event.module", true},
     {"event.original", false}, /* or tapline.original_base64 */
     {"log.file.line", false},
-    {"log.file.path", true},
-    {"log.offset", true},
-    {"tapline.end", true},
+    {"log.file.path", false},
+    {"log.offset", false},
+    {"tapline.dataset", false}, /* this and kind, offset, partition, topic: of one that was read from Kafka */
+    {"tapline.end", false},
     {"tapline.id", true},
+    {"tapline.kind", false},
+    {"tapline.offset", false},
     {"tapline.original_base64", false},
     {"tapline.original_bytes", false},
     {"tapline.original_sha256", false},
     {"tapline.original_sha256_bytes", false},
-    {"tapline.start", true},
+    {"tapline.partition", false},
+    {"tapline.start", false},
+    {"tapline.topic", false},
 };
 const size_t core_dead_fields_len = sizeof(core_dead_fields) / sizeof(core_dead_fields[0]);
 
@@ -43,7 +48,7 @@ static void put_hex(struct core_buf *buf, const unsigned char *bytes, size_t len
 
 /* The head of raw that fits; not in the middle of a UTF-8 character, or valid text would turn into base64. */
 static struct core_span cut_raw(struct core_span raw, size_t bytes_max) {
-    size_t len = bytes_max > 0 && bytes_max < CORE_DEAD_RAW_BYTES_MAX ? bytes_max : CORE_DEAD_RAW_BYTES_MAX;
+    size_t len = bytes_max > 0 ? bytes_max : CORE_DEAD_RAW_BYTES_MAX;
     if (raw.len <= len) {
         return raw;
     }
@@ -53,16 +58,33 @@ static struct core_span cut_raw(struct core_span raw, size_t bytes_max) {
     return (struct core_span){.ptr = raw.ptr, .len = len};
 }
 
+static void put_source(struct core_buf *buf, const struct core_dead_source *source) {
+    put_text(buf, "\",\"kind\":");
+    core_buf_string(buf, core_span_of(source->kind));
+    put_text(buf, ",\"topic\":");
+    core_buf_string(buf, core_span_of(source->topic));
+    put_text(buf, ",\"partition\":");
+    core_buf_i64(buf, source->partition);
+    put_text(buf, ",\"offset\":");
+    core_buf_i64(buf, source->offset);
+    put_text(buf, ",\"dataset\":");
+    core_buf_string(buf, core_span_of(source->dataset));
+}
+
 static void put_record(struct core_buf *buf, const struct core_stream *stream, const struct core_dead *dead,
                        struct core_span shown, bool is_text) {
     char id[32];
     core_record_id(stream->gen, dead->start, id);
     put_text(buf, ",\"tapline\":{\"id\":\"");
     core_buf_put(buf, id, sizeof id);
-    put_text(buf, "\",\"start\":");
-    core_buf_u64(buf, dead->start);
-    put_text(buf, ",\"end\":");
-    core_buf_u64(buf, dead->end);
+    if (dead->source != NULL) {
+        put_source(buf, dead->source);
+    } else {
+        put_text(buf, "\",\"start\":");
+        core_buf_u64(buf, dead->start);
+        put_text(buf, ",\"end\":");
+        core_buf_u64(buf, dead->end);
+    }
     if (!is_text) {
         put_text(buf, ",\"original_base64\":\"");
         core_buf_base64(buf, shown);
@@ -85,6 +107,18 @@ static void put_record(struct core_buf *buf, const struct core_stream *stream, c
     core_buf_char(buf, '}');
 }
 
+static void put_place(struct core_buf *buf, const struct core_stream *stream, const struct core_dead *dead) {
+    put_text(buf, ",\"log\":{\"file\":{\"path\":");
+    core_buf_string(buf, core_span_of(stream->path == NULL ? "" : stream->path));
+    if (dead->line_number != 0) {
+        put_text(buf, ",\"line\":");
+        core_buf_u64(buf, dead->line_number);
+    }
+    put_text(buf, "},\"offset\":");
+    core_buf_u64(buf, dead->start);
+    core_buf_char(buf, '}');
+}
+
 void core_dead_write(struct core_buf *buf, const struct core_stream *stream, const struct core_dead *dead,
                      int64_t now_ns) {
     MUST(stream != NULL && stream->magic == CORE_STREAM_MAGIC);
@@ -103,15 +137,10 @@ void core_dead_write(struct core_buf *buf, const struct core_stream *stream, con
     }
     put_text(buf, "},\"error\":{\"message\":");
     core_buf_string(buf, core_span_of(dead->reason));
-    put_text(buf, "},\"log\":{\"file\":{\"path\":");
-    core_buf_string(buf, core_span_of(stream->path == NULL ? "" : stream->path));
-    if (dead->line_number != 0) {
-        put_text(buf, ",\"line\":");
-        core_buf_u64(buf, dead->line_number);
-    }
-    put_text(buf, "},\"offset\":");
-    core_buf_u64(buf, dead->start);
     core_buf_char(buf, '}');
+    if (dead->source == NULL) {
+        put_place(buf, stream, dead);
+    }
     put_record(buf, stream, dead, shown, is_text);
     core_buf_char(buf, '}');
 }

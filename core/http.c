@@ -1,19 +1,17 @@
-/* core/http.c: the one wrapper of libcurl.
+/* core/http.c: the wrapper of libcurl: a request alone. Many at once are core/http_pool.c's; what both share stands here.
  *
  * One easy handle a request, used for all its tries, or a session's: what is fetched alone is seldom (a sensor's counters twice
  * a minute), so a connection that is kept would gain nothing and could be stale; who reads a thousand events of a feed
  * keeps one. The body grows up to its stated maximum and no further.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/http.h"
+#include "core/http_internal.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
 
-#define HTTP_OK 200
 #define HTTP_NOT_MODIFIED 304
 #define BODY_SHOWN_MAX 200
 #define BODY_BYTES_FIRST ((size_t)16 * CORE_KIB)
@@ -28,9 +26,8 @@ struct transfer {
     struct core_http_answer *answer;
     CURL *curl;
     struct curl_slist *headers;
-    size_t cap; /* of answer->body */
-    bool is_too_long;
-    bool is_ended; /* goes_on said so */
+    struct core_http_body body; /* the answer's, as soon as it has ended */
+    bool is_ended;              /* goes_on said so */
     int64_t asked_ns;
     char words[CURL_ERROR_SIZE];
 };
@@ -67,35 +64,118 @@ void core_http_shown(const char *url, char out[CORE_HTTP_URL_SHOWN_MAX]) {
              *end == '?' ? "?…" : "");
 }
 
-/* ---- what curl calls ---------------------------------------------------------------------------------------------------------- */
+/* ---- what the pool does the same way ------------------------------------------------------------------------------------------ */
 
-static bool body_grow(struct transfer *transfer, size_t need) {
-    size_t cap = transfer->cap * 2 > BODY_BYTES_FIRST ? transfer->cap * 2 : BODY_BYTES_FIRST;
+static bool body_grow(struct core_http_body *body, size_t need) {
+    size_t cap = body->cap * 2 > BODY_BYTES_FIRST ? body->cap * 2 : BODY_BYTES_FIRST;
     cap = cap < need ? need : cap;
-    char *grown = realloc(transfer->answer->body, cap);
+    char *grown = realloc(body->ptr, cap);
     if (grown == NULL) {
         return false;
     }
-    transfer->answer->body = grown;
-    transfer->cap = cap;
+    body->ptr = grown;
+    body->cap = cap;
     return true;
 }
 
 /* One piece after the other; less than it was given ends the transfer. */
-static size_t body_take(char *piece, size_t size, size_t count, void *transfer_ptr) {
-    struct transfer *transfer = transfer_ptr;
-    struct core_http_answer *answer = transfer->answer;
+size_t core_http_curl_take(char *piece, size_t size, size_t count, void *body_ptr) {
+    struct core_http_body *body = body_ptr;
     size_t len = size * count;
-    if (len > transfer->request->bytes_max - answer->len ||
-        (answer->len + len + 1 > transfer->cap && !body_grow(transfer, answer->len + len + 1))) {
-        transfer->is_too_long = true;
+    if (len > body->max - body->len || (body->len + len + 1 > body->cap && !body_grow(body, body->len + len + 1))) {
+        body->is_too_long = true;
         return 0;
     }
-    memcpy(answer->body + answer->len, piece, len);
-    answer->len += len;
-    answer->body[answer->len] = '\0';
+    memcpy(body->ptr + body->len, piece, len);
+    body->len += len;
+    body->ptr[body->len] = '\0';
     return len;
 }
+
+bool core_http_curl_header(struct curl_slist **list, const struct core_http_header *header) {
+    char line[CORE_HTTP_HEADER_BYTES_MAX];
+    int len = snprintf(line, sizeof line, "%s: %s", header->name, header->value);
+    MUST(len > 0);
+    if ((size_t)len >= sizeof line || strpbrk(line, "\r\n") != NULL) {
+        return false;
+    }
+    struct curl_slist *grown = curl_slist_append(*list, line);
+    *list = grown != NULL ? grown : *list;
+    return grown != NULL;
+}
+
+static bool tls_set(CURL *curl, const struct core_http_trust *trust) {
+    bool is_set = curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK;
+    is_set = curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK && is_set; /* 2: the name, too */
+    if (trust->ca_file != NULL) {
+        is_set = curl_easy_setopt(curl, CURLOPT_CAINFO, trust->ca_file) == CURLE_OK && is_set;
+        is_set = curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) == CURLE_OK && is_set;
+    }
+    if (trust->cert_file != NULL) {
+        const char *key = trust->key_file != NULL ? trust->key_file : trust->cert_file;
+        is_set = curl_easy_setopt(curl, CURLOPT_SSLCERT, trust->cert_file) == CURLE_OK && is_set;
+        is_set = curl_easy_setopt(curl, CURLOPT_SSLKEY, key) == CURLE_OK && is_set;
+    }
+    return is_set;
+}
+
+bool core_http_curl_basics(CURL *curl, const struct core_http_trust *trust) {
+    bool is_set = curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    is_set = curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK && is_set;
+    is_set = curl_easy_setopt(curl, CURLOPT_USERAGENT, "tapline") == CURLE_OK && is_set;
+    return tls_set(curl, trust) && is_set;
+}
+
+bool core_http_curl_body(CURL *curl, const char *method, struct core_span body) {
+    bool is_set = true;
+    if (body.ptr != NULL) {
+        is_set = curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len) == CURLE_OK;
+        is_set = curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.ptr) == CURLE_OK && is_set;
+    }
+    if (method != NULL) {
+        is_set = curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK && is_set;
+    }
+    return is_set;
+}
+
+static bool code_is_ours(CURLcode code) {
+    return code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_SSL_CERTPROBLEM ||
+           code == CURLE_SSL_CACERT_BADFILE;
+}
+
+bool core_http_curl_may_pass(CURLcode code) {
+    return !code_is_ours(code) && code != CURLE_PEER_FAILED_VERIFICATION && code != CURLE_TOO_MANY_REDIRECTS;
+}
+
+enum core_err core_http_curl_failed(CURLcode code, const char *words, const char *shown, struct core_fail *fail) {
+    return core_fail_set(fail, code_is_ours(code) ? CORE_BAD : CORE_NET, shown, "%s%s",
+                         words[0] != '\0' ? words : curl_easy_strerror(code),
+                         code == CURLE_PEER_FAILED_VERIFICATION ? "; if the authority is one of your own, give its file"
+                                                                : "");
+}
+
+void core_http_secret_hide(const char *secret, struct core_fail *fail) {
+    if (fail == NULL || secret == NULL || secret[0] == '\0') {
+        return;
+    }
+    size_t len = strlen(secret);
+    for (char *at = fail->text; (at = strstr(at, secret)) != NULL; at += len) { /* it may be "***" itself */
+        memset(at, '*', len);
+    }
+}
+
+int64_t core_http_wait_ns(int64_t first_ns, int64_t max_ns, unsigned tries) {
+    int64_t longest = first_ns;
+    uint64_t random = 0;
+    for (unsigned i = 1; i < tries && longest < max_ns; i++) {
+        longest *= 2;
+    }
+    longest = longest < max_ns ? longest : max_ns;
+    MUST(getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random);
+    return longest / 2 + (int64_t)(random % (uint64_t)(longest / 2 + 1));
+}
+
+/* ---- what curl calls ---------------------------------------------------------------------------------------------------------- */
 
 static bool goes_on(struct transfer *transfer) {
     int64_t now_ns = core_tick_ns();
@@ -119,51 +199,12 @@ static int on_progress(void *transfer_ptr, curl_off_t down_all, curl_off_t down,
 
 static bool headers_set(struct transfer *transfer) {
     const struct core_http_request *request = transfer->request;
-    char line[CORE_HTTP_HEADER_BYTES_MAX];
     for (size_t i = 0; i < request->headers_len; i++) {
-        int len = snprintf(line, sizeof line, "%s: %s", request->headers[i].name, request->headers[i].value);
-        MUST(len > 0);
-        if ((size_t)len >= sizeof line || strpbrk(line, "\r\n") != NULL) {
+        if (!core_http_curl_header(&transfer->headers, &request->headers[i])) {
             return false;
         }
-        struct curl_slist *grown = curl_slist_append(transfer->headers, line);
-        if (grown == NULL) {
-            return false;
-        }
-        transfer->headers = grown;
     }
     return curl_easy_setopt(transfer->curl, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK;
-}
-
-static bool body_set(struct transfer *transfer) {
-    const struct core_http_request *request = transfer->request;
-    CURL *curl = transfer->curl;
-    bool is_set = true;
-    if (request->body.ptr != NULL) {
-        is_set = curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len) == CURLE_OK;
-        is_set = curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body.ptr) == CURLE_OK && is_set;
-    }
-    if (request->method != NULL) {
-        is_set = curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method) == CURLE_OK && is_set;
-    }
-    return is_set;
-}
-
-static bool tls_set(const struct transfer *transfer) {
-    const struct core_http_request *request = transfer->request;
-    CURL *curl = transfer->curl;
-    bool is_set = curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK;
-    is_set = curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK && is_set; /* 2: the name, too */
-    if (request->ca_file != NULL) {
-        is_set = curl_easy_setopt(curl, CURLOPT_CAINFO, request->ca_file) == CURLE_OK && is_set;
-        is_set = curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) == CURLE_OK && is_set;
-    }
-    if (request->cert_file != NULL) {
-        const char *key = request->key_file != NULL ? request->key_file : request->cert_file;
-        is_set = curl_easy_setopt(curl, CURLOPT_SSLCERT, request->cert_file) == CURLE_OK && is_set;
-        is_set = curl_easy_setopt(curl, CURLOPT_SSLKEY, key) == CURLE_OK && is_set;
-    }
-    return is_set;
 }
 
 static bool limits_set(struct transfer *transfer) {
@@ -187,22 +228,20 @@ static bool options_set(struct transfer *transfer) {
     const struct core_http_request *request = transfer->request;
     CURL *curl = transfer->curl;
     bool is_https = strncmp(request->url, "https:", strlen("https:")) == 0;
-    bool is_set = curl_easy_setopt(curl, CURLOPT_URL, request->url) == CURLE_OK;
-    is_set = curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK && is_set;
+    const struct core_http_trust trust = {request->ca_file, request->cert_file, request->key_file};
+    bool is_set = core_http_curl_basics(curl, &trust);
+    is_set = curl_easy_setopt(curl, CURLOPT_URL, request->url) == CURLE_OK && is_set;
     is_set = curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, is_https ? "https" : "http,https") == CURLE_OK &&
              is_set; /* nothing of a session with TLS goes on without it */
     is_set = curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L) == CURLE_OK && is_set;
     is_set = curl_easy_setopt(curl, CURLOPT_MAXREDIRS, (long)CORE_HTTP_REDIRECTS_MAX) == CURLE_OK && is_set;
-    is_set = curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK && is_set;
-    is_set = curl_easy_setopt(curl, CURLOPT_USERAGENT, "tapline") == CURLE_OK && is_set;
     is_set = curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "") == CURLE_OK && is_set; /* all that it can undo */
     is_set = curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, transfer->words) == CURLE_OK && is_set;
-    is_set = curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, body_take) == CURLE_OK && is_set;
-    is_set = curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer) == CURLE_OK && is_set;
+    is_set = curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, core_http_curl_take) == CURLE_OK && is_set;
+    is_set = curl_easy_setopt(curl, CURLOPT_WRITEDATA, &transfer->body) == CURLE_OK && is_set;
     is_set = limits_set(transfer) && is_set;
-    is_set = tls_set(transfer) && is_set;
     is_set = headers_set(transfer) && is_set;
-    return body_set(transfer) && is_set;
+    return core_http_curl_body(curl, request->method, request->body) && is_set;
 }
 
 /* ---- an answer ------------------------------------------------------------------------------------------------------------------ */
@@ -235,17 +274,6 @@ static void headers_keep(struct transfer *transfer) {
         if (is_short && asprintf(&kept, "%s: %s", header->name, header->value) > 0) {
             answer->headers[answer->headers_len++] = kept;
         }
-    }
-}
-
-/* The secret is overwritten, so that a server that repeats it does not bring it into a log. */
-static void secret_hide(const struct core_http_request *request, struct core_fail *fail) {
-    if (fail == NULL || request->secret == NULL || request->secret[0] == '\0') {
-        return;
-    }
-    size_t len = strlen(request->secret);
-    for (char *at = fail->text; (at = strstr(at, request->secret)) != NULL; at += len) { /* it may be "***" itself */
-        memset(at, '*', len);
     }
 }
 
@@ -294,21 +322,16 @@ static enum core_err status_refused(const struct transfer *transfer, const char 
 
 static enum core_err curl_failed(const struct transfer *transfer, CURLcode code, const char *shown, bool *may_try_again,
                                  struct core_fail *fail) {
-    const char *words = transfer->words[0] != '\0' ? transfer->words : curl_easy_strerror(code);
-    bool is_url = code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL;
-    bool is_file = code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_CACERT_BADFILE;
-    bool is_trust = code == CURLE_PEER_FAILED_VERIFICATION;
     *may_try_again = false;
     if (transfer->is_ended) {
         return core_fail_set(fail, CORE_AGAIN, shown, "it was ended before the answer was there");
     }
-    if (transfer->is_too_long) {
+    if (transfer->body.is_too_long) {
         return core_fail_set(fail, CORE_LIMIT, shown, "the answer is longer than %zu bytes; is this the right URL?",
                              transfer->request->bytes_max);
     }
-    *may_try_again = !is_url && !is_file && !is_trust && code != CURLE_TOO_MANY_REDIRECTS;
-    return core_fail_set(fail, is_url || is_file ? CORE_BAD : CORE_NET, shown, "%s%s", words,
-                         is_trust ? "; if the authority is one of your own, give its file" : "");
+    *may_try_again = core_http_curl_may_pass(code);
+    return core_http_curl_failed(code, transfer->words, shown, fail);
 }
 
 /* ---- tries ------------------------------------------------------------------------------------------------------------------------ */
@@ -321,9 +344,11 @@ static enum core_err try_once(struct transfer *transfer, const char *shown, bool
     curl_off_t retry_after_s = 0;
     core_http_answer_release(answer);
     answer->tries = tries + 1;
-    transfer->cap = 0;
+    transfer->body = (struct core_http_body){.max = transfer->request->bytes_max};
     transfer->words[0] = '\0';
     CURLcode code = curl_easy_perform(transfer->curl);
+    answer->body = transfer->body.ptr;
+    answer->len = transfer->body.len;
     MUST(curl_easy_getinfo(transfer->curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK);
     MUST(curl_easy_getinfo(transfer->curl, CURLINFO_RETRY_AFTER, &retry_after_s) == CURLE_OK);
     answer->status = (int)status;
@@ -332,28 +357,12 @@ static enum core_err try_once(struct transfer *transfer, const char *shown, bool
     enum core_err err = CORE_OK;
     if (code != CURLE_OK) {
         err = curl_failed(transfer, code, shown, may_try_again, fail);
-    } else if ((status < HTTP_OK || status >= 300) && status != HTTP_NOT_MODIFIED) {
+    } else if ((status < CORE_HTTP_OK || status >= 300) && status != HTTP_NOT_MODIFIED) {
         err = status_refused(transfer, shown, may_try_again, fail);
-    } else if (answer->body == NULL && !body_grow(transfer, 1)) {
+    } else if (answer->body == NULL && (answer->body = calloc(1, 1)) == NULL) {
         err = core_fail_set(fail, CORE_LIMIT, shown, "there is no memory");
     }
-    if (err == CORE_OK) {
-        answer->body[answer->len] = '\0';
-    }
     return err;
-}
-
-/* The next wait: twice as long each time, between half of it and all of it, so that many who failed together do not come
- * back together. */
-static int64_t wait_of(unsigned tries) {
-    int64_t longest = WAIT_FIRST_NS;
-    uint64_t random = 0;
-    for (unsigned i = 1; i < tries && longest < WAIT_MAX_NS; i++) {
-        longest *= 2;
-    }
-    longest = longest < WAIT_MAX_NS ? longest : WAIT_MAX_NS;
-    MUST(getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random);
-    return longest / 2 + (int64_t)(random % (uint64_t)(longest / 2 + 1));
 }
 
 static bool wait_for(struct transfer *transfer, int64_t wait_ns) {
@@ -373,7 +382,7 @@ static bool try_again(struct transfer *transfer, int64_t start_ns) {
     if (answer->tries >= request->tries || answer->retry_after_s > left_ns / CORE_NS_PER_S) {
         return false;
     }
-    int64_t wait_ns = wait_of(answer->tries);
+    int64_t wait_ns = core_http_wait_ns(WAIT_FIRST_NS, WAIT_MAX_NS, answer->tries);
     if (answer->retry_after_s * CORE_NS_PER_S > wait_ns) {
         wait_ns = answer->retry_after_s * CORE_NS_PER_S;
     }
@@ -423,7 +432,7 @@ enum core_err core_http_send(const struct core_http_request *request, struct cor
     if (transfer.is_ended && err != CORE_OK) {
         err = core_fail_set(fail, CORE_AGAIN, shown, "it was ended before the answer was there");
     } else if (err != CORE_OK) {
-        secret_hide(request, fail);
+        core_http_secret_hide(request->secret, fail);
         fail_add(fail, answer);
     }
 out:
@@ -446,7 +455,7 @@ enum core_err core_http_get(const char *url, int timeout_ms, size_t bytes_max, c
     *body = NULL;
     *len = 0;
     enum core_err err = core_http_send(&request, &answer, fail);
-    if (err == CORE_OK && answer.status != HTTP_OK) {
+    if (err == CORE_OK && answer.status != CORE_HTTP_OK) {
         char shown[CORE_HTTP_URL_SHOWN_MAX];
         core_http_shown(url, shown);
         err = core_fail_set(fail, CORE_NET, shown, "the server answers with status %d, not 200", answer.status);

@@ -1,8 +1,9 @@
 /* core/http.h: HTTP and HTTPS: one GET of a small text, and whole requests with headers, a body, retries.
  *
- * The one wrapper of libcurl: its header appears in core/http.c and nowhere else. Of HTTPS the certificate and its name are
- * always checked. Redirects are followed, from https to https only, and credentials stay with the server they are for. The
- * environment's proxies count (http_proxy, https_proxy, no_proxy), as for curl.
+ * libcurl is wrapped here and in core/http_pool.h (many at once); its header appears in core/http_internal.h and nowhere
+ * else. Of HTTPS the certificate and its name are always checked. Redirects are followed, from https to https only, and
+ * credentials stay with the server they are for. The environment's proxies count (http_proxy, https_proxy, no_proxy), as
+ * for curl.
  * Messages name a URL without its user and without what follows "?", and no word that is declared a secret.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_CORE_HTTP_H

@@ -114,6 +114,8 @@ const char *core_kafka_text(int code);
 bool core_kafka_is_topic(int code);
 /* Is it a refusal because of size? */
 bool core_kafka_is_size(int code);
+/* Is it a refusal because of rights or credentials? */
+bool core_kafka_is_denied(int code);
 
 /* ---- transactions (kafka_txn.c) ---------------------------------------------------------------------------------------
  *

@@ -85,14 +85,14 @@ static void log_take(const rd_kafka_t *handle, int level, const char *fac, const
 
 /* librdkafka's table has a column that says whose a property is: '*' both, 'P' a producer's, 'C' a consumer's. Set all the
  * same, one that is not the handle's own is warned of in the log. */
-static bool is_producers_own(const char *table, const char *key) {
+static bool is_others_own(const char *table, const char *key, rd_kafka_type_t type) {
     size_t len = strlen(key);
     for (const char *line = table; line != NULL && *line != '\0'; line = strchr(line, '\n')) {
         line += *line == '\n' ? 1 : 0;
         const char *column = strncmp(line, key, len) == 0 && line[len] == ' ' ? strchr(line, '|') : NULL;
         if (column != NULL) {
             column += 1 + strspn(column + 1, " ");
-            return *column == 'P';
+            return *column == (type == RD_KAFKA_CONSUMER ? 'P' : 'C');
         }
     }
     return false; /* not in the table: rd_kafka_conf_set() says so */
@@ -103,9 +103,9 @@ enum core_err core_kafka_conf_make(rd_kafka_conf_t **out, rd_kafka_type_t type, 
     MUST(out != NULL);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     enum core_err err = CORE_OK;
-    char *table = type == RD_KAFKA_CONSUMER ? property_table() : NULL;
+    char *table = property_table();
     for (size_t i = 0; i < len && err == CORE_OK; i++) {
-        if (table == NULL || !is_producers_own(table, pairs[i].key)) {
+        if (!is_others_own(table, pairs[i].key, type)) {
             err = conf_set(conf, &pairs[i], fail);
         }
     }

@@ -1,5 +1,5 @@
 /* core/kafka_internal.h: what the parts of the wrapper of librdkafka share: properties (kafka_conf.c), the producer
- * (kafka.c), its transactions (kafka_txn.c) and the reader (kafka_read.c).
+ * (kafka.c), its transactions (kafka_txn.c), the reader (kafka_read.c) and the group's consumer (kafka_group.c).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_CORE_KAFKA_INTERNAL_H
 #define TAPLINE_CORE_KAFKA_INTERNAL_H
@@ -36,9 +36,17 @@ struct core_kafka {
  * asks the coordinator for nothing more. */
 void core_kafka_txn_leave(struct core_kafka *kafka);
 
+/* ---- groups (kafka_group.c) ------------------------------------------------------------------------------------------------- */
+
+struct core_kafka_group;
+/* Who we are in the group, for the broker to judge a transaction's offsets by. NULL: a member no more. librdkafka would then send
+ * neither generation nor name, and a broker takes offsets without them from anybody.
+ * Owns: rd_kafka_consumer_group_metadata_destroy(). */
+rd_kafka_consumer_group_metadata_t *core_kafka_group_metadata(struct core_kafka_group *group);
+
 /* ---- properties (kafka_conf.c) -------------------------------------------------------------------------------------------- */
 
-/* What only a producer has is left out for a consumer. Owns: *out goes to core_kafka_handle_new(). Errors: CORE_BAD. */
+/* What only a producer has is left out for a consumer, and the other way round. Owns: *out goes to core_kafka_handle_new(). Errors: CORE_BAD. */
 CORE_CHECKED enum core_err core_kafka_conf_make(rd_kafka_conf_t **out, rd_kafka_type_t type,
                                                 const struct core_kafka_pair *pairs, size_t len,
                                                 struct core_fail *fail);

@@ -15,6 +15,7 @@
  * 2.0.2, and no different in later ones). Once an abort has begun no such request is made, and before it is answered the
  * main thread has counted those it made. Hence core_kafka_txn_leave().
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/kafka_group.h"
 #include "core/kafka_internal.h"
 
 #define COMMIT_TRIES 3     /* more, if librdkafka says that there is nothing to be committed */
@@ -95,6 +96,29 @@ enum core_kafka_txn core_kafka_txn_commit(struct core_kafka *kafka, int timeout_
     enum core_kafka_txn txn = txn_of(error, "commit_transaction", why);
     kafka->is_txn_open = txn == CORE_KAFKA_TXN_ABORT; /* else it may have been done, and cannot be aborted any more */
     return txn;
+}
+
+enum core_kafka_txn core_kafka_txn_offsets(struct core_kafka *kafka, struct core_kafka_group *group,
+                                           const struct core_kafka_done *done, size_t len, int timeout_ms,
+                                           struct core_fail *why) {
+    MUST(kafka->magic == KAFKA_MAGIC);
+    MUST(kafka->is_txn_open);
+    rd_kafka_consumer_group_metadata_t *metadata = core_kafka_group_metadata(group);
+    if (metadata == NULL) {
+        enum core_err err = core_fail_set(why, CORE_NET, "send_offsets", "the group has given this member up");
+        (void)err; /* the caller has txn */
+        return CORE_KAFKA_TXN_ABORT;
+    }
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)len);
+    for (size_t i = 0; i < len; i++) {
+        MUST(done[i].offset >= 0);
+        rd_kafka_topic_partition_list_add(list, done[i].share->topic, done[i].share->partition)->offset =
+            done[i].offset;
+    }
+    rd_kafka_error_t *error = rd_kafka_send_offsets_to_transaction(kafka->handle, list, metadata, timeout_ms);
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_consumer_group_metadata_destroy(metadata);
+    return txn_of(error, "send_offsets", why);
 }
 
 enum core_kafka_txn core_kafka_txn_abort(struct core_kafka *kafka, int timeout_ms, struct core_fail *why) {

@@ -31,6 +31,13 @@ run: ## Build the program and run it over the sample logs: no server needed
 	$(call build,release,-DTAPLINE_TESTS=OFF)
 	@.ci/demo
 
+# With `exec`, a signal to make's child is the script's own, which stops what it started.
+.PHONY: demo
+demo: ## Kafka, Redis, a search engine and live sensors on this machine, with tapline between them, until Ctrl-C
+	@.ci/deps build run demo
+	$(call build,release,-DTAPLINE_TESTS=OFF)
+	@exec .ci/demo-search
+
 .PHONY: build
 build: ## Build the program as it is installed: build/release/cmd/tapline
 	@.ci/deps build
@@ -70,7 +77,7 @@ fuzz: ## Fuzz every parser, FUZZ_SECONDS each (600)
 storm: dev ## The long storm and outages (two hours): ten million records, 100 times kill -9, Kafka away for an hour
 	@tests/integration/setup.sh
 	@TAPLINE_LONG=1 TAPLINE=$(CURDIR)/build/dev/cmd/tapline .venv/bin/python -B -m pytest -v -rA -p no:cacheprovider \
-		tests/fault/test_storm.py tests/fault/test_outage.py
+		tests/fault/test_storm.py tests/fault/test_feed_storm.py tests/integration/test_feed_corpus.py tests/fault/test_outage.py
 
 .PHONY: bench
 bench: build ## Measure speed and memory; rsyslog, syslog-ng and a bare producer beside it

@@ -18,8 +18,8 @@
 static const struct cmd_option check_options[] = {
     {.name = "config", .letter = 'c', .arg = "FILE", .help = "The configuration to look at."},
     {.name = "connect",
-     .help =
-         "Reach each sink's server and each Redis, 5 s each, read intel.files, and say how many indicators there are."},
+     .help = "Reach each sink's server, feed's brokers and each Redis, 5 s each, read intel.files, and say how many "
+             "indicators there are."},
     {.name = "json", .help = "Print what was found as one JSON object on stdout."},
     {0},
 };
@@ -218,7 +218,7 @@ static void connect_files(const struct config_intel *intel, struct connected *co
 /* Says of each server whether it can be reached. */
 static void check_connect(const struct config *config, struct connected *out) {
     size_t stores_max = config->intel.redis.urls.len + 1;
-    out->fails = calloc(config->sinks_len + stores_max, sizeof(*out->fails));
+    out->fails = calloc(config->sinks_len + 1 + stores_max, sizeof(*out->fails));
     out->stores = calloc(stores_max, sizeof(*out->stores));
     MUST(out->fails != NULL);
     MUST(out->stores != NULL);
@@ -228,6 +228,13 @@ static void check_connect(const struct config *config, struct connected *out) {
             (void)fprintf(stderr, "sinks.%s: nothing to reach\n", sink->ops->name);
         } else if (sink->ops->connect(sink->conf, CONNECT_TIMEOUT_MS, &out->fails[out->fails_len]) == CORE_OK) {
             (void)fprintf(stderr, "sinks.%s: reached\n", sink->ops->name);
+        } else {
+            out->fails_len++;
+        }
+    }
+    if (config->has_feed) {
+        if (feed_conf_connect(&config->feed, CONNECT_TIMEOUT_MS, &out->fails[out->fails_len]) == CORE_OK) {
+            (void)fputs("feed: reached\n", stderr);
         } else {
             out->fails_len++;
         }
@@ -356,8 +363,10 @@ const struct cmd cmd_check = {
     .args = "",
     .about =
         "Reads the configuration and the maps as run does and prints each mistake as file:line:column: what is wrong. "
-        "Touches nothing else, unless --connect is given: then each sink's server is reached, too, and each of "
-        "intel.redis.urls by itself; intel.files are read; and it is said how many indicators there are, with a "
+        "Touches nothing else, unless --connect is given: then each sink's server and feed's brokers are reached, too, "
+        "and "
+        "each of intel.redis.urls by itself; intel.files are read; and it is said how many indicators there are, with "
+        "a "
         "warning "
         "where there are none. Exits 0 if there is nothing wrong, 100 if there are mistakes, 111 if a server cannot be "
         "reached or a file of indicators not be read.",

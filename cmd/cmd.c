@@ -16,13 +16,39 @@
 #define CMD_OPTIONS_MAX 32
 #define CMD_HELP_COLUMN 28
 #define CMD_HELP_WIDTH 100
+#define CMD_YEAR_MAX 2261 /* the last whole one that an int64 of ns can say */
 #define CMD_PARENTS_MAX 4 /* from a program in a build tree up to its top, and from there to the sources */
 
 const struct cmd *const cmd_table[] = {
-    &cmd_run,         &cmd_normalize,   &cmd_check,        &cmd_config_show, &cmd_map_explain, &cmd_map_check,
-    &cmd_map_export,  &cmd_map_test,    &cmd_replay,       &cmd_verify,      &cmd_ledger,      &cmd_intel_sync,
-    &cmd_intel_load,  &cmd_intel_list,  &cmd_intel_get,    &cmd_intel_add,   &cmd_intel_rm,    &cmd_intel_allow,
-    &cmd_intel_stats, &cmd_intel_match, &cmd_intel_export, &cmd_reference,   &cmd_version,     NULL,
+    &cmd_run,
+    &cmd_feed,
+    &cmd_normalize,
+    &cmd_check,
+    &cmd_config_show,
+    &cmd_map_explain,
+    &cmd_map_check,
+    &cmd_map_export,
+    &cmd_map_test,
+    &cmd_replay,
+    &cmd_verify,
+    &cmd_ledger,
+    &cmd_setup,
+    &cmd_dead_letter_list,
+    &cmd_dead_letter_show,
+    &cmd_dead_letter_retry,
+    &cmd_intel_sync,
+    &cmd_intel_load,
+    &cmd_intel_list,
+    &cmd_intel_get,
+    &cmd_intel_add,
+    &cmd_intel_rm,
+    &cmd_intel_allow,
+    &cmd_intel_stats,
+    &cmd_intel_match,
+    &cmd_intel_export,
+    &cmd_reference,
+    &cmd_version,
+    NULL,
 };
 
 static size_t cmd_options_len(const struct cmd *cmd) {
@@ -308,4 +334,34 @@ void cmd_print_mistakes(const struct core_conf_mistakes *mistakes) {
     for (size_t i = 0; i < mistakes->len; i++) {
         (void)fprintf(stderr, "%s: %s\n", mistakes->fails[i].where, mistakes->fails[i].text);
     }
+}
+
+bool cmd_since_parse(const char *text, int64_t *since_ns) {
+    int64_t duration_ns = 0;
+    int year = 0;
+    unsigned month = 0;
+    unsigned day = 0;
+    unsigned hour = 0;
+    unsigned minute = 0;
+    unsigned second = 0;
+    int len = 0;
+    if (core_parse_duration(text, &duration_ns)) {
+        *since_ns = core_now_ns() - duration_ns;
+        return true;
+    }
+    int got =
+        sscanf(text, "%4d-%2u-%2u%n", &year, &month, &day, &len); // NOLINT(cert-err34-c): bounded digits, checked below
+    if (got == 3 && text[len] == 'T') {
+        const char *time = text + len + 1;
+        len = 0;
+        got += sscanf(time, "%2u:%2u:%2u%n", &hour, &minute, &second, &len); // NOLINT(cert-err34-c)
+        text = time;
+        len += got == 6 && text[len] == 'Z' ? 1 : 0;
+    }
+    if ((got != 3 && got != 6) || text[len] != '\0' || year < 1970 || year > CMD_YEAR_MAX || month < 1 || month > 12 ||
+        day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60) {
+        return false;
+    }
+    *since_ns = (core_days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second) * CORE_NS_PER_S;
+    return true;
 }

@@ -27,10 +27,11 @@ struct cmd {
     int (*run)(const struct cmd *cmd, int argc, char **argv); /* argv[0] is the subcommand; returns enum core_exit */
 };
 
-extern const struct cmd cmd_normalize, cmd_run, cmd_check, cmd_map_check, cmd_map_explain, cmd_map_export, cmd_map_test,
-    cmd_replay, cmd_verify, cmd_ledger, cmd_config_show, cmd_reference, cmd_version;
+extern const struct cmd cmd_normalize, cmd_run, cmd_feed, cmd_check, cmd_map_check, cmd_map_explain, cmd_map_export,
+    cmd_map_test, cmd_replay, cmd_verify, cmd_ledger, cmd_config_show, cmd_reference, cmd_setup, cmd_version;
 extern const struct cmd cmd_intel_sync, cmd_intel_load, cmd_intel_list, cmd_intel_get, cmd_intel_add, cmd_intel_rm,
     cmd_intel_allow, cmd_intel_stats, cmd_intel_match, cmd_intel_export;
+extern const struct cmd cmd_dead_letter_list, cmd_dead_letter_show, cmd_dead_letter_retry;
 extern const struct cmd *const cmd_table[]; /* NULL-terminated, in the order of help */
 
 /* What was given. values[i] belongs to cmd->options[i]: NULL not given, "" for a switch, else the last argument. */
@@ -53,6 +54,9 @@ const char *cmd_maps_dir(void);
 struct normalize_conf cmd_normalize_conf(const struct normalize_conf *conf);
 /* The same from the options --maps and --site-maps. */
 struct normalize_conf cmd_maps_conf(const struct cmd *cmd, const struct cmd_args *args);
+
+/* "24h" (before now), "2026-11-21" or "2026-11-21T03:00:00Z": ns since the epoch. False: it is none of these. */
+CORE_CHECKED bool cmd_since_parse(const char *text, int64_t *since_ns);
 
 /* In the order of files, lines and columns. */
 void cmd_sort_mistakes(struct core_conf_mistakes *mistakes);

@@ -74,6 +74,7 @@ struct section_row {
     const struct core_opt *opts;
     const size_t *opts_len;
     size_t offset;
+    bool is_optional; /* without it in the file its struct stays zero, and its required keys are not missed */
 };
 
 static const size_t node_opts_len = sizeof(node_opts) / sizeof(node_opts[0]);
@@ -81,16 +82,20 @@ static const size_t pipeline_opts_len = sizeof(pipeline_opts) / sizeof(pipeline_
 static const size_t log_opts_len = sizeof(log_opts) / sizeof(log_opts[0]);
 
 static const struct section_row section_rows[] = {
-    {"node", "Who this node is and where it keeps its state.", node_opts, &node_opts_len,
-     offsetof(struct config, node)},
-    {"ingest", "How files are found and read.", ingest_opts, &ingest_opts_len, offsetof(struct config, ingest)},
+    {"node", "Who this node is and where it keeps its state.", node_opts, &node_opts_len, offsetof(struct config, node),
+     false},
+    {"ingest", "How files are found and read.", ingest_opts, &ingest_opts_len, offsetof(struct config, ingest), false},
     {"spool", "Copies of rotated files, made while nothing can be delivered.", ingest_spool_opts,
-     &ingest_spool_opts_len, offsetof(struct config, spool)},
+     &ingest_spool_opts_len, offsetof(struct config, spool), false},
     {"normalize", "How records become documents.", normalize_opts, &normalize_opts_len,
-     offsetof(struct config, normalize)},
+     offsetof(struct config, normalize), false},
     {"pipeline", "How much is under way at once, and how it stops.", pipeline_opts, &pipeline_opts_len,
-     offsetof(struct config, pipeline)},
-    {"log", "What tapline tells about itself.", log_opts, &log_opts_len, offsetof(struct config, log)},
+     offsetof(struct config, pipeline), false},
+    {"feed", "What `tapline feed` reads from Kafka, and where it remembers what became of it.", feed_opts,
+     &feed_opts_len, offsetof(struct config, feed), true},
+    {"setup", config_setup_summary, setup_opts, &setup_opts_len, offsetof(struct config, setup), false},
+    {"kibana", config_kibana_summary, kibana_opts, &kibana_opts_len, offsetof(struct config, kibana), true},
+    {"log", "What tapline tells about itself.", log_opts, &log_opts_len, offsetof(struct config, log), false},
 };
 #define SECTION_ROWS_LEN (sizeof(section_rows) / sizeof(section_rows[0]))
 
@@ -167,10 +172,12 @@ static void unknown_sections(const struct config *config, struct core_conf_mista
             continue;
         }
         const char *near = core_conf_nearest(key, names, names_len);
-        core_conf_mistake(
-            config->file, value, mistakes,
-            near != NULL ? "unknown section \"%s\", did you mean \"%s\"?" : "unknown section \"%s\"%s", key,
-            near != NULL ? near : ": there are node, inputs, ingest, spool, normalize, pipeline, intel, log, sinks");
+        core_conf_mistake(config->file, value, mistakes,
+                          near != NULL ? "unknown section \"%s\", did you mean \"%s\"?" : "unknown section \"%s\"%s",
+                          key,
+                          near != NULL ? near
+                                       : ": there are node, inputs, ingest, spool, normalize, pipeline, intel, feed, "
+                                         "setup, kibana, log, sinks");
     }
 }
 
@@ -205,10 +212,13 @@ static void load_sections(struct config *config, struct core_conf_mistakes *mist
     const struct core_conf_node *root = core_conf_root(config->file);
     for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
         const struct section_row *row = &section_rows[i];
+        const struct core_conf_node *node = core_conf_get(root, row->name);
+        if (row->is_optional && node == NULL) {
+            continue;
+        }
         /* what the result says, mistakes says too, and config_load() looks there */
-        enum core_err err CORE_UNUSED =
-            core_conf_bind(config->file, core_conf_get(root, row->name), row->name, row->opts, *row->opts_len,
-                           (char *)config + row->offset, mistakes);
+        enum core_err err CORE_UNUSED = core_conf_bind(config->file, node, row->name, row->opts, *row->opts_len,
+                                                       (char *)config + row->offset, mistakes);
     }
     if (config->node.name == NULL) {
         char host[NAME_BYTES_MAX] = {0};
@@ -260,10 +270,12 @@ static void load_inputs(struct config *config, struct core_conf_mistakes *mistak
     if (node == NULL || !core_conf_is_sequence(node) || core_conf_len(node) == 0) {
         core_conf_mistake(config->file, node != NULL ? node : root, mistakes,
                           "inputs %s: it is a list with at least one item, such as \"- {type: zeek, paths: "
-                          "[/opt/zeek/logs/current/*.log]}\"",
+                          "[/opt/zeek/logs/current/*.log]}\"%s",
                           node == NULL                  ? "is missing"
                           : core_conf_is_sequence(node) ? "is empty"
-                                                        : "is no list");
+                                                        : "is no list",
+                          node == NULL && config->has_feed ? "; or is it a feeder's file? Then: tapline feed -c FILE"
+                                                           : "");
         return;
     }
     config->inputs_len = core_conf_len(node);
@@ -358,15 +370,66 @@ bool config_sinks_order(struct config *config) {
     return true;
 }
 
-/* Of a host that only syncs feeds, or is where a person looks at the store: no sensor. */
-static bool is_intel_only(const struct config *config) {
-    const struct core_conf_node *root = core_conf_root(config->file);
-    return core_conf_get(root, "inputs") == NULL && core_conf_get(root, "sinks") == NULL &&
-           core_conf_get(root, "intel") != NULL;
+/* ---- what a command needs ------------------------------------------------------------------------------------------- */
+
+static bool has_section(const struct config *config, const char *name) {
+    return core_conf_get(core_conf_root(config->file), name) != NULL;
 }
 
-static enum core_err load(struct config **out, const char *path, bool takes_intel_only,
-                          struct core_conf_mistakes *mistakes) {
+/* Of a host that only syncs feeds, or is where a person looks at the store: no sensor. */
+static bool is_intel_only(const struct config *config) {
+    return !has_section(config, "inputs") && !has_section(config, "sinks") && has_section(config, "intel") &&
+           !has_section(config, "feed") && !has_section(config, "kibana");
+}
+
+static void load_feed(struct config *config, enum config_wants wants, struct core_conf_mistakes *mistakes) {
+    const struct core_conf_node *root = core_conf_root(config->file);
+    const struct core_conf_node *node = core_conf_get(root, "feed");
+    config->has_feed = node != NULL;
+    if (node == NULL && wants == CONFIG_FEED) {
+        core_conf_mistake(config->file, root, mistakes,
+                          "feed is missing: which Kafka to read from? e.g. \"feed: {rdkafka: {bootstrap.servers: "
+                          "\\\"127.0.0.1:9092\\\"}}\"");
+    } else if (node != NULL) {
+        feed_conf_check(&config->feed, config->file, node, mistakes);
+    }
+}
+
+/* A feeder's positions are its group's offsets: a sink that wants to keep some has none to keep. */
+static void refuse_keepers(const struct config *config, struct core_conf_mistakes *mistakes) {
+    for (size_t i = 0; i < config->sinks_len; i++) {
+        const struct config_sink *sink = &config->sinks[i];
+        if (sink->ops->keeps_positions != NULL) {
+            core_conf_mistake(config->file, sink->node, mistakes,
+                              "sinks.%s: tapline feed reads from Kafka and does not write documents into it; give it a "
+                              "file of its own, without this sink",
+                              sink->ops->name);
+        }
+    }
+}
+
+/* Bind inputs and sinks, and say what the command lacks. */
+static void load_lists(struct config *config, enum config_wants wants, struct core_conf_mistakes *mistakes) {
+    const bool is_any_feed = wants == CONFIG_ANY && (config->has_feed || has_section(config, "kibana"));
+    if (wants == CONFIG_ANY && is_intel_only(config)) {
+        return;
+    }
+    const bool looks_at_inputs = wants == CONFIG_RUN || (wants == CONFIG_ANY && has_section(config, "inputs"));
+    if (looks_at_inputs || (wants == CONFIG_ANY && !is_any_feed)) {
+        load_inputs(config, mistakes);
+    }
+    const bool may_lack_sinks = wants == CONFIG_SETUP && (config->has_feed || has_section(config, "kibana"));
+    const bool has_no_sinks = !has_section(config, "sinks");
+    if (!has_no_sinks || !(may_lack_sinks || (is_any_feed && !config->has_feed))) {
+        load_sinks(config, mistakes);
+    }
+    if (wants == CONFIG_FEED || (is_any_feed && config->has_feed && !looks_at_inputs)) {
+        refuse_keepers(config, mistakes);
+    }
+}
+
+enum core_err config_load_for(struct config **out, const char *path, enum config_wants wants,
+                              struct core_conf_mistakes *mistakes) {
     MUST(out != NULL);
     MUST(path != NULL);
     MUST(mistakes != NULL);
@@ -384,10 +447,9 @@ static enum core_err load(struct config **out, const char *path, bool takes_inte
     }
     unknown_sections(config, mistakes);
     load_sections(config, mistakes);
-    if (!takes_intel_only || !is_intel_only(config)) {
-        load_inputs(config, mistakes);
-        load_sinks(config, mistakes);
-    }
+    load_feed(config, wants, mistakes);
+    load_lists(config, wants, mistakes);
+    config_setup_check(&config->setup, &config->kibana, config->file, mistakes);
     config_intel_load(&config->intel, config->file, mistakes);
     err = mistakes->len > mistakes_before ? CORE_BAD : CORE_OK;
     if (err == CORE_OK) { /* a sink with a mistake in it may not be asked what it keeps */
@@ -403,11 +465,11 @@ out:
 }
 
 enum core_err config_load(struct config **out, const char *path, struct core_conf_mistakes *mistakes) {
-    return load(out, path, false, mistakes);
+    return config_load_for(out, path, CONFIG_RUN, mistakes);
 }
 
 enum core_err config_load_any(struct config **out, const char *path, struct core_conf_mistakes *mistakes) {
-    return load(out, path, true, mistakes);
+    return config_load_for(out, path, CONFIG_ANY, mistakes);
 }
 
 void config_free(struct config *config) {
@@ -429,6 +491,15 @@ void config_free(struct config *config) {
     }
     core_conf_close(config->file);
     free(config);
+}
+
+bool config_writes_to_stdout(const struct config *config) {
+    for (size_t i = 0; i < config->sinks_len; i++) {
+        if (strcmp(config->sinks[i].ops->name, "stdout") == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- what may change without a restart ------------------------------------------------------------------------------ */

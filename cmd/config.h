@@ -4,7 +4,9 @@
 #define TAPLINE_CMD_CONFIG_H
 
 #include "cmd/config_intel.h"
+#include "cmd/config_setup.h"
 #include "core/conf.h"
+#include "ingest/feed.h"
 #include "ingest/ingest.h"
 #include "normalize/normalize.h"
 #include "sinks/sink.h"
@@ -44,6 +46,10 @@ struct config {
     struct config_sink sinks[CONFIG_SINKS_MAX]; /* in the order in which a batch passes them */
     size_t sinks_len;
     struct config_intel intel;
+    struct feed_conf feed;
+    bool has_feed; /* the file has the section; else feed is empty */
+    struct setup_conf setup;
+    struct kibana_conf kibana; /* url NULL: the file has not the section */
 };
 
 /* A section of the file, for `config show`, `reference` and docs. */
@@ -61,10 +67,21 @@ const struct config_section *config_sections(size_t *len);
 CORE_CHECKED enum core_err config_load(struct config **out, const char *path, struct core_conf_mistakes *mistakes);
 /* The same, but a file with `intel` and neither inputs nor sinks is whole, too: inputs_len and sinks_len are 0 then. */
 CORE_CHECKED enum core_err config_load_any(struct config **out, const char *path, struct core_conf_mistakes *mistakes);
+/* What a command needs of a file. Sections that it does not need may be there: one file can be for several commands. */
+enum config_wants {
+    CONFIG_RUN,   /* inputs and sinks */
+    CONFIG_ANY,   /* whatever makes a whole of any command: nothing but intel, or no inputs beside feed or kibana */
+    CONFIG_FEED,  /* feed, and sinks of which none keeps positions; inputs are not looked at */
+    CONFIG_SETUP, /* one at least of feed, sinks, kibana; inputs are not looked at */
+};
+CORE_CHECKED enum core_err config_load_for(struct config **out, const char *path, enum config_wants wants,
+                                           struct core_conf_mistakes *mistakes);
 void config_free(struct config *config); /* takes NULL */
 /* The keeper of positions (core/commit.h) goes behind the other sinks, whose order stays: a commit then implies that they
  * have accepted what it holds. Returns whether there is one. More than one is our bug. */
 bool config_sinks_order(struct config *config);
+/* Is one of the sinks stdout, so that a summary there would mix with documents? */
+bool config_writes_to_stdout(const struct config *config);
 /* May `next` replace `now` without a restart? Else the first key that differs, e.g. "node.state". */
 bool config_can_swap(const struct config *now, const struct config *next, const char **key);
 

@@ -24,10 +24,12 @@ static const struct cmd_option options[] = {
 static const struct {
     const char *name;
     size_t offset;
+    bool is_optional; /* shown only if the file has it: its required keys have no default */
 } show_places[] = {
-    {"node", offsetof(struct config, node)},         {"ingest", offsetof(struct config, ingest)},
-    {"spool", offsetof(struct config, spool)},       {"normalize", offsetof(struct config, normalize)},
-    {"pipeline", offsetof(struct config, pipeline)}, {"log", offsetof(struct config, log)},
+    {"node", offsetof(struct config, node), false},         {"ingest", offsetof(struct config, ingest), false},
+    {"spool", offsetof(struct config, spool), false},       {"normalize", offsetof(struct config, normalize), false},
+    {"pipeline", offsetof(struct config, pipeline), false}, {"feed", offsetof(struct config, feed), true},
+    {"log", offsetof(struct config, log), false},
 };
 
 struct show {
@@ -267,14 +269,15 @@ static void show_config(struct show *show) {
     for (size_t i = 0; i < sections_len; i++) {
         const struct config_section *section = &sections[i];
         for (size_t k = 0; k < sizeof(show_places) / sizeof(show_places[0]); k++) {
-            if (strcmp(section->name, show_places[k].name) != 0) {
+            const struct core_conf_node *node = core_conf_get(root, section->name);
+            if (strcmp(section->name, show_places[k].name) != 0 || (show_places[k].is_optional && node == NULL)) {
                 continue;
             }
             if (!show->is_json) {
                 printf("%s:\n", section->name);
             }
             show->lead = "";
-            show_section(show, section->name, core_conf_get(root, section->name), section->opts, section->opts_len,
+            show_section(show, section->name, node, section->opts, section->opts_len,
                          (const char *)show->config + show_places[k].offset);
         }
         if (strcmp(section->name, "inputs[]") == 0) {

@@ -1,8 +1,8 @@
 /* cmd/ledger.c: `tapline ledger`: what became of the records of each file, in numbers that must add up.
  *
  * The rows are what ingest and the keeper of positions wrote down; here they are only added, and held against two others
- * who have counted: the topics (cmd/proof.c), and Zeek itself (cmd/ledger_zeek.c). What a search engine has indexed will be
- * a third. This file is the command line and the answer; --watch is cmd/ledger_watch.c's.
+ * who have counted: the topics (cmd/proof.c), and Zeek itself (cmd/ledger_zeek.c). What became of the topics' records in a
+ * search engine is cmd/ledger_feed.c's. This file is the command line and the answer; --watch is cmd/ledger_watch.c's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/ledger_internal.h"
 
@@ -25,11 +25,13 @@ static const struct cmd_option ledger_options[] = {
     {.name = "state", .arg = "DIR", .help = "The state directory alone, without a configuration."},
     {.name = "since",
      .arg = "TIME|DURATION",
-     .help = "Leave out files finished before then: 24h, 2026-11-21 or 2026-11-21T03:00:00Z."},
+     .help =
+         "Leave out files finished (with --feed: rows of days) before then: 24h, 2026-11-21 or 2026-11-21T03:00:00Z."},
     {.name = "topics", .help = "Hold it against what the topics have, as verify does."},
     {.name = "watch",
      .arg = "DURATION",
      .help = "Stay, look this often (1s to 30s), and raise an alarm when records are missing or doubled."},
+    {.name = "feed", .help = "The other end: what feeders did with the records of the topics, against the topics."},
     {.name = "json", .help = "Print one JSON object; with --watch one a line for each alarm."},
     {0},
 };
@@ -270,37 +272,6 @@ out:
 
 /* ---- the command --------------------------------------------------------------------------------------------------------------- */
 
-/* A duration before now, or a time of day or a day in UTC. */
-static bool since_parse(const char *text, int64_t *since_ns) {
-    int64_t duration_ns = 0;
-    int year = 0;
-    unsigned month = 0;
-    unsigned day = 0;
-    unsigned hour = 0;
-    unsigned minute = 0;
-    unsigned second = 0;
-    int len = 0;
-    if (core_parse_duration(text, &duration_ns)) {
-        *since_ns = core_now_ns() - duration_ns;
-        return true;
-    }
-    int got =
-        sscanf(text, "%4d-%2u-%2u%n", &year, &month, &day, &len); // NOLINT(cert-err34-c): bounded digits, checked below
-    if (got == 3 && text[len] == 'T') {
-        const char *time = text + len + 1;
-        len = 0;
-        got += sscanf(time, "%2u:%2u:%2u%n", &hour, &minute, &second, &len); // NOLINT(cert-err34-c)
-        text = time;
-        len += got == 6 && text[len] == 'Z' ? 1 : 0;
-    }
-    if ((got != 3 && got != 6) || text[len] != '\0' || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 ||
-        minute > 59 || second > 60) {
-        return false;
-    }
-    *since_ns = (core_days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second) * CORE_NS_PER_S;
-    return true;
-}
-
 /* The words of the command line, checked. False: said on stderr. */
 static bool ledger_args(struct ledger *ledger, const struct cmd_args *args) {
     const struct cmd *cmd = ledger->cmd;
@@ -309,11 +280,15 @@ static bool ledger_args(struct ledger *ledger, const struct cmd_args *args) {
     const char *wrong = NULL;
     ledger->is_json = cmd_value(cmd, args, "json") != NULL;
     ledger->with_topics = cmd_value(cmd, args, "topics") != NULL;
-    if ((cmd_value(cmd, args, "config") == NULL) == (cmd_value(cmd, args, "state") == NULL)) {
+    ledger->is_feed = cmd_value(cmd, args, "feed") != NULL;
+    if (ledger->is_feed && (cmd_value(cmd, args, "config") == NULL || cmd_value(cmd, args, "state") != NULL ||
+                            ledger->with_topics || watch != NULL)) {
+        wrong = "--feed needs the feeder's configuration, -c FILE, and goes with --since and --json only";
+    } else if ((cmd_value(cmd, args, "config") == NULL) == (cmd_value(cmd, args, "state") == NULL)) {
         wrong = "which node's? give either its configuration with -c FILE or its state directory with --state DIR";
     } else if (cmd_value(cmd, args, "config") == NULL && ledger->with_topics) {
         wrong = "--topics needs the configuration, -c FILE: it says which brokers and topics";
-    } else if (since != NULL && !since_parse(since, &ledger->since_ns)) {
+    } else if (since != NULL && !cmd_since_parse(since, &ledger->since_ns)) {
         wrong = "--since takes a duration such as 24h, or a time such as 2026-11-21 or 2026-11-21T03:00:00Z";
     } else if (watch != NULL && (!core_parse_duration(watch, &ledger->watch_ns) || ledger->watch_ns < WATCH_MIN_NS ||
                                  ledger->watch_ns > WATCH_MAX_NS)) {
@@ -389,6 +364,9 @@ static int ledger_main(const struct cmd *cmd, int argc, char **argv) {
         return code;
     }
     const char *path = cmd_value(cmd, &args, "config");
+    if (ledger.is_feed) {
+        return ledger_feed(cmd, path, ledger.is_json, ledger.since_ns);
+    }
     if (path != NULL && config_load(&ledger.config, path, &mistakes) != CORE_OK) {
         cmd_print_mistakes(&mistakes);
         return code;
@@ -426,9 +404,16 @@ const struct cmd cmd_ledger = {
         "read within 30 s, and never may more be read than was written; in a cluster it is the logger that is to be "
         "asked. "
         "--watch stays and follows: a record missing or doubled is an error in the log and a line on stdout "
-        "within 60 s. Exits 0 if all adds up, 1 if not.",
+        "within 60 s. --feed is about the other end, with a feeder's configuration: by day and dataset, the records "
+        "that the "
+        "topics have (ACCEPTED) and had (DELETED by retention), and what feeders wrote down of them: indexed, repeated "
+        "(the "
+        "engine had that id already), dead; OPEN are not fed yet. What does not add up is named by topic, partition "
+        "and "
+        "offsets. Exits 0 if all adds up, 1 if not, 100 if there is no ledger.",
     .example = "tapline ledger -c /etc/tapline/tapline.yml --since 24h\ntapline ledger -c tapline.yml --topics --json\n"
-               "tapline ledger -c tapline.yml --topics --watch 30s",
+               "tapline ledger -c tapline.yml --topics --watch 30s\n"
+               "tapline ledger --feed -c feed.yml",
     .options = ledger_options,
     .run = ledger_main,
 };

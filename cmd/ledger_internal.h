@@ -1,5 +1,5 @@
 /* cmd/ledger_internal.h: the parts of `tapline ledger`: rows and sums (ledger_rows.c), Zeek's counters (ledger_zeek.c), the
- * look that is repeated (ledger_watch.c).
+ * look that is repeated (ledger_watch.c), the feeders' rows (ledger_feed.c).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_CMD_LEDGER_INTERNAL_H
 #define TAPLINE_CMD_LEDGER_INTERNAL_H
@@ -105,12 +105,18 @@ struct ledger {
     int64_t watch_ns; /* 0: look once */
     bool is_json;
     bool with_topics;
+    bool is_feed;
     struct sink_kafka_places places;
     struct proof *proof; /* NULL: without topics */
     struct proof_verdict verdict;
     struct ledger_zeek *zeeks; /* LEDGER_ZEEK_MAX */
     size_t zeeks_len;
 };
+
+/* ---- what a search engine has (ledger_feed.c) --------------------------------------------------------------------------------- */
+
+/* `tapline ledger --feed`: the rows of feeders against the records of the topics. Returns the exit code. */
+int ledger_feed(const struct cmd *cmd, const char *path, bool is_json, int64_t since_ns);
 
 /* Look again and again until a signal. Returns the exit code. */
 int ledger_watch(struct ledger *ledger);

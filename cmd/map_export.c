@@ -171,8 +171,13 @@ static void export_run(const struct wants *wants, struct export *export, const s
     }
     size_t open_len;
     const char **open = open_fields(config, &open_len);
-    struct normalize_export_request request = {
-        .kind = wants->kind, .open_fields = open, .open_fields_len = open_len, .file = on_file, .ctx = export};
+    const struct normalize_export_site site = {.shards = 1, .replicas = 1, .version = TAPLINE_VERSION};
+    struct normalize_export_request request = {.kind = wants->kind,
+                                               .site = &site,
+                                               .open_fields = open,
+                                               .open_fields_len = open_len,
+                                               .file = on_file,
+                                               .ctx = export};
     normalize_export(maps, &request);
     if (export->dir == NULL) {
         (void)fputs("\n}\n", stdout);
@@ -225,10 +230,11 @@ const struct cmd cmd_map_export = {
     .summary = "print what maps say about documents: templates, schemas, tables",
     .args = "elasticsearch|opensearch|json-schema|fields|coverage|observables",
     .about =
-        "elasticsearch and opensearch are two component templates (ECS's fields, the products' own) and an index "
-        "template "
-        "made of them; each file is the body of a PUT to the path that it has below --to, without .json. json-schema "
-        "is "
+        "elasticsearch and opensearch are the templates that `tapline setup` installs, with one shard, one replica and "
+        "no "
+        "life-cycle: component templates (ECS's fields, settings), and an index template for each dataset and one for "
+        "any "
+        "other; each file is the body of a PUT to the path that it has below --to, without .json. json-schema is "
         "one JSON Schema (2020-12) for each topic, and index.json, which says whose is which. fields is a table of all "
         "fields with their type, meaning and the datasets that have them; coverage a table of the ECS fields of each "
         "dataset; observables one of what intelligence is asked about, and as what; all are separated by tabs. Without "

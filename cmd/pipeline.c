@@ -1,6 +1,10 @@
-/* cmd/pipeline.c: `tapline run`: what is made, who owns it, how it ends.
+/* cmd/pipeline.c: `tapline run` and `tapline feed`: what is made, who owns it, how it ends.
  *
  *     files -> ingest -> worker 1…N -> (enrich) -> sink 1 -> sink 2 … -> back to ingest (checkpoint, pool)
+ *     Kafka -> ingest                           -> sink 1 -> sink 2 … -> back to ingest (transaction, pool)
+ *
+ * The two rows differ in their source, which is a table of functions (cmd/pipeline_source.c): a feeder's has no workers and
+ * no intelligence, and what is said of files below is of partitions there: ingest/feed.h tells how it keeps its promise.
  *
  * Threads: main (signals by signalfd; it never touches a batch) · ingest (files, pool, checkpoint) · one normalize worker
  * or more (a stream stays with one of them, so its order holds) · one that asks what intelligence knows, if the config has any
@@ -56,8 +60,15 @@ static enum core_err signals_open(struct pipeline *pipeline, struct core_fail *f
     return CORE_OK;
 }
 
-static enum core_err workers_open(struct pipeline *pipeline, struct core_fail *fail) {
+/* A worker each for the streams it has, and the maps they all use. */
+static enum core_err workers_open(struct pipeline *pipeline, struct core_conf_mistakes *mistakes,
+                                  struct core_fail *fail) {
     uint64_t workers = pipeline->config->normalize.workers;
+    struct normalize_conf conf = cmd_normalize_conf(&pipeline->config->normalize);
+    enum core_err err = normalize_maps_open(&pipeline->maps, &conf, NULL, mistakes);
+    if (err != CORE_OK) {
+        return core_fail_set(fail, err, conf.maps, "the maps cannot be used");
+    }
     pipeline->workers_len = workers < 1 ? 1 : workers > PIPELINE_WORKERS_MAX ? PIPELINE_WORKERS_MAX : (uint32_t)workers;
     pipeline->workers = calloc(pipeline->workers_len, sizeof(*pipeline->workers));
     MUST(pipeline->workers != NULL);
@@ -68,7 +79,7 @@ static enum core_err workers_open(struct pipeline *pipeline, struct core_fail *f
         struct pipeline_worker *worker = &pipeline->workers[i];
         worker->magic = PIPELINE_WORKER_MAGIC;
         worker->pipeline = pipeline;
-        enum core_err err = core_bell_init(&worker->thread.bell, fail);
+        err = core_bell_init(&worker->thread.bell, fail);
         if (err == CORE_OK) {
             err = core_queue_init(&worker->in, pipeline->pool.len, &worker->thread.bell, fail);
         }
@@ -101,7 +112,7 @@ static enum core_err sink_open_one(struct pipeline *pipeline, uint32_t i, struct
     if (err != CORE_OK) {
         return err;
     }
-    uint32_t ins_len = i == 0 && !pipeline->enrich.is_on ? pipeline->workers_len : 1;
+    uint32_t ins_len = i == 0 && !pipeline->enrich.is_on && pipeline->workers_len > 0 ? pipeline->workers_len : 1;
     sink->ins = calloc(ins_len, sizeof(*sink->ins));
     MUST(sink->ins != NULL);
     for (; sink->ins_len < ins_len; sink->ins_len++) {
@@ -116,39 +127,31 @@ static enum core_err sink_open_one(struct pipeline *pipeline, uint32_t i, struct
     sink->env = (struct sink_env){.node = pipeline->node,
                                   .counters = &pipeline->counters,
                                   .wake_fd = sink->thread.bell.fd,
-                                  .commit = sink->is_last ? pipeline_commit(pipeline) : NULL};
+                                  .commit = sink->is_last ? pipeline_commit(pipeline) : NULL,
+                                  .keeps_refused = pipeline->source->counts_commits};
     return sink->ops->open(&sink->sink, conf->conf, &sink->env, fail);
 }
 
 static enum core_err stages_open(struct pipeline *pipeline, struct core_conf_mistakes *mistakes,
                                  struct core_fail *fail) {
     const struct config *config = pipeline->config;
-    struct normalize_conf conf = cmd_normalize_conf(&config->normalize);
-    enum core_err err = normalize_maps_open(&pipeline->maps, &conf, NULL, mistakes);
-    if (err != CORE_OK) {
-        return core_fail_set(fail, err, conf.maps, "the maps cannot be used");
-    }
-    err = core_pool_init(&pipeline->pool, (uint32_t)config->pipeline.batches, fail);
+    enum core_err err = core_pool_init(&pipeline->pool, (uint32_t)config->pipeline.batches, fail);
     if (err == CORE_OK) {
         err = core_bell_init(&pipeline->ingest_thread.bell, fail);
     }
     if (err == CORE_OK) {
         err = core_queue_init(&pipeline->returns, pipeline->pool.len, &pipeline->ingest_thread.bell, fail);
     }
-    if (err == CORE_OK) {
-        err = workers_open(pipeline, fail);
+    const bool has_workers = pipeline->source->has_workers;
+    if (err == CORE_OK && has_workers) {
+        err = workers_open(pipeline, mistakes, fail);
     }
     pipeline->commit.bell = &pipeline->ingest_thread.bell;
     if (err == CORE_OK) {
-        struct ingest_env env;
-        pipeline_ingest_env(pipeline, config, &env);
-        err = ingest_open(&pipeline->ingest, &env, fail);
-    }
-    if (err == CORE_OK && pipeline->options.is_once) {
-        ingest_set_once(pipeline->ingest);
+        err = pipeline->source->open(pipeline, fail);
     }
     pipeline->sinks_len = (uint32_t)config->sinks_len;
-    if (err == CORE_OK) {
+    if (err == CORE_OK && has_workers) {
         err = pipeline_enrich_open(pipeline, fail);
     }
     for (uint32_t i = 0; err == CORE_OK && i < pipeline->sinks_len; i++) {
@@ -170,6 +173,7 @@ enum core_err pipeline_open(struct pipeline **out, struct config *config, const 
     MUST(pipeline != NULL);
     pipeline->magic = PIPELINE_MAGIC;
     pipeline->options = *options;
+    pipeline->source = pipeline_sources[options->kind];
     pipeline->config = config;
     pipeline->has_keeper = config_sinks_order(config);
     pipeline->node = strdup(config->node.name);
@@ -185,7 +189,7 @@ enum core_err pipeline_open(struct pipeline **out, struct config *config, const 
     core_log_level((enum core_level)config->log.level);
     enum core_err err = signals_open(pipeline, fail);
     if (err == CORE_OK) {
-        err = pipeline_state_lock(pipeline->state, &pipeline->lock_fd, fail);
+        err = pipeline->source->lock(pipeline, fail);
     }
     if (err == CORE_OK) {
         err = stages_open(pipeline, mistakes, fail);
@@ -215,7 +219,8 @@ void pipeline_close(struct pipeline *pipeline) {
         core_bell_destroy(&sink->thread.bell);
     }
     pipeline_enrich_close(&pipeline->enrich);
-    ingest_close(pipeline->ingest);
+    pipeline->source->close(pipeline);
+    free(pipeline->summary);
     free(pipeline->commit.positions); /* NULL when ingest took them */
     for (uint32_t i = 0; i < pipeline->workers_len; i++) {
         normalize_worker_free(pipeline->workers[i].normalize);
@@ -328,7 +333,8 @@ static struct pipeline_thread *thread_failed(struct pipeline *pipeline) {
 
 /* Without cleaning up: for when somebody hangs or a person is in a hurry. What is not in the checkpoint comes again. */
 static _Noreturn void end_at_once(const struct pipeline *pipeline, const char *why, enum core_exit exit_code) {
-    core_log(CORE_LEVEL_WARN, "run", why, "outstanding_batches=%llu hint=\"they are read again after the next start\"",
+    core_log(CORE_LEVEL_WARN, pipeline->source->stage, why,
+             "outstanding_batches=%llu hint=\"they are read again after the next start\"",
              (unsigned long long)atomic_load(&pipeline->outstanding));
     core_log_flush();
     _exit((int)exit_code);
@@ -336,7 +342,7 @@ static _Noreturn void end_at_once(const struct pipeline *pipeline, const char *w
 
 static void counters_log(const struct pipeline *pipeline) {
     for (int i = 0; i < CORE_COUNT__MAX; i++) {
-        core_log(CORE_LEVEL_INFO, "run", core_counter_table[i].name, "value=%llu unit=%s",
+        core_log(CORE_LEVEL_INFO, pipeline->source->stage, core_counter_table[i].name, "value=%llu unit=%s",
                  (unsigned long long)core_counted(&pipeline->counters, (enum core_counter)i),
                  core_counter_table[i].unit);
     }
@@ -345,11 +351,12 @@ static void counters_log(const struct pipeline *pipeline) {
 /* Which rule left out how many records: each a line of its own. */
 static void drops_log(const struct pipeline *pipeline) {
     struct normalize_drop drop;
-    for (size_t i = 0; normalize_drop_at(pipeline->maps, i, &drop); i++) {
+    for (size_t i = 0; pipeline->maps != NULL && normalize_drop_at(pipeline->maps, i, &drop); i++) {
         if (drop.dropped > 0) {
             char heading[256]; /* one each: the log folds what looks the same */
             (void)snprintf(heading, sizeof(heading), "records dropped by %s", drop.rule);
-            core_log(CORE_LEVEL_INFO, "run", heading, "value=%llu unit=events", (unsigned long long)drop.dropped);
+            core_log(CORE_LEVEL_INFO, pipeline->source->stage, heading, "value=%llu unit=events",
+                     (unsigned long long)drop.dropped);
         }
     }
 }
@@ -359,8 +366,8 @@ static void signal_stop(struct pipeline *pipeline, uint32_t number) {
         end_at_once(pipeline, "second signal, ended at once", CORE_EXIT_DONE);
     }
     pipeline->stop_deadline_ns = core_tick_ns() + pipeline->config->pipeline.stop_timeout_ns;
-    core_log(CORE_LEVEL_INFO, "run", "stopping: no more is read, waiting for the sinks", "signal=%s timeout_ms=%lld",
-             number == SIGINT ? "SIGINT" : "SIGTERM",
+    core_log(CORE_LEVEL_INFO, pipeline->source->stage, "stopping: no more is read, waiting for the sinks",
+             "signal=%s timeout_ms=%lld", number == SIGINT ? "SIGINT" : "SIGTERM",
              (long long)(pipeline->config->pipeline.stop_timeout_ns / CORE_NS_PER_MS));
     phase_set(pipeline, PIPELINE_STOPPING);
 }
@@ -374,6 +381,8 @@ static void signals_take(struct pipeline *pipeline) {
             break;
         case SIGUSR1:
             counters_log(pipeline);
+            atomic_store(&pipeline->wants_source_log, true);
+            pipeline_poke(pipeline->ingest_thread.bell.fd);
             pipeline_enrich_log(&pipeline->enrich);
             drops_log(pipeline);
             break;
@@ -390,7 +399,7 @@ static void progress_show(struct pipeline *pipeline) {
     int intel = atomic_load_explicit(&pipeline->enrich.state, memory_order_relaxed);
     bool is_lacking = pipeline->enrich.is_on && intel != ENRICH_READY;
     (void)fprintf(stderr, "\r%llu records read, %llu accepted, %.0f/s, %llu batches under way%s%s \033[K",
-                  (unsigned long long)core_counted(&pipeline->counters, CORE_COUNT_INGEST_LINES),
+                  (unsigned long long)core_counted(&pipeline->counters, pipeline->source->records),
                   (unsigned long long)events, seconds > 0 ? (double)events / seconds : 0.0,
                   (unsigned long long)atomic_load(&pipeline->outstanding), is_lacking ? ", intelligence: " : "",
                   is_lacking ? pipeline_intel_word((enum enrich_state)intel) : "");
@@ -426,7 +435,7 @@ static enum core_err main_loop(struct pipeline *pipeline, struct core_fail *fail
         pipeline_reload_step(pipeline);
         if (pipeline->stop_deadline_ns != 0 && core_tick_ns() > pipeline->stop_deadline_ns &&
             !atomic_load(&pipeline->ingest_thread.is_ended)) {
-            core_log(CORE_LEVEL_WARN, "run", "stop_timeout is over and a sink has not accepted all",
+            core_log(CORE_LEVEL_WARN, pipeline->source->stage, "stop_timeout is over and a sink has not accepted all",
                      "outstanding_batches=%llu hint=\"they are read again after the next start\"",
                      (unsigned long long)atomic_load(&pipeline->outstanding));
             break;
@@ -437,7 +446,8 @@ static enum core_err main_loop(struct pipeline *pipeline, struct core_fail *fail
         return CORE_OK;
     }
     *fail = failed->fail;
-    core_log_fail(CORE_LEVEL_ERROR, "run", "cannot go on, ending; the next start goes on where this one was", fail);
+    core_log_fail(CORE_LEVEL_ERROR, pipeline->source->stage,
+                  "cannot go on, ending; the next start goes on where this one was", fail);
     return fail->err;
 }
 
@@ -478,9 +488,11 @@ static void started_log(const struct pipeline *pipeline) {
         (void)snprintf(sinks + used, sizeof(sinks) - used, "%s%s", used == 0 ? "" : ",", pipeline->sinks[i].ops->name);
     }
     const struct pipeline_enrich *enrich = &pipeline->enrich;
-    core_log(CORE_LEVEL_INFO, "run", "started", "node=%s state=%s inputs=%zu sinks=%s positions=%s workers=%u intel=%s",
-             pipeline->node, pipeline->state, pipeline->config->inputs_len, sinks,
-             pipeline->has_keeper ? pipeline->sinks[pipeline->sinks_len - 1].ops->name : "state", pipeline->workers_len,
+    core_log(CORE_LEVEL_INFO, pipeline->source->stage, "started",
+             "node=%s state=%s inputs=%zu sinks=%s positions=%s workers=%u intel=%s", pipeline->node, pipeline->state,
+             pipeline->config->inputs_len, sinks,
+             pipeline->has_keeper ? pipeline->sinks[pipeline->sinks_len - 1].ops->name : pipeline->source->positions,
+             pipeline->workers_len,
              !enrich->is_on               ? "off"
              : enrich->redis.urls.len > 0 ? "redis"
                                           : "files");
@@ -509,15 +521,14 @@ enum core_err pipeline_run(struct pipeline *pipeline, struct core_fail *fail) {
         err = main_loop(pipeline, fail);
     }
     threads_end(pipeline, pipeline_exit(err));
-    ingest_close(pipeline->ingest); /* NULL when its thread has done so */
-    pipeline->ingest = NULL;
+    pipeline->source->close(pipeline); /* unless its thread has done so */
     pipeline->end_ns = core_tick_ns();
     qsort(pipeline->datasets, pipeline->datasets_len, sizeof(pipeline->datasets[0]), by_events);
     if (pipeline->is_tty_dirty) {
         (void)fputc('\n', stderr);
     }
     drops_log(pipeline);
-    core_log(CORE_LEVEL_INFO, "run", "stopped", "outstanding_batches=%llu accepted=%llu",
+    core_log(CORE_LEVEL_INFO, pipeline->source->stage, "stopped", "outstanding_batches=%llu accepted=%llu",
              (unsigned long long)atomic_load(&pipeline->outstanding),
              (unsigned long long)atomic_load(&pipeline->events));
     return err;
@@ -529,6 +540,7 @@ void pipeline_report(const struct pipeline *pipeline, struct pipeline_report *re
     *report = (struct pipeline_report){.config = pipeline->config,
                                        .counters = &pipeline->counters,
                                        .maps = pipeline->maps,
+                                       .feed = pipeline->summary,
                                        .intel = pipeline->enrich.is_on ? &pipeline->enrich.status : NULL,
                                        .intel_waited_ns = pipeline->enrich.waited_ns,
                                        .datasets = pipeline->datasets,

@@ -1,11 +1,16 @@
-/* cmd/pipeline.h: `tapline run` as a whole: the threads, the queues between them, how they stop, how they reload.
+/* cmd/pipeline.h: `tapline run` and `tapline feed` as a whole: the threads, the queues between them, how they stop, how they
+ * reload. The two differ in their source (cmd/pipeline_source.c).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_CMD_PIPELINE_H
 #define TAPLINE_CMD_PIPELINE_H
 
 #include "cmd/config.h"
 
+/* Where batches come from. RUN: files, by workers and intelligence. FEED: documents in Kafka, straight to the sinks. */
+enum pipeline_kind { PIPELINE_RUN, PIPELINE_FEED };
+
 struct pipeline_options {
+    enum pipeline_kind kind;
     const char *config_path; /* read again by SIGHUP; outlives the pipeline */
     bool is_once;            /* read to the end of what is there, wait until all is accepted, end */
     bool shows_progress;     /* a line on stderr that is written over twice a second */
@@ -21,7 +26,8 @@ struct pipeline_dataset {
 struct pipeline_report {
     const struct config *config;
     const struct core_counters *counters;
-    const struct normalize_maps *maps;       /* for what their rules dropped */
+    const struct normalize_maps *maps;       /* for what their rules dropped; NULL: a feeder has none */
+    const struct feed_summary *feed;         /* what was committed; NULL: it is no feeder */
     const struct enrich_status *intel;       /* as it was at the end; NULL: none in the config */
     int64_t intel_waited_ns;                 /* for how long the first events waited for it */
     const struct pipeline_dataset *datasets; /* most events first */

@@ -59,6 +59,30 @@ struct pipeline_worker {
 };
 #define PIPELINE_WORKER_MAGIC 0x77726b72u
 
+struct pipeline;
+
+/* A kind of source: what the pipeline asks of it, and what comes between it and the sinks (cmd/pipeline_source.c). All but
+ * open and lock are the ingest thread's. */
+struct pipeline_source {
+    const char *stage;         /* the command's name, in the log */
+    const char *positions;     /* who remembers them, if no sink does */
+    enum core_counter records; /* how many were read */
+    enum config_wants wants;   /* of the config, when it is read again */
+    bool has_workers;          /* maps, workers, intelligence */
+    bool counts_commits;       /* it says itself what was accepted (pipeline_report.feed) */
+    /* What this process must have for itself. */
+    enum core_err (*lock)(struct pipeline *pipeline, struct core_fail *fail);
+    enum core_err (*open)(struct pipeline *pipeline, struct core_fail *fail);
+    enum core_err (*turn)(struct pipeline *pipeline, int timeout_ms, struct core_fail *fail);
+    enum core_err (*reload)(struct pipeline *pipeline, const struct config *next, struct core_fail *fail);
+    void (*stop)(struct pipeline *pipeline);
+    bool (*is_drained)(const struct pipeline *pipeline);
+    uint64_t (*outstanding)(const struct pipeline *pipeline);
+    void (*log)(struct pipeline *pipeline); /* what is only its to tell; NULL: nothing */
+    void (*close)(struct pipeline *pipeline);
+};
+extern const struct pipeline_source *const pipeline_sources[]; /* by enum pipeline_kind */
+
 /* What intelligence knows, between the workers and the first sink; only if the config names any (cmd/pipeline_enrich.c). */
 struct pipeline_enrich {
     uint32_t magic;
@@ -109,13 +133,18 @@ struct pipeline_sink {
 struct pipeline {
     uint32_t magic;
     struct pipeline_options options;
+    const struct pipeline_source *source;
     struct config *config;       /* main's; others see parts of it that outlive their use */
     struct normalize_maps *maps; /* main's */
     char *node;                  /* both outlive every reload: node.name and node.state need a restart */
     char *state;
     struct core_counters counters;
     struct core_pool pool; /* ingest's */
-    struct ingest *ingest; /* ingest's while it runs */
+    struct ingest *ingest; /* the source: one of these two; ingest's while it runs */
+    struct feed *feed;
+    unsigned instance;             /* of a feeder: its number on this node */
+    struct feed_summary *summary;  /* of a feeder: made when it is closed, or told */
+    _Atomic bool wants_source_log; /* set by main: SIGUSR1 */
     struct pipeline_thread ingest_thread;
     uint64_t pushed;           /* ingest's: batches, ever */
     struct core_queue returns; /* producer: the last sink; consumer: ingest */
@@ -146,9 +175,9 @@ struct pipeline {
 };
 #define PIPELINE_MAGIC 0x7069706cu
 
-/* cmd/pipeline_state.c: make dir if only its last part is missing, and lock it for this process.
+/* cmd/pipeline_state.c: make dir if only its last part is missing, and lock it for this process, as far as this name goes.
  * Errors: CORE_LOCKED, fail names the holder's pid · CORE_IO. Owns: close(*lock_fd) unlocks. */
-CORE_CHECKED enum core_err pipeline_state_lock(const char *dir, int *lock_fd, struct core_fail *fail);
+CORE_CHECKED enum core_err pipeline_state_lock(const char *dir, const char *name, int *lock_fd, struct core_fail *fail);
 
 /* cmd/pipeline_enrich.c. open: nothing is done without intelligence in the config; waits for no server. close: also after
  * a failed open. main: the loop. */
@@ -170,7 +199,6 @@ struct core_commit *pipeline_commit(struct pipeline *pipeline);
 enum pipeline_phase pipeline_phase_of(struct pipeline *pipeline);
 /* The last thing a thread does: main joins it now or later. */
 void *pipeline_thread_end(struct pipeline *pipeline, struct pipeline_thread *thread);
-void pipeline_ingest_env(struct pipeline *pipeline, const struct config *config, struct ingest_env *env);
 /* Wake a thread for something that is in no queue. Unlike core_bell_ring() it wakes one that is about to sleep, too. */
 void pipeline_poke(int event_fd);
 
@@ -178,7 +206,5 @@ void pipeline_poke(int event_fd);
 void pipeline_reload_start(struct pipeline *pipeline); /* SIGHUP */
 void pipeline_reload_step(struct pipeline *pipeline);  /* control_fd was readable */
 void pipeline_reload_drop(struct pipeline *pipeline);  /* at the end, with no thread left */
-/* Log each mistake and what is done about them. */
-void pipeline_mistakes_log(const struct core_conf_mistakes *mistakes, const char *what);
 
 #endif

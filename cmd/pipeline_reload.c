@@ -12,16 +12,16 @@
 
 #include <stdio.h>
 
-void pipeline_mistakes_log(const struct core_conf_mistakes *mistakes, const char *what) {
+static void mistakes_log(const struct pipeline *pipeline, const struct core_conf_mistakes *mistakes, const char *what) {
     for (size_t i = 0; i < mistakes->len; i++) {
         char heading[sizeof(mistakes->fails[i].where) + 64]; /* one each: the log folds what looks the same */
         (void)snprintf(heading, sizeof(heading), "%s: %s", what, mistakes->fails[i].where);
-        core_log(CORE_LEVEL_ERROR, "run", heading, "error=\"%s\"", mistakes->fails[i].text);
+        core_log(CORE_LEVEL_ERROR, pipeline->source->stage, heading, "error=\"%s\"", mistakes->fails[i].text);
     }
 }
 
 static void refused_tell(const struct pipeline *pipeline) {
-    core_log(CORE_LEVEL_ERROR, "run", "reload refused, the old config stays",
+    core_log(CORE_LEVEL_ERROR, pipeline->source->stage, "reload refused, the old config stays",
              "file=%s reload=%u hint=\"mend it, see it with tapline check -c %s, and send SIGHUP again\"",
              pipeline->options.config_path, pipeline->reload.number, pipeline->options.config_path);
 }
@@ -30,22 +30,24 @@ static void refused_tell(const struct pipeline *pipeline) {
 static bool reload_load(struct pipeline *pipeline) {
     struct pipeline_reload *reload = &pipeline->reload;
     struct core_conf_mistakes mistakes = {0};
-    if (config_load(&reload->next_config, pipeline->options.config_path, &mistakes) != CORE_OK) {
-        pipeline_mistakes_log(&mistakes, "config refused");
+    if (config_load_for(&reload->next_config, pipeline->options.config_path, pipeline->source->wants, &mistakes) !=
+        CORE_OK) {
+        mistakes_log(pipeline, &mistakes, "config refused");
         return false;
     }
     const char *key = "";
     if (!config_can_swap(pipeline->config, reload->next_config, &key)) {
         core_log(
-            CORE_LEVEL_ERROR, "run", "config refused",
+            CORE_LEVEL_ERROR, pipeline->source->stage, "config refused",
             "key=%s error=\"this key changed and only a restart can change it\" hint=\"restart tapline: it goes on "
             "where it was\"",
             key);
         return false;
     }
     struct normalize_conf conf = cmd_normalize_conf(&reload->next_config->normalize);
-    if (normalize_maps_open(&reload->next_maps, &conf, pipeline->maps, &mistakes) != CORE_OK) {
-        pipeline_mistakes_log(&mistakes, "config refused");
+    if (pipeline->source->has_workers &&
+        normalize_maps_open(&reload->next_maps, &conf, pipeline->maps, &mistakes) != CORE_OK) {
+        mistakes_log(pipeline, &mistakes, "config refused");
         return false;
     }
     return true;
@@ -69,7 +71,8 @@ void pipeline_reload_start(struct pipeline *pipeline) {
     reload->is_wanted = false;
     reload->number++;
     if (atomic_load(&pipeline->phase) != PIPELINE_RUNNING) {
-        core_log(CORE_LEVEL_INFO, "run", "reload ignored: stopping", "file=%s", pipeline->options.config_path);
+        core_log(CORE_LEVEL_INFO, pipeline->source->stage, "reload ignored: stopping", "file=%s",
+                 pipeline->options.config_path);
         return;
     }
     if (!reload_load(pipeline)) {
@@ -79,16 +82,6 @@ void pipeline_reload_start(struct pipeline *pipeline) {
     }
     atomic_store(&reload->step, RELOAD_INGEST);
     pipeline_poke(pipeline->ingest_thread.bell.fd);
-}
-
-static void reload_tell_workers(struct pipeline *pipeline) {
-    struct pipeline_reload *reload = &pipeline->reload;
-    atomic_store(&reload->workers_left, pipeline->workers_len);
-    atomic_store(&reload->step, RELOAD_WORKERS);
-    for (uint32_t i = 0; i < pipeline->workers_len; i++) {
-        atomic_store(&pipeline->workers[i].wants_maps, true);
-        pipeline_poke(pipeline->workers[i].thread.bell.fd);
-    }
 }
 
 static void reload_swap(struct pipeline *pipeline) {
@@ -102,7 +95,10 @@ static void reload_swap(struct pipeline *pipeline) {
         old_config->sinks[i].conf = reload->next_config->sinks[i].conf;
         reload->next_config->sinks[i].conf = conf;
     }
-    /* So do the keys of intel, which the open stage knows by value: their texts stay. */
+    /* So do the keys of feed and intel, which an open source or stage knows by value: their texts stay. */
+    struct feed_conf feed = old_config->feed;
+    old_config->feed = reload->next_config->feed;
+    reload->next_config->feed = feed;
     struct enrich_conf intel = old_config->intel.conf;
     struct enrich_redis_conf redis = old_config->intel.redis;
     old_config->intel.conf = reload->next_config->intel.conf;
@@ -114,11 +110,25 @@ static void reload_swap(struct pipeline *pipeline) {
     reload->next_config = old_config;
     reload->next_maps = old_maps;
     core_log_level((enum core_level)pipeline->config->log.level);
-    core_log(CORE_LEVEL_INFO, "run", "config reloaded", "file=%s reload=%u inputs=%zu", pipeline->options.config_path,
-             reload->number, pipeline->config->inputs_len);
+    core_log(CORE_LEVEL_INFO, pipeline->source->stage, "config reloaded", "file=%s reload=%u inputs=%zu",
+             pipeline->options.config_path, reload->number, pipeline->config->inputs_len);
     pipeline_reload_drop(pipeline);
     if (reload->is_wanted) {
         pipeline_reload_start(pipeline);
+    }
+}
+
+static void reload_tell_workers(struct pipeline *pipeline) {
+    struct pipeline_reload *reload = &pipeline->reload;
+    if (pipeline->workers_len == 0) {
+        reload_swap(pipeline); /* nobody else knows the old ones */
+        return;
+    }
+    atomic_store(&reload->workers_left, pipeline->workers_len);
+    atomic_store(&reload->step, RELOAD_WORKERS);
+    for (uint32_t i = 0; i < pipeline->workers_len; i++) {
+        atomic_store(&pipeline->workers[i].wants_maps, true);
+        pipeline_poke(pipeline->workers[i].thread.bell.fd);
     }
 }
 
@@ -126,7 +136,7 @@ void pipeline_reload_step(struct pipeline *pipeline) {
     struct pipeline_reload *reload = &pipeline->reload;
     switch ((enum pipeline_reload_step)atomic_load(&reload->step)) {
     case RELOAD_REFUSED:
-        core_log_fail(CORE_LEVEL_ERROR, "run", "config refused", &reload->fail);
+        core_log_fail(CORE_LEVEL_ERROR, pipeline->source->stage, "config refused", &reload->fail);
         refused_tell(pipeline);
         pipeline_reload_drop(pipeline);
         break;

@@ -1,6 +1,6 @@
 /* cmd/pipeline_state.c: the state directory belongs to one process at a time.
  *
- * The lock is flock(2) on the file `lock`, not the file itself: the kernel lets go of it when its holder dies, however it
+ * The lock is flock(2) on a file (`lock`; a feeder's is `feed-0` or the next one), not the file itself: the kernel lets go of it when its holder dies, however it
  * dies, so a stale lock cannot exist. The pid in the file is for people.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/pipeline_internal.h"
@@ -47,7 +47,7 @@ static void holder_read(int fd, char text[PID_BYTES_MAX]) {
     }
 }
 
-enum core_err pipeline_state_lock(const char *dir, int *lock_fd, struct core_fail *fail) {
+enum core_err pipeline_state_lock(const char *dir, const char *name, int *lock_fd, struct core_fail *fail) {
     MUST(dir != NULL);
     MUST(lock_fd != NULL);
     enum core_err err = dir_make(dir, fail);
@@ -55,7 +55,7 @@ enum core_err pipeline_state_lock(const char *dir, int *lock_fd, struct core_fai
         return err;
     }
     char path[PATH_BYTES_MAX];
-    if ((size_t)snprintf(path, sizeof(path), "%s/lock", dir) >= sizeof(path)) {
+    if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) >= sizeof(path)) {
         return core_fail_set(fail, CORE_IO, dir, "node.state is longer than %d bytes", PATH_BYTES_MAX);
     }
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, LOCK_FILE_MODE);

@@ -34,51 +34,19 @@ void *pipeline_thread_end(struct pipeline *pipeline, struct pipeline_thread *thr
 
 /* ---- ingest --------------------------------------------------------------------------------------------------------- */
 
-static void ingest_push(void *ctx, struct core_batch *batch) {
-    struct pipeline *pipeline = ctx;
-    MUST(pipeline->magic == PIPELINE_MAGIC);
-    MUST(batch->stream->worker < pipeline->workers_len);
-    pipeline->pushed++;
-    core_queue_push(&pipeline->workers[batch->stream->worker].in, batch);
-}
-
-static struct core_batch *ingest_returned(void *ctx) {
-    struct pipeline *pipeline = ctx;
-    MUST(pipeline->magic == PIPELINE_MAGIC);
-    return core_queue_pop(&pipeline->returns);
-}
-
 struct core_commit *pipeline_commit(struct pipeline *pipeline) {
     return pipeline->has_keeper ? &pipeline->commit : NULL;
 }
 
-void pipeline_ingest_env(struct pipeline *pipeline, const struct config *config, struct ingest_env *env) {
-    size_t inputs_len;
-    const struct ingest_input *inputs = pipeline_enrich_inputs(pipeline, config, &inputs_len);
-    *env = (struct ingest_env){.node = pipeline->node,
-                               .state_dir = pipeline->state,
-                               .inputs = inputs,
-                               .inputs_len = inputs_len,
-                               .conf = &config->ingest,
-                               .spool = &config->spool,
-                               .pool = &pipeline->pool,
-                               .counters = &pipeline->counters,
-                               .workers = pipeline->workers_len,
-                               .ctx = pipeline,
-                               .push = ingest_push,
-                               .returned = ingest_returned,
-                               .bell = &pipeline->ingest_thread.bell,
-                               .commit = pipeline_commit(pipeline)};
-}
-
-static void ingest_reload_if_told(struct pipeline *pipeline) {
+static void ingest_told(struct pipeline *pipeline) {
     struct pipeline_reload *reload = &pipeline->reload;
+    if (atomic_exchange(&pipeline->wants_source_log, false) && pipeline->source->log != NULL) {
+        pipeline->source->log(pipeline);
+    }
     if (atomic_load(&reload->step) != RELOAD_INGEST) {
         return;
     }
-    struct ingest_env env;
-    pipeline_ingest_env(pipeline, reload->next_config, &env);
-    enum core_err err = ingest_reload(pipeline->ingest, &env, &reload->fail);
+    enum core_err err = pipeline->source->reload(pipeline, reload->next_config, &reload->fail);
     atomic_store(&reload->step, err == CORE_OK ? RELOAD_TAKEN : RELOAD_REFUSED);
     pipeline_poke(pipeline->control_fd);
 }
@@ -92,6 +60,7 @@ static void ending_tell(struct pipeline *pipeline, uint64_t pushed_before) {
 void *pipeline_ingest_main(void *arg) {
     struct pipeline *pipeline = arg;
     MUST(pipeline->magic == PIPELINE_MAGIC);
+    const struct pipeline_source *source = pipeline->source;
     struct pipeline_thread *thread = &pipeline->ingest_thread;
     bool is_stopped = false;
     for (;;) {
@@ -100,27 +69,26 @@ void *pipeline_ingest_main(void *arg) {
             break;
         }
         if (phase == PIPELINE_STOPPING && !is_stopped) {
-            ingest_stop(pipeline->ingest);
+            source->stop(pipeline);
             is_stopped = true;
         }
-        ingest_reload_if_told(pipeline);
+        ingest_told(pipeline);
         uint64_t pushed = pipeline->pushed;
-        enum core_err err = ingest_turn(pipeline->ingest, INGEST_TURN_MS, &thread->fail);
+        enum core_err err = source->turn(pipeline, INGEST_TURN_MS, &thread->fail);
         ending_tell(pipeline, pushed);
         if (err != CORE_OK && err != CORE_AGAIN) {
             atomic_store(&thread->is_failed, true);
             break;
         }
-        uint64_t outstanding = ingest_outstanding(pipeline->ingest);
+        uint64_t outstanding = source->outstanding(pipeline);
         atomic_store(&pipeline->outstanding, outstanding);
-        if ((is_stopped && outstanding == 0) || (pipeline->options.is_once && ingest_is_drained(pipeline->ingest))) {
+        if ((is_stopped && outstanding == 0) || (pipeline->options.is_once && source->is_drained(pipeline))) {
             break;
         }
     }
     if (atomic_load(&pipeline->outstanding) == 0) {
         /* No batch is with anybody, so the last checkpoint need not wait until every sink is closed. */
-        ingest_close(pipeline->ingest);
-        pipeline->ingest = NULL;
+        source->close(pipeline);
     }
     return pipeline_thread_end(pipeline, thread);
 }
@@ -276,11 +244,12 @@ static bool sink_give(struct pipeline_sink *sink, int timeout_ms) {
     struct core_batch *done[SINK_DONE_MAX];
     size_t len = sink->ops->poll(sink->sink, done, SINK_DONE_MAX, timeout_ms);
     MUST(len <= sink->held);
-    if (sink->is_last) {
+    const bool counts = sink->is_last && !sink->pipeline->source->counts_commits;
+    if (counts) {
         datasets_settle(sink->pipeline);
     }
     for (size_t i = 0; i < len; i++) {
-        if (sink->is_last) {
+        if (counts) {
             accepted_count(sink->pipeline, done[i]);
         }
         core_queue_push(sink->out, done[i]);

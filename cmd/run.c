@@ -215,15 +215,6 @@ static void summary_json(const struct pipeline_report *report) {
 
 /* ---- the command ---------------------------------------------------------------------------------------------------- */
 
-static bool writes_to_stdout(const struct config *config) {
-    for (size_t i = 0; i < config->sinks_len; i++) {
-        if (strcmp(config->sinks[i].ops->name, "stdout") == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static int run_with(struct config *config, const struct pipeline_options *options, bool is_json) {
     struct core_conf_mistakes mistakes = {0};
     struct core_fail fail = {0};
@@ -270,7 +261,7 @@ static int run_main(const struct cmd *cmd, int argc, char **argv) {
         return CORE_EXIT_USAGE;
     }
     bool is_json = cmd_value(cmd, &args, "json") != NULL;
-    if (is_json && writes_to_stdout(config)) {
+    if (is_json && config_writes_to_stdout(config)) {
         (void)fprintf(stderr, "tapline run: --json and the stdout sink would mix on stdout; leave one out\n");
         config_free(config);
         return CORE_EXIT_USAGE;

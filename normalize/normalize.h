@@ -95,15 +95,33 @@ enum normalize_export_kind {
     NORMALIZE_EXPORT_JSON_SCHEMA    /* one for each topic, and index.json, which lists them */
 };
 
+#define NORMALIZE_EXPORT_OWNER "tapline" /* _meta.managed_by of each template */
+
+/* What a site decides about templates, not the maps. Texts outlive the call. */
+struct normalize_export_site {
+    bool is_data_stream; /* an index is a data stream's; else tapline names each index itself */
+    uint64_t shards;     /* of an index */
+    uint64_t replicas;
+    const char *version;                              /* of the program, "0.7.0"; NULL: "0" */
+    const char *policy_day;                           /* life-cycle policies for settings, of a day's index */
+    const char *policy_month;                         /* and of a month's, or of a data stream; NULL: none is named */
+    bool (*is_daily)(void *ctx, const char *dataset); /* whose index is a day's; NULL: none */
+    void *ctx;
+};
+
 struct normalize_export_request {
     enum normalize_export_kind kind;
-    const char *const *open_fields; /* names that a config adds to documents, dotted: of any type */
+    const struct normalize_export_site *site; /* NULL: an index each of one shard and one replica, no policy */
+    const char *const *open_fields;           /* names that a config adds to documents, dotted: of any type */
     size_t open_fields_len;
     /* Called for each file; its name may hold a /. The text lives during the call. */
     void (*file)(void *ctx, const char *name, struct core_span text);
     void *ctx;
 };
-/* Make the files, the same for the same maps. Thread: any. */
+/* Templates carry a number made of a version, by which an engine and people compare them: "0.7.12" -> 7012. */
+uint64_t normalize_export_version(const char *version);
+/* Make the files, the same for the same maps. Components come before what is made of them, and the template for any dataset
+ * before those for one. Thread: any. */
 void normalize_export(const struct normalize_maps *maps, const struct normalize_export_request *request);
 
 struct normalize_explain {

@@ -15,7 +15,8 @@
 #include "core/conf.h"
 
 struct sink;
-struct core_kafka_pair; /* core/kafka.h */
+struct core_kafka_pair;  /* core/kafka.h */
+struct core_http_header; /* core/http.h */
 
 /* What every sink is told at open. Outlives the sink. */
 struct sink_env {
@@ -23,6 +24,9 @@ struct sink_env {
     struct core_counters *counters;
     int wake_fd;                /* the thread's doorbell: poll() returns early when it is readable (not drained here) */
     struct core_commit *commit; /* not NULL: this sink is the keeper of positions, and the last in the row */
+    /* Who gets the batches back sees to the documents that were refused (core_event.fate, .refusal); else the sink itself
+     * puts a dead letter where it keeps dead letters. */
+    bool keeps_refused;
 };
 
 struct sink_ops {
@@ -71,6 +75,28 @@ CORE_CHECKED enum core_err sink_kafka_places(const void *conf, struct sink_kafka
 void sink_kafka_places_release(struct sink_kafka_places *places);
 /* Can a topic of this name have come from the template, with any dataset? */
 bool sink_topic_fits(const char *template_text, const char *name);
+
+/* Where the elasticsearch sink puts things, for those who prepare the engine (setup) or look into it. Texts are conf's, or
+ * live until the release. */
+struct sink_elastic_places {
+    const char *const *hosts; /* URLs */
+    size_t hosts_len;
+    const struct core_http_header *headers; /* authorization; none without credentials */
+    size_t headers_len;
+    const char *secret; /* what no message may show; NULL: none */
+    const char *ca_file;
+    const char *cert_file;
+    const char *key_file;
+    int timeout_ms;
+    const char *namespace_name; /* data_stream.namespace */
+    bool is_data_stream;        /* index_mode: data_stream */
+};
+
+/* conf: the elasticsearch sink's own, as its rows filled it. Owns: sink_elastic_places_release(out). */
+void sink_elastic_places(const void *conf, struct sink_elastic_places *out);
+void sink_elastic_places_release(struct sink_elastic_places *places);
+/* Has each day of this dataset an index of its own (`daily`)? Else each month. */
+bool sink_elastic_is_daily(const void *conf, const char *dataset);
 
 /* NULL-terminated; the order is the order of help and docs. */
 extern const struct sink_ops *const sink_table[];

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "sinks/sinks_internal.h"
 
-const struct sink_ops *const sink_table[] = {&sink_kafka, &sink_file, &sink_stdout, NULL};
+const struct sink_ops *const sink_table[] = {&sink_kafka, &sink_elasticsearch, &sink_file, &sink_stdout, NULL};
 
 const struct sink_ops *sink_find(const char *name) {
     MUST(name != NULL);

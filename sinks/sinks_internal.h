@@ -6,6 +6,7 @@
 #include "sinks/sink.h"
 
 extern const struct sink_ops sink_kafka;
+extern const struct sink_ops sink_elasticsearch;
 extern const struct sink_ops sink_file;
 extern const struct sink_ops sink_stdout;
 

@@ -46,7 +46,7 @@ wrapper_of() { # header
     idn2.h) echo 'core/idn.c' ;;
     maxminddb.h) echo 'core/mmdb.c' ;;
     glib.h) echo 'core/zone.c' ;;
-    curl/*) echo 'core/http.c' ;;
+    curl/*) echo 'core/http_internal.h' ;;
     hiredis/*) echo 'enrich/redis.c' ;;
     esac
 }

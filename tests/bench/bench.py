@@ -12,12 +12,13 @@ Measured, each RUNS times, medians in the table:
   bare        a bare librdkafka producer with exactly the records that `run` produced (key, header, document)
   peers       rsyslog and syslog-ng: JSON parse, ten renames, the same broker
   intel       the conn log with other servers through `tapline run --once` without and with intelligence (intel.py)
+  feeder      those records from the broker into a search engine, and the bare libcurl loop beside it (feeder.py)
   latency     a hundred lines a second written to a log: from a line's write to when a consumer that waits for commits has
               its document
 
 The runs of one round follow each other (TSV, JSON, …, run TSV, bare, …), so that a machine whose speed drifts drifts for
 all. Writes build/bench/bench.json and prints a table; ends with 1 if a target is missed. --docs FILE writes the table for
-the documentation, too.
+the documentation, too. --parts measures some of it; --beside FILE takes what is not measured from an earlier bench.json.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -32,6 +33,7 @@ import statistics
 import subprocess
 import sys
 
+from feeder import Feeder
 from intel import Intel
 from measure import Broker, Failed, Process, Trickle, settle
 from peers import PEERS
@@ -46,8 +48,8 @@ TIMES = 4  # so much longer is the long log
 DELIVERIES = {"": "exactly_once", ", at_least_once": "at_least_once"}  # what is behind a row's name; as it is by default first
 TRICKLE_PER_S = 100
 TRICKLE_S = 30
-HERE_PROGRAMS = {"split_memchr": [], "parse_yajl": ["yajl"], "bare_producer": ["rdkafka"]}
-MALLOC = ["-Wl,--no-as-needed", "-lmimalloc"]  # the bare producer has the program's
+HERE_PROGRAMS = {"split_memchr": [], "parse_yajl": ["yajl"], "bare_producer": ["rdkafka"], "bare_bulk": ["libcurl"], "null_engine": ["zlib"]}
+MALLOC = ["-Wl,--no-as-needed", "-lmimalloc"]  # the bare ones have the program's
 # The same for tapline's sink and the bare producer; what makes delivery safe is fixed in both.
 RDKAFKA = {"compression.codec": "lz4", "partitioner": "murmur2"}
 
@@ -67,6 +69,7 @@ class Bench:
         self.skipped = {}
         self.shares = {}  # of at_least_once's throughput, what exactly once has: kind to each round's
         self.intel = Intel(self, say)
+        self.feeder = Feeder(self, say)
         self.logs = {
             f"{log} {kind}": self.work / f"{log}.{args.events}.{kind}.log" for log in LOGS for kind in ("tsv", "json")
         }
@@ -86,11 +89,13 @@ class Bench:
 
     def make_logs(self):
         """Those that are read by what is measured."""
-        only_intel = set(self.args.parts) == {"intel"}
+        if set(self.args.parts) == {"feeder"}:
+            return  # it has its own
+        only_intel = set(self.args.parts) <= {"intel", "feeder"}
         for log in ("conn",) if only_intel else LOGS:
             if not (self.logs[f"{log} tsv"].exists() and self.logs[f"{log} json"].exists()):
                 say(f"writing a {log} log of {self.args.events} lines as TSV and as JSON")
-                self._generate(log, self.args.events, self.logs[f"{log} tsv"], self.logs[f"{log} json"])
+                self.generate(log, self.args.events, self.logs[f"{log} tsv"], self.logs[f"{log} json"])
         if only_intel:
             return
         for kind, long_log in self.long_logs.items():
@@ -102,9 +107,9 @@ class Bench:
                             shutil.copyfileobj(log, out, 1 << 20)
                 part.rename(long_log)
         if not self.peer_log.exists():
-            self._generate("conn", self.args.peer_events, self.work / "peer.tsv.log", self.peer_log)
+            self.generate("conn", self.args.peer_events, self.work / "peer.tsv.log", self.peer_log)
 
-    def _generate(self, log, count, tsv, as_json):
+    def generate(self, log, count, tsv, as_json):
         argv = [sys.executable, HERE / "zeek_log.py", log, str(count), f"{tsv}.part", f"{as_json}.part"]
         subprocess.run(argv, check=True)
         os.rename(f"{tsv}.part", tsv)
@@ -115,7 +120,7 @@ class Bench:
             flags = ["pkg-config", "--cflags", "--libs", *libraries]
             flags = subprocess.run(flags, check=True, capture_output=True, text=True).stdout if libraries else ""
             argv = ["cc", "-std=c17", "-D_GNU_SOURCE", "-O2", HERE / f"{name}.c", "-o", self.work / name, *shlex.split(flags)]
-            argv += MALLOC if name == "bare_producer" else []
+            argv += MALLOC if name.startswith("bare_") else []
             subprocess.run(argv, check=True)
         self.bare = self.work / "bare_producer"
 
@@ -267,6 +272,8 @@ class Bench:
                 self.measure_others()
         if "intel" in self.args.parts:
             self.intel.measure()
+        if "feeder" in self.args.parts:
+            self.feeder.measure()
         if {"run", "peers", "latency"} & set(self.args.parts):
             self.measure_broker()
 
@@ -301,6 +308,16 @@ class Bench:
 
     # ---- what it comes to ----
 
+    def take_over(self, path):
+        """What an earlier run of this file measured, where this one did not."""
+        earlier = json.loads(path.read_text())
+        self.rows = {**earlier["runs"], **self.rows}
+        self.latencies = {**earlier["latencies"], **self.latencies}
+        self.shares = {**earlier["shares"], **self.shares}
+        self.intel.figures = {**earlier["intel"], **self.intel.figures}
+        self.feeder.figures = {**earlier.get("feeder", {}), **self.feeder.figures}
+        self.skipped = {**{name: why for name, why in earlier["skipped"].items() if name not in self.rows}, **self.skipped}
+
     def summary(self):
         def median(name, key):
             return statistics.median(run[key] for run in self.rows[name])
@@ -318,7 +335,7 @@ class Bench:
         return table
 
 
-def targets_of(table, shares, intel):
+def targets_of(table, shares, intel, feeder):
     """(what, figure, wanted, is it met) for everything the table can say."""
     found = []
 
@@ -349,6 +366,7 @@ def targets_of(table, shares, intel):
             share = round(ours["events_per_s"] / bare["events_per_s"], 2)
             want(f"run {kind}, at_least_once: throughput, of the bare producer's", share, f">= {least}", share >= least)
     intel.targets(want, table)
+    feeder.targets(want, table)
     return found
 
 
@@ -368,7 +386,7 @@ def show(bench, table, targets):
         )
     for name, row in latencies.items():
         print(f"{name}: from a line's write to its document, ms: {row['p50_ms']} (p50), {row['p99_ms']} (p99), {row['max_ms']} (most)")
-    for what, figure in [*shares_lines(bench.shares), *bench.intel.lines()]:
+    for what, figure in [*shares_lines(bench.shares), *bench.intel.lines(), *bench.feeder.lines()]:
         print(f"{what}: {figure}")
     for name, why in skipped.items():
         print(f"{name:40}SKIPPED: {why.splitlines()[0]}")
@@ -401,10 +419,10 @@ def write_docs(path, bench, table):
         for name, row in latencies.items():
             cells = [name, row["p50_ms"], row["p99_ms"], row["max_ms"]]
             lines += [("   * - " if i == 0 else "     - ") + str(cell) for i, cell in enumerate(cells)]
-    intel = list(bench.intel.lines())
-    if intel:
-        lines += ["", "Intelligence:", "", ".. list-table::", "   :widths: 76 24", ""]
-        lines += [("   * - " if i == 0 else "     - ") + cell for row in intel for i, cell in enumerate(row)]
+    for title, rows in (("Intelligence:", list(bench.intel.lines())), ("The feeder:", list(bench.feeder.lines()))):
+        if rows:
+            lines += ["", title, "", ".. list-table::", "   :widths: 76 24", ""]
+            lines += [("   * - " if i == 0 else "     - ") + cell for row in rows for i, cell in enumerate(row)]
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -423,10 +441,14 @@ def arguments():
     parser.add_argument("--peer-events", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the core `normalize` is pinned to")
-    parser.add_argument("--parts", type=lambda text: text.split(","), default=["normalize", "others", "run", "intel", "peers", "latency"])
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=["normalize", "others", "run", "intel", "feeder", "peers", "latency"])
     parser.add_argument("--intel-batch", type=pathlib.Path, help="its program; default: beside tapline's build")
     parser.add_argument("--intel-events", type=int, default=16 * MILLION)
     parser.add_argument("--indicators", type=lambda text: [int(n) for n in text.split(",")], default=[MILLION, 10 * MILLION])
+    parser.add_argument("--elasticsearch", type=pathlib.Path, default=TOP / "tests/integration/elasticsearch/elasticsearch.sh")
+    parser.add_argument("--feed-events", type=int, default=400_000)
+    parser.add_argument("--feeder", type=lambda text: text.split(","), default=["null", "engine", "latency"], help="which parts of the feeder's")
+    parser.add_argument("--beside", type=pathlib.Path, help="an earlier bench.json: what is not measured now stands there")
     parser.add_argument("--docs", type=pathlib.Path, help="write the table there, as docs/bench.rst includes it")
     args = parser.parse_args()
     args.intel_batch = args.intel_batch or args.tapline.parent.parent / "tests/bench/intel_batch"
@@ -440,12 +462,14 @@ def main():
     if set(args.parts) != {"intel"}:
         bench.compile_programs()
     bench.measure()
+    if args.beside:
+        bench.take_over(args.beside)
     table = bench.summary()
-    targets = targets_of(table, bench.shares, bench.intel)
+    targets = targets_of(table, bench.shares, bench.intel, bench.feeder)
     show(bench, table, targets)
     if args.docs:
         write_docs(args.docs, bench, table)
-    result = {"machine": machine(), "table": table, "latencies": bench.latencies, "shares": bench.shares, "intel": bench.intel.figures, "targets": targets, "skipped": bench.skipped, "runs": bench.rows}
+    result = {"machine": machine(), "table": table, "latencies": bench.latencies, "shares": bench.shares, "intel": bench.intel.figures, "feeder": bench.feeder.figures, "targets": targets, "skipped": bench.skipped, "runs": bench.rows}
     (args.work / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
     print(f"\nevery run: {args.work / 'bench.json'}")
     return 0 if all(target["met"] for target in targets) else 1

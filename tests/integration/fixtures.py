@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import engine as engine_of
 import rig
 
 
@@ -46,18 +47,67 @@ def own_broker(tmp_path):
     made.close()
 
 
-@pytest.fixture
-def runs():
-    """Start a `tapline run`; whatever a test leaves running is killed at its end."""
-    started = []
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory):
+    """Both search engines, by name; tests use namespaces of their own."""
+    made = engine_of.Engines(tmp_path_factory)
+    yield made
+    made.close()
 
-    def start(config, *options):
-        started.append(rig.Run(config, *options))
-        return started[-1]
+
+@pytest.fixture(scope="session")
+def elasticsearch(engines):
+    return engines["elasticsearch"]
+
+
+@pytest.fixture(scope="session")
+def opensearch(engines):
+    return engines["opensearch"]
+
+
+@pytest.fixture(scope="session", params=engine_of.PRODUCTS)
+def engine(request, engines):
+    """One after the other: a test that asks for it runs with both."""
+    return engines[request.param]
+
+
+@pytest.fixture
+def own_engine(tmp_path):
+    """Start an engine for one test, which may stop and kill it: own_engine(product, "setting=value", …)."""
+    made = []
+
+    def start(product, *settings):
+        made.append(engine_of.Engine(product, tmp_path / f"engine-{len(made)}", *settings).start())
+        return made[-1]
 
     yield start
-    for run in started:
-        run.kill()
+    for one in made:
+        one.close()
+
+
+def started(kind):
+    """Start a program; whatever a test leaves running is killed at its end."""
+    all_of_them = []
+
+    def start(config, *options):
+        all_of_them.append(kind(config, *options))
+        return all_of_them[-1]
+
+    yield start
+    for one in all_of_them:
+        one.kill()
+
+
+@pytest.fixture
+def runs():
+    """Start a `tapline run`."""
+    yield from started(rig.Run)
+
+
+@pytest.fixture
+def feeds():
+    """Start a `tapline feed`."""
+    yield from started(rig.Feed)
 
 
 @pytest.fixture

@@ -49,10 +49,12 @@ def wait_for(what, condition, timeout=30.0, pause=0.02):
 class Run:
     """One `tapline run`. Its log is read as it comes, so that a test can wait for a line of it."""
 
+    COMMAND = "run"
+
     def __init__(self, config, *options, check=None):
         self.config = config
         self.lines = []
-        argv = [str(TAPLINE), "run", "-c", str(config), *options]
+        argv = [str(TAPLINE), self.COMMAND, "-c", str(config), *options]
         self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         text=True, cwd=pathlib.Path(config).parent)
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -128,9 +130,15 @@ class Run:
         self.reader.join()
 
 
-def run_once(config, code=0, timeout=120.0):
+class Feed(Run):
+    """One `tapline feed`."""
+
+    COMMAND = "feed"
+
+
+def run_once(config, code=0, timeout=120.0, kind=Run):
     """`run --once --json` to its end; the summary."""
-    run = Run(config, "--once", "--json")
+    run = kind(config, "--once", "--json")
     assert run.wait(timeout) == code, run.log()
     return json.loads(run.stdout) if run.stdout else None
 

@@ -594,13 +594,15 @@ def test_check_finds_mistakes_in_maps(tmp_path):
 
 def test_the_example_that_ships_has_no_mistakes_even_with_all_of_it_switched_on(tmp_path):
     example = (rig.TOP / "configs/tapline.yml.example").read_text()
-    whole = re.sub(r"(?m)^( +)# (?=  |- |(name|maps|networks|networks_file|geo_databases|site_maps|metrics_url|kafka):)", r"\1", example)
+    keys = "name|maps|networks|networks_file|geo_databases|site_maps|metrics_url|elasticsearch|kafka"
+    whole = re.sub(rf"(?m)^( +)# (?=  |- |({keys}):)", r"\1", example)
     intel, syncs = (re.sub(r"(?m)^# ", "", block) for block in re.findall(r"(?m)^# intel:\n(?:# .*\n)+", whole))
     files = "intel:\n  " + re.search(r"(?m)^  # (files: .*\n)", intel)[1]  # instead of redis
     whole = re.sub(r"(?m)^# intel:\n(?:# .*\n)+", "", whole)
     assert not re.search(r"(?m)^ *# *\w+: ", whole), "a key is still switched off"
     contents = {"/etc/tapline/kafka.password": "secret\n", "/etc/tapline/redis.password": "secret\n",
-                "/etc/tapline/redis-writer.password": "secret\n", "/opt/zeek/etc/networks.cfg": "10.0.0.0/8  private\n",
+                "/etc/tapline/redis-writer.password": "secret\n", "/etc/tapline/engine.key": "secret\n",
+                "/opt/zeek/etc/networks.cfg": "10.0.0.0/8  private\n",
                 "/etc/snort/sid-msg.map": "1000001 || LOCAL ping\n", "/etc/snort/gen-msg.map": "116 || 1 || decoder\n",
                 "/etc/snort/classification.config": "config classification: misc-activity,Misc activity,3\n"}
     for path, content in contents.items():
@@ -618,6 +620,23 @@ def test_the_example_that_ships_has_no_mistakes_even_with_all_of_it_switched_on(
         (tmp_path / name).write_text(text)
         done = rig.tapline("check", "-c", tmp_path / name)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_feeders_example_has_no_mistakes_even_with_all_of_it_switched_on(tmp_path):
+    example = (rig.TOP / "configs/feed.yml.example").read_text()
+    whole = re.sub(r"(?m)^( *)# (?= *\w[\w.]*:( |$))(?!feed.yml)", r"\1", example)
+    whole = re.sub(r"(?m)^.*/ca\.pem\n", "", whole)  # no certificate is at hand
+    assert not re.search(r"(?m)^ *# *(?!feed.yml)[\w.]+: ", whole), "a key is still switched off"
+    for path in ("kafka.password", "engine.key", "kibana.key"):
+        assert f"/etc/tapline/{path}" in whole
+        whole = whole.replace(f"/etc/tapline/{path}", str(tmp_path / path))
+        (tmp_path / path).write_text("c2VjcmV0\n")
+    for name, text in {"example.yml": example, "whole.yml": whole}.items():
+        (tmp_path / name).write_text(text)
+        done = rig.tapline("check", "-c", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    shown = rig.tapline("config", "show", "-c", tmp_path / "whole.yml").stdout
+    assert "secret" not in shown and "c2VjcmV0" not in shown and 'name: "feeder-1"' in shown
 
 
 def test_check_touches_nothing(tmp_path):

@@ -110,7 +110,7 @@ def test_documents_are_taken_and_fields_have_their_types(engine, tmp_path):
         if dataset == ENRICHED and count[dataset] == 0:
             line = json.dumps(enriched.enriched(json.loads(line))).encode()
         count[dataset] += 1
-        lines.append(b'{"create":{"_index":"logs-%s-test"}}\n%s\n' % (dataset.encode(), line))
+        lines.append(b'{"create":{"_index":"logs-%s-test-2026.11"}}\n%s\n' % (dataset.encode(), line))
         size += len(line)
         if size > BULK_BYTES:
             refused += bulk(engine, lines)
@@ -160,20 +160,20 @@ def test_what_intelligence_adds_is_found(engine, tmp_path):
     done = subprocess.run([rig.TAPLINE, "normalize", "--intel", folder / "intel" / "intel.dat", "--", *files], check=True,
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=dict(os.environ, TAPLINE_MAPS=str(rig.TOP / "configs")))
     found = [document for document in map(json.loads, done.stdout.splitlines()) if "enrichments" in document.get("threat", {})]
-    lines = [b'{"create":{"_index":"logs-%s-intel"}}\n%s\n' % (document["event"]["dataset"].encode(), json.dumps(document).encode())
+    lines = [b'{"create":{"_index":"logs-%s-intel-2026.11"}}\n%s\n' % (document["event"]["dataset"].encode(), json.dumps(document).encode())
              for document in found]
     assert len(lines) > 500
     assert bulk(engine, lines) == []
-    engine.ask("POST", "/logs-*-intel/_refresh", b"")
+    engine.ask("POST", "/logs-*-intel-*/_refresh", b"")
 
     address = {"indicator.ip": "203.0.113.80", "indicator.provider": "second-feed", "matched.field": "destination.ip"}
     wanted = sum(any(one["indicator"].get("ip") == address["indicator.ip"] and one["indicator"]["provider"] == "second-feed"
                      and one["matched"]["field"] == "destination.ip" for one in document["threat"]["enrichments"])
                  for document in found)
-    assert enrichments_with(engine, address, "logs-*-intel") == wanted > 0
-    assert enrichments_with(engine, dict(address, **{"matched.field": "url.domain"}), "logs-*-intel") == 0, "of two objects"
+    assert enrichments_with(engine, address, "logs-*-intel-*") == wanted > 0
+    assert enrichments_with(engine, dict(address, **{"matched.field": "url.domain"}), "logs-*-intel-*") == 0, "of two objects"
     types = collections.Counter(kind for document in found for kind in set(as_list(document["threat"]["indicator"]["type"])))
-    answer = engine.ask("POST", "/logs-*-intel/_search?size=0",
+    answer = engine.ask("POST", "/logs-*-intel-*/_search?size=0",
                         b'{"aggs": {"types": {"terms": {"field": "threat.indicator.type", "size": 100}}}}')
     assert {row["key"]: row["doc_count"] for row in answer["aggregations"]["types"]["buckets"]} == types
     assert len(types) >= 7, types

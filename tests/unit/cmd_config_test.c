@@ -156,13 +156,60 @@ static void test_mistakes_and_their_places(void **state) {
     load_bad(INPUTS "sinks: {}\n", "3:8", "sinks is empty");
     load_bad(INPUTS "sinks: [file]\n", "3:8", "sinks is no mapping");
     load_bad(INPUTS "sinks:\n  kafak: {}\n", "4:10", "did you mean \"kafka\"");
-    load_bad(INPUTS "sinks:\n  elasticsearch: {}\n", "4:18", "there are");
+    load_bad(INPUTS "sinks:\n  cassandra: {}\n", "4:14", "there are");
     load_bad(INPUTS "sinks:\n  file: {}\n", "4:9", "path");
     load_bad("pipeline: {batches: 3}\n" INPUTS SINKS, "1:21", "at least 4");
     load_bad("pipeline: {stop_timeout: 10}\n" INPUTS SINKS, "1:26", "unit");
     load_bad("log: {level: loud}\n" INPUTS SINKS, "1:14", "error, warn, info, debug");
     load_bad("inputs:\n  - {type: zeek, paths: [/a], exlude: [/b]}\n" SINKS, "2:31", "did you mean \"exclude\"");
     load_bad("- a\n- b\n", "1:1", "keys and values");
+}
+
+#define FEED "feed: {rdkafka: {bootstrap.servers: 'h:9092'}}\n"
+
+/* What `tapline feed` finds in a file: its one mistake, or "" if it is whole. */
+static void load_feed(const char *text, const char *words) {
+    struct core_conf_mistakes mistakes = {0};
+    struct config *config = NULL;
+    conf_write(text);
+    enum core_err err = config_load_for(&config, conf_path, CONFIG_FEED, &mistakes);
+    if (words[0] == '\0') {
+        assert_int_equal(err, CORE_OK);
+        assert_true(config->has_feed);
+        assert_int_equal(config->inputs_len, 0);
+    } else {
+        assert_int_equal(err, CORE_BAD);
+        assert_int_equal(mistakes.len, 1);
+        if (strstr(mistakes.fails[0].text, words) == NULL) {
+            fail_msg("\"%s\" is not in \"%s\"", words, mistakes.fails[0].text);
+        }
+    }
+    config_free(config);
+}
+
+static void test_what_a_feeder_needs(void **state) {
+    (void)state;
+    load_feed(FEED SINKS, "");
+    load_feed(FEED INPUTS SINKS, "");
+    load_feed(SINKS, "feed is missing");
+    load_feed(FEED, "sinks is missing");
+    load_feed("feed: {}\n" SINKS, "rdkafka");
+    load_feed(FEED "sinks: {kafka: {rdkafka: {bootstrap.servers: 'h:9092'}}}\n", "does not write documents into it");
+    load_feed("feed: {group: '', rdkafka: {bootstrap.servers: 'h:1'}}\n" SINKS, "group is empty");
+    load_feed("feed: {group: dead, rdkafka: {bootstrap.servers: 'h:1'}}\n" SINKS, "group cannot be");
+    load_feed("feed: {rdkafka: {client.id: x}}\n" SINKS, "bootstrap.servers is missing");
+    load_feed("feed: {rdkafka: {bootstrap.servers: 'h:1', isolation.level: read_uncommitted}}\n" SINKS,
+              "cannot be set");
+    load_feed("feed: {rdkafka: {bootstrap.servers: 'h:1', bootstrap.server: x}}\n" SINKS, "did you mean");
+    load_feed("feed: {topics: ['a b'], rdkafka: {bootstrap.servers: 'h:1'}}\n" SINKS, "no topic's name");
+    load_feed("feed: {topics: ['^a(b'], rdkafka: {bootstrap.servers: 'h:1'}}\n" SINKS, "regular expression");
+    load_feed("feed: {ledger_topic: tapline.deadletter, rdkafka: {bootstrap.servers: 'h:1'}}\n" SINKS, "three topics");
+    struct core_conf_mistakes mistakes = {0};
+    struct config *config = NULL;
+    conf_write(FEED SINKS); /* no run's, but one that `check` finds nothing wrong with */
+    assert_int_equal(config_load(&config, conf_path, &mistakes), CORE_BAD);
+    assert_int_equal(config_load_any(&config, conf_path, &mistakes), CORE_OK);
+    config_free(config);
 }
 
 #define INTEL(text) "intel: {" text "}\n" INPUTS SINKS
@@ -306,6 +353,7 @@ int main(void) {
         cmocka_unit_test(test_relative_paths_start_at_the_working_directory),
         cmocka_unit_test(test_nothing_but_intel),
         cmocka_unit_test(test_mistakes_and_their_places),
+        cmocka_unit_test(test_what_a_feeder_needs),
         cmocka_unit_test(test_mistakes_of_intel),
         cmocka_unit_test(test_mistakes_of_intel_show_no_password),
         cmocka_unit_test(test_intel_without_indicators),

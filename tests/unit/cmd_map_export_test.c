@@ -81,12 +81,24 @@ static void test_engines(void **state) {
     jq(t, ".template.mappings.properties|keys", "[\"zeek\"]");
     jq(t, ".template.mappings.properties.zeek.properties|keys", "[\"session_id\",\"t\"]");
     jq(t, ".template.mappings.properties.zeek.properties.t.properties.icmp.properties.type", "{\"type\":\"long\"}");
-    jq(t, ".composed_of, .index_patterns", "[\"tapline-ecs\"]\n[\"logs-zeek.t-*\"]");
-    jq(any, ".index_patterns", "[\"logs-zeek.*-*\"]");
+    jq(t, ".composed_of, .index_patterns", "[\"tapline-ecs\",\"tapline-settings\"]\n[\"logs-zeek.t-*-*\"]");
+    jq(t, ".template.aliases", "{\"tapline\":{},\"tapline-zeek\":{},\"tapline-zeek.t\":{}}");
+    jq(t, ".template.settings|has(\"index.lifecycle.name\")", "false");
+    jq(t, "has(\"data_stream\")", "false");
+    jq(t, "._meta.managed_by, (._meta.tapline.hash|length), (.version > 0)", "\"tapline\"\n16\ntrue");
+    jq(any, ".index_patterns", "[\"logs-zeek.*-*-*\"]");
+    jq(any, ".template.aliases", "{\"tapline\":{},\"tapline-zeek\":{}}");
     jq(any, ".template.mappings.dynamic_templates[0][\"zeek.%.icmp.type\"]|[.path_match,.mapping.type]",
        "[\"zeek.*.icmp.type\",\"long\"]");
     jq(any, ".template.mappings.date_detection", "false");
-    jq(dead, ".index_patterns", "[\"logs-tapline.deadletter-*\"]");
+    jq(dead, ".index_patterns", "[\"logs-tapline.deadletter-*-*\"]");
+    jq("_index_template/tapline-generic.json", ".index_patterns", "[\"logs-generic-*-*\"]");
+    jq("_index_template/tapline-_any.json", ".index_patterns, .template.aliases",
+       "[\"logs-*-*-2*.*\",\"logs-*-*-outofrange\"]\n{\"tapline\":{}}");
+    jq("_component_template/tapline-settings.json", ".template.settings|keys",
+       "[\"index.number_of_replicas\",\"index.number_of_shards\"]");
+    jq(ecs, ".template.mappings.properties.data_stream.properties.dataset",
+       "{\"type\":\"keyword\",\"ignore_above\":1024}");
     jq(ecs, ".template.mappings.properties.message", "{\"type\":\"match_only_text\"}");
     jq(ecs, ".template.mappings.properties.url.properties.original", "{\"type\":\"wildcard\"}");
     jq(ecs, ".template.mappings.properties.source.properties.geo.properties.location", "{\"type\":\"geo_point\"}");

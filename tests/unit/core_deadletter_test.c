@@ -119,12 +119,33 @@ static void test_a_character_is_not_cut_in_two(void **state) {
     }
 }
 
+static void test_of_kafka_says_where_it_lies(void **state) {
+    (void)state;
+    static char raw[CORE_DEAD_DOCUMENT_BYTES_MAX];
+    memset(raw, '"', sizeof raw); /* the worst: each becomes two */
+    const struct core_dead_source source = {
+        .kind = "refused", .topic = "tapline.zeek.dns", .partition = 3, .offset = 77, .dataset = "zeek.dns"};
+    struct core_dead dead = {.reason = "mapper_parsing_exception: no",
+                             .raw = {.ptr = raw, .len = sizeof raw},
+                             .raw_bytes_max = CORE_DEAD_DOCUMENT_BYTES_MAX,
+                             .start = 9,
+                             .source = &source};
+    char *text = written(&dead);
+    expect_has(text, "\"tapline\":{\"id\":\"0000000000000abc0000000000000009\",\"kind\":\"refused\",\"topic\":"
+                     "\"tapline.zeek.dns\",\"partition\":3,\"offset\":77,\"dataset\":\"zeek.dns\"}}");
+    assert_null(strstr(text, "\"log\":"));
+    assert_null(strstr(text, "original_bytes"));
+    assert_true(strlen(text) < 1000000); /* what librdkafka and a broker take, if nobody says otherwise */
+    free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_stands_as_it_was),
         cmocka_unit_test(test_bytes_that_are_no_text_become_base64),
         cmocka_unit_test(test_long_ones_are_cut_and_recognisable),
         cmocka_unit_test(test_a_character_is_not_cut_in_two),
+        cmocka_unit_test(test_of_kafka_says_where_it_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,6 +37,7 @@ transaction.state.log.min.isr=$in_sync
 transaction.state.log.num.partitions=2
 transaction.abort.timed.out.transaction.cleanup.interval.ms=5000
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 num.network.threads=2
 num.io.threads=2
 log.cleaner.dedupe.buffer.size=2097152

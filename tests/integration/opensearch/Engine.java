@@ -1,4 +1,4 @@
-// One real OpenSearch node on loopback, from jars alone. Engine.java FOLDER PORT
+// One real OpenSearch node on loopback, from jars alone. Engine.java FOLDER PORT [SETTING=VALUE…]
 // SPDX-License-Identifier: Apache-2.0
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -39,7 +39,7 @@ public class Engine {
     public static void main(String[] args) throws Exception {
         Path home = Path.of(args[0]).toAbsolutePath();
         Files.createDirectories(home.resolve("config"));
-        Settings settings = Settings.builder()
+        Settings.Builder settings = Settings.builder()
             .put("path.home", home.toString())
             .put("node.name", "n1")
             .put("cluster.name", "tapline-tests")
@@ -49,13 +49,16 @@ public class Engine {
             .put("discovery.type", "single-node")
             .put("cluster.routing.allocation.disk.threshold_enabled", false)
             .put("cluster.max_shards_per_node", 2000)
-            .put("node.processors", 2)
-            .build();
+            .put("node.processors", 2);
+        for (int i = 2; i < args.length; i++) {
+            String[] pair = args[i].split("=", 2);
+            settings.put(pair[0], pair[1]);
+        }
         List<Class<? extends Plugin>> plugins = new ArrayList<>();
         for (String[] names : MODULES) {
             plugins.add(module(names));
         }
-        Node node = new LocalNode(settings, plugins);
+        Node node = new LocalNode(settings.build(), plugins);
         CountDownLatch closed = new CountDownLatch(1);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             try {

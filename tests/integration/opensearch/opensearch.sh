@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# opensearch.sh fetch            get the engine's jars with Maven, once
-# opensearch.sh start DIR PORT   a node in DIR on 127.0.0.1:PORT; returns when it answers
-# opensearch.sh kill DIR         SIGKILL, and wait until it is gone
+# opensearch.sh fetch                            get the engine's jars with Maven, once
+# opensearch.sh start DIR PORT [SETTING=VALUE…]  a node in DIR on 127.0.0.1:PORT; returns when it answers
+# opensearch.sh stop|kill DIR                    SIGTERM or SIGKILL, and wait until it is gone: its port can be used again
 # Jars live in build/opensearch of this repository, or where TAPLINE_OPENSEARCH_JARS says.
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
@@ -24,36 +24,46 @@ fetch() {
     printf '%s\n' "$want" >"$jars/.done"
 }
 
-start() { # dir port
+start() { # dir port setting=value…
     fetch
-    mkdir -p "$1"
+    local folder=$1 port=$2
+    mkdir -p "$folder"
     setsid java -Xms"$heap" -Xmx"$heap" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
         -Dlog4j.configurationFile="$here/log4j2.properties" -Dlog4j2.configurationFile="$here/log4j2.properties" \
         -Dopensearch.set.netty.runtime.available.processors=false \
-        -cp "$jars/*" "$here/Engine.java" "$1" "$2" >>"$1/engine.log" 2>&1 </dev/null 9>&- &
-    echo $! >"$1/pid"
+        -cp "$jars/*" "$here/Engine.java" "$@" >>"$folder/engine.log" 2>&1 </dev/null 9>&- &
+    echo $! >"$folder/pid"
     for _ in $(seq "$ready_tries"); do
-        curl -sf -o /dev/null "http://127.0.0.1:$2/_cluster/health?wait_for_status=yellow" && return
-        kill -0 "$(cat "$1/pid")" 2>/dev/null || break
+        curl -sf -o /dev/null "http://127.0.0.1:$port/_cluster/health?wait_for_status=yellow" && return
+        kill -0 "$(cat "$folder/pid")" 2>/dev/null || break
         sleep 0.1
     done
-    tail -20 "$1/engine.log" >&2
+    tail -20 "$folder/engine.log" >&2
     exit 1
 }
 
-case $1 in
+end() { # signal dir
+    local pid
+    pid=$(cat "$2/pid")
+    kill "-$1" "$pid"
+    while kill -0 "$pid" 2>/dev/null; do
+        sleep 0.05
+    done
+}
+
+case ${1:-} in
 fetch)
     fetch
     ;;
 start)
-    start "$2" "$3"
+    shift
+    start "$@"
+    ;;
+stop)
+    end TERM "$2"
     ;;
 kill)
-    pid=$(cat "$2/pid")
-    kill -9 "$pid"
-    while kill -0 "$pid" 2>/dev/null; do
-        sleep 0.05
-    done
+    end KILL "$2"
     ;;
 *)
     sed -n '2,5p' "${BASH_SOURCE[0]}" >&2

@@ -1,0 +1,209 @@
+/* cmd/pipeline_source.c: the two kinds of source that a pipeline can have: files that are followed, and topics of Kafka.
+ *
+ * A source has the ingest thread. It fills batches from the pool, hands them on, and gets them back when every sink is done
+ * with them; what it promises about that is in its own header. Nothing else of the pipeline asks which of the two it is.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/pipeline_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FEEDERS_MAX 64 /* on one node.state */
+
+static struct core_batch *source_returned(void *ctx) {
+    struct pipeline *pipeline = ctx;
+    MUST(pipeline->magic == PIPELINE_MAGIC);
+    return core_queue_pop(&pipeline->returns);
+}
+
+/* ---- files --------------------------------------------------------------------------------------------------------------- */
+
+static void files_push(void *ctx, struct core_batch *batch) {
+    struct pipeline *pipeline = ctx;
+    MUST(pipeline->magic == PIPELINE_MAGIC);
+    MUST(batch->stream->worker < pipeline->workers_len);
+    pipeline->pushed++;
+    core_queue_push(&pipeline->workers[batch->stream->worker].in, batch);
+}
+
+static void files_env(struct pipeline *pipeline, const struct config *config, struct ingest_env *env) {
+    size_t inputs_len;
+    const struct ingest_input *inputs = pipeline_enrich_inputs(pipeline, config, &inputs_len);
+    *env = (struct ingest_env){.node = pipeline->node,
+                               .state_dir = pipeline->state,
+                               .inputs = inputs,
+                               .inputs_len = inputs_len,
+                               .conf = &config->ingest,
+                               .spool = &config->spool,
+                               .pool = &pipeline->pool,
+                               .counters = &pipeline->counters,
+                               .workers = pipeline->workers_len,
+                               .ctx = pipeline,
+                               .push = files_push,
+                               .returned = source_returned,
+                               .bell = &pipeline->ingest_thread.bell,
+                               .commit = pipeline_commit(pipeline)};
+}
+
+static enum core_err files_lock(struct pipeline *pipeline, struct core_fail *fail) {
+    return pipeline_state_lock(pipeline->state, "lock", &pipeline->lock_fd, fail);
+}
+
+static enum core_err files_open(struct pipeline *pipeline, struct core_fail *fail) {
+    struct ingest_env env;
+    files_env(pipeline, pipeline->config, &env);
+    enum core_err err = ingest_open(&pipeline->ingest, &env, fail);
+    if (err == CORE_OK && pipeline->options.is_once) {
+        ingest_set_once(pipeline->ingest);
+    }
+    return err;
+}
+
+static enum core_err files_turn(struct pipeline *pipeline, int timeout_ms, struct core_fail *fail) {
+    return ingest_turn(pipeline->ingest, timeout_ms, fail);
+}
+
+static enum core_err files_reload(struct pipeline *pipeline, const struct config *next, struct core_fail *fail) {
+    struct ingest_env env;
+    files_env(pipeline, next, &env);
+    return ingest_reload(pipeline->ingest, &env, fail);
+}
+
+static void files_stop(struct pipeline *pipeline) {
+    ingest_stop(pipeline->ingest);
+}
+
+static bool files_is_drained(const struct pipeline *pipeline) {
+    return ingest_is_drained(pipeline->ingest);
+}
+
+static uint64_t files_outstanding(const struct pipeline *pipeline) {
+    return ingest_outstanding(pipeline->ingest);
+}
+
+static void files_close(struct pipeline *pipeline) {
+    ingest_close(pipeline->ingest);
+    pipeline->ingest = NULL;
+}
+
+static const struct pipeline_source source_files = {
+    .stage = "run",
+    .positions = "state",
+    .records = CORE_COUNT_INGEST_LINES,
+    .wants = CONFIG_RUN,
+    .has_workers = true,
+    .lock = files_lock,
+    .open = files_open,
+    .turn = files_turn,
+    .reload = files_reload,
+    .stop = files_stop,
+    .is_drained = files_is_drained,
+    .outstanding = files_outstanding,
+    .close = files_close,
+};
+
+/* ---- Kafka --------------------------------------------------------------------------------------------------------------- */
+
+static void feed_push(void *ctx, struct core_batch *batch) {
+    struct pipeline *pipeline = ctx;
+    MUST(pipeline->magic == PIPELINE_MAGIC);
+    pipeline->pushed++;
+    core_queue_push(&pipeline->sinks[0].ins[0], batch);
+}
+
+/* Several feeders can share a node.state, beside a `tapline run`: each takes the first number that is free. */
+static enum core_err feed_lock(struct pipeline *pipeline, struct core_fail *fail) {
+    enum core_err err = CORE_LOCKED;
+    for (unsigned i = 0; i < FEEDERS_MAX && err == CORE_LOCKED; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof(name), "feed-%u", i);
+        err = pipeline_state_lock(pipeline->state, name, &pipeline->lock_fd, fail);
+        pipeline->instance = i;
+    }
+    return err != CORE_LOCKED
+               ? err
+               : core_fail_set(fail, err, pipeline->state,
+                               "%d feeders already run on this node.state; give others one of their own", FEEDERS_MAX);
+}
+
+static enum core_err feed_source_open(struct pipeline *pipeline, struct core_fail *fail) {
+    const struct feed_env env = {.node = pipeline->node,
+                                 .instance = pipeline->instance,
+                                 .conf = &pipeline->config->feed,
+                                 .pool = &pipeline->pool,
+                                 .counters = &pipeline->counters,
+                                 .ctx = pipeline,
+                                 .push = feed_push,
+                                 .returned = source_returned,
+                                 .bell = &pipeline->ingest_thread.bell};
+    enum core_err err = feed_open(&pipeline->feed, &env, fail);
+    if (err == CORE_OK && pipeline->options.is_once) {
+        feed_set_once(pipeline->feed);
+    }
+    return err;
+}
+
+static enum core_err feed_source_turn(struct pipeline *pipeline, int timeout_ms, struct core_fail *fail) {
+    enum core_err err = feed_turn(pipeline->feed, timeout_ms, fail);
+    atomic_store_explicit(&pipeline->events,
+                          core_counted(&pipeline->counters, CORE_COUNT_FEED_INDEXED) +
+                              core_counted(&pipeline->counters, CORE_COUNT_FEED_REPEATED),
+                          memory_order_relaxed);
+    return err;
+}
+
+/* Its keys need a restart; what may change is main's. */
+static enum core_err feed_source_reload(struct pipeline *pipeline, const struct config *next, struct core_fail *fail) {
+    MUST(pipeline->feed != NULL);
+    (void)next;
+    (void)fail;
+    return CORE_OK;
+}
+
+static void feed_source_stop(struct pipeline *pipeline) {
+    feed_stop(pipeline->feed);
+}
+
+static bool feed_source_is_drained(const struct pipeline *pipeline) {
+    return feed_is_drained(pipeline->feed);
+}
+
+static uint64_t feed_source_outstanding(const struct pipeline *pipeline) {
+    return feed_outstanding(pipeline->feed);
+}
+
+static void feed_source_log(struct pipeline *pipeline) {
+    feed_log(pipeline->feed);
+}
+
+static void feed_source_close(struct pipeline *pipeline) {
+    if (pipeline->feed != NULL) {
+        pipeline->summary = calloc(1, sizeof(*pipeline->summary));
+        MUST(pipeline->summary != NULL);
+        feed_summarize(pipeline->feed, pipeline->summary);
+    }
+    feed_close(pipeline->feed);
+    pipeline->feed = NULL;
+}
+
+static const struct pipeline_source source_feed = {
+    .stage = "feed",
+    .positions = "group",
+    .records = CORE_COUNT_FEED_RECORDS,
+    .wants = CONFIG_FEED,
+    .counts_commits = true,
+    .lock = feed_lock,
+    .open = feed_source_open,
+    .turn = feed_source_turn,
+    .reload = feed_source_reload,
+    .stop = feed_source_stop,
+    .is_drained = feed_source_is_drained,
+    .outstanding = feed_source_outstanding,
+    .log = feed_source_log,
+    .close = feed_source_close,
+};
+
+const struct pipeline_source *const pipeline_sources[] = {
+    [PIPELINE_RUN] = &source_files,
+    [PIPELINE_FEED] = &source_feed,
+};

@@ -1,0 +1,183 @@
+/* supervisor/supervisor_internal.h: between the files of the Supervisor.
+ *
+ *   table.c    states × events, pure data                 spec.c     what a process is to be, as JSON
+ *   spawn.c    fork to exec: user, limits, output         cgroup.c   cgroup v2, where it is there
+ *   watch.c    readiness, watchdog, diagnosis             output.c   output files and their trimming
+ *   state.c    the state file                             adopt.c    is this pid still that process?
+ *   process.c  one process: events through the table      supervise.c the loop, order of stopping, upgrade
+ *   methods.c  what Main can tell it
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_SUPERVISOR_SUPERVISOR_INTERNAL_H
+#define TAPLINE_SUPERVISOR_SUPERVISOR_INTERNAL_H
+
+#include "core/rpc.h"
+#include "supervisor/supervisor.h"
+
+#include <sys/types.h>
+
+/* ---- table.c ----------------------------------------------------------------------------------------------------------- */
+
+enum supervisor_event {
+    SUPERVISOR_ON_START,        /* a person (or Main) wants it up */
+    SUPERVISOR_ON_STOP,         /* … wants it down */
+    SUPERVISOR_ON_RESTART,      /* … wants it ended and started */
+    SUPERVISOR_ON_SPAWN_FAILED, /* no process came of a start; taken like a death: one of the three below follows */
+    SUPERVISOR_ON_READY,        /* its rules hold */
+    SUPERVISOR_ON_UNREADY,      /* ready.timeout is over */
+    SUPERVISOR_ON_SETTLED,      /* settle is over */
+    SUPERVISOR_ON_STUCK,        /* the watchdog's diagnosis says: restart */
+    SUPERVISOR_ON_DIED_AGAIN,   /* ended, and by its policy is to be started after a delay */
+    SUPERVISOR_ON_DIED_OFTEN,   /* ended, the deaths_max-th time within deaths_within */
+    SUPERVISOR_ON_DIED_LAST,    /* ended, and by its policy that was all */
+    SUPERVISOR_ON_ENDED_WANTED, /* ended while stopping, and is wanted up: a restart */
+    SUPERVISOR_ON_ENDED,        /* ended while stopping, and is wanted down */
+    SUPERVISOR_ON_DELAY_OVER,   /* the backoff's delay */
+    SUPERVISOR_ON_STOP_TIMEOUT, /* stop.timeout is over */
+    SUPERVISOR_EVENT__MAX
+};
+extern const char *const supervisor_event_names[SUPERVISOR_EVENT__MAX];
+
+/* What a cell tells process.c to do; one each. */
+enum supervisor_action {
+    SUPERVISOR_NOTHING,   /* the event says nothing new here */
+    SUPERVISOR_IMPOSSIBLE,/* cannot come in this state: MUST */
+    SUPERVISOR_SPAWN,     /* start it; its timers */
+    SUPERVISOR_SPAWN_ANEW,/* the same, deaths forgotten (by hand) */
+    SUPERVISOR_TERM,      /* signal stop.signal, start stop.timeout */
+    SUPERVISOR_KILL,      /* SIGKILL to the whole group */
+    SUPERVISOR_SETTLE,    /* start settle and watchdog */
+    SUPERVISOR_FORGET,    /* deaths forgotten */
+    SUPERVISOR_DELAY,     /* clean up after it, start the delay */
+    SUPERVISOR_ALARM,     /* clean up after it, tell people */
+    SUPERVISOR_CLEAN      /* clean up after it: cgroup, timers, pidfd */
+};
+struct supervisor_cell {
+    enum supervisor_action action;
+    enum supervisor_state next;
+};
+extern const struct supervisor_cell supervisor_table[SUPERVISOR_STATE__MAX][SUPERVISOR_EVENT__MAX];
+
+/* The delay before start number deaths + 1, deaths >= 1: delay_min doubled with each, at most delay_max, ± 20 % by random
+ * (0 … UINT32_MAX). */
+int64_t supervisor_delay_ns(const struct supervisor_spec *spec, uint32_t deaths, uint32_t random);
+
+/* ---- spawn.c, cgroup.c, output.c ---------------------------------------------------------------------------------------- */
+
+#define SUPERVISOR_COOKIE_BYTES 33 /* 32 hex digits and NUL; the process has it as $TAPLINE_COOKIE */
+#define SUPERVISOR_PATH_BYTES_MAX 4096
+
+/* A running process, as much of it as finds it again. */
+struct supervisor_pid {
+    pid_t pid;            /* 0: none */
+    int pidfd;            /* -1: none */
+    uint64_t start_ticks; /* field 22 of /proc/PID/stat, clock ticks since boot */
+    char cookie[SUPERVISOR_COOKIE_BYTES];
+    bool is_child;        /* else adopted: no exit status to be had */
+    int ready_fd;         /* read end for the rule "fd", nonblocking; -1 */
+    int64_t spawned_ns;   /* core_now_ns() */
+    off_t output_from[2]; /* lengths of stdout.log and stderr.log at the start */
+};
+
+/* Which parts of cgroup v2 can be used here. */
+struct supervisor_cgroups {
+    char root[SUPERVISOR_PATH_BYTES_MAX]; /* "" : none; one directory a process below it */
+    bool has_memory;
+    bool has_cpu;
+    bool has_cpuset;
+};
+/* Find or make the directory for our processes (options.cgroup, else <our own cgroup>/processes with the Supervisor itself
+ * moved into …/supervisor, since v2 allows no processes beside children with controllers). Without v2, or without the right to
+ * write there: root "", one info line that says what is used instead. */
+void supervisor_cgroups_find(struct supervisor_cgroups *cgroups, const char *wanted);
+/* For the process about to be started: make it, set limits; *fd is the directory (for clone3's CLONE_INTO_CGROUP or cgroup.procs);
+ * -1 where there are none. */
+CORE_CHECKED enum core_err supervisor_cgroup_open(const struct supervisor_cgroups *cgroups,
+                                                  const struct supervisor_spec *spec, int *fd, struct core_fail *fail);
+void supervisor_cgroup_kill(const struct supervisor_cgroups *cgroups, const char *name);  /* everything left in it */
+void supervisor_cgroup_close(const struct supervisor_cgroups *cgroups, const char *name); /* remove it; busy is no error */
+
+/* Start it: a child in a session and process group of its own, pidfd open, output appended to its files, everything of spec
+ * done. The child reports what fails between fork and exec through a CLOEXEC pipe, so an error here means: nothing runs.
+ * Errors: CORE_IO, CORE_BAD (no such user, capability …): fail->text says which step. */
+CORE_CHECKED enum core_err supervisor_spawn(const struct supervisor_spec *spec, const struct supervisor_cgroups *cgroups,
+                                            struct supervisor_pid *out, struct core_fail *fail);
+/* To the whole process group (and all of the cgroup, for SIGKILL). A process that is gone is no error. */
+void supervisor_signal(const struct supervisor_spec *spec, const struct supervisor_cgroups *cgroups,
+                       const struct supervisor_pid *pid, int number);
+
+/* Paths of the two files of output. */
+void supervisor_output_path(const struct supervisor_spec *spec, int which, char out[SUPERVISOR_PATH_BYTES_MAX]);
+/* Cut files longer than bytes_max to their last half, at a line's start, while the process goes on appending (O_APPEND; no
+ * byte written meanwhile is lost: see the file). Returns the bytes removed. */
+uint64_t supervisor_output_trim(const struct supervisor_spec *spec, int which);
+
+/* ---- watch.c ------------------------------------------------------------------------------------------------------------- */
+
+/* What was seen of a process's life. Zero it at the start. */
+struct supervisor_pulse {
+    uint64_t logs_mark;   /* a sum over names and sizes of its logs */
+    uint64_t counter_mark;
+    uint64_t cpu_ticks;
+    int64_t alive_ns;     /* core_tick_ns() of the last sign */
+    unsigned rules_held;  /* bit i: rule i has held once */
+    off_t output_read[2]; /* looked through so far */
+    char output_tail[2][256]; /* of what was looked through, so that a TEXT across two reads is found */
+};
+/* Start marking: what the logs are like now. */
+void supervisor_pulse_begin(struct supervisor_pulse *pulse, const struct supervisor_spec *spec);
+/* Do all rules of readiness hold? Cheap enough to be asked every 50 ms of one starting process. */
+bool supervisor_is_ready(struct supervisor_pulse *pulse, const struct supervisor_spec *spec,
+                         const struct supervisor_pid *pid);
+/* Has it shown life since the last look? Else, when watchdog.timeout is over: is_stuck, and a diagnosis in words ("interface
+ * eth0 is down; no log line for 61 s; process sleeps"). */
+struct supervisor_verdict {
+    bool is_stuck;
+    bool helps; /* a restart can mend it: false while the interface is gone (then it is told once, and watched) */
+    char text[256];
+};
+void supervisor_pulse_look(struct supervisor_pulse *pulse, const struct supervisor_spec *spec,
+                           const struct supervisor_pid *pid, struct supervisor_verdict *out);
+/* CPU time (ticks), resident bytes and threads of a pid; false: gone. */
+struct supervisor_usage {
+    uint64_t cpu_ticks;
+    uint64_t rss_bytes;
+    uint64_t threads;
+    uint64_t start_ticks;
+    char state; /* R S D Z T … */
+};
+CORE_CHECKED bool supervisor_usage_of(pid_t pid, struct supervisor_usage *out);
+
+/* ---- state.c, adopt.c ------------------------------------------------------------------------------------------------------ */
+
+/* One process as the state file has it. */
+struct supervisor_row {
+    struct core_span spec; /* its JSON */
+    bool is_wanted;
+    enum supervisor_state state;
+    struct supervisor_pid pid; /* pid 0: none; pidfd and ready_fd are not kept */
+    int64_t state_since_ns;    /* core_now_ns() */
+    uint32_t deaths_len;       /* times of the last deaths */
+    int64_t deaths_ns[16];
+    uint64_t starts;
+};
+struct supervisor_saved {
+    char boot_id[40];  /* another: every pid is gone */
+    char instance[64]; /* of the events */
+    uint64_t next_seq;
+    struct supervisor_row *rows;
+    size_t rows_len;
+};
+/* Write temp, fsync, rename, fsync the directory. A checksum line ends it. Errors: CORE_IO. */
+CORE_CHECKED enum core_err supervisor_state_save(const char *dir, const struct supervisor_saved *saved,
+                                                 struct core_fail *fail);
+/* Owns: everything lies in the arena. No file: CORE_OK and no rows. A file that is cut or damaged: CORE_BAD; the caller sets
+ * it aside as supervisor.state.damaged, says so, and goes on with the one before it (supervisor.state.old) if that is whole. */
+CORE_CHECKED enum core_err supervisor_state_load(const char *dir, struct core_arena *arena,
+                                                 struct supervisor_saved *out, struct core_fail *fail);
+/* Is the saved pid still that process (start time and cookie)? Then out has a pidfd and is_child false; false: it is not. */
+CORE_CHECKED bool supervisor_adopt(const struct supervisor_pid *saved, struct supervisor_pid *out);
+/* A new random cookie; the boot's id. */
+void supervisor_cookie_new(char out[SUPERVISOR_COOKIE_BYTES]);
+void supervisor_boot_id(char out[40]);
+
+#endif

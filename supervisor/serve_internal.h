@@ -1,0 +1,108 @@
+/* supervisor/serve_internal.h: between the files of Main.
+ *
+ *   serve.c         start, loop, signals, service manager    serve_link.c    the line to the Supervisor, and its mirror
+ *   serve_methods.c what people can ask                      serve_conf.c    section `serve:`
+ *   serve_wait.c    start/stop/restart until it is done, with progress
+ *   deploy.c        check, compare, write, set, restart, roll back
+ *   serve_crash.c   crash reports                            serve_stats.c   netstats, capstats, df
+ *   serve_disk.c    expiry of archives                       serve_logs.c    logs.read
+ *   sensors*.c      section `sensors:` and the plan          zeekctl*.c      node.cfg, networks.cfg, zeekctl.cfg
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef TAPLINE_SUPERVISOR_SERVE_INTERNAL_H
+#define TAPLINE_SUPERVISOR_SERVE_INTERNAL_H
+
+#include "core/rpc.h"
+#include "supervisor/serve.h"
+
+/* What the Supervisor said of a process last. */
+struct serve_process {
+    char name[SUPERVISOR_NAME_BYTES_MAX + 1];
+    enum supervisor_state state;
+    bool is_wanted;
+    bool is_changed; /* its spec is another than the running one's */
+    bool is_adopted;
+    int64_t pid; /* 0: none */
+    int64_t since_ns;
+    uint64_t starts;
+    uint64_t deaths;
+    uint64_t rss_bytes;
+    double cpu_seconds;
+    uint64_t threads;
+    char reason[256];   /* of its state, for people */
+    char last_end[64];  /* "exit 1", "signal 11 (SEGV)", "unknown", "" */
+    char *spec;         /* JSON; malloc'ed; NULL: not told */
+};
+
+struct deploy; /* one under way, deploy.c's own */
+
+struct serve {
+    const struct serve_env *env;
+    struct core_loop *loop;
+    struct core_rpc_server *server;
+    struct core_rpc_client *link; /* NULL: no Supervisor now */
+    bool is_linked;               /* hello and list were answered */
+    struct serve_conf *conf;      /* the file as it was read last */
+    struct sensors_conf *sensors;
+    struct core_arena deployed_arena;
+    struct sensors_plan deployed; /* what is deployed: nodes_len 0: nothing yet */
+    struct serve_process *processes; /* the mirror, sorted by name */
+    size_t processes_len;
+    struct deploy *deploy;        /* NULL: none under way */
+    struct core_timer link_timer;
+    struct core_timer disk_timer;
+    struct core_timer notify_timer;
+    uint64_t events_seen;         /* of the Supervisor */
+    char events_instance[64];
+    void *crash;                  /* serve_crash.c's own */
+};
+
+/* ---- serve_link.c: everything that needs the Supervisor is refused with a clear text while there is none ---------------------- */
+void serve_link_begin(struct serve *serve); /* connect, or start a Supervisor, and try again by timer */
+void serve_link_end(struct serve *serve);
+struct serve_process *serve_process_find(struct serve *serve, struct core_span name); /* NULL: none */
+/* Call the Supervisor; on_answer may get code 0 (line broken). */
+void serve_ask(struct serve *serve, const char *method, struct core_span params, core_rpc_on_answer *on_answer, void *ctx);
+
+/* ---- who listens to changes of the mirror: called after it was changed ------------------------------------------------------- */
+void serve_wait_on_state(struct serve *serve, const struct serve_process *process);
+void deploy_on_state(struct serve *serve, const struct serve_process *process);
+/* An end that nobody asked for: exit status, signal, or unknown; event is the Supervisor's. */
+void serve_crash_on_end(struct serve *serve, const struct serve_process *process, const struct core_json_tree *event);
+
+/* ---- methods: the functions of the table ---------------------------------------------------------------------------------------- */
+typedef void serve_method(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params); /* ctx: struct serve */
+serve_method serve_status, serve_nodes, serve_start, serve_stop, serve_restart, serve_kill, serve_logs_read, serve_log_level;
+serve_method serve_check, serve_deploy;
+serve_method serve_diag_list, serve_diag_show;
+serve_method serve_netstats, serve_capstats, serve_df;
+
+/* The deployed nodes that the words in params.nodes mean (none given: all); false: refused already (an unknown word). *picked
+ * is malloc'ed: indexes into deployed.nodes. */
+CORE_CHECKED bool serve_pick(struct serve *serve, struct core_rpc_request *request, const struct core_json_tree *params,
+                             size_t **picked, size_t *picked_len);
+
+/* ---- deploy.c -------------------------------------------------------------------------------------------------------------------- */
+/* Read <state>/deployed.json (what was deployed last, whole plan) into serve->deployed. No file: nothing deployed. */
+CORE_CHECKED enum core_err deploy_load(struct serve *serve, struct core_fail *fail);
+/* Deploy without a request, at Main's first start. */
+void deploy_begin(struct serve *serve);
+
+/* ---- serve_crash.c, serve_disk.c -------------------------------------------------------------------------------------------------- */
+void serve_crash_open(struct serve *serve);
+void serve_crash_close(struct serve *serve);
+void serve_disk_begin(struct serve *serve); /* its timer */
+
+/* Run a program without waiting: argv, its output (both, at most bytes_max) and status to on_end from the loop; killed after
+ * timeout_ns. Used for zeek -a, gdb, sendmail. stdin: the text, or none. */
+struct serve_child_end {
+    int status; /* as waitpid() has it; -1: it could not be started, see text */
+    bool is_timed_out;
+    struct core_span text;
+};
+struct serve_child;
+struct serve_child *serve_child_start(struct serve *serve, const char *const *argv, const char *cwd,
+                                      const char *const *env, struct core_span input, int64_t timeout_ns,
+                                      void (*on_end)(void *ctx, const struct serve_child_end *end), void *ctx);
+void serve_child_stop(struct serve_child *child); /* takes NULL; on_end is not called any more */
+
+#endif

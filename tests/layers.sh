@@ -41,7 +41,7 @@ wrapper_of() { # header
     libfyaml.h) echo 'core/conf.c' ;;
     zlib.h) echo 'core/codec.c' ;;
     openssl/*) echo 'core/hash.c enrich/tls.c' ;;
-    xxhash.h) echo 'core/hash.c' ;;
+    xxhash.h) echo 'core/hash64.c' ;;
     libpsl.h) echo 'core/psl.c' ;;
     idn2.h) echo 'core/idn.c' ;;
     maxminddb.h) echo 'core/mmdb.c' ;;

@@ -21,11 +21,12 @@ enum supervisor_event {
     SUPERVISOR_ON_START,        /* a person (or Main) wants it up */
     SUPERVISOR_ON_STOP,         /* … wants it down */
     SUPERVISOR_ON_RESTART,      /* … wants it ended and started */
-    SUPERVISOR_ON_SPAWN_FAILED, /* no process came of a start; taken like a death: one of the three below follows */
     SUPERVISOR_ON_READY,        /* its rules hold */
     SUPERVISOR_ON_UNREADY,      /* ready.timeout is over */
     SUPERVISOR_ON_SETTLED,      /* settle is over */
     SUPERVISOR_ON_STUCK,        /* the watchdog's diagnosis says: restart */
+    /* The three deaths: it ended and nobody had asked for that; or no process came of a start; or it ended while stopping, but
+     * the stopping was UNREADY's or STUCK's and it is still wanted up. */
     SUPERVISOR_ON_DIED_AGAIN,   /* ended, and by its policy is to be started after a delay */
     SUPERVISOR_ON_DIED_OFTEN,   /* ended, the deaths_max-th time within deaths_within */
     SUPERVISOR_ON_DIED_LAST,    /* ended, and by its policy that was all */
@@ -57,8 +58,8 @@ struct supervisor_cell {
 };
 extern const struct supervisor_cell supervisor_table[SUPERVISOR_STATE__MAX][SUPERVISOR_EVENT__MAX];
 
-/* The delay before start number deaths + 1, deaths >= 1: delay_min doubled with each, at most delay_max, ± 20 % by random
- * (0 … UINT32_MAX). */
+/* The delay before start number deaths + 1, deaths >= 1: delay_min doubled with each, at most delay_max, and then ± 20 % by
+ * random (0 … UINT32_MAX): what died together does not come back together, at the maximum neither. */
 int64_t supervisor_delay_ns(const struct supervisor_spec *spec, uint32_t deaths, uint32_t random);
 
 /* ---- spawn.c, cgroup.c, output.c ---------------------------------------------------------------------------------------- */
@@ -149,16 +150,24 @@ CORE_CHECKED bool supervisor_usage_of(pid_t pid, struct supervisor_usage *out);
 
 /* ---- state.c, adopt.c ------------------------------------------------------------------------------------------------------ */
 
+#define SUPERVISOR_DEATHS_MAX 16     /* most that restart.deaths_max can be */
+#define SUPERVISOR_END_NONE (-1)
+#define SUPERVISOR_END_UNKNOWN (-2)
+
 /* One process as the state file has it. */
 struct supervisor_row {
-    struct core_span spec; /* its JSON */
+    struct core_span spec;         /* its JSON */
+    struct core_span running_spec; /* what the running process was started with; empty: spec */
     bool is_wanted;
     enum supervisor_state state;
-    struct supervisor_pid pid; /* pid 0: none; pidfd and ready_fd are not kept */
+    struct supervisor_pid pid; /* pid 0 and no cookie: none; pid 0 and a cookie: about to be started; no descriptors are kept */
     int64_t state_since_ns;    /* core_now_ns() */
-    uint32_t deaths_len;       /* times of the last deaths */
-    int64_t deaths_ns[16];
+    uint32_t deaths_len;       /* times of the last deaths, those that may still latch it */
+    int64_t deaths_ns[SUPERVISOR_DEATHS_MAX];
+    uint64_t deaths; /* all there were */
     uint64_t starts;
+    int64_t end_ns;  /* core_now_ns() of the last end; 0: none yet */
+    int end_status;  /* of it, as wait(2) says it; SUPERVISOR_END_NONE, SUPERVISOR_END_UNKNOWN (adopted) */
 };
 struct supervisor_saved {
     char boot_id[40];  /* another: every pid is gone */

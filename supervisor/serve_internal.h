@@ -3,6 +3,7 @@
  *   serve.c         start, loop, signals, service manager    serve_link.c    the line to the Supervisor, and its mirror
  *   serve_methods.c what people can ask                      serve_conf.c    section `serve:`
  *   serve_wait.c    start/stop/restart until it is done, with progress
+ *   serve_child.c   programs run by Main itself                serve_small.c   JSON and files
  *   deploy.c        check, compare, write, set, restart, roll back
  *   serve_crash.c   crash reports                            serve_stats.c   netstats, capstats, df
  *   serve_disk.c    expiry of archives                       serve_logs.c    logs.read
@@ -28,12 +29,14 @@ struct serve_process {
     uint64_t rss_bytes;
     double cpu_seconds;
     uint64_t threads;
-    char reason[256];   /* of its state, for people */
-    char last_end[64];  /* "exit 1", "signal 11 (SEGV)", "unknown", "" */
-    char *spec;         /* JSON; malloc'ed; NULL: not told */
+    char reason[256];  /* of its state, for people */
+    char last_end[64]; /* "exit 1", "signal 11 (SEGV)", "unknown", "" */
+    char *spec;        /* JSON; malloc'ed; NULL: not told */
 };
 
 struct deploy; /* one under way, deploy.c's own */
+struct serve_wait;
+struct serve_line;
 
 struct serve {
     const struct serve_env *env;
@@ -44,16 +47,23 @@ struct serve {
     struct serve_conf *conf;      /* the file as it was read last */
     struct sensors_conf *sensors;
     struct core_arena deployed_arena;
-    struct sensors_plan deployed; /* what is deployed: nodes_len 0: nothing yet */
+    struct sensors_plan deployed;    /* what is deployed: nodes_len 0: nothing yet */
     struct serve_process *processes; /* the mirror, sorted by name */
     size_t processes_len;
-    struct deploy *deploy;        /* NULL: none under way */
+    struct deploy *deploy; /* NULL: none under way */
     struct core_timer link_timer;
     struct core_timer disk_timer;
     struct core_timer notify_timer;
-    uint64_t events_seen;         /* of the Supervisor */
+    uint64_t events_seen; /* of the Supervisor: the last one's number; kept in <state>/events.seen */
     char events_instance[64];
-    void *crash;                  /* serve_crash.c's own */
+    void *crash; /* serve_crash.c's own */
+    uint64_t
+        crash_oldest; /* number of the oldest event whose report is not written yet; 0: none. Kept back from events.seen, so
+                            * that the next Main is told of that death again */
+    struct serve_wait *waits; /* requests that wait for states; serve_wait.c's own */
+    struct serve_line *line;  /* serve_link.c's own */
+    bool is_ending;           /* the Supervisor is going for good: no new one */
+    int exit_code;
 };
 
 /* ---- serve_link.c: everything that needs the Supervisor is refused with a clear text while there is none ---------------------- */
@@ -61,17 +71,21 @@ void serve_link_begin(struct serve *serve); /* connect, or start a Supervisor, a
 void serve_link_end(struct serve *serve);
 struct serve_process *serve_process_find(struct serve *serve, struct core_span name); /* NULL: none */
 /* Call the Supervisor; on_answer may get code 0 (line broken). */
-void serve_ask(struct serve *serve, const char *method, struct core_span params, core_rpc_on_answer *on_answer, void *ctx);
+void serve_ask(struct serve *serve, const char *method, struct core_span params, core_rpc_on_answer *on_answer,
+               void *ctx);
 
 /* ---- who listens to changes of the mirror: called after it was changed ------------------------------------------------------- */
 void serve_wait_on_state(struct serve *serve, const struct serve_process *process);
 void deploy_on_state(struct serve *serve, const struct serve_process *process);
-/* An end that nobody asked for: exit status, signal, or unknown; event is the Supervisor's. */
+/* An end that nobody asked for (also one while Main was away: then process is what it is now): exit status, signal, or unknown; event is the Supervisor's. */
 void serve_crash_on_end(struct serve *serve, const struct serve_process *process, const struct core_json_tree *event);
 
 /* ---- methods: the functions of the table ---------------------------------------------------------------------------------------- */
-typedef void serve_method(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params); /* ctx: struct serve */
-serve_method serve_status, serve_nodes, serve_start, serve_stop, serve_restart, serve_kill, serve_logs_read, serve_log_level;
+typedef void serve_method(void *ctx, struct core_rpc_request *request,
+                          const struct core_json_tree *params); /* ctx: struct serve */
+serve_method serve_status, serve_nodes, serve_start, serve_stop, serve_restart, serve_kill, serve_logs_read,
+    serve_log_level;
+serve_method serve_shutdown;
 serve_method serve_check, serve_deploy;
 serve_method serve_diag_list, serve_diag_show;
 serve_method serve_netstats, serve_capstats, serve_df;
@@ -92,17 +106,45 @@ void serve_crash_open(struct serve *serve);
 void serve_crash_close(struct serve *serve);
 void serve_disk_begin(struct serve *serve); /* its timer */
 
-/* Run a program without waiting: argv, its output (both, at most bytes_max) and status to on_end from the loop; killed after
- * timeout_ns. Used for zeek -a, gdb, sendmail. stdin: the text, or none. */
+/* ---- serve_child.c ------------------------------------------------------------------------------------------------------------- */
+
+#define SERVE_CHILD_BYTES_MAX (256 * CORE_KIB)
+
+/* Run a program without waiting, its status and output (both streams as they came, the first SERVE_CHILD_BYTES_MAX of it) to
+ * on_end from the loop; killed with all its group after timeout_ns. Used for zeek -a, gdb, sendmail. */
 struct serve_child_end {
     int status; /* as waitpid() has it; -1: it could not be started, see text */
     bool is_timed_out;
-    struct core_span text;
+    struct core_span text; /* valid during the call */
+};
+struct serve_child_run {
+    const char *const *argv; /* NULL-terminated; argv[0] is a path, or looked up in PATH */
+    const char *cwd;         /* NULL: as Main */
+    const char *const *env;  /* "NAME=value", added to Main's own; NULL: none */
+    struct core_span input;  /* its stdin; empty: /dev/null; copied */
+    int64_t timeout_ns;
+    void (*on_end)(void *ctx, const struct serve_child_end *end); /* once, never from within serve_child_start() */
+    void *ctx;
 };
 struct serve_child;
-struct serve_child *serve_child_start(struct serve *serve, const char *const *argv, const char *cwd,
-                                      const char *const *env, struct core_span input, int64_t timeout_ns,
-                                      void (*on_end)(void *ctx, const struct serve_child_end *end), void *ctx);
-void serve_child_stop(struct serve_child *child); /* takes NULL; on_end is not called any more */
+/* Never NULL (MUST): what fails is told by on_end. Owns: freed after on_end, or by serve_child_stop(). */
+struct serve_child *serve_child_start(struct serve *serve, const struct serve_child_run *run);
+void serve_child_stop(struct serve_child *child); /* takes NULL; killed, and on_end is not called any more */
+
+/* ---- small things ---------------------------------------------------------------------------------------------------------------- */
+
+/* A tree as JSON again. */
+void serve_json_put(struct core_buf *out, const struct core_json_tree *tree);
+/* ,"key": and the value, without the comma where the object begins. */
+void serve_json_text(struct core_buf *out, const char *key, struct core_span text);
+void serve_json_number(struct core_buf *out, const char *key, int64_t number);
+void serve_json_bool(struct core_buf *out, const char *key, bool value);
+/* The whole of a file (at most bytes_max), or write it whole: temp, fsync, rename, fsync of the directory. Errors: CORE_GONE
+ * there is none · CORE_LIMIT it is longer · CORE_IO. Owns: *out is malloc'ed, with a NUL behind its len bytes. */
+CORE_CHECKED enum core_err serve_file_read(const char *path, size_t bytes_max, struct core_span *out,
+                                           struct core_fail *fail);
+CORE_CHECKED enum core_err serve_file_write(const char *path, struct core_span content, struct core_fail *fail);
+/* An event of our own to all who listen: members is the inside of an object, kind first. */
+void serve_event(struct serve *serve, struct core_span members);
 
 #endif

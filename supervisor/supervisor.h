@@ -79,10 +79,10 @@ struct supervisor_spec {
     const struct supervisor_pair *limits; /* rlimits: "nofile": "65536", "core": "unlimited", "memlock" … soft = hard */
     size_t limits_len;
     struct {
-        const char *directory;  /* DIR/stdout.log and DIR/stderr.log, append-only; default cwd */
+        const char *directory;  /* DIR/stdout.log and DIR/stderr.log, append-only; default cwd (NULL after init) */
         uint64_t bytes_max;     /* of each: trimmed to its last half when longer; default 8 MiB */
     } output;
-    const char *const *logs; /* glob patterns of the files it writes, for log_written and the watchdog */
+    const char *const *logs; /* glob patterns of the files it writes, for log_written and the watchdog; never NULL */
     struct {
         const char *rules[SUPERVISOR_READY_MAX]; /* as text; all must hold; none: ready at once */
         size_t rules_len;
@@ -98,7 +98,7 @@ struct supervisor_spec {
         enum supervisor_policy policy; /* "always" (default), "on_failure", "never" */
         int64_t delay_min_ns;          /* default 1 s; doubles with each death, ± 20 % */
         int64_t delay_max_ns;          /* default 60 s */
-        uint32_t deaths_max;           /* so many deaths … default 5 */
+        uint32_t deaths_max;           /* so many deaths (at most 16) … default 5 */
         int64_t deaths_within_ns;      /* … in so long latch it; default 300 s */
     } restart;
     struct {

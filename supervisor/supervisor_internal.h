@@ -1,6 +1,6 @@
 /* supervisor/supervisor_internal.h: between the files of the Supervisor.
  *
- *   table.c    states × events, pure data                 spec.c     what a process is to be, as JSON
+ *   table.c    states × events, pure data                 spec.c     what a process is to be, as JSON (its words: spec_words.c)
  *   spawn.c    fork to exec: user, limits, output         cgroup.c   cgroup v2, where it is there
  *   watch.c    readiness, watchdog, diagnosis             output.c   output files and their trimming
  *   state.c    the state file                             adopt.c    is this pid still that process?
@@ -62,10 +62,27 @@ extern const struct supervisor_cell supervisor_table[SUPERVISOR_STATE__MAX][SUPE
  * random (0 … UINT32_MAX): what died together does not come back together, at the maximum neither. */
 int64_t supervisor_delay_ns(const struct supervisor_spec *spec, uint32_t deaths, uint32_t random);
 
+/* ---- spec.c, spec_words.c -------------------------------------------------------------------------------------------------------------- */
+
+#define SUPERVISOR_PATH_BYTES_MAX 4096
+#define SUPERVISOR_NS_MAX (INT64_C(366) * 24 * 3600 * CORE_NS_PER_S) /* longest time that can be asked for */
+
+bool supervisor_name_is_good(struct core_span name);
+bool supervisor_path_is_good(const char *text); /* from the root, not too long */
+int64_t supervisor_number_of(const char *text, int64_t max); /* only digits, at most max; -1: something else */
+/* A whole number from min to max. False: something else, or json is NULL. */
+CORE_CHECKED bool supervisor_json_integer(const struct core_json_tree *json, int64_t min, int64_t max, int64_t *out);
+/* A rule of readiness and what follows its word: "tcp 80" is SUPERVISOR_READY_TCP and "80". False: it is none; in a spec that
+ * was read all are good. */
+CORE_CHECKED bool supervisor_rule_read(const char *text, enum supervisor_ready_rule *rule, const char **rest);
+int64_t supervisor_duration_ns(const char *text); /* "5s", also ms, m, h; -1: it is none */
+/* "nofile" to RLIMIT_NOFILE; -1: no such limit. Its value: a number or "unlimited"; false: neither. */
+int supervisor_limit_of(const char *name);
+CORE_CHECKED bool supervisor_limit_value(const char *text, uint64_t *out);
+
 /* ---- spawn.c, cgroup.c, output.c ---------------------------------------------------------------------------------------- */
 
 #define SUPERVISOR_COOKIE_BYTES 33 /* 32 hex digits and NUL; the process has it as $TAPLINE_COOKIE */
-#define SUPERVISOR_PATH_BYTES_MAX 4096
 
 /* A running process, as much of it as finds it again. */
 struct supervisor_pid {
@@ -86,10 +103,11 @@ struct supervisor_cgroups {
     bool has_cpu;
     bool has_cpuset;
 };
-/* Find or make the directory for our processes (options.cgroup, else <our own cgroup>/processes with the Supervisor itself
- * moved into …/supervisor, since v2 allows no processes beside children with controllers). Without v2, or without the right to
- * write there: root "", one info line that says what is used instead. */
-void supervisor_cgroups_find(struct supervisor_cgroups *cgroups, const char *wanted);
+/* Find or make the directory for our processes: wanted (options.cgroup, NULL: none), else <our own cgroup>/processes-ID with the
+ * Supervisor itself moved into …/supervisor, since v2 allows no processes beside children with controllers. ID follows from
+ * the state directory: two Supervisors under one cgroup never meet, and a new one finds the directory of the one before it.
+ * Without v2, or without the right to write there: root "", one info line that says what is used instead. */
+void supervisor_cgroups_find(struct supervisor_cgroups *cgroups, const char *wanted, const char *state);
 /* For the process about to be started: make it, set limits; *fd is the directory (for clone3's CLONE_INTO_CGROUP or cgroup.procs);
  * -1 where there are none. */
 CORE_CHECKED enum core_err supervisor_cgroup_open(const struct supervisor_cgroups *cgroups,
@@ -98,18 +116,43 @@ void supervisor_cgroup_kill(const struct supervisor_cgroups *cgroups, const char
 void supervisor_cgroup_close(const struct supervisor_cgroups *cgroups, const char *name); /* remove it; busy is no error */
 
 /* Start it: a child in a session and process group of its own, pidfd open, output appended to its files, everything of spec
- * done. The child reports what fails between fork and exec through a CLOEXEC pipe, so an error here means: nothing runs.
+ * done. Its cookie is out->cookie if the caller has put one there (so that it can be saved before), else a new one. The child
+ * reports what fails between fork and exec through a CLOEXEC pipe, so an error here means: nothing runs.
  * Errors: CORE_IO, CORE_BAD (no such user, capability …): fail->text says which step. */
 CORE_CHECKED enum core_err supervisor_spawn(const struct supervisor_spec *spec, const struct supervisor_cgroups *cgroups,
                                             struct supervisor_pid *out, struct core_fail *fail);
-/* To the whole process group (and all of the cgroup, for SIGKILL). A process that is gone is no error. */
+/* To the whole process group. SIGKILL also to all that is left of it elsewhere: in its cgroup, or with its cookie in the
+ * environment, even when the process itself is gone. A process that is gone is no error. */
 void supervisor_signal(const struct supervisor_spec *spec, const struct supervisor_cgroups *cgroups,
                        const struct supervisor_pid *pid, int number);
+
+/* Whom a process runs as; texts are cut where they are too long to be true. */
+struct supervisor_user {
+    uid_t uid;
+    gid_t gid;
+    char name[64];
+    char home[256];
+    char shell[256];
+};
+/* name NULL: whom we run as ourselves. Errors: CORE_BAD no such user. */
+CORE_CHECKED enum core_err supervisor_user_find(const char *name, struct supervisor_user *out, struct core_fail *fail);
+
+/* ---- caps.c: capabilities as masks, bit i for capability i ---- */
+
+/* What spec asks for; *is_kept: nothing is asked, all stays as it is. program: the file to be executed, for it may have what
+ * the Supervisor has not. Errors: CORE_BAD no such capability, or nobody here can give it. */
+CORE_CHECKED enum core_err supervisor_caps_wanted(const struct supervisor_spec *spec, const char *program, uint64_t *mask,
+                                                  bool *is_kept, struct core_fail *fail);
+/* In the child, as root: nothing but mask can ever be had again. In the child, as the user: have mask, also after exec. Of
+ * mask only what the Supervisor has. False: errno. */
+CORE_CHECKED bool supervisor_caps_bound(uint64_t mask);
+CORE_CHECKED bool supervisor_caps_take(uint64_t mask);
 
 /* Paths of the two files of output. */
 void supervisor_output_path(const struct supervisor_spec *spec, int which, char out[SUPERVISOR_PATH_BYTES_MAX]);
 /* Cut files longer than bytes_max to their last half, at a line's start, while the process goes on appending (O_APPEND; no
- * byte written meanwhile is lost: see the file). Returns the bytes removed. */
+ * byte written meanwhile is lost: see the file). Returns by how many bytes all that is left has moved to the front: take them
+ * off output_from and output_read (0 also where a file system can only make a hole there: then nothing moves). */
 uint64_t supervisor_output_trim(const struct supervisor_spec *spec, int which);
 
 /* ---- watch.c ------------------------------------------------------------------------------------------------------------- */

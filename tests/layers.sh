@@ -47,6 +47,7 @@ wrapper_of() { # header
     maxminddb.h) echo 'core/mmdb.c' ;;
     glib.h) echo 'core/zone.c' ;;
     curl/*) echo 'core/http_internal.h' ;;
+    histedit.h) echo 'cmd/shell_edit.c' ;;
     hiredis/*) echo 'enrich/redis.c' ;;
     esac
 }

@@ -49,6 +49,7 @@ wrapper_of() { # header
     curl/*) echo 'core/http_internal.h' ;;
     histedit.h) echo 'cmd/shell_edit.c' ;;
     hiredis/*) echo 'enrich/redis.c' ;;
+    sys/capability.h) echo 'supervisor/caps.c' ;;
     esac
 }
 

@@ -226,7 +226,14 @@ CORE_CHECKED enum core_err supervisor_state_save(const char *dir, const struct s
  * it aside as supervisor.state.damaged, says so, and goes on with the one before it (supervisor.state.old) if that is whole. */
 CORE_CHECKED enum core_err supervisor_state_load(const char *dir, struct core_arena *arena,
                                                  struct supervisor_saved *out, struct core_fail *fail);
-/* Is the saved pid still that process (start time and cookie)? Then out has a pidfd and is_child false; false: it is not. */
+/* The same from the text of the file; dir is for fail. */
+CORE_CHECKED enum core_err supervisor_state_parse(struct core_span text, const char *dir, struct core_arena *arena,
+                                                  struct supervisor_saved *out, struct core_fail *fail);
+/* What the caller does then: supervisor.state becomes supervisor.state.damaged, supervisor.state.old (if there is one) becomes
+ * supervisor.state, to be loaded. Errors: CORE_IO. */
+CORE_CHECKED enum core_err supervisor_state_set_aside(const char *dir, struct core_fail *fail);
+/* Is the saved pid still that process (start time and cookie)? Then out has a pidfd, and is_child says whether it is our own
+ * child still (after an exec of ours): then its exit status can be had. False: it is not. */
 CORE_CHECKED bool supervisor_adopt(const struct supervisor_pid *saved, struct supervisor_pid *out);
 /* A new random cookie; the boot's id. */
 void supervisor_cookie_new(char out[SUPERVISOR_COOKIE_BYTES]);

@@ -12,6 +12,8 @@
  *   <- {"jsonrpc":"2.0","method":"progress","params":{"id":3,…}}      of a request that is still under way
  *
  * hello, events.subscribe, events.unsubscribe and (over TCP, first of all) auth are the server's own; all else is in its table.
+ * since is the last event one has seen: those behind it that are still kept (from `first` on) follow the answer; without it only
+ * what comes. With "instance":"…" of another run, or a number that this run has not reached, all that are kept follow.
  * A line that is no message is answered with -32700 or -32600 and id null, and the connection goes on; one longer than
  * CORE_RPC_LINE_BYTES_MAX ends it. An array (JSON-RPC's batch) is refused: lines are the batch.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -69,18 +71,19 @@ struct core_rpc_request;
 struct core_rpc_method {
     const char *name;    /* "process.start" */
     const char *summary; /* one line, for the reference */
-    void (*call)(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params); /* params may be NULL */
+    void (*call)(void *ctx, struct core_rpc_request *request,
+                 const struct core_json_tree *params); /* params may be NULL */
 };
 
 struct core_rpc_server_conf {
     const char *service; /* "supervisor", "main": for hello */
     const char *version;
-    const char *path;  /* the Unix socket; made anew, mode 0660 */
-    const char *group; /* whose members may speak, beside root and the server's own user; NULL: nobody else */
-    const char *listen; /* "127.0.0.1:7700"; NULL: no TCP; an address that is not loopback is refused */
-    const char *token;  /* what auth over TCP must say; required with listen */
-    int inherited_fd;   /* a listening Unix socket from before an exec, or -1 */
-    uint64_t next_seq;  /* number of the first event; 0: 1 */
+    const char *path;     /* the Unix socket; made anew, mode 0660 */
+    const char *group;    /* whose members may speak, beside root and the server's own user; NULL: nobody else */
+    const char *listen;   /* "127.0.0.1:7700"; NULL: no TCP; an address that is not loopback is refused */
+    const char *token;    /* what auth over TCP must say; required with listen */
+    int inherited_fd;     /* a listening Unix socket from before an exec, or -1 */
+    uint64_t next_seq;    /* number of the first event; 0: 1 */
     const char *instance; /* names this run of events; NULL: made up */
     const struct core_rpc_method *methods;
     size_t methods_len;
@@ -88,7 +91,8 @@ struct core_rpc_server_conf {
 };
 
 /* Listen. A socket file that nobody answers on is replaced; one that somebody answers on is CORE_LOCKED.
- * Owns: core_rpc_server_free(*out); texts of conf are copied, methods are not. Errors: CORE_IO, CORE_BAD, CORE_LOCKED. */
+ * Owns: core_rpc_server_free(*out), not from within a method; texts of conf are copied, methods are not; inherited_fd is taken
+ * over when it succeeds. Errors: CORE_IO, CORE_BAD, CORE_LOCKED. */
 CORE_CHECKED enum core_err core_rpc_server_new(struct core_rpc_server **out, struct core_loop *loop,
                                                const struct core_rpc_server_conf *conf, struct core_fail *fail);
 /* Sends what can be sent at once, closes all. keep_socket: the socket file and the listening descriptor stay (for an exec). */
@@ -127,7 +131,7 @@ struct core_rpc_answer {
 typedef void core_rpc_on_answer(void *ctx, const struct core_rpc_answer *answer); /* valid during the call only */
 
 struct core_rpc_client_calls {
-    void (*on_event)(void *ctx, const struct core_json_tree *params);                       /* may be NULL */
+    void (*on_event)(void *ctx, const struct core_json_tree *params);                         /* may be NULL */
     void (*on_progress)(void *ctx, struct core_span id, const struct core_json_tree *params); /* may be NULL */
     /* The connection ended, by them or by an error; the client is of no more use but for core_rpc_client_free(). All calls
      * under way have been answered (with result NULL, code 0) before. May be NULL. */
@@ -137,8 +141,9 @@ struct core_rpc_client_calls {
 /* Connect. address: a Unix socket's path, or "tcp:127.0.0.1:7700" (with a token, which is then sent first).
  * Owns: core_rpc_client_free(*out); calls and ctx must live as long. Errors: CORE_NET nobody there, and what to do;
  * CORE_IO; CORE_BAD the address. */
-CORE_CHECKED enum core_err core_rpc_client_new(struct core_rpc_client **out, struct core_loop *loop, const char *address,
-                                               const char *token, const struct core_rpc_client_calls *calls, void *ctx,
+CORE_CHECKED enum core_err core_rpc_client_new(struct core_rpc_client **out, struct core_loop *loop,
+                                               const char *address, const char *token,
+                                               const struct core_rpc_client_calls *calls, void *ctx,
                                                struct core_fail *fail);
 /* Calls under way are not answered any more. */
 void core_rpc_client_free(struct core_rpc_client *client); /* takes NULL */
@@ -147,8 +152,8 @@ uint64_t core_rpc_call(struct core_rpc_client *client, const char *method, struc
                        core_rpc_on_answer *on_answer, void *ctx);
 /* Ask and run the loop until it is answered. Owns: *result lies in the arena. Errors: CORE_NET gone or timeout_ns over (0: no
  * end) · CORE_BAD refused: fail->text is their words, *code (may be NULL) the number. */
-CORE_CHECKED enum core_err core_rpc_call_wait(struct core_rpc_client *client, const char *method, struct core_span params,
-                                              int64_t timeout_ns, struct core_arena *arena,
+CORE_CHECKED enum core_err core_rpc_call_wait(struct core_rpc_client *client, const char *method,
+                                              struct core_span params, int64_t timeout_ns, struct core_arena *arena,
                                               const struct core_json_tree **result, int64_t *code,
                                               struct core_fail *fail);
 

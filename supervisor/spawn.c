@@ -26,6 +26,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -37,6 +38,7 @@
 #define SPAWN_LANG "C.UTF-8"
 #define SPAWN_ENV_OWN 8 /* cookie, ready_fd, PATH, HOME, USER, LOGNAME, SHELL, LANG */
 #define SPAWN_GROUPS_MAX 256
+#define SPAWN_READY_BYTES 256
 #define SPAWN_READY_FD 3  /* in the process */
 #define SPAWN_FDS_FROM 10 /* while it is being made */
 #define SPAWN_EXEC_MS_MAX 10000
@@ -112,7 +114,7 @@ struct spawn {
     char **env;
     int cgroup_fd;
     int report_fds[2];
-    int ready_fds[2];
+    int ready_fd; /* -1: no rule wants it */
 };
 
 /* ---- whom ---------------------------------------------------------------------------------------------------------------- */
@@ -280,7 +282,7 @@ static void env_make(struct spawn *spawn, const char *cookie) {
     spawn->env = calloc(spec->env_len + SPAWN_ENV_OWN + 1, sizeof *spawn->env);
     MUST(spawn->env != NULL);
     spawn->env[len++] = pair_text("TAPLINE_COOKIE", cookie);
-    if (spawn->ready_fds[1] >= 0) {
+    if (spawn->ready_fd >= 0) {
         snprintf(ready_fd, sizeof ready_fd, "%d", SPAWN_READY_FD);
         spawn->env[len++] = pair_text("TAPLINE_READY_FD", ready_fd);
     }
@@ -417,8 +419,8 @@ static void child_open(const struct spawn *spawn) {
         }
     }
     (void)umask((mode_t)spawn->spec->umask);
-    bool has_ready = spawn->ready_fds[1] >= 0;
-    if (has_ready && !child_move_fd(spawn->ready_fds[1], SPAWN_READY_FD)) {
+    bool has_ready = spawn->ready_fd >= 0;
+    if (has_ready && !child_move_fd(spawn->ready_fd, SPAWN_READY_FD)) {
         child_fail(spawn, STEP_DESCRIPTORS);
     }
     unsigned from = has_ready ? SPAWN_READY_FD + 1 : SPAWN_READY_FD;
@@ -484,13 +486,30 @@ static bool wants_ready_fd(const struct supervisor_spec *spec) {
     return false;
 }
 
-static enum core_err pipes_make(struct spawn *spawn, struct core_fail *fail) {
-    if (!pipe_make(spawn->report_fds) ||
-        (wants_ready_fd(spawn->spec) &&
-         (!pipe_make(spawn->ready_fds) || fcntl(spawn->ready_fds[0], F_SETFL, O_NONBLOCK) != 0))) {
-        return core_fail_errno(fail, spawn->spec->name, "cannot make a pipe to start it");
+/* Where the process says that it is ready: a file in memory, so that its word is never a write into a broken pipe, and sealed
+ * at a size, so that it takes no more. */
+static int ready_make(void) {
+    int low = memfd_create("tapline-ready", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, SPAWN_FDS_FROM);
+    if (fd >= 0 && (ftruncate(fd, SPAWN_READY_BYTES) != 0 ||
+                    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)) {
+        close(fd);
+        fd = -1;
     }
-    return CORE_OK;
+    if (low >= 0) {
+        close(low);
+    }
+    return fd;
+}
+
+static enum core_err pipes_make(struct spawn *spawn, struct core_fail *fail) {
+    bool is_done = pipe_make(spawn->report_fds);
+    if (is_done && wants_ready_fd(spawn->spec)) {
+        spawn->ready_fd = ready_make();
+        is_done = spawn->ready_fd >= 0;
+    }
+    return is_done ? CORE_OK
+                   : core_fail_errno(fail, spawn->spec->name, "cannot make a pipe or a file in memory to start it");
 }
 
 /* Everything before the fork. */
@@ -590,7 +609,7 @@ enum core_err supervisor_spawn(const struct supervisor_spec *spec, const struct 
     }
     struct spawn *spawn = calloc(1, sizeof *spawn);
     MUST(spawn != NULL);
-    *spawn = (struct spawn){.spec = spec, .cgroup_fd = -1, .report_fds = {-1, -1}, .ready_fds = {-1, -1}};
+    *spawn = (struct spawn){.spec = spec, .cgroup_fd = -1, .report_fds = {-1, -1}, .ready_fd = -1};
     enum core_err err = spawn_prepare(spawn, cgroups, made.cookie, fail);
     if (err != CORE_OK) {
         goto out;
@@ -611,16 +630,15 @@ enum core_err supervisor_spawn(const struct supervisor_spec *spec, const struct 
     err = report_wait(spawn, child, fail);
     err = err == CORE_OK ? pid_fill(spawn, child, &made, fail) : err;
     if (err == CORE_OK) {
-        made.ready_fd = spawn->ready_fds[0];
-        spawn->ready_fds[0] = -1;
+        made.ready_fd = spawn->ready_fd;
+        spawn->ready_fd = -1;
     }
 out:
     *out = made;
     fd_close(&spawn->cgroup_fd);
-    for (int i = 0; i < 2; i++) {
-        fd_close(&spawn->report_fds[i]);
-        fd_close(&spawn->ready_fds[i]);
-    }
+    fd_close(&spawn->report_fds[0]);
+    fd_close(&spawn->report_fds[1]);
+    fd_close(&spawn->ready_fd);
     env_free(spawn->env);
     free(spawn);
     return err;

@@ -90,9 +90,11 @@ struct supervisor_spec {
     } ready;
     int64_t settle_ns; /* ready so long: up, and earlier deaths forgotten; default 10 s */
     struct {
-        int64_t timeout_ns; /* so long without growth of logs and without use of CPU worth naming: stuck; 0: no watchdog */
-        const char *counter; /* a file whose change is life too, e.g. /sys/class/net/eth0/statistics/rx_packets; NULL */
-        const char *interface; /* for the diagnosis: is it there, is it up; NULL: none */
+        int64_t timeout_ns; /* so long without a sign of life: stuck; 0: no watchdog. Signs: growth of logs; without interface
+                               also a change of counter, without counter either more than 1 % of a CPU */
+        const char *counter; /* a file with a number that grows with its work; NULL: none */
+        const char *interface; /* where its packets come from. Silence while few come (10 a second, or as counter says) is no
+                                  fault; while it is down or gone no restart helps; NULL: none */
     } watchdog;
     struct {
         enum supervisor_policy policy; /* "always" (default), "on_failure", "never" */
@@ -114,6 +116,8 @@ CORE_CHECKED enum core_err supervisor_spec_read(struct core_arena *arena, const 
 /* The one way to write a spec, defaults left out, members in the order above: equal specs have equal texts. */
 void supervisor_spec_write(const struct supervisor_spec *spec, struct core_buf *out);
 void supervisor_spec_init(struct supervisor_spec *spec); /* all defaults; name and argv NULL */
+/* Is this a rule of readiness? Else why says what it should be. Thread: any. */
+CORE_CHECKED bool supervisor_ready_is_rule(const char *text, char *why, size_t why_cap);
 /* "TERM", "SIGTERM" or "15" to a number; 0: none of these. */
 int supervisor_signal_of(const char *text);
 const char *supervisor_signal_name(int number); /* "TERM"; "?" */

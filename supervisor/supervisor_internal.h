@@ -2,7 +2,8 @@
  *
  *   table.c    states × events, pure data                 spec.c     what a process is to be, as JSON (its words: spec_words.c)
  *   spawn.c    fork to exec: user, limits, output         cgroup.c   cgroup v2, where it is there
- *   watch.c    readiness, watchdog, diagnosis             output.c   output files and their trimming
+ *   ready.c    rules of readiness                         output.c   output files and their trimming
+ *   watch.c    watchdog, diagnosis                        caps.c     capabilities
  *   state.c    the state file                             adopt.c    is this pid still that process?
  *   process.c  one process: events through the table      supervise.c the loop, order of stopping, upgrade
  *   methods.c  what Main can tell it
@@ -91,7 +92,7 @@ struct supervisor_pid {
     uint64_t start_ticks; /* field 22 of /proc/PID/stat, clock ticks since boot */
     char cookie[SUPERVISOR_COOKIE_BYTES];
     bool is_child;        /* else adopted: no exit status to be had */
-    int ready_fd;         /* read end for the rule "fd", nonblocking; -1 */
+    int ready_fd;         /* for the rule "fd": a memfd, looked at by is_ready (a pipe would break with us); -1 */
     int64_t spawned_ns;   /* core_now_ns() */
     off_t output_from[2]; /* lengths of stdout.log and stderr.log at the start */
 };
@@ -155,32 +156,50 @@ void supervisor_output_path(const struct supervisor_spec *spec, int which, char 
  * off output_from and output_read (0 also where a file system can only make a hole there: then nothing moves). */
 uint64_t supervisor_output_trim(const struct supervisor_spec *spec, int which);
 
-/* ---- watch.c ------------------------------------------------------------------------------------------------------------- */
+/* ---- ready.c, watch.c ---------------------------------------------------------------------------------------------------- */
 
-/* What was seen of a process's life. Zero it at the start. */
+#define SUPERVISOR_READY_TEXT_BYTES_MAX 128 /* of "output TEXT" */
+
+enum supervisor_interface { SUPERVISOR_INTERFACE_UP, SUPERVISOR_INTERFACE_NO_CARRIER, SUPERVISOR_INTERFACE_DOWN,
+                            SUPERVISOR_INTERFACE_GONE };
+
+/* What was seen of a process's life. Zero it at the start. Times are core_tick_ns(). */
 struct supervisor_pulse {
-    uint64_t logs_mark;   /* a sum over names and sizes of its logs */
-    uint64_t counter_mark;
-    uint64_t cpu_ticks;
-    int64_t alive_ns;     /* core_tick_ns() of the last sign */
-    unsigned rules_held;  /* bit i: rule i has held once */
-    off_t output_read[2]; /* looked through so far */
-    char output_tail[2][256]; /* of what was looked through, so that a TEXT across two reads is found */
+    uint64_t logs_bytes;   /* of all its logs together */
+    uint64_t counter_mark; /* at the last sign of life */
+    uint64_t cpu_ticks;    /* at the last look */
+    int64_t looked_ns;     /* the last look */
+    int64_t alive_ns;      /* the last sign of life, or of there being nothing to do */
+    int64_t logs_ns;       /* the last growth of logs_bytes */
+    enum supervisor_interface interface;
+    bool has_mark;
+    bool was_away;         /* its interface was down or gone when it was last told */
+    bool is_stuck;         /* as told at the last look */
+    unsigned rules_held;   /* bit i: rule i has held once */
+    off_t output_read[2];  /* looked through so far */
+    size_t output_tail_len[2];
+    char output_tail[2][SUPERVISOR_READY_TEXT_BYTES_MAX]; /* of that the end: a TEXT across two looks is found */
 };
-/* Start marking: what the logs are like now. */
+/* Start marking, right before the start (or at an adoption): what the logs are like now. */
 void supervisor_pulse_begin(struct supervisor_pulse *pulse, const struct supervisor_spec *spec);
-/* Do all rules of readiness hold? Cheap enough to be asked every 50 ms of one starting process. */
+/* Have all rules of readiness held, each at least once? Cheap enough to be asked every 50 ms of one starting process. Of an
+ * adopted process the rule "fd" is taken to hold: its word went to the Supervisor before. */
 bool supervisor_is_ready(struct supervisor_pulse *pulse, const struct supervisor_spec *spec,
                          const struct supervisor_pid *pid);
 /* Has it shown life since the last look? Else, when watchdog.timeout is over: is_stuck, and a diagnosis in words ("interface
- * eth0 is down; no log line for 61 s; process sleeps"). */
+ * eth0 is down; no log line for 61 s; process sleeps"). Look every timeout/4, but not more often than every 5 s. */
 struct supervisor_verdict {
-    bool is_stuck;
-    bool helps; /* a restart can mend it: false while the interface is gone (then it is told once, and watched) */
+    bool is_stuck; /* at each look, as long as it lasts */
+    bool is_news;  /* it was not yet at the look before: tell it */
+    bool helps;    /* a restart can mend it: false while the interface is away (then it is told once, and watched) */
     char text[256];
 };
 void supervisor_pulse_look(struct supervisor_pulse *pulse, const struct supervisor_spec *spec,
                            const struct supervisor_pid *pid, struct supervisor_verdict *out);
+/* Bytes of all files that spec->logs matches, together. */
+uint64_t supervisor_logs_bytes(const struct supervisor_spec *spec);
+/* path, or cwd/path if it is relative; empty if that is too long. */
+void supervisor_spec_path(const struct supervisor_spec *spec, const char *path, char out[SUPERVISOR_PATH_BYTES_MAX]);
 /* CPU time (ticks), resident bytes and threads of a pid; false: gone. */
 struct supervisor_usage {
     uint64_t cpu_ticks;

@@ -105,8 +105,11 @@ static bool happens(struct model *model, enum supervisor_event event, uint64_t c
     *told = event;
     switch (event) {
     case SUPERVISOR_ON_READY:
-        model->is_ready = is_left_alone && !model->is_ready ? true : model->is_ready;
-        return is_left_alone && called(model) == SUPERVISOR_READY;
+        if (!is_left_alone || model->is_ready) {
+            return false;
+        }
+        model->is_ready = true;
+        return true;
     case SUPERVISOR_ON_UNREADY: /* its timeout runs while it is not ready */
         if (!is_left_alone || model->is_ready) {
             return false;
@@ -243,7 +246,8 @@ static void test_random_events_against_the_model(void **state) {
 /* ---- the table by itself -------------------------------------------------------------------------------------------------- */
 
 static bool can_reach(enum supervisor_state from, enum supervisor_state to, bool without_a_start) {
-    bool is_reached[SUPERVISOR_STATE__MAX] = {[from] = true};
+    bool is_reached[SUPERVISOR_STATE__MAX] = {false};
+    is_reached[from] = true;
     for (int round = 0; round < SUPERVISOR_STATE__MAX; round++) {
         for (int at = 0; at < SUPERVISOR_STATE__MAX; at++) {
             for (int event = 0; is_reached[at] && event < SUPERVISOR_EVENT__MAX; event++) {

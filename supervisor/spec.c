@@ -579,8 +579,9 @@ static enum core_err read_member(struct reading *reading, const char *prefix, co
     enter(reading, prefix, json->key);
     memcpy(name, reading->name, sizeof(name));
     const struct core_span whole = core_span_of(name);
-    const bool is_short = whole.len == json->key.len + (*prefix == '\0' ? 0 : strlen(prefix) + 1);
-    for (size_t i = 0; is_short && i < COUNT_OF(members); i++) {
+    const bool is_one = core_span_chr(json->key, '.') == NULL && /* and not cut short by enter() */
+                        whole.len == json->key.len + (*prefix == '\0' ? 0 : strlen(prefix) + 1);
+    for (size_t i = 0; is_one && i < COUNT_OF(members); i++) {
         if (core_span_is(whole, members[i].name)) {
             return members[i].kind->read(reading, &members[i], json, (char *)spec + value_at(&members[i]));
         }

@@ -14,118 +14,41 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define READY_HOST_BYTES_MAX 64
 #define READY_CONNECT_MS_MAX 10
 #define READY_OUTPUT_BYTES_A_LOOK ((size_t)256 * 1024)
 #define READY_FD_BYTES 256
 #define READY_CLOCK_NS (20 * CORE_NS_PER_MS) /* a file's times may be a tick of the kernel behind */
-#define READY_AFTER_S_MAX 86400
 
 struct ready_rule {
     enum supervisor_ready_rule kind;
     const char *arg;
-    int64_t after_ns;
-    char host[READY_HOST_BYTES_MAX]; /* "": loopback, of either family */
-    uint16_t port;
 };
 
-/* ---- text -------------------------------------------------------------------------------------------------------------- */
-
-static bool after_read(struct ready_rule *rule) {
-    static const struct {
-        const char *unit;
-        int64_t ns;
-    } units[] = {{"ms", CORE_NS_PER_MS}, {"s", CORE_NS_PER_S}, {"m", 60 * CORE_NS_PER_S}, {"h", 3600 * CORE_NS_PER_S}};
-    char *end = NULL;
-    errno = 0;
-    long long number = core_is_digit(rule->arg[0]) ? strtoll(rule->arg, &end, 10) : -1;
-    for (size_t i = 0; number >= 0 && errno == 0 && i < sizeof units / sizeof units[0]; i++) {
-        if (strcmp(end, units[i].unit) == 0 && number <= READY_AFTER_S_MAX * CORE_NS_PER_S / units[i].ns) {
-            rule->after_ns = number * units[i].ns;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* "47760", "192.0.2.1:47760", "[::1]:47760": addresses, not names, for a name would have to be waited for. */
-static bool tcp_read(struct ready_rule *rule) {
-    const char *colon = strrchr(rule->arg, ':');
-    const char *port = colon == NULL ? rule->arg : colon + 1;
-    char *end = NULL;
-    unsigned long number = core_is_digit(port[0]) ? strtoul(port, &end, 10) : 0;
-    if (number == 0 || number > UINT16_MAX || *end != '\0') {
-        return false;
-    }
-    rule->port = (uint16_t)number;
-    if (colon == NULL) {
-        return true;
-    }
-    size_t len = (size_t)(colon - rule->arg);
-    bool is_v6 = len > 2 && rule->arg[0] == '[' && colon[-1] == ']';
-    int wrote = snprintf(rule->host, sizeof rule->host, "%.*s", (int)(is_v6 ? len - 2 : len), rule->arg + is_v6);
-    struct in6_addr address;
-    return wrote > 0 && (size_t)wrote < sizeof rule->host &&
-           inet_pton(is_v6 ? AF_INET6 : AF_INET, rule->host, &address) == 1;
-}
-
-static bool file_read(struct ready_rule *rule) {
-    return rule->arg[0] != '\0' && strlen(rule->arg) < SUPERVISOR_PATH_BYTES_MAX / 2;
-}
-
-static bool output_read(struct ready_rule *rule) {
-    return rule->arg[0] != '\0' && strlen(rule->arg) < SUPERVISOR_READY_TEXT_BYTES_MAX;
-}
-
-static bool nothing_read(struct ready_rule *rule) {
-    return rule->arg[0] == '\0';
-}
-
-static const struct {
-    const char *word;
-    bool (*read)(struct ready_rule *rule);
-    const char *form;
-} rules[] = {
-    [SUPERVISOR_READY_AFTER] = {"after", after_read, "\"after\" and a time of up to a day: after 5s (ms, s, m, h)"},
-    [SUPERVISOR_READY_FILE] = {"file", file_read, "\"file\" and a path: file /run/sensor.pid"},
-    [SUPERVISOR_READY_FD] = {"fd", nothing_read, "\"fd\" alone"},
-    [SUPERVISOR_READY_TCP] = {"tcp", tcp_read, "\"tcp\" and a port, or an address and a port: tcp 127.0.0.1:47760"},
-    [SUPERVISOR_READY_OUTPUT] = {"output", output_read,
-                                 "\"output\" and a text of up to 127 bytes: output listening on"},
-    [SUPERVISOR_READY_LOG_WRITTEN] = {"log_written", nothing_read, "\"log_written\" alone"},
+static const char *const forms[] = {
+    [SUPERVISOR_READY_AFTER] = "\"after\" and a time: after 5s (ms, s, m, h)",
+    [SUPERVISOR_READY_FILE] = "\"file\" and a path from the root: file /run/sensor.pid",
+    [SUPERVISOR_READY_FD] = "\"fd\" alone",
+    [SUPERVISOR_READY_TCP] = "\"tcp\" and a port, or an address (no name) and a port: tcp 127.0.0.1:47760",
+    [SUPERVISOR_READY_OUTPUT] = "\"output\" and a text of up to 127 bytes: output listening on",
+    [SUPERVISOR_READY_LOG_WRITTEN] = "\"log_written\" alone",
 };
-
-/* *form: how the rule that was meant is written; NULL: none was. */
-static bool rule_read(const char *text, struct ready_rule *out, const char **form) {
-    *form = NULL;
-    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        size_t len = strlen(rules[i].word);
-        if (strncmp(text, rules[i].word, len) == 0 && (text[len] == ' ' || text[len] == '\0')) {
-            *out = (struct ready_rule){.kind = (enum supervisor_ready_rule)i, .arg = text + len + (text[len] == ' ')};
-            *form = rules[i].form;
-            return rules[i].read(out);
-        }
-    }
-    return false;
-}
 
 bool supervisor_ready_is_rule(const char *text, char *why, size_t why_cap) {
     MUST(text != NULL);
     MUST(why != NULL && why_cap > 0);
-    struct ready_rule rule;
-    const char *form;
-    if (rule_read(text, &rule, &form)) {
+    enum supervisor_ready_rule kind = SUPERVISOR_READY_AFTER;
+    const char *rest = NULL; /* set where at least the word is one */
+    if (supervisor_rule_read(text, &kind, &rest)) {
         why[0] = '\0';
         return true;
     }
-    if (form != NULL) {
-        snprintf(why, why_cap, "\"%s\": write %s", text, form);
+    if (rest != NULL) {
+        snprintf(why, why_cap, "\"%s\": write %s", text, forms[kind]);
     } else {
         snprintf(
             why, why_cap,
@@ -144,16 +67,13 @@ static bool after_holds(const struct ready_rule *rule, const struct supervisor_p
     long ticks_a_second = sysconf(_SC_CLK_TCK);
     MUST(ticks_a_second > 0 && clock_gettime(CLOCK_BOOTTIME, &now) == 0);
     int64_t started_ns = (int64_t)(pid->start_ticks * (uint64_t)(CORE_NS_PER_S / ticks_a_second));
-    return now.tv_sec * CORE_NS_PER_S + now.tv_nsec - started_ns >= rule->after_ns;
+    return now.tv_sec * CORE_NS_PER_S + now.tv_nsec - started_ns >= supervisor_duration_ns(rule->arg);
 }
 
 /* By the time of its last change: a file that was written elsewhere and moved into place counts. */
-static bool file_holds(const struct ready_rule *rule, const struct supervisor_spec *spec,
-                       const struct supervisor_pid *pid) {
-    char path[SUPERVISOR_PATH_BYTES_MAX];
+static bool file_holds(const struct ready_rule *rule, const struct supervisor_pid *pid) {
     struct stat st;
-    supervisor_spec_path(spec, rule->arg, path);
-    return stat(path, &st) == 0 &&
+    return stat(rule->arg, &st) == 0 &&
            st.st_ctim.tv_sec * CORE_NS_PER_S + st.st_ctim.tv_nsec >= pid->spawned_ns - READY_CLOCK_NS;
 }
 
@@ -184,11 +104,13 @@ static bool connects(const struct sockaddr *address, socklen_t len) {
 }
 
 static bool tcp_holds(const struct ready_rule *rule) {
-    struct sockaddr_in v4 = {
-        .sin_family = AF_INET, .sin_port = htons(rule->port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(rule->port), .sin6_addr = in6addr_loopback};
-    bool is_v4 = rule->host[0] == '\0' || inet_pton(AF_INET, rule->host, &v4.sin_addr) == 1;
-    bool is_v6 = rule->host[0] == '\0' || inet_pton(AF_INET6, rule->host, &v6.sin6_addr) == 1;
+    char host[SUPERVISOR_HOST_BYTES_MAX];
+    uint16_t port;
+    MUST(supervisor_tcp_of(rule->arg, host, &port));
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = in6addr_loopback};
+    bool is_v4 = host[0] == '\0' || inet_pton(AF_INET, host, &v4.sin_addr) == 1;
+    bool is_v6 = host[0] == '\0' || inet_pton(AF_INET6, host, &v6.sin6_addr) == 1;
     return (is_v4 && connects((const struct sockaddr *)&v4, sizeof v4)) ||
            (is_v6 && connects((const struct sockaddr *)&v6, sizeof v6));
 }
@@ -217,9 +139,8 @@ static void output_look(struct supervisor_pulse *pulse, const struct supervisor_
         size_t all = tail_len + (size_t)len;
         for (size_t i = 0; i < spec->ready.rules_len; i++) {
             struct ready_rule rule;
-            const char *form;
-            if (rule_read(spec->ready.rules[i], &rule, &form) && rule.kind == SUPERVISOR_READY_OUTPUT &&
-                memmem(bytes, all, rule.arg, strlen(rule.arg)) != NULL) {
+            if (supervisor_rule_read(spec->ready.rules[i], &rule.kind, &rule.arg) &&
+                rule.kind == SUPERVISOR_READY_OUTPUT && memmem(bytes, all, rule.arg, strlen(rule.arg)) != NULL) {
                 pulse->rules_held |= 1U << i;
             }
         }
@@ -251,18 +172,17 @@ bool supervisor_is_ready(struct supervisor_pulse *pulse, const struct supervisor
     bool is_ready = true;
     for (size_t i = 0; i < spec->ready.rules_len; i++) {
         struct ready_rule rule;
-        const char *form;
         if ((pulse->rules_held & 1U << i) != 0) {
             continue;
         }
-        MUST(rule_read(spec->ready.rules[i], &rule, &form)); /* whoever made the spec has asked ready_is_rule() */
+        MUST(supervisor_rule_read(spec->ready.rules[i], &rule.kind, &rule.arg)); /* or it were in no spec */
         bool holds = false;
         switch (rule.kind) {
         case SUPERVISOR_READY_AFTER:
             holds = after_holds(&rule, pid);
             break;
         case SUPERVISOR_READY_FILE:
-            holds = file_holds(&rule, spec, pid);
+            holds = file_holds(&rule, pid);
             break;
         case SUPERVISOR_READY_FD:
             holds = fd_holds(pid);

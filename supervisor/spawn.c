@@ -180,47 +180,20 @@ static enum core_err user_find(struct spawn *spawn, struct core_fail *fail) {
 
 /* ---- limits ---------------------------------------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *name;
-    int resource;
-} resources[] = {
-    {"as", RLIMIT_AS},           {"core", RLIMIT_CORE},         {"cpu", RLIMIT_CPU},
-    {"data", RLIMIT_DATA},       {"fsize", RLIMIT_FSIZE},       {"locks", RLIMIT_LOCKS},
-    {"memlock", RLIMIT_MEMLOCK}, {"msgqueue", RLIMIT_MSGQUEUE}, {"nice", RLIMIT_NICE},
-    {"nofile", RLIMIT_NOFILE},   {"nproc", RLIMIT_NPROC},       {"rss", RLIMIT_RSS},
-    {"rtprio", RLIMIT_RTPRIO},   {"rttime", RLIMIT_RTTIME},     {"sigpending", RLIMIT_SIGPENDING},
-    {"stack", RLIMIT_STACK},
-};
-
-static bool limit_read(const struct supervisor_pair *pair, int *resource, rlim_t *value) {
-    char *end = NULL;
-    *resource = -1;
-    for (size_t i = 0; i < sizeof resources / sizeof resources[0]; i++) {
-        if (strcmp(pair->key, resources[i].name) == 0) {
-            *resource = resources[i].resource;
-        }
-    }
-    if (strcmp(pair->value, "unlimited") == 0) {
-        *value = RLIM_INFINITY;
-        return *resource >= 0;
-    }
-    errno = 0;
-    *value = core_is_digit(pair->value[0]) ? strtoull(pair->value, &end, 10) : 0;
-    return *resource >= 0 && end != NULL && *end == '\0' && errno == 0;
-}
-
 static enum core_err limits_read(struct spawn *spawn, struct core_fail *fail) {
     for (size_t i = 0; i < spawn->spec->limits_len; i++) {
         const struct supervisor_pair *pair = &spawn->spec->limits[i];
-        if (spawn->limits_len == RLIM_NLIMITS ||
-            !limit_read(pair, &spawn->limits[spawn->limits_len].resource, &spawn->limits[spawn->limits_len].value)) {
+        uint64_t value = 0;
+        int resource = supervisor_limit_of(pair->key);
+        if (spawn->limits_len == RLIM_NLIMITS || resource < 0 || !supervisor_limit_value(pair->value, &value)) {
             return core_fail_set(
                 fail, CORE_BAD, spawn->spec->name,
                 "the limit \"%s\": \"%s\" is none: names are those of setrlimit(2) in small letters without "
                 "RLIMIT_ (nofile, core, memlock …), each once; values are numbers or \"unlimited\"",
                 pair->key, pair->value);
         }
-        spawn->limits_len++;
+        spawn->limits[spawn->limits_len].resource = resource;
+        spawn->limits[spawn->limits_len++].value = (rlim_t)value;
     }
     return CORE_OK;
 }

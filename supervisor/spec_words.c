@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/supervisor_internal.h"
 
+#include <arpa/inet.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -135,14 +136,31 @@ bool supervisor_path_is_good(const char *text) {
     return text[0] == '/' && strlen(text) < SUPERVISOR_PATH_BYTES_MAX;
 }
 
-/* "[HOST:]PORT" */
-static bool is_tcp(const char *text) {
+bool supervisor_tcp_of(const char *text, char host[SUPERVISOR_HOST_BYTES_MAX], uint16_t *port) {
     const char *colon = strrchr(text, ':');
-    return colon != text && supervisor_number_of(colon == NULL ? text : colon + 1, UINT16_MAX) > 0;
+    const int64_t number = supervisor_number_of(colon == NULL ? text : colon + 1, UINT16_MAX);
+    size_t len = colon == NULL ? 0 : (size_t)(colon - text);
+    const bool has_brackets = len > 2 && text[0] == '[' && text[len - 1] == ']';
+    struct in6_addr address;
+    text += has_brackets ? 1 : 0;
+    len -= has_brackets ? 2 : 0;
+    if (number <= 0 || len >= SUPERVISOR_HOST_BYTES_MAX) {
+        return false;
+    }
+    memcpy(host, text, len);
+    host[len] = '\0';
+    *port = (uint16_t)number;
+    return colon == NULL || inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
 }
 
-static bool is_something(const char *text) {
-    return text[0] != '\0';
+static bool is_tcp(const char *text) {
+    char host[SUPERVISOR_HOST_BYTES_MAX];
+    uint16_t port;
+    return supervisor_tcp_of(text, host, &port);
+}
+
+static bool is_output(const char *text) {
+    return text[0] != '\0' && strlen(text) < SUPERVISOR_READY_TEXT_BYTES_MAX;
 }
 
 static bool is_nothing(const char *text) {
@@ -153,9 +171,9 @@ static const struct {
     const char *word;
     bool (*is_good)(const char *rest);
 } rules[] = {
-    [SUPERVISOR_READY_AFTER] = {"after", is_duration},    [SUPERVISOR_READY_FILE] = {"file", supervisor_path_is_good},
-    [SUPERVISOR_READY_FD] = {"fd", is_nothing},           [SUPERVISOR_READY_TCP] = {"tcp", is_tcp},
-    [SUPERVISOR_READY_OUTPUT] = {"output", is_something}, [SUPERVISOR_READY_LOG_WRITTEN] = {"log_written", is_nothing},
+    [SUPERVISOR_READY_AFTER] = {"after", is_duration}, [SUPERVISOR_READY_FILE] = {"file", supervisor_path_is_good},
+    [SUPERVISOR_READY_FD] = {"fd", is_nothing},        [SUPERVISOR_READY_TCP] = {"tcp", is_tcp},
+    [SUPERVISOR_READY_OUTPUT] = {"output", is_output}, [SUPERVISOR_READY_LOG_WRITTEN] = {"log_written", is_nothing},
 };
 
 bool supervisor_rule_read(const char *text, enum supervisor_ready_rule *rule, const char **rest) {

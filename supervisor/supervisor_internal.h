@@ -66,6 +66,8 @@ int64_t supervisor_delay_ns(const struct supervisor_spec *spec, uint32_t deaths,
 /* ---- spec.c, spec_words.c -------------------------------------------------------------------------------------------------------------- */
 
 #define SUPERVISOR_PATH_BYTES_MAX 4096
+#define SUPERVISOR_READY_TEXT_BYTES_MAX 128 /* of "output TEXT" */
+#define SUPERVISOR_HOST_BYTES_MAX 64
 #define SUPERVISOR_NS_MAX (INT64_C(366) * 24 * 3600 * CORE_NS_PER_S) /* longest time that can be asked for */
 
 bool supervisor_name_is_good(struct core_span name);
@@ -76,6 +78,8 @@ CORE_CHECKED bool supervisor_json_integer(const struct core_json_tree *json, int
 /* A rule of readiness and what follows its word: "tcp 80" is SUPERVISOR_READY_TCP and "80". False: it is none; in a spec that
  * was read all are good. */
 CORE_CHECKED bool supervisor_rule_read(const char *text, enum supervisor_ready_rule *rule, const char **rest);
+/* "[ADDRESS:]PORT", an IPv6 address with or without []; host is "" without one. False: it is something else, e.g. a name. */
+CORE_CHECKED bool supervisor_tcp_of(const char *text, char host[SUPERVISOR_HOST_BYTES_MAX], uint16_t *port);
 int64_t supervisor_duration_ns(const char *text); /* "5s", also ms, m, h; -1: it is none */
 /* "nofile" to RLIMIT_NOFILE; -1: no such limit. Its value: a number or "unlimited"; false: neither. */
 int supervisor_limit_of(const char *name);
@@ -158,8 +162,6 @@ uint64_t supervisor_output_trim(const struct supervisor_spec *spec, int which);
 
 /* ---- ready.c, watch.c ---------------------------------------------------------------------------------------------------- */
 
-#define SUPERVISOR_READY_TEXT_BYTES_MAX 128 /* of "output TEXT" */
-
 enum supervisor_interface { SUPERVISOR_INTERFACE_UP, SUPERVISOR_INTERFACE_NO_CARRIER, SUPERVISOR_INTERFACE_DOWN,
                             SUPERVISOR_INTERFACE_GONE };
 
@@ -174,7 +176,6 @@ struct supervisor_pulse {
     enum supervisor_interface interface;
     bool has_mark;
     bool was_away;         /* its interface was down or gone when it was last told */
-    bool is_stuck;         /* as told at the last look */
     unsigned rules_held;   /* bit i: rule i has held once */
     off_t output_read[2];  /* looked through so far */
     size_t output_tail_len[2];
@@ -190,16 +191,13 @@ bool supervisor_is_ready(struct supervisor_pulse *pulse, const struct supervisor
  * eth0 is down; no log line for 61 s; process sleeps"). Look every timeout/4, but not more often than every 5 s. */
 struct supervisor_verdict {
     bool is_stuck; /* at each look, as long as it lasts */
-    bool is_news;  /* it was not yet at the look before: tell it */
     bool helps;    /* a restart can mend it: false while the interface is away (then it is told once, and watched) */
     char text[256];
 };
 void supervisor_pulse_look(struct supervisor_pulse *pulse, const struct supervisor_spec *spec,
                            const struct supervisor_pid *pid, struct supervisor_verdict *out);
-/* Bytes of all files that spec->logs matches, together. */
+/* Bytes of all files that spec->logs matches (relative patterns: in cwd), together. */
 uint64_t supervisor_logs_bytes(const struct supervisor_spec *spec);
-/* path, or cwd/path if it is relative; empty if that is too long. */
-void supervisor_spec_path(const struct supervisor_spec *spec, const char *path, char out[SUPERVISOR_PATH_BYTES_MAX]);
 /* CPU time (ticks), resident bytes and threads of a pid; false: gone. */
 struct supervisor_usage {
     uint64_t cpu_ticks;

@@ -73,7 +73,8 @@ bool supervisor_usage_of(pid_t pid, struct supervisor_usage *out) {
 
 /* ---- logs -------------------------------------------------------------------------------------------------------------------- */
 
-void supervisor_spec_path(const struct supervisor_spec *spec, const char *path, char out[SUPERVISOR_PATH_BYTES_MAX]) {
+/* path, or cwd/path if it is relative; empty if that is too long. */
+static void log_path(const struct supervisor_spec *spec, const char *path, char out[SUPERVISOR_PATH_BYTES_MAX]) {
     const char *cwd = path[0] == '/' || spec->cwd == NULL ? "" : spec->cwd;
     int len = snprintf(out, SUPERVISOR_PATH_BYTES_MAX, "%s%s%s", cwd, path[0] == '/' ? "" : "/", path);
     if (len < 0 || len >= SUPERVISOR_PATH_BYTES_MAX) {
@@ -83,10 +84,10 @@ void supervisor_spec_path(const struct supervisor_spec *spec, const char *path, 
 
 uint64_t supervisor_logs_bytes(const struct supervisor_spec *spec) {
     uint64_t bytes = 0;
-    for (size_t i = 0; spec->logs != NULL && spec->logs[i] != NULL; i++) {
+    for (size_t i = 0; spec->logs[i] != NULL; i++) {
         char pattern[SUPERVISOR_PATH_BYTES_MAX];
         glob_t found = {0};
-        supervisor_spec_path(spec, spec->logs[i], pattern);
+        log_path(spec, spec->logs[i], pattern);
         if (glob(pattern, GLOB_NOSORT, NULL, &found) == 0) {
             for (size_t j = 0; j < found.gl_pathc; j++) {
                 struct stat st;
@@ -206,7 +207,7 @@ static bool look_make(struct supervisor_pulse *pulse, const struct supervisor_sp
 
 static bool is_alive(const struct supervisor_pulse *pulse, const struct supervisor_spec *spec,
                      const struct watch_look *look) {
-    bool has_logs = spec->logs != NULL && spec->logs[0] != NULL;
+    bool has_logs = spec->logs[0] != NULL;
     bool has_interface = spec->watchdog.interface != NULL;
     bool counter_tells = !has_interface && look->has_counter && look->counter != pulse->counter_mark;
     bool cpu_tells = !has_logs || (!has_interface && spec->watchdog.counter == NULL);
@@ -251,7 +252,7 @@ static void diagnose(const struct supervisor_pulse *pulse, const struct supervis
         [SUPERVISOR_INTERFACE_DOWN] = "is down (ip link set it up)",
         [SUPERVISOR_INTERFACE_GONE] = "is gone",
     };
-    bool has_logs = spec->logs != NULL && spec->logs[0] != NULL;
+    bool has_logs = spec->logs[0] != NULL;
     size_t used = 0;
     if (is_back) {
         used = (size_t)snprintf(out->text, sizeof out->text,
@@ -285,11 +286,9 @@ void supervisor_pulse_look(struct supervisor_pulse *pulse, const struct supervis
         return;
     }
     enum supervisor_interface before = pulse->interface;
-    bool was_stuck = pulse->is_stuck;
     bool is_over = look.now_ns - pulse->alive_ns >= spec->watchdog.timeout_ns;
     pulse->interface = look.interface;
     pulse->logs_ns = look.has_grown ? look.now_ns : pulse->logs_ns;
-    pulse->is_stuck = false;
     if (is_alive(pulse, spec, &look)) {
         pulse->alive_ns = look.now_ns;
         pulse->counter_mark = look.counter;
@@ -303,7 +302,6 @@ void supervisor_pulse_look(struct supervisor_pulse *pulse, const struct supervis
         out->is_stuck =
             before == SUPERVISOR_INTERFACE_UP; /* the first look after its return is for those that do it alone */
         out->helps = out->is_stuck;
-        was_stuck = false;
     } else if (is_over && is_idle(pulse, spec, &look)) {
         pulse->alive_ns = look.now_ns;
         pulse->counter_mark = look.counter;
@@ -312,8 +310,6 @@ void supervisor_pulse_look(struct supervisor_pulse *pulse, const struct supervis
         out->helps = true;
     }
     if (out->is_stuck) {
-        pulse->is_stuck = true;
-        out->is_news = !was_stuck;
         diagnose(pulse, spec, &look, pulse->was_away && look.interface == SUPERVISOR_INTERFACE_UP, out);
     }
 }

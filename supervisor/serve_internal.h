@@ -18,6 +18,7 @@
 /* What the Supervisor said of a process last. */
 struct serve_process {
     char name[SUPERVISOR_NAME_BYTES_MAX + 1];
+    char group[SUPERVISOR_NAME_BYTES_MAX + 1];
     enum supervisor_state state;
     bool is_wanted;
     bool is_changed; /* its spec is another than the running one's */
@@ -37,6 +38,7 @@ struct serve_process {
 struct deploy; /* one under way, deploy.c's own */
 struct serve_wait;
 struct serve_line;
+struct started;
 
 struct serve {
     const struct serve_env *env;
@@ -60,15 +62,27 @@ struct serve {
     uint64_t
         crash_oldest; /* number of the oldest event whose report is not written yet; 0: none. Kept back from events.seen, so
                             * that the next Main is told of that death again */
-    struct serve_wait *waits; /* requests that wait for states; serve_wait.c's own */
-    struct serve_line *line;  /* serve_link.c's own */
-    bool is_ending;           /* the Supervisor is going for good: no new one */
+    struct serve_wait *waits;     /* requests that wait for states; serve_wait.c's own */
+    struct serve_line *line;      /* serve_link.c's own */
+    struct started *started;      /* the Supervisor that we started, while it lives; serve_child.c's own */
+    const char *group;            /* conf->group, if there is such a group; else NULL */
+    struct core_timer open_timer; /* when the server opens though no Supervisor has answered */
+    int lock_fd;                  /* of <state>/main.lock */
+    bool is_ending;               /* the Supervisor is going for good: no new one */
     int exit_code;
 };
 
 /* ---- serve_link.c: everything that needs the Supervisor is refused with a clear text while there is none ---------------------- */
 void serve_link_begin(struct serve *serve); /* connect, or start a Supervisor, and try again by timer */
 void serve_link_end(struct serve *serve);
+/* From within: a line is there and the mirror is whole; the Supervisor has gone as it was told to. serve.c's. */
+void serve_on_linked(struct serve *serve);
+void serve_on_supervisor_gone(struct serve *serve);
+/* Start a Supervisor, detached, as `PROGRAM supervise …`; what it says goes to <state>/supervisor.log. serve_child.c's. */
+void serve_supervisor_start(struct serve *serve);
+void serve_supervisor_forget(struct serve *serve); /* it goes on */
+/* A fresh process.list's result becomes the mirror. False: it is none. */
+bool serve_mirror_take(struct serve *serve, const struct core_json_tree *result);
 struct serve_process *serve_process_find(struct serve *serve, struct core_span name); /* NULL: none */
 /* Call the Supervisor; on_answer may get code 0 (line broken). */
 void serve_ask(struct serve *serve, const char *method, struct core_span params, core_rpc_on_answer *on_answer,
@@ -77,7 +91,8 @@ void serve_ask(struct serve *serve, const char *method, struct core_span params,
 /* ---- who listens to changes of the mirror: called after it was changed ------------------------------------------------------- */
 void serve_wait_on_state(struct serve *serve, const struct serve_process *process);
 void deploy_on_state(struct serve *serve, const struct serve_process *process);
-/* An end that nobody asked for (also one while Main was away: then process is what it is now): exit status, signal, or unknown; event is the Supervisor's. */
+/* An end that nobody asked for: exit status, signal, or unknown; event is the Supervisor's. One while Main was away is told, too:
+ * then process is what it is now. */
 void serve_crash_on_end(struct serve *serve, const struct serve_process *process, const struct core_json_tree *event);
 
 /* ---- methods: the functions of the table ---------------------------------------------------------------------------------------- */
@@ -95,11 +110,29 @@ serve_method serve_netstats, serve_capstats, serve_df;
 CORE_CHECKED bool serve_pick(struct serve *serve, struct core_rpc_request *request, const struct core_json_tree *params,
                              size_t **picked, size_t *picked_len);
 
+/* Is there a line to the Supervisor? False: refused already. */
+CORE_CHECKED bool serve_needs_link(struct serve *serve, struct core_rpc_request *request);
+/* The same for what is told to the Supervisor: names of deployed nodes, and of others that it has and that a word names whole.
+ * Owns: *names is malloc'ed, what it points to is not: use it before anything else happens. */
+CORE_CHECKED bool serve_names_pick(struct serve *serve, struct core_rpc_request *request,
+                                   const struct core_json_tree *params, bool needs_words, const char ***names,
+                                   size_t *names_len);
+extern const struct core_rpc_method serve_methods[];
+extern const size_t serve_methods_len;
+
+/* ---- serve_wait.c ------------------------------------------------------------------------------------------------------------ */
+
+/* The Supervisor has gone: was a shutdown done? */
+bool serve_wait_on_gone(struct serve *serve);
+void serve_wait_end(struct serve *serve); /* nobody waits any more: all are refused */
+
 /* ---- deploy.c -------------------------------------------------------------------------------------------------------------------- */
 /* Read <state>/deployed.json (what was deployed last, whole plan) into serve->deployed. No file: nothing deployed. */
 CORE_CHECKED enum core_err deploy_load(struct serve *serve, struct core_fail *fail);
 /* Deploy without a request, at Main's first start. */
 void deploy_begin(struct serve *serve);
+/* Main ends: one that is under way is given up here (the next Main goes on with it) and its request refused. */
+void deploy_end(struct serve *serve);
 
 /* ---- serve_crash.c, serve_disk.c -------------------------------------------------------------------------------------------------- */
 void serve_crash_open(struct serve *serve);
@@ -146,5 +179,15 @@ CORE_CHECKED enum core_err serve_file_read(const char *path, size_t bytes_max, s
 CORE_CHECKED enum core_err serve_file_write(const char *path, struct core_span content, struct core_fail *fail);
 /* An event of our own to all who listen: members is the inside of an object, kind first. */
 void serve_event(struct serve *serve, struct core_span members);
+
+/* Parts of their own, which a build may lack: ask whether they are there. */
+#pragma weak deploy_load
+#pragma weak deploy_begin
+#pragma weak deploy_end
+#pragma weak deploy_on_state
+#pragma weak serve_crash_open
+#pragma weak serve_crash_close
+#pragma weak serve_crash_on_end
+#pragma weak serve_disk_begin
 
 #endif

@@ -225,6 +225,12 @@ bool ingest_ledger_line(char *line, struct ingest_ledger_row *row) {
         .from = memory->open_from,
         .tally = memory->tally,
         .mtime_ns = memory->mtime_ns,
+        .dev = position.dev,
+        .ino = position.ino,
+        .born_ns = position.born_ns,
+        .size_seen = position.size_seen,
+        .is_gz = position.is_gz,
+        .is_done = position.is_done,
         .is_over = position.is_over,
         .over_ns = position.at_ns,
     };

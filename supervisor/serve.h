@@ -48,6 +48,8 @@ struct serve_env {
     bool (*is_delivered)(void *ctx, const char *path);
     /* Numbers out of Zeek's telemetry, for netstats: cmd knows the format (cmd/zeek_counts.h). JSON members into out. */
     enum core_err (*netstats)(void *ctx, const struct sensors_node *node, struct core_buf *out, struct core_fail *fail);
+    /* node.state of tapline.yml, for df; NULL, or NULL given: not known. Valid until the next load(). */
+    const char *(*state)(void *ctx);
     void *ctx;
 };
 /* Run until SIGTERM or SIGINT (SIGHUP: read the file again and say what a deploy would change). Returns enum core_exit. */

@@ -124,6 +124,9 @@ const char *supervisor_signal_name(int number); /* "TERM"; "?" */
 
 /* ---- the program ------------------------------------------------------------------------------------------------------- */
 
+#define SUPERVISOR_SOCKET "/run/tapline/supervisor.sock"
+#define SUPERVISOR_STATE "/var/lib/tapline/supervisor"
+
 struct supervisor_options {
     const char *socket;  /* the control channel */
     const char *state;   /* directory of the state file and the lock */
@@ -135,5 +138,7 @@ struct supervisor_options {
 };
 /* Run until told to end. Returns enum core_exit. */
 int supervisor_main(const struct supervisor_options *options);
+/* Can this program go on with the state file that is there? Changes nothing. Returns enum core_exit; why not is in the log. */
+int supervisor_check(const struct supervisor_options *options);
 
 #endif

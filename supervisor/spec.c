@@ -147,7 +147,7 @@ static void write_texts(const struct member *member, const void *value, struct c
     (void)member;
     core_buf_char(out, '[');
     for (const char *const *text = *(const char *const *const *)value; *text != NULL; text++) {
-        core_buf_span(out, text == *(const char *const *const *)value ? (struct core_span){NULL, 0} : CORE_SPAN(","));
+        core_buf_span(out, text == *(const char *const *const *)value ? CORE_SPAN("") : CORE_SPAN(","));
         core_buf_string(out, core_span_of(*text));
     }
     core_buf_char(out, ']');
@@ -220,7 +220,7 @@ static void write_cpus(const struct member *member, const void *value, struct co
     const struct supervisor_spec *spec = value;
     core_buf_char(out, '[');
     for (size_t i = 0; i < spec->cpus_len; i++) {
-        core_buf_span(out, i == 0 ? (struct core_span){NULL, 0} : CORE_SPAN(","));
+        core_buf_span(out, i == 0 ? CORE_SPAN("") : CORE_SPAN(","));
         core_buf_u64(out, spec->cpus[i]);
     }
     core_buf_char(out, ']');
@@ -300,7 +300,7 @@ static void write_pairs(const struct member *member, const void *value, struct c
     const struct supervisor_pair *pairs = *(const struct supervisor_pair *const *)((const char *)value + member->at);
     core_buf_char(out, '{');
     for (size_t i = 0; i < pairs_len(member, value); i++) {
-        core_buf_span(out, i == 0 ? (struct core_span){NULL, 0} : CORE_SPAN(","));
+        core_buf_span(out, i == 0 ? CORE_SPAN("") : CORE_SPAN(","));
         core_buf_string(out, core_span_of(pairs[i].key));
         core_buf_char(out, ':');
         core_buf_string(out, core_span_of(pairs[i].value));

@@ -61,7 +61,7 @@ static void put_numbers(struct core_buf *out, const char *name, const int64_t *n
     put_name(out, name);
     core_buf_char(out, '[');
     for (size_t i = 0; i < len; i++) {
-        core_buf_span(out, i == 0 ? (struct core_span){NULL, 0} : CORE_SPAN(","));
+        core_buf_span(out, i == 0 ? CORE_SPAN("") : CORE_SPAN(","));
         core_buf_i64(out, numbers[i]);
     }
     core_buf_char(out, ']');

@@ -11,7 +11,8 @@
  *   <- {"jsonrpc":"2.0","method":"event","params":{"seq":8,"time":"2026-11-22T04:00:00.000000Z","kind":"state",…}}
  *   <- {"jsonrpc":"2.0","method":"progress","params":{"id":3,…}}      of a request that is still under way
  *
- * hello, events.subscribe, events.unsubscribe and (over TCP, first of all) auth are the server's own; all else is in its table.
+ * hello, methods (the table: names and summaries), events.subscribe, events.unsubscribe and (over TCP, first of all) auth are
+ * the server's own; all else is in its table.
  * since is the last event one has seen: those behind it that are still kept (from `first` on) follow the answer; without it only
  * what comes. With "instance":"…" of another run, or a number that this run has not reached, all that are kept follow.
  * A line that is no message is answered with -32700 or -32600 and id null, and the connection goes on; one longer than
@@ -70,7 +71,7 @@ struct core_rpc_request;
 
 struct core_rpc_method {
     const char *name;    /* "process.start" */
-    const char *summary; /* one line, for the reference */
+    const char *summary; /* one line: what "methods" tells people */
     void (*call)(void *ctx, struct core_rpc_request *request,
                  const struct core_json_tree *params); /* params may be NULL */
 };

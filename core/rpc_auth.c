@@ -8,17 +8,17 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#define AUTH_ENTRY_BYTES 16384 /* of /etc/passwd and of /etc/group: with its members */
+#define AUTH_GROUP_BYTES 4096 /* at first; of a group with its members */
+#define AUTH_PASSWD_BYTES 1024
 
 enum core_err rpc_auth_group(const char *name, gid_t *out, struct core_fail *fail) {
     struct group entry;
     struct group *found = NULL;
-    size_t cap = AUTH_ENTRY_BYTES;
+    size_t cap = AUTH_GROUP_BYTES;
     char *text = NULL;
     int error = 0;
     do {
@@ -40,17 +40,21 @@ enum core_err rpc_auth_group(const char *name, gid_t *out, struct core_fail *fai
     return CORE_OK;
 }
 
+/* " (ann)", from a line like ann:x:1000:1000::/home/ann:/bin/sh; empty if there is none. */
 static void user_name(uid_t uid, char *out, size_t out_len) {
+    char line[AUTH_PASSWD_BYTES];
     FILE *file = fopen("/etc/passwd", "re");
-    char text[AUTH_ENTRY_BYTES];
-    struct passwd entry;
-    struct passwd *found = NULL;
     out[0] = '\0';
-    while (file != NULL && fgetpwent_r(file, &entry, text, sizeof(text), &found) == 0) {
-        if (entry.pw_uid == uid) {
-            (void)snprintf(out, out_len, " (%s)", entry.pw_name);
-            break;
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        char *password = strchr(line, ':');
+        const char *number = password == NULL ? NULL : strchr(password + 1, ':');
+        char *end = NULL;
+        if (number == NULL || strtoul(number + 1, &end, 10) != uid || end == number + 1 || *end != ':') {
+            continue;
         }
+        *password = '\0';
+        (void)snprintf(out, out_len, " (%s)", line);
+        break;
     }
     if (file != NULL) {
         (void)fclose(file);

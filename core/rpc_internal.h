@@ -1,5 +1,5 @@
-/* core/rpc_internal.h: what the two ends of the control channel share: a connection's buffers and lines, addresses, and who
- * may speak. See core/rpc.h.
+/* core/rpc_internal.h: what the files of the control channel share: a connection's buffers and lines, addresses, who may speak,
+ * and what the server is made of. See core/rpc.h.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_CORE_RPC_INTERNAL_H
 #define TAPLINE_CORE_RPC_INTERNAL_H
@@ -84,5 +84,85 @@ CORE_CHECKED enum core_err rpc_auth_group(const char *name, gid_t *out, struct c
 bool rpc_auth_peer(int fd, gid_t group, char who[RPC_WHO_BYTES]);
 /* In a time that does not depend on where they differ. */
 bool rpc_auth_token(struct core_span said, struct core_span token);
+
+/* ---- the server: rpc_server.c, rpc_request.c, rpc_events.c ----------------------------------------------------------- */
+
+#define RPC_INSTANCE_BYTES 64
+#define RPC_REFUSAL_BYTES 1024
+#define RPC_EVENT_BYTES_MAX (64 * CORE_KIB)
+
+struct core_rpc_request {
+    uint32_t magic;
+    struct rpc_peer *peer; /* NULL: gone */
+    struct core_rpc_request *next;
+    struct core_rpc_request *previous;
+    char id[RPC_ID_BYTES_MAX]; /* JSON */
+    size_t id_len;             /* 0: no answer is wanted */
+    char who[RPC_WHO_BYTES];
+};
+
+enum rpc_trust { RPC_TRUST_NONE, RPC_TRUST_TOKEN_AWAITED, RPC_TRUST_FULL };
+
+struct rpc_peer {
+    struct core_rpc_server *server;
+    struct rpc_peer *next;
+    struct rpc_conn *conn;
+    struct core_rpc_request *requests;
+    size_t requests_len;
+    struct core_timer silence;
+    enum rpc_trust trust;
+    bool is_tcp;
+    bool is_subscribed;
+    bool is_leaving; /* it will ask no more */
+    char who[RPC_WHO_BYTES];
+};
+
+struct rpc_event {
+    char *line;
+    size_t len;
+};
+
+struct rpc_door {
+    struct core_rpc_server *server;
+    struct core_watch *watch;
+    struct core_timer pause; /* after accept(2) failed */
+    int fd;                  /* -1: none */
+    bool is_tcp;
+};
+
+struct core_rpc_server {
+    struct core_loop *loop;
+    struct core_arena arena;
+    struct core_rpc_server_conf conf; /* its texts are ours */
+    struct rpc_door local;
+    struct rpc_door tcp;
+    struct rpc_peer *peers;
+    size_t peers_len;
+    unsigned depth; /* of lines being read */
+    gid_t group;
+    int port;
+    dev_t socket_dev; /* of the socket file */
+    ino_t socket_ino;
+    char instance[RPC_INSTANCE_BYTES];
+    uint64_t first_seq; /* of those kept */
+    uint64_t next_seq;
+    size_t events_bytes;
+    struct rpc_event events[CORE_RPC_EVENTS_KEPT]; /* by number, modulo */
+};
+
+/* Hangs a new request on its peer. id: as JSON text, or empty. */
+struct core_rpc_request *rpc_request_new(struct rpc_peer *peer, struct core_span id);
+void rpc_request_unlink(struct core_rpc_request *request); /* its peer goes */
+/* An error without a request, or for one: data may be empty. */
+void rpc_peer_error(struct rpc_peer *peer, struct core_span id, enum core_rpc_code code, const char *text,
+                    struct core_span data);
+/* A peer that asks no more goes when it has all it may expect. */
+void rpc_peer_settle(struct rpc_peer *peer);
+
+/* since: the last number they have seen; without it they want only what comes. With another run's instance, or a number that
+ * this one has not reached, all there is. */
+void rpc_events_subscribe(struct core_rpc_server *server, struct core_rpc_request *request,
+                          const struct core_json_tree *params);
+void rpc_events_drop(struct core_rpc_server *server); /* all that are kept */
 
 #endif

@@ -1,14 +1,11 @@
-/* core/rpc_server.c: one end of the control channel: who asks, what they ask, and what everybody who wants to know is told.
+/* core/rpc_server.c: one end of the control channel: who may ask, and what they ask.
  *
- * A peer is a connection with a name. Its requests under way hang on it; when it goes they are told so (is_gone) and live on
- * until their method ends them. What it wants beyond answers is whether it subscribed to events.
- *
- * Events are numbered without gaps in one run ("instance") and kept for a while, so that a subscriber who was away reads on
- * where it was: those behind `since` come right after the answer. What is older than what is kept is lost to it, and it can
- * tell by `first`.
+ * A peer is a connection with a name. Its requests under way hang on it (rpc_request.c); what it wants beyond answers is
+ * whether it subscribed to events (rpc_events.c).
  *
  * Nobody is trusted before they are known: peers of a Unix socket by the kernel's word, others by the token. Who is not let
- * in gets one answer that says so; who says nothing at all is let go after some seconds.
+ * in gets one answer that says so; who says nothing at all is let go after some seconds, and strangers have but a part of the
+ * places.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/rpc_internal.h"
 
@@ -23,300 +20,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SERVER_INSTANCE_BYTES 64
 #define SERVER_REQUESTS_MAX 256                       /* under way, of one peer */
 #define SERVER_STRANGERS_MAX (CORE_RPC_PEERS_MAX / 4) /* not known yet; they cannot keep others out */
-#define SERVER_REFUSAL_BYTES 1024
-#define SERVER_EVENT_BYTES_MAX (64 * CORE_KIB)
-#define SERVER_EVENTS_BYTES_MAX CORE_MIB /* kept */
 #define SERVER_SILENCE_NS (10 * CORE_NS_PER_S)
 #define SERVER_ACCEPT_PAUSE_NS CORE_NS_PER_S
-#define SERVER_REQUEST_MAGIC 0x72657173U
-
-struct core_rpc_request {
-    uint32_t magic;
-    struct server_peer *peer; /* NULL: gone */
-    struct core_rpc_request *next;
-    struct core_rpc_request *previous;
-    char id[RPC_ID_BYTES_MAX]; /* JSON */
-    size_t id_len;             /* 0: no answer is wanted */
-    char who[RPC_WHO_BYTES];
-};
-
-enum server_trust { TRUST_NONE, TRUST_TOKEN_AWAITED, TRUST_FULL };
-
-struct server_peer {
-    struct core_rpc_server *server;
-    struct server_peer *next;
-    struct rpc_conn *conn;
-    struct core_rpc_request *requests;
-    size_t requests_len;
-    struct core_timer silence;
-    enum server_trust trust;
-    bool is_tcp;
-    bool is_subscribed;
-    bool is_leaving; /* it will ask no more */
-    char who[RPC_WHO_BYTES];
-};
-
-struct server_event {
-    char *line;
-    size_t len;
-};
-
-struct server_door {
-    struct core_rpc_server *server;
-    struct core_watch *watch;
-    struct core_timer pause; /* after accept(2) failed */
-    int fd;                  /* -1: none */
-    bool is_tcp;
-};
-
-struct core_rpc_server {
-    struct core_loop *loop;
-    struct core_arena arena;
-    struct core_rpc_server_conf conf; /* its texts are ours */
-    struct server_door local;
-    struct server_door tcp;
-    struct server_peer *peers;
-    size_t peers_len;
-    gid_t group;
-    int port;
-    dev_t socket_dev; /* of the socket file */
-    ino_t socket_ino;
-    char instance[SERVER_INSTANCE_BYTES];
-    uint64_t first_seq; /* of those kept */
-    uint64_t next_seq;
-    size_t events_bytes;
-    struct server_event events[CORE_RPC_EVENTS_KEPT]; /* by number, modulo */
-};
-
-/* ---- answers ------------------------------------------------------------------------------------------------------- */
-
-static void put_answer_head(struct core_buf *buf, struct core_span id) {
-    core_buf_span(buf, CORE_SPAN("{\"jsonrpc\":\"2.0\",\"id\":"));
-    core_buf_span(buf, id);
-}
-
-static void send_error(struct server_peer *peer, struct core_span id, enum core_rpc_code code, const char *text,
-                       struct core_span data) {
-    const struct core_span said = core_utf8_cut(core_span_of(text), SERVER_REFUSAL_BYTES);
-    struct core_buf buf = rpc_conn_line(peer->conn, RPC_ENVELOPE_BYTES + id.len + said.len * RPC_ESCAPE + data.len);
-    put_answer_head(&buf, id);
-    core_buf_span(&buf, CORE_SPAN(",\"error\":{\"code\":"));
-    core_buf_i64(&buf, code);
-    core_buf_span(&buf, CORE_SPAN(",\"message\":"));
-    core_buf_string(&buf, said);
-    if (data.len > 0) {
-        core_buf_span(&buf, CORE_SPAN(",\"data\":"));
-        core_buf_span(&buf, data);
-    }
-    core_buf_span(&buf, CORE_SPAN("}}"));
-    rpc_conn_line_end(peer->conn, &buf);
-}
-
-/* A peer that asks no more goes when it has all it may expect. */
-static void peer_settle(struct server_peer *peer) {
-    if (peer->is_leaving && peer->requests == NULL && !peer->is_subscribed) {
-        rpc_conn_finish(peer->conn);
-    }
-}
-
-static void request_unlink(struct core_rpc_request *request) {
-    struct server_peer *peer = request->peer;
-    if (peer == NULL) {
-        return;
-    }
-    if (request->previous == NULL) {
-        peer->requests = request->next;
-    } else {
-        request->previous->next = request->next;
-    }
-    if (request->next != NULL) {
-        request->next->previous = request->previous;
-    }
-    peer->requests_len--;
-    request->peer = NULL;
-    request->next = request->previous = NULL;
-}
-
-static void request_end(struct core_rpc_request *request) {
-    struct server_peer *peer = request->peer;
-    request_unlink(request);
-    request->magic = 0;
-    free(request);
-    if (peer != NULL) {
-        peer_settle(peer);
-    }
-}
-
-void core_rpc_refuse_with(struct core_rpc_request *request, enum core_rpc_code code, struct core_span data,
-                          const char *fmt, ...) {
-    char text[SERVER_REFUSAL_BYTES];
-    va_list args;
-    MUST(request->magic == SERVER_REQUEST_MAGIC);
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    if (data.len > CORE_RPC_LINE_BYTES_MAX / 2) {
-        data.len = 0; /* an answer without it beats a connection that ends */
-    }
-    if (request->peer != NULL && request->id_len > 0) {
-        send_error(request->peer, (struct core_span){request->id, request->id_len}, code, text, data);
-    }
-    request_end(request);
-}
-
-void core_rpc_refuse(struct core_rpc_request *request, enum core_rpc_code code, const char *fmt, ...) {
-    char text[SERVER_REFUSAL_BYTES];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    core_rpc_refuse_with(request, code, (struct core_span){"", 0}, "%s", text);
-}
-
-void core_rpc_result(struct core_rpc_request *request, struct core_span json) {
-    MUST(request->magic == SERVER_REQUEST_MAGIC);
-    MUST(json.len > 0);
-    if (json.len + RPC_ENVELOPE_BYTES + RPC_ID_BYTES_MAX > CORE_RPC_LINE_BYTES_MAX) {
-        core_rpc_refuse(request, CORE_RPC_INTERNAL,
-                        "the answer has %zu bytes, more than the %zu of a line; ask for less at a time", json.len,
-                        CORE_RPC_LINE_BYTES_MAX);
-        return;
-    }
-    if (request->peer != NULL && request->id_len > 0) {
-        struct core_buf buf = rpc_conn_line(request->peer->conn, RPC_ENVELOPE_BYTES + request->id_len + json.len);
-        put_answer_head(&buf, (struct core_span){request->id, request->id_len});
-        core_buf_span(&buf, CORE_SPAN(",\"result\":"));
-        core_buf_span(&buf, json);
-        core_buf_char(&buf, '}');
-        rpc_conn_line_end(request->peer->conn, &buf);
-    }
-    request_end(request);
-}
-
-void core_rpc_progress(struct core_rpc_request *request, struct core_span members) {
-    MUST(request->magic == SERVER_REQUEST_MAGIC);
-    if (request->peer == NULL || request->id_len == 0 || members.len > SERVER_EVENT_BYTES_MAX) {
-        return;
-    }
-    struct core_buf buf = rpc_conn_line(request->peer->conn, RPC_ENVELOPE_BYTES + request->id_len + members.len);
-    core_buf_span(&buf, CORE_SPAN("{\"jsonrpc\":\"2.0\",\"method\":\"progress\",\"params\":{\"id\":"));
-    core_buf_put(&buf, request->id, request->id_len);
-    if (members.len > 0) {
-        core_buf_char(&buf, ',');
-        core_buf_span(&buf, members);
-    }
-    core_buf_span(&buf, CORE_SPAN("}}"));
-    rpc_conn_line_end(request->peer->conn, &buf);
-}
-
-const char *core_rpc_request_who(const struct core_rpc_request *request) {
-    return request->who;
-}
-
-bool core_rpc_request_is_gone(const struct core_rpc_request *request) {
-    MUST(request->magic == SERVER_REQUEST_MAGIC);
-    return request->peer == NULL || rpc_conn_is_ended(request->peer->conn);
-}
-
-/* ---- events -------------------------------------------------------------------------------------------------------- */
-
-static struct server_event *event_at(struct core_rpc_server *server, uint64_t seq) {
-    return &server->events[seq % CORE_RPC_EVENTS_KEPT];
-}
-
-static void event_drop_first(struct core_rpc_server *server) {
-    MUST(server->first_seq < server->next_seq);
-    struct server_event *event = event_at(server, server->first_seq++);
-    server->events_bytes -= event->len;
-    free(event->line);
-    *event = (struct server_event){0};
-}
-
-void core_rpc_event(struct core_rpc_server *server, struct core_span members) {
-    char time[27];
-    MUST(core_time_iso(core_now_ns(), time));
-    if (members.len > SERVER_EVENT_BYTES_MAX) {
-        core_log(CORE_LEVEL_ERROR, "rpc", "an event is too long to be told; its number is, without it", "bytes=%zu",
-                 members.len);
-        members = CORE_SPAN("\"kind\":\"too_long\"");
-    }
-    const size_t cap = RPC_ENVELOPE_BYTES + members.len;
-    char *line = malloc(cap);
-    MUST(line != NULL);
-    struct core_buf buf = {.start = line, .pos = line, .end = line + cap};
-    core_buf_span(&buf, CORE_SPAN("{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"seq\":"));
-    core_buf_u64(&buf, server->next_seq);
-    core_buf_span(&buf, CORE_SPAN(",\"time\":\""));
-    core_buf_put(&buf, time, sizeof(time));
-    core_buf_char(&buf, '"');
-    if (members.len > 0) {
-        core_buf_char(&buf, ',');
-        core_buf_span(&buf, members);
-    }
-    core_buf_span(&buf, CORE_SPAN("}}"));
-    MUST(!buf.is_full);
-    const struct core_span text = core_buf_written(&buf);
-    while (server->first_seq < server->next_seq && (server->next_seq - server->first_seq == CORE_RPC_EVENTS_KEPT ||
-                                                    server->events_bytes + text.len > SERVER_EVENTS_BYTES_MAX)) {
-        event_drop_first(server);
-    }
-    char *fitting = realloc(line, text.len);
-    line = fitting == NULL ? line : fitting;
-    *event_at(server, server->next_seq++) = (struct server_event){line, text.len};
-    server->events_bytes += text.len;
-    for (struct server_peer *peer = server->peers; peer != NULL; peer = peer->next) {
-        if (peer->is_subscribed) {
-            rpc_conn_send(peer->conn, (struct core_span){line, text.len});
-        }
-    }
-}
-
-static bool seq_read(const struct core_json_tree *since, uint64_t *out) {
-    uint64_t value = 0;
-    for (size_t i = 0; i < since->text.len; i++) {
-        if (since->kind != CORE_JSON_NUMBER || !core_is_digit(since->text.ptr[i]) || value > (uint64_t)INT64_MAX / 10) {
-            return false;
-        }
-        value = value * 10 + (uint64_t)(since->text.ptr[i] - '0');
-    }
-    *out = value;
-    return since->kind == CORE_JSON_NUMBER;
-}
-
-/* since: the last number they have seen; without it they want only what comes. With another run's instance, all there is. */
-static void events_subscribe(struct core_rpc_server *server, struct core_rpc_request *request,
-                             const struct core_json_tree *params) {
-    const struct core_json_tree *since = core_json_tree_get(params, "since");
-    const struct core_span instance = core_json_tree_text(params, "instance");
-    uint64_t seen = server->next_seq - 1;
-    if (since != NULL && !seq_read(since, &seen)) {
-        core_rpc_refuse(request, CORE_RPC_BAD_PARAMS, "since must be the number of an event, 0 or more");
-        return;
-    }
-    if (since != NULL &&
-        ((instance.len > 0 && !core_span_is(instance, server->instance)) || seen >= server->next_seq)) {
-        seen = 0;
-    }
-    struct server_peer *peer = request->peer;
-    char text[2 * SERVER_INSTANCE_BYTES * RPC_ESCAPE];
-    struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof(text)};
-    core_buf_span(&buf, CORE_SPAN("{\"instance\":"));
-    core_buf_string(&buf, core_span_of(server->instance));
-    core_buf_span(&buf, CORE_SPAN(",\"first\":"));
-    core_buf_u64(&buf, server->first_seq);
-    core_buf_span(&buf, CORE_SPAN(",\"next\":"));
-    core_buf_u64(&buf, server->next_seq);
-    core_buf_char(&buf, '}');
-    peer->is_subscribed = true;
-    core_rpc_result(request, core_buf_written(&buf));
-    for (uint64_t seq = seen < server->first_seq ? server->first_seq : seen + 1; seq < server->next_seq; seq++) {
-        const struct server_event *event = event_at(server, seq);
-        rpc_conn_send(peer->conn, (struct core_span){event->line, event->len});
-    }
-}
 
 /* ---- methods of the server's own ----------------------------------------------------------------------------------- */
 
@@ -338,8 +45,33 @@ static void hello(const struct core_rpc_server *server, struct core_rpc_request 
     core_rpc_result(request, core_buf_written(&buf));
 }
 
+/* The table, for people and for shells that complete words. */
+static void tell_methods(const struct core_rpc_server *server, struct core_rpc_request *request) {
+    const size_t len = server->conf.methods_len;
+    size_t cap = RPC_ENVELOPE_BYTES;
+    for (size_t i = 0; i < len; i++) {
+        cap += RPC_ENVELOPE_BYTES +
+               RPC_ESCAPE * (strlen(server->conf.methods[i].name) + strlen(server->conf.methods[i].summary));
+    }
+    char *text = malloc(cap);
+    MUST(text != NULL);
+    struct core_buf buf = {.start = text, .pos = text, .end = text + cap};
+    core_buf_span(&buf, CORE_SPAN("{\"methods\":["));
+    for (size_t i = 0; i < len; i++) {
+        core_buf_span(&buf, i == 0 ? CORE_SPAN("{\"name\":") : CORE_SPAN(",{\"name\":"));
+        core_buf_string(&buf, core_span_of(server->conf.methods[i].name));
+        core_buf_span(&buf, CORE_SPAN(",\"summary\":"));
+        core_buf_string(&buf, core_span_of(server->conf.methods[i].summary));
+        core_buf_char(&buf, '}');
+    }
+    core_buf_span(&buf, CORE_SPAN("]}"));
+    MUST(!buf.is_full);
+    core_rpc_result(request, core_buf_written(&buf));
+    free(text);
+}
+
 /* One answer, then they go. */
-static void turn_away(struct server_peer *peer, struct core_rpc_request *request, const char *why) {
+static void turn_away(struct rpc_peer *peer, struct core_rpc_request *request, const char *why) {
     core_log(CORE_LEVEL_WARN, "rpc", "somebody who may not speak here was turned away",
              "service=%s who=\"%s\" why=\"%s\"", peer->server->conf.service, peer->who, why);
     core_rpc_refuse(request, CORE_RPC_DENIED, "%s (you are %s)", why, peer->who);
@@ -347,13 +79,12 @@ static void turn_away(struct server_peer *peer, struct core_rpc_request *request
 }
 
 /* The first word over TCP. True: go on with it as with any other. */
-static bool is_let_in(struct server_peer *peer, struct core_rpc_request *request,
-                      const struct core_rpc_message *message) {
+static bool is_let_in(struct rpc_peer *peer, struct core_rpc_request *request, const struct core_rpc_message *message) {
     const struct core_rpc_server *server = peer->server;
-    if (peer->trust == TRUST_FULL) {
+    if (peer->trust == RPC_TRUST_FULL) {
         return true;
     }
-    if (peer->trust == TRUST_NONE) {
+    if (peer->trust == RPC_TRUST_NONE) {
         turn_away(peer, request, "only root, the user this runs as and the members of its group may speak here");
         return false;
     }
@@ -365,18 +96,20 @@ static bool is_let_in(struct server_peer *peer, struct core_rpc_request *request
         turn_away(peer, request, "this is not the token");
         return false;
     }
-    peer->trust = TRUST_FULL;
+    peer->trust = RPC_TRUST_FULL;
     core_timer_clear(&peer->silence);
     return true;
 }
 
 /* True: it was one of them, and is answered. */
-static bool is_own_method(struct server_peer *peer, struct core_rpc_request *request,
+static bool is_own_method(struct rpc_peer *peer, struct core_rpc_request *request,
                           const struct core_rpc_message *message) {
     if (core_span_is(message->method, "hello")) {
         hello(peer->server, request);
+    } else if (core_span_is(message->method, "methods")) {
+        tell_methods(peer->server, request);
     } else if (core_span_is(message->method, "events.subscribe")) {
-        events_subscribe(peer->server, request, message->params);
+        rpc_events_subscribe(peer->server, request, message->params);
     } else if (core_span_is(message->method, "events.unsubscribe")) {
         peer->is_subscribed = false;
         core_rpc_result(request, CORE_SPAN("{}"));
@@ -390,20 +123,9 @@ static bool is_own_method(struct server_peer *peer, struct core_rpc_request *req
 
 /* ---- peers --------------------------------------------------------------------------------------------------------- */
 
-static void call_method(struct server_peer *peer, const struct core_rpc_message *message) {
+static void call_method(struct rpc_peer *peer, const struct core_rpc_message *message) {
     struct core_rpc_server *server = peer->server;
-    struct core_rpc_request *request = calloc(1, sizeof(*request));
-    MUST(request != NULL);
-    *request = (struct core_rpc_request){.magic = SERVER_REQUEST_MAGIC, .peer = peer, .next = peer->requests};
-    MUST(message->id.len <= sizeof(request->id));
-    memcpy(request->id, message->id.ptr == NULL ? "" : message->id.ptr, message->id.len);
-    request->id_len = message->id.len;
-    memcpy(request->who, peer->who, sizeof(request->who));
-    if (peer->requests != NULL) {
-        peer->requests->previous = request;
-    }
-    peer->requests = request;
-    peer->requests_len++;
+    struct core_rpc_request *request = rpc_request_new(peer, message->id);
     if (!is_let_in(peer, request, message) || is_own_method(peer, request, message)) {
         return;
     }
@@ -424,49 +146,51 @@ static void call_method(struct server_peer *peer, const struct core_rpc_message 
 }
 
 static void on_peer_line(void *ctx, struct core_span line) {
-    struct server_peer *peer = ctx;
+    struct rpc_peer *peer = ctx;
     struct core_rpc_server *server = peer->server;
     const size_t used_before = server->arena.used;
     struct core_rpc_message message;
     enum core_rpc_code code = CORE_RPC_PARSE;
     struct core_fail fail = {0};
+    server->depth++;
     if (core_rpc_read(&server->arena, line, &message, &code, &fail) != CORE_OK) {
-        send_error(peer, CORE_SPAN("null"), code, fail.text, (struct core_span){"", 0});
-        if (peer->trust != TRUST_FULL) {
+        rpc_peer_error(peer, CORE_SPAN("null"), code, fail.text, (struct core_span){"", 0});
+        if (peer->trust != RPC_TRUST_FULL) {
             rpc_conn_finish(peer->conn);
         }
     } else if (message.kind == CORE_RPC_REQUEST || message.kind == CORE_RPC_NOTIFICATION) {
         call_method(peer, &message); /* peer may be gone */
     }
+    server->depth--;
     rpc_arena_leave(&server->arena, used_before);
 }
 
 static void on_peer_too_long(void *ctx) {
-    struct server_peer *peer = ctx;
+    struct rpc_peer *peer = ctx;
     char text[RPC_WHO_BYTES];
     (void)snprintf(text, sizeof(text), "a line has at most %zu bytes; this connection ends", CORE_RPC_LINE_BYTES_MAX);
-    send_error(peer, CORE_SPAN("null"), CORE_RPC_INVALID, text, (struct core_span){"", 0});
+    rpc_peer_error(peer, CORE_SPAN("null"), CORE_RPC_INVALID, text, (struct core_span){"", 0});
     rpc_conn_finish(peer->conn);
 }
 
 static void on_peer_eof(void *ctx) {
-    struct server_peer *peer = ctx;
+    struct rpc_peer *peer = ctx;
     peer->is_leaving = true;
     if (peer->is_tcp) {
         peer->is_subscribed = false; /* nothing tells whether they still listen; over a Unix socket the kernel does */
     }
-    peer_settle(peer);
+    rpc_peer_settle(peer);
 }
 
-static void peer_free(struct server_peer *peer) {
-    struct server_peer **at = &peer->server->peers;
+static void peer_free(struct rpc_peer *peer) {
+    struct rpc_peer **at = &peer->server->peers;
     while (*at != peer) {
         at = &(*at)->next;
     }
     *at = peer->next;
     peer->server->peers_len--;
     while (peer->requests != NULL) {
-        request_unlink(peer->requests);
+        rpc_request_unlink(peer->requests);
     }
     core_timer_clear(&peer->silence);
     rpc_conn_free(peer->conn);
@@ -474,7 +198,7 @@ static void peer_free(struct server_peer *peer) {
 }
 
 static void on_peer_end(void *ctx, const struct core_fail *why) {
-    struct server_peer *peer = ctx;
+    struct rpc_peer *peer = ctx;
     if (why->err == CORE_LIMIT || why->err == CORE_IO) {
         core_log(CORE_LEVEL_WARN, "rpc", "a connection was ended; they may connect again",
                  "service=%s who=\"%s\" why=\"%s\"", peer->server->conf.service, peer->who, why->text);
@@ -483,7 +207,7 @@ static void on_peer_end(void *ctx, const struct core_fail *why) {
 }
 
 static void on_silence(void *ctx) {
-    struct server_peer *peer = ctx;
+    struct rpc_peer *peer = ctx;
     rpc_conn_end(peer->conn, CORE_GONE, "it did not say who it is");
 }
 
@@ -518,23 +242,23 @@ static void name_tcp_peer(int fd, char who[RPC_WHO_BYTES]) {
     }
 }
 
-static bool is_full(const struct core_rpc_server *server, enum server_trust trust) {
+static bool is_full(const struct core_rpc_server *server, enum rpc_trust trust) {
     size_t strangers = 0;
-    for (const struct server_peer *peer = server->peers; peer != NULL; peer = peer->next) {
-        strangers += peer->trust != TRUST_FULL;
+    for (const struct rpc_peer *peer = server->peers; peer != NULL; peer = peer->next) {
+        strangers += peer->trust != RPC_TRUST_FULL;
     }
-    return server->peers_len == CORE_RPC_PEERS_MAX || (trust != TRUST_FULL && strangers >= SERVER_STRANGERS_MAX);
+    return server->peers_len == CORE_RPC_PEERS_MAX || (trust != RPC_TRUST_FULL && strangers >= SERVER_STRANGERS_MAX);
 }
 
-static void peer_add(struct server_door *door, int fd) {
+static void peer_add(struct rpc_door *door, int fd) {
     struct core_rpc_server *server = door->server;
     struct core_fail fail;
     char who[RPC_WHO_BYTES];
-    enum server_trust trust = TRUST_TOKEN_AWAITED;
+    enum rpc_trust trust = RPC_TRUST_TOKEN_AWAITED;
     if (door->is_tcp) {
         name_tcp_peer(fd, who);
     } else {
-        trust = rpc_auth_peer(fd, server->group, who) ? TRUST_FULL : TRUST_NONE;
+        trust = rpc_auth_peer(fd, server->group, who) ? RPC_TRUST_FULL : RPC_TRUST_NONE;
     }
     if (is_full(server, trust)) {
         core_log(CORE_LEVEL_WARN, "rpc", "somebody was turned away: as many are connected as there may be",
@@ -544,7 +268,7 @@ static void peer_add(struct server_door *door, int fd) {
         close(fd);
         return;
     }
-    struct server_peer *peer = calloc(1, sizeof(*peer));
+    struct rpc_peer *peer = calloc(1, sizeof(*peer));
     MUST(peer != NULL);
     peer->server = server;
     peer->is_tcp = door->is_tcp;
@@ -558,7 +282,7 @@ static void peer_add(struct server_door *door, int fd) {
     }
     rpc_conn_listen(peer->conn, &peer_calls, peer);
     peer->silence = (struct core_timer){.on_time = on_silence, .ctx = peer};
-    if (peer->trust != TRUST_FULL) {
+    if (peer->trust != RPC_TRUST_FULL) {
         core_timer_set(server->loop, &peer->silence, core_tick_ns() + SERVER_SILENCE_NS);
     }
     peer->next = server->peers;
@@ -567,7 +291,7 @@ static void peer_add(struct server_door *door, int fd) {
 }
 
 static void on_door(void *ctx, uint32_t events) {
-    struct server_door *door = ctx;
+    struct rpc_door *door = ctx;
     (void)events;
     for (int i = 0; i < CORE_RPC_PEERS_MAX; i++) {
         int fd = accept4(door->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -588,18 +312,18 @@ static void on_door(void *ctx, uint32_t events) {
 }
 
 static void on_pause_over(void *ctx) {
-    struct server_door *door = ctx;
+    struct rpc_door *door = ctx;
     core_loop_rewatch(door->watch, EPOLLIN);
 }
 
-static enum core_err door_open(struct server_door *door, struct core_rpc_server *server, int fd, bool is_tcp,
+static enum core_err door_open(struct rpc_door *door, struct core_rpc_server *server, int fd, bool is_tcp,
                                struct core_fail *fail) {
-    *door = (struct server_door){.server = server, .fd = fd, .is_tcp = is_tcp};
+    *door = (struct rpc_door){.server = server, .fd = fd, .is_tcp = is_tcp};
     door->pause = (struct core_timer){.on_time = on_pause_over, .ctx = door};
     return core_loop_watch(server->loop, fd, EPOLLIN, on_door, door, &door->watch, fail);
 }
 
-static void door_close(struct server_door *door, bool keep) {
+static void door_close(struct rpc_door *door, bool keep) {
     core_loop_unwatch(door->watch);
     core_timer_clear(&door->pause);
     if (door->fd >= 0 && !keep) {
@@ -726,6 +450,7 @@ void core_rpc_server_free(struct core_rpc_server *server, bool keep_socket) {
     if (server == NULL) {
         return;
     }
+    MUST(server->depth == 0);
     while (server->peers != NULL) {
         peer_free(server->peers); /* what the sockets took is on its way */
     }
@@ -735,9 +460,7 @@ void core_rpc_server_free(struct core_rpc_server *server, bool keep_socket) {
     }
     door_close(&server->local, keep_socket);
     door_close(&server->tcp, false);
-    while (server->first_seq < server->next_seq) {
-        event_drop_first(server);
-    }
+    rpc_events_drop(server);
     core_arena_destroy(&server->arena);
     free((void *)(uintptr_t)server->conf.service);
     free((void *)(uintptr_t)server->conf.version);
@@ -765,7 +488,7 @@ uint64_t core_rpc_server_next_seq(const struct core_rpc_server *server) {
 
 size_t core_rpc_server_subscribers(const struct core_rpc_server *server) {
     size_t len = 0;
-    for (const struct server_peer *peer = server->peers; peer != NULL; peer = peer->next) {
+    for (const struct rpc_peer *peer = server->peers; peer != NULL; peer = peer->next) {
         len += peer->is_subscribed && !rpc_conn_is_ended(peer->conn);
     }
     return len;

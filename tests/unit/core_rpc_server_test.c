@@ -43,6 +43,7 @@ struct rig {
     int closed;
     char why[1024];
     bool free_at_answer;
+    bool free_at_close;
     bool ask_again; /* whenever an answer comes */
 };
 
@@ -275,6 +276,10 @@ static void on_progress(void *ctx, struct core_span id, const struct core_json_t
 static void on_closed(void *ctx, const struct core_fail *why) {
     struct rig *rig = ctx;
     rig->closed++;
+    if (rig->free_at_close) {
+        core_rpc_client_free(rig->client);
+        rig->client = NULL;
+    }
     (void)snprintf(rig->why, sizeof(rig->why), "%s", why->text);
 }
 
@@ -518,6 +523,32 @@ static void test_a_client_may_be_freed_from_its_own_answer(void **state) {
     rounds(rig, 5);
     assert_int_equal(rig->answers, 2);
     assert_int_equal(rig->closed, 0);
+}
+
+static void test_a_client_may_be_freed_when_it_is_closed(void **state) {
+    struct rig *rig = *state;
+    const struct core_json_tree *result = NULL;
+    connect_to(rig, rig->path, NULL);
+    ask(rig, "echo", "");
+    RUN_UNTIL(rig, rig->answers == 1);
+    rig->free_at_close = true;
+    core_rpc_server_free(rig->server, false);
+    rig->server = NULL;
+    assert_int_equal(
+        core_rpc_call_wait(rig->client, "echo", CORE_SPAN(""), DEADLINE_NS, &rig->arena, &result, NULL, NULL),
+        CORE_NET); /* it is freed while this waits, after it was answered */
+    RUN_UNTIL(rig, rig->closed == 1);
+    assert_null(rig->client);
+}
+
+static void test_methods_tells_the_table(void **state) {
+    struct rig *rig = *state;
+    int fd = plain_connect(rig);
+    PLAIN_SAY(fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"methods\"}");
+    assert_begins(plain_line(rig, fd),
+                  "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"methods\":[{\"name\":\"echo\",\"summary\":"
+                  "\"say it again\"},{\"name\":\"late\",");
+    close(fd);
 }
 
 static void test_what_is_longer_than_a_line_is_refused_on_both_sides(void **state) {
@@ -1003,6 +1034,8 @@ int main(void) {
         ROW(test_an_answer_to_somebody_who_has_gone_goes_nowhere),
         ROW(test_after_the_end_calls_are_answered_from_the_loop_with_why),
         ROW(test_a_client_may_be_freed_from_its_own_answer),
+        ROW(test_a_client_may_be_freed_when_it_is_closed),
+        ROW(test_methods_tells_the_table),
         ROW(test_what_is_longer_than_a_line_is_refused_on_both_sides),
         ROW(test_who_does_not_read_is_let_go),
         ROW(test_requests_under_way_have_a_limit),

@@ -13,8 +13,8 @@
  * Interface and count are those of the process's own network namespace (/proc/PID/net/dev); whether it is up is known only if
  * that is ours, too.
  *
- * A look costs a few small reads of /proc and one walk through the directories of the logs: for 200 processes looked at every
- * 15 s, below a tenth of a percent of a core.
+ * A look costs a few small reads of /proc and one walk through the directories of the logs, a tenth of a millisecond with 40 of
+ * them: 200 such sensors, each looked at every 30 s, take less than a tenth of a percent of a core.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/supervisor_internal.h"
 

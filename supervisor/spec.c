@@ -59,8 +59,8 @@ struct member {
 };
 
 static enum core_err must_be(struct reading *reading, const char *what) {
-    return core_fail_set(reading->fail, CORE_BAD, reading->where,
-                         "\"%s\" of the process must be %s; nothing was changed", reading->name, what);
+    return core_fail_set(reading->fail, CORE_BAD, reading->where, "\"%s\" of the process must be %s", reading->name,
+                         what);
 }
 
 static enum core_err no_room(struct reading *reading) {
@@ -590,8 +590,8 @@ static enum core_err read_member(struct reading *reading, const char *prefix, co
                                                   : must_be(reading, "an object");
         }
     }
-    return core_fail_set(reading->fail, CORE_BAD, reading->where,
-                         "\"%s\" is nothing that a process has; nothing was changed", reading->name);
+    return core_fail_set(reading->fail, CORE_BAD, reading->where, "\"%s\" is nothing that a process has",
+                         reading->name);
 }
 
 static enum core_err read_section(struct reading *reading, const char *prefix, const struct core_json_tree *json,
@@ -624,7 +624,7 @@ static enum core_err check_whole(struct reading *reading, const struct superviso
     supervisor_spec_write(spec, &buf);
     if (buf.is_full) {
         return core_fail_set(reading->fail, CORE_LIMIT, reading->where,
-                             "what the process is to be takes more than %zu bytes; nothing was changed", sizeof(text));
+                             "what the process is to be takes more than %zu bytes", sizeof(text));
     }
     return CORE_OK;
 }

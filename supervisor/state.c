@@ -368,7 +368,7 @@ static enum core_err load_rows(struct loading *loading, const char **what, struc
 }
 
 /* Check the whole before any of it is believed: the last line, and its hash. Leaves what is between first and last line. */
-static const char *check_ends(struct core_span *text, uint64_t *rows_len) {
+static const char *check_ends(struct core_span *text, int64_t *rows_len) {
     if (!core_span_starts(*text, CORE_SPAN(FORMAT_LINE))) {
         return "it does not begin with \"tapline-supervisor-state 1\": of another version, or damaged";
     }
@@ -382,12 +382,16 @@ static const char *check_ends(struct core_span *text, uint64_t *rows_len) {
     if (text->len - body < sizeof(last)) {
         memcpy(last, before + 1, text->len - body);
     }
-    if (sscanf(last, "end %" SCNu64, rows_len) != 1 || *rows_len > SUPERVISOR_PROCESSES_MAX) {
+    char *space = strncmp(last, "end ", 4) == 0 ? strchr(last + 4, ' ') : NULL;
+    if (space == NULL) {
         return "its end is missing";
     }
-    (void)snprintf(right, sizeof(right), "end %" PRIu64 " %016" PRIx64 "\n", *rows_len,
+    *space = '\0';
+    *rows_len = supervisor_number_of(last + 4, SUPERVISOR_PROCESSES_MAX);
+    *space = ' ';
+    (void)snprintf(right, sizeof(right), "end %" PRId64 " %016" PRIx64 "\n", *rows_len,
                    core_hash64(text->ptr, body, 0));
-    if (strcmp(last, right) != 0) {
+    if (*rows_len < 0 || strcmp(last, right) != 0) {
         return "its checksum is wrong";
     }
     const size_t first = sizeof(FORMAT_LINE) - 1;
@@ -407,7 +411,7 @@ static bool load_common(struct loading *loading) {
 enum core_err supervisor_state_parse(struct core_span text, const char *dir, struct core_arena *arena,
                                      struct supervisor_saved *out, struct core_fail *fail) {
     struct loading loading = {.arena = arena, .left = text, .dir = dir, .out = out};
-    uint64_t rows_len = 0;
+    int64_t rows_len = 0;
     enum core_err err = CORE_BAD;
     *out = (struct supervisor_saved){0};
     const char *what = check_ends(&loading.left, &rows_len);
@@ -418,7 +422,7 @@ enum core_err supervisor_state_parse(struct core_span text, const char *dir, str
     if (err != CORE_OK) {
         goto out;
     }
-    out->rows = core_arena_alloc(arena, (size_t)(rows_len + 1) * sizeof(*out->rows));
+    out->rows = core_arena_alloc(arena, ((size_t)rows_len + 1) * sizeof(*out->rows));
     if (out->rows == NULL) {
         err = core_fail_set(fail, CORE_LIMIT, dir, STATE_NAME " does not fit the memory there is for it");
         goto out;

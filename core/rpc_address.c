@@ -209,8 +209,11 @@ static enum core_err listen_local(const struct rpc_address *address, gid_t group
         err = core_fail_errno(fail, path, "cannot listen");
         goto out;
     }
-    if (chmod(path, ADDRESS_MODE) != 0 || (group != (gid_t)-1 && chown(path, (uid_t)-1, group) != 0)) {
-        err = core_fail_errno(fail, path, "cannot let the group %u in", (unsigned)group);
+    if (chmod(path, ADDRESS_MODE) != 0) {
+        err = core_fail_errno(fail, path, "cannot set its permissions");
+    } else if (group != (gid_t)-1 && chown(path, (uid_t)-1, group) != 0) {
+        err =
+            core_fail_errno(fail, path, "cannot give it to group %u, whose members are to be let in", (unsigned)group);
     } else if (listen(fd, ADDRESS_BACKLOG) != 0) {
         err = core_fail_errno(fail, path, "cannot listen");
     }

@@ -287,6 +287,7 @@ static bool give_lines(struct rpc_conn *conn, bool is_last) {
 
 static void on_their_end(struct rpc_conn *conn, bool is_hung_up) {
     conn->is_read = true;
+    watch_what_is_wanted(conn); /* whoever takes a line may run the loop */
     if (!give_lines(conn, true)) {
         return;
     }
@@ -294,7 +295,6 @@ static void on_their_end(struct rpc_conn *conn, bool is_hung_up) {
         rpc_conn_end(conn, CORE_NET, "it closed the connection");
         return;
     }
-    watch_what_is_wanted(conn);
     conn->calls->on_eof(conn->ctx);
 }
 

@@ -63,7 +63,7 @@ extern const struct supervisor_cell supervisor_table[SUPERVISOR_STATE__MAX][SUPE
  * random (0 … UINT32_MAX): what died together does not come back together, at the maximum neither. */
 int64_t supervisor_delay_ns(const struct supervisor_spec *spec, uint32_t deaths, uint32_t random);
 
-/* ---- spec.c, spec_words.c -------------------------------------------------------------------------------------------------------------- */
+/* ---- spec.c, spec_words.c ------------------------------------------------------------------------------------------------- */
 
 #define SUPERVISOR_PATH_BYTES_MAX 4096
 #define SUPERVISOR_READY_TEXT_BYTES_MAX 128 /* of "output TEXT" */

@@ -1,4 +1,5 @@
-/* supervisor/table.c: what the Supervisor does about a process, as a table: states × events, after s6-supervise's actions[][].
+/* supervisor/table.c: what the Supervisor does about a process, as a table: states × events, after s6-supervise's actions[][]
+ * (docs/adr/0045).
  *
  * A cell says one thing to do and the state that follows; process.c does it and knows nothing else. What is not a matter of
  * state is decided before an event is made: whether a death is one too many (DIED_OFTEN), whether the policy wants another

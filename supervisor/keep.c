@@ -22,8 +22,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SAVE_LATEST_NS (200 * CORE_NS_PER_MS)
-#define SAVE_PAUSE_NS (20 * CORE_NS_PER_MS) /* between two writings that starts wait for */
+#define SAVE_SOON_NS (20 * CORE_NS_PER_MS)    /* after a quiet time */
+#define SAVE_LATEST_NS (250 * CORE_NS_PER_MS) /* when there is a lot to write */
+#define SAVE_PAUSE_NS (20 * CORE_NS_PER_MS)   /* between two writings that starts wait for */
 #define SAVE_AGAIN_NS (5 * CORE_NS_PER_S)
 #define SPAWN_ROUND_NS (15 * CORE_NS_PER_MS) /* then the loop looks at what else there is */
 #define SEQ_LEAP 100000                      /* more events than can be told between two writings */
@@ -177,7 +178,8 @@ void supervisor_keep_begin(struct supervisor *supervisor) {
 }
 
 void supervisor_keep_soon(struct supervisor *supervisor) {
-    save_by(supervisor, core_tick_ns() + SAVE_LATEST_NS);
+    const int64_t now_ns = core_tick_ns();
+    save_by(supervisor, now_ns + (now_ns - supervisor->saved_ns > SAVE_LATEST_NS ? SAVE_SOON_NS : SAVE_LATEST_NS));
 }
 
 void supervisor_keep_then_spawn(struct supervisor *supervisor) {

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define VARIABLE "TAPLINE_SUPERVISOR_HERITAGE" /* "PID LISTEN-FD LOCK-FD COOKIE=FD COOKIE=FD …" */
-#define TRY_MS 5000
+#define TRY_MS 3000
 
 extern char **environ;
 

@@ -151,11 +151,11 @@ void core_rpc_client_free(struct core_rpc_client *client); /* takes NULL */
 /* Ask. params: one JSON value, or empty. on_answer is called once, from the loop, never from here. Returns the id. */
 uint64_t core_rpc_call(struct core_rpc_client *client, const char *method, struct core_span params,
                        core_rpc_on_answer *on_answer, void *ctx);
-/* Ask and run the loop until it is answered. Owns: *result lies in the arena. Errors: CORE_NET gone or timeout_ns over (0: no
- * end) · CORE_BAD refused: fail->text is their words, *code (may be NULL) the number. */
+/* Ask and run the loop until it is answered. Owns: what *answer points to lies in the arena. Errors, with fail: CORE_NET gone, or
+ * timeout_ns over (0: no end) · CORE_BAD refused: fail->text is their words, *answer has code and data · CORE_LIMIT the arena is
+ * full. */
 CORE_CHECKED enum core_err core_rpc_call_wait(struct core_rpc_client *client, const char *method,
                                               struct core_span params, int64_t timeout_ns, struct core_arena *arena,
-                                              const struct core_json_tree **result, int64_t *code,
-                                              struct core_fail *fail);
+                                              struct core_rpc_answer *answer, struct core_fail *fail);
 
 #endif

@@ -40,15 +40,13 @@ static void client_free_now(struct core_rpc_client *client) {
     free(client);
 }
 
-/* False: it is gone. */
-static bool client_leave(struct core_rpc_client *client) {
+/* It may be gone then. */
+static void client_leave(struct core_rpc_client *client) {
     MUST(client->depth > 0);
     client->depth--;
     if (client->is_freed && client->depth == 0) {
         client_free_now(client);
-        return false;
     }
-    return !client->is_freed;
 }
 
 /* ---- calls --------------------------------------------------------------------------------------------------------- */
@@ -119,8 +117,8 @@ uint64_t core_rpc_call(struct core_rpc_client *client, const char *method, struc
     return call.id;
 }
 
-/* Answers all that will not be answered by them. False: the client is gone. */
-static bool answer_unsent(struct core_rpc_client *client) {
+/* Answers all that will not be answered by them. */
+static void answer_unsent(struct core_rpc_client *client) {
     char text[RPC_WHO_BYTES];
     char words[RPC_ENVELOPE_BYTES + sizeof(client->why.where) + sizeof(client->why.text)];
     (void)snprintf(words, sizeof(words), "the connection to %s ended: %s", client->why.where, client->why.text);
@@ -129,7 +127,7 @@ static bool answer_unsent(struct core_rpc_client *client) {
                    CORE_RPC_LINE_BYTES_MAX);
     const struct core_rpc_answer too_long = {.code = CORE_RPC_INVALID, .text = core_span_of(text)};
     const uint64_t until_id = client->next_id; /* a call that comes meanwhile has its own turn */
-    client->depth++;
+    MUST(client->depth > 0);
     for (struct client_call **at = &client->first; !client->is_freed && *at != NULL;) {
         if ((*at)->id >= until_id || (!client->is_ended && !(*at)->is_too_long)) {
             at = &(*at)->next;
@@ -139,11 +137,13 @@ static bool answer_unsent(struct core_rpc_client *client) {
         call_answer(&call, call.is_too_long ? &too_long : &ended);
         at = &client->first; /* the list may be another */
     }
-    return client_leave(client);
 }
 
 static void on_unsent(void *ctx) {
-    (void)answer_unsent(ctx);
+    struct core_rpc_client *client = ctx;
+    client->depth++;
+    answer_unsent(client);
+    client_leave(client);
 }
 
 /* ---- what they say ------------------------------------------------------------------------------------------------- */
@@ -205,7 +205,7 @@ static void on_client_line(void *ctx, struct core_span line) {
         on_their_word(client, &message);
     }
     rpc_arena_leave(&client->arena, used_before);
-    (void)client_leave(client);
+    client_leave(client);
 }
 
 static void on_client_end(void *ctx, const struct core_fail *why) {
@@ -213,10 +213,11 @@ static void on_client_end(void *ctx, const struct core_fail *why) {
     client->is_ended = true;
     client->why = *why;
     client->depth++;
-    if (answer_unsent(client) && client->calls->on_closed != NULL) {
+    answer_unsent(client);
+    if (!client->is_freed && client->calls->on_closed != NULL) {
         client->calls->on_closed(client->ctx, &client->why);
     }
-    (void)client_leave(client);
+    client_leave(client);
 }
 
 static void on_auth(void *ctx, const struct core_rpc_answer *answer) {
@@ -303,11 +304,9 @@ void core_rpc_client_free(struct core_rpc_client *client) {
 struct waiting {
     struct core_rpc_client *client;
     struct core_arena *arena;
-    const struct core_json_tree *result;
-    int64_t code;
-    enum core_err err;
+    struct core_rpc_answer *answer;
     bool is_answered;
-    struct core_fail fail;
+    bool is_full;
 };
 
 /* A copy in the arena, or NULL when that is full. */
@@ -339,28 +338,27 @@ static struct core_json_tree *tree_copy(struct core_arena *arena, const struct c
 
 static void on_awaited(void *ctx, const struct core_rpc_answer *answer) {
     struct waiting *waiting = ctx;
+    struct core_arena *arena = waiting->arena;
     waiting->is_answered = true; /* from here on others may free the client */
     waiting->client->waits--;
-    waiting->code = answer->code;
-    if (answer->result == NULL) {
-        waiting->err = answer->code == 0 ? CORE_NET : CORE_BAD;
-        (void)core_fail_set(&waiting->fail, waiting->err, NULL, "%.*s", (int)answer->text.len, answer->text.ptr);
-        return;
-    }
-    waiting->result = tree_copy(waiting->arena, answer->result);
-    if (waiting->result == NULL) {
-        waiting->err = core_fail_set(&waiting->fail, CORE_LIMIT, NULL,
-                                     "the answer needs more than the %zu bytes there are", waiting->arena->cap);
-    }
+    *waiting->answer = (struct core_rpc_answer){
+        .result = answer->result == NULL ? NULL : tree_copy(arena, answer->result),
+        .code = answer->code,
+        .text = {core_arena_copy(arena, answer->text), answer->text.len},
+        .data = answer->data == NULL ? NULL : tree_copy(arena, answer->data),
+    };
+    waiting->is_full = (waiting->answer->result == NULL) != (answer->result == NULL) ||
+                       (waiting->answer->data == NULL) != (answer->data == NULL) || waiting->answer->text.ptr == NULL;
 }
 
 enum core_err core_rpc_call_wait(struct core_rpc_client *client, const char *method, struct core_span params,
-                                 int64_t timeout_ns, struct core_arena *arena, const struct core_json_tree **result,
-                                 int64_t *code, struct core_fail *fail) {
+                                 int64_t timeout_ns, struct core_arena *arena, struct core_rpc_answer *answer,
+                                 struct core_fail *fail) {
     struct core_loop *loop = client->loop;
-    struct waiting waiting = {.client = client, .arena = arena};
+    struct waiting waiting = {.client = client, .arena = arena, .answer = answer};
     const int64_t until_ns = core_tick_ns() + timeout_ns;
     enum core_err err = CORE_OK;
+    *answer = (struct core_rpc_answer){0};
     client->waits++;
     const uint64_t id = core_rpc_call(client, method, params, on_awaited, &waiting);
     while (err == CORE_OK && !waiting.is_answered) {
@@ -372,9 +370,6 @@ enum core_err core_rpc_call_wait(struct core_rpc_client *client, const char *met
             err = core_loop_once(loop, left_ns, fail);
         }
     }
-    if (code != NULL) {
-        *code = waiting.code;
-    }
     if (!waiting.is_answered) {
         struct client_call **at = call_find(client, id);
         MUST(*at != NULL);
@@ -382,9 +377,12 @@ enum core_err core_rpc_call_wait(struct core_rpc_client *client, const char *met
         client->waits--;
         return err;
     }
-    if (waiting.err != CORE_OK) {
-        return core_fail_set(fail, waiting.err, method, "%s", waiting.fail.text);
+    if (waiting.is_full) {
+        return core_fail_set(fail, CORE_LIMIT, method, "the answer needs more than the %zu bytes there are for it",
+                             arena->cap);
     }
-    *result = waiting.result;
+    if (answer->result == NULL) {
+        return core_fail_set(fail, answer->code == 0 ? CORE_NET : CORE_BAD, method, "%s", answer->text.ptr);
+    }
     return CORE_OK;
 }

@@ -47,6 +47,13 @@ struct rig {
     bool ask_again; /* whenever an answer comes */
 };
 
+/* The member of an object that is a number. */
+static long number_of(const struct core_json_tree *object, const char *key) {
+    const struct core_json_tree *member = core_json_tree_get(object, key);
+    assert_non_null(member);
+    return strtol(member->text.ptr, NULL, 10);
+}
+
 /* ---- methods ------------------------------------------------------------------------------------------------------- */
 
 static void put_text(char *room, size_t len, struct core_span text, struct core_span *out) {
@@ -82,7 +89,7 @@ static void call_refuse(void *ctx, struct core_rpc_request *request, const struc
 
 /* A result of so many bytes. */
 static void call_big(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
-    const size_t len = (size_t)atol(core_json_tree_get(params, "bytes")->text.ptr);
+    const size_t len = (size_t)number_of(params, "bytes");
     char *json = malloc(len);
     (void)ctx;
     assert_non_null(json);
@@ -106,14 +113,14 @@ static void call_nested(void *ctx, struct core_rpc_request *request, const struc
     struct rig *rig = ctx;
     struct core_rpc_client *client = NULL;
     static const struct core_rpc_client_calls calls = {0};
-    const struct core_json_tree *result = NULL;
+    struct core_rpc_answer answer;
     char room[512];
     struct core_span json;
     assert_int_equal(core_rpc_client_new(&client, rig->loop, rig->path, NULL, &calls, NULL, NULL), CORE_OK);
     assert_int_equal(core_rpc_call_wait(client, "echo", CORE_SPAN("{\"text\":\"inner inner inner\"}"), DEADLINE_NS,
-                                        &rig->arena, &result, NULL, NULL),
+                                        &rig->arena, &answer, NULL),
                      CORE_OK);
-    assert_true(core_span_is(core_json_tree_text(result, "text"), "inner inner inner"));
+    assert_true(core_span_is(core_json_tree_text(answer.result, "text"), "inner inner inner"));
     core_rpc_client_free(client);
     put_text(room, sizeof(room), core_json_tree_text(params, "text"), &json);
     core_rpc_result(request, json);
@@ -406,33 +413,40 @@ static void test_answers_come_from_the_loop_only(void **state) {
 
 static void test_hello_and_waiting_for_one_answer(void **state) {
     struct rig *rig = *state;
-    const struct core_json_tree *result = NULL;
+    struct core_rpc_answer answer;
     struct core_fail fail = {0};
-    int64_t code = 0;
     connect_to(rig, rig->path, NULL);
-    assert_int_equal(
-        core_rpc_call_wait(rig->client, "hello", CORE_SPAN(""), DEADLINE_NS, &rig->arena, &result, &code, &fail),
-        CORE_OK);
-    assert_true(core_span_is(core_json_tree_text(result, "service"), "test"));
-    assert_true(core_span_is(core_json_tree_text(result, "version"), "1.2.3"));
-    assert_true(core_span_is(core_json_tree_text(result, "instance"), core_rpc_server_instance(rig->server)));
-    assert_int_equal(atol(core_json_tree_get(result, "protocol")->text.ptr), CORE_RPC_PROTOCOL);
-    assert_int_equal(atol(core_json_tree_get(result, "pid")->text.ptr), getpid());
-    assert_int_equal(core_rpc_call_wait(rig->client, "refuse", CORE_SPAN(""), 0, &rig->arena, &result, &code, &fail),
+    assert_int_equal(core_rpc_call_wait(rig->client, "hello", CORE_SPAN(""), DEADLINE_NS, &rig->arena, &answer, &fail),
+                     CORE_OK);
+    assert_true(core_span_is(core_json_tree_text(answer.result, "service"), "test"));
+    assert_true(core_span_is(core_json_tree_text(answer.result, "version"), "1.2.3"));
+    assert_true(core_span_is(core_json_tree_text(answer.result, "instance"), core_rpc_server_instance(rig->server)));
+    assert_int_equal(number_of(answer.result, "protocol"), CORE_RPC_PROTOCOL);
+    assert_int_equal(number_of(answer.result, "pid"), getpid());
+    assert_int_equal(core_rpc_call_wait(rig->client, "refuse", CORE_SPAN(""), 0, &rig->arena, &answer, &fail),
                      CORE_BAD);
-    assert_int_equal(code, CORE_RPC_REFUSED);
+    assert_int_equal(answer.code, CORE_RPC_REFUSED);
+    assert_true(core_span_is(core_json_tree_text(answer.data, "state"), "up"));
     assert_string_equal(fail.text, "it is up \"already\"");
     assert_int_equal(
-        core_rpc_call_wait(rig->client, "late", CORE_SPAN(""), 30 * CORE_NS_PER_MS, &rig->arena, &result, &code, &fail),
+        core_rpc_call_wait(rig->client, "late", CORE_SPAN(""), 30 * CORE_NS_PER_MS, &rig->arena, &answer, &fail),
         CORE_NET);
     assert_non_null(rig->late);
     core_rpc_result(rig->late, CORE_SPAN("1")); /* nobody waits for it any more: no harm */
     rounds(rig, 5);
     assert_int_equal(rig->progress, 1);
     assert_int_equal(core_rpc_call_wait(rig->client, "nested", CORE_SPAN("{\"text\":\"outer\"}"), DEADLINE_NS,
-                                        &rig->arena, &result, &code, &fail),
+                                        &rig->arena, &answer, &fail),
                      CORE_OK);
-    assert_true(core_span_is(core_json_tree_text(result, "text"), "outer"));
+    assert_true(core_span_is(core_json_tree_text(answer.result, "text"), "outer"));
+    struct core_arena small = {0};
+    assert_int_equal(core_arena_init(&small, 1, NULL), CORE_OK); /* a page */
+    const size_t page = small.cap;
+    small.cap = 64;
+    assert_int_equal(core_rpc_call_wait(rig->client, "echo", CORE_SPAN("{}"), DEADLINE_NS, &small, &answer, &fail),
+                     CORE_LIMIT);
+    small.cap = page;
+    core_arena_destroy(&small);
     ask(rig, "who", "");
     RUN_UNTIL(rig, rig->answers == 1);
     char who[64];
@@ -473,7 +487,7 @@ static void test_an_answer_to_somebody_who_has_gone_goes_nowhere(void **state) {
 static void test_after_the_end_calls_are_answered_from_the_loop_with_why(void **state) {
     struct rig *rig = *state;
     struct core_fail fail = {0};
-    const struct core_json_tree *result = NULL;
+    struct core_rpc_answer answer;
     connect_to(rig, rig->path, NULL);
     ask(rig, "echo", "");
     RUN_UNTIL(rig, rig->answers == 1);
@@ -490,9 +504,8 @@ static void test_after_the_end_calls_are_answered_from_the_loop_with_why(void **
     ask(rig, "echo", "");
     assert_int_equal(rig->answers, before);
     RUN_UNTIL(rig, rig->answers == before + 1);
-    assert_int_equal(
-        core_rpc_call_wait(rig->client, "echo", CORE_SPAN(""), DEADLINE_NS, &rig->arena, &result, NULL, &fail),
-        CORE_NET);
+    assert_int_equal(core_rpc_call_wait(rig->client, "echo", CORE_SPAN(""), DEADLINE_NS, &rig->arena, &answer, &fail),
+                     CORE_NET);
     assert_true(fail.text[0] != '\0');
     assert_int_equal(rig->closed, 1);
     core_rpc_client_free(rig->client);
@@ -527,16 +540,15 @@ static void test_a_client_may_be_freed_from_its_own_answer(void **state) {
 
 static void test_a_client_may_be_freed_when_it_is_closed(void **state) {
     struct rig *rig = *state;
-    const struct core_json_tree *result = NULL;
+    struct core_rpc_answer answer;
     connect_to(rig, rig->path, NULL);
     ask(rig, "echo", "");
     RUN_UNTIL(rig, rig->answers == 1);
     rig->free_at_close = true;
     core_rpc_server_free(rig->server, false);
     rig->server = NULL;
-    assert_int_equal(
-        core_rpc_call_wait(rig->client, "echo", CORE_SPAN(""), DEADLINE_NS, &rig->arena, &result, NULL, NULL),
-        CORE_NET); /* it is freed while this waits, after it was answered */
+    assert_int_equal(core_rpc_call_wait(rig->client, "echo", CORE_SPAN(""), DEADLINE_NS, &rig->arena, &answer, NULL),
+                     CORE_NET); /* it is freed while this waits, after it was answered */
     RUN_UNTIL(rig, rig->closed == 1);
     assert_null(rig->client);
 }
@@ -566,7 +578,8 @@ static void test_what_is_longer_than_a_line_is_refused_on_both_sides(void **stat
     RUN_UNTIL(rig, rig->answers == 2);
     assert_int_equal(rig->code, CORE_RPC_INTERNAL);
     memset(text, ' ', CORE_RPC_LINE_BYTES_MAX);
-    memcpy(text, "[]", 2);
+    text[0] = '[';
+    text[1] = ']';
     ask(rig, "echo", text);
     assert_int_equal(rig->answers, 2);
     RUN_UNTIL(rig, rig->answers == 3);
@@ -603,7 +616,7 @@ static void test_who_does_not_read_is_let_go(void **state) {
 static void test_requests_under_way_have_a_limit(void **state) {
     struct rig *rig = *state;
     int fd = plain_connect(rig);
-    struct core_rpc_request *kept[300];
+    struct core_rpc_request *kept[300] = {0};
     int len = 0;
     for (; len < 300; len++) {
         PLAIN_SAY(fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"late\"}");
@@ -661,16 +674,16 @@ static void tell(struct rig *rig, int len) {
 
 /* Subscribed anew: what came. */
 static void subscribe(struct rig *rig, const char *params, const char *first, const char *next) {
-    const struct core_json_tree *result = NULL;
+    struct core_rpc_answer answer;
     core_rpc_client_free(rig->client);
     rig->events = 0;
     connect_to(rig, rig->path, NULL);
     assert_int_equal(core_rpc_call_wait(rig->client, "events.subscribe", core_span_of(params), DEADLINE_NS, &rig->arena,
-                                        &result, NULL, NULL),
+                                        &answer, NULL),
                      CORE_OK);
-    assert_true(core_span_is(core_json_tree_get(result, "first")->text, first));
-    assert_true(core_span_is(core_json_tree_get(result, "next")->text, next));
-    assert_true(core_span_is(core_json_tree_text(result, "instance"), core_rpc_server_instance(rig->server)));
+    assert_true(core_span_is(core_json_tree_get(answer.result, "first")->text, first));
+    assert_true(core_span_is(core_json_tree_get(answer.result, "next")->text, next));
+    assert_true(core_span_is(core_json_tree_text(answer.result, "instance"), core_rpc_server_instance(rig->server)));
 }
 
 static void assert_events(struct rig *rig, uint64_t first, int len) {
@@ -725,22 +738,23 @@ static void test_after_another_run_all_that_is_kept_follows(void **state) {
 
 static void test_events_that_are_kept_are_bounded_in_bytes_too(void **state) {
     struct rig *rig = *state;
+    static const char head[] = "\"a\":\"";
     const size_t len = 60000;
     char *members = malloc(len + 2 * 65536);
     assert_non_null(members);
     memset(members, 'x', len + 2 * 65536);
-    memcpy(members, "\"a\":\"", 5);
+    memcpy(members, head, sizeof(head) - 1);
     members[len - 1] = '"';
     for (int i = 0; i < 40; i++) {
         core_rpc_event(rig->server, (struct core_span){members, len});
     }
     core_rpc_event(rig->server, (struct core_span){members, len + 2 * 65536}); /* told as too long */
-    const struct core_json_tree *result = NULL;
+    struct core_rpc_answer answer;
     connect_to(rig, rig->path, NULL);
     assert_int_equal(core_rpc_call_wait(rig->client, "events.subscribe", CORE_SPAN("{\"since\":0}"), DEADLINE_NS,
-                                        &rig->arena, &result, NULL, NULL),
+                                        &rig->arena, &answer, NULL),
                      CORE_OK);
-    const int first = atoi(core_json_tree_get(result, "first")->text.ptr);
+    const int first = (int)number_of(answer.result, "first");
     assert_true(first > 20 && first < 30); /* a mebibyte of them */
     assert_events(rig, (uint64_t)first, 42 - first);
     free(members);

@@ -164,14 +164,13 @@ static void test_a_full_arena_is_a_limit_and_the_densest_line_fits(void **state)
     assert_non_null(line);
     memset(line, ' ', CORE_RPC_LINE_BYTES_MAX);
     memcpy(line, head, sizeof(head) - 1);
-    for (size_t i = sizeof(head) - 1; i < CORE_RPC_LINE_BYTES_MAX - 3; i += 2) {
+    for (size_t i = sizeof(head) - 1; i < CORE_RPC_LINE_BYTES_MAX - 4; i += 2) {
         line[i] = '1';
         line[i + 1] = ',';
     }
-    memcpy(line + CORE_RPC_LINE_BYTES_MAX - 4, " 1]}", 4);
-    if (line[CORE_RPC_LINE_BYTES_MAX - 5] != ',') {
-        line[CORE_RPC_LINE_BYTES_MAX - 4] = ',';
-    }
+    line[CORE_RPC_LINE_BYTES_MAX - 3] = '1'; /* behind the last comma, and maybe a blank */
+    line[CORE_RPC_LINE_BYTES_MAX - 2] = ']';
+    line[CORE_RPC_LINE_BYTES_MAX - 1] = '}';
     const struct core_span text = {line, CORE_RPC_LINE_BYTES_MAX};
     core_arena_reset(&arena, 0);
     assert_int_equal(core_rpc_read(&arena, text, &message, &code, NULL), CORE_OK);

@@ -32,6 +32,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SPAWN_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -44,6 +45,8 @@
 #define SPAWN_EXEC_MS_MAX 10000
 #define SPAWN_DIRECTORY_MODE 0750
 #define SPAWN_OUTPUT_MODE 0640
+#define SPAWN_KILL_ROUNDS 5
+#define SPAWN_ENVIRON_LOOKS 20
 #define SPAWN_ENVIRON_BYTES_MAX ((size_t)256 * 1024)
 
 /* ---- steps --------------------------------------------------------------------------------------------------------------- */
@@ -619,31 +622,45 @@ out:
 
 /* ---- signals ------------------------------------------------------------------------------------------------------------------- */
 
-/* Has the process this cookie in its environment? */
-static bool has_cookie(int proc_fd, const char *pid, const char *cookie, char *bytes) {
+/* What the process was given as its environment; 0: nothing to be read. */
+static size_t environ_read(int proc_fd, const char *pid, char *bytes) {
     char path[64];
-    char wanted[sizeof "TAPLINE_COOKIE=" + SUPERVISOR_COOKIE_BYTES];
-    snprintf(path, sizeof path, "%.16s/environ", pid);
-    int wanted_len = snprintf(wanted, sizeof wanted, "TAPLINE_COOKIE=%s", cookie);
-    int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
-    }
     size_t len = 0;
     ssize_t got;
-    while (len < SPAWN_ENVIRON_BYTES_MAX && (got = read(fd, bytes + len, SPAWN_ENVIRON_BYTES_MAX - len)) > 0) {
+    snprintf(path, sizeof path, "%.16s/environ", pid);
+    int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && len < SPAWN_ENVIRON_BYTES_MAX &&
+           (got = read(fd, bytes + len, SPAWN_ENVIRON_BYTES_MAX - len)) > 0) {
         len += (size_t)got;
     }
-    close(fd);
+    fd_close(&fd);
+    return len;
+}
+
+/* Has the process this cookie in its environment? In the middle of an exec it has none for a moment: then look again. Kernel
+ * threads and zombies have none either, and no program. */
+static bool has_cookie(int proc_fd, const char *pid, const char *cookie, char *bytes) {
+    static const struct timespec moment = {.tv_nsec = 100000};
+    char path[64];
+    char program[2];
+    char wanted[sizeof "TAPLINE_COOKIE=" + SUPERVISOR_COOKIE_BYTES];
+    int wanted_len = snprintf(wanted, sizeof wanted, "TAPLINE_COOKIE=%s", cookie);
+    size_t len = environ_read(proc_fd, pid, bytes);
+    snprintf(path, sizeof path, "%.16s/exe", pid);
+    for (int again = 0;
+         len == 0 && again < SPAWN_ENVIRON_LOOKS && readlinkat(proc_fd, path, program, sizeof program) > 0; again++) {
+        nanosleep(&moment, NULL);
+        len = environ_read(proc_fd, pid, bytes);
+    }
     return memmem(bytes, len, wanted, (size_t)wanted_len) != NULL;
 }
 
-/* Everything that has the cookie. The pidfd is opened before the look at the environment: it cannot be another by then. */
-static void cookie_kill(const char *cookie) {
+/* Everything that has the cookie; returns how many. The pidfd is opened before the look at the environment: the pid cannot be
+ * another's by then. */
+static unsigned cookie_kill(const char *cookie, char *bytes) {
     DIR *proc = opendir("/proc");
-    char *bytes = malloc(SPAWN_ENVIRON_BYTES_MAX);
-    MUST(bytes != NULL);
     const struct dirent *row;
+    unsigned killed = 0;
     while (proc != NULL && (row = readdir(proc)) != NULL) {
         if (!core_is_digit(row->d_name[0])) {
             continue;
@@ -651,14 +668,14 @@ static void cookie_kill(const char *cookie) {
         pid_t pid = (pid_t)strtol(row->d_name, NULL, 10);
         int pidfd = pid == getpid() ? -1 : (int)syscall(SYS_pidfd_open, pid, 0U);
         if (pidfd >= 0 && has_cookie(dirfd(proc), row->d_name, cookie, bytes)) {
-            (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0U);
+            killed += syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0U) == 0;
         }
         fd_close(&pidfd);
     }
-    free(bytes);
     if (proc != NULL) {
         closedir(proc);
     }
+    return killed;
 }
 
 void supervisor_signal(const struct supervisor_spec *spec, const struct supervisor_cgroups *cgroups,
@@ -673,7 +690,12 @@ void supervisor_signal(const struct supervisor_spec *spec, const struct supervis
     if (number == SIGKILL) {
         supervisor_cgroup_kill(cgroups, spec->name);
         if (pid->cookie[0] != '\0' && (cgroups->root[0] == '\0' || !pid->is_child)) {
-            cookie_kill(pid->cookie);
+            char *bytes = malloc(SPAWN_ENVIRON_BYTES_MAX);
+            MUST(bytes != NULL);
+            for (int round = 0; round < SPAWN_KILL_ROUNDS && cookie_kill(pid->cookie, bytes) > 0; round++) {
+                /* what it forked meanwhile may have a pid that was passed already */
+            }
+            free(bytes);
         }
     }
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define LINE_BYTES 1024
+#define ROUNDS 4 /* of the loop: an end is noticed in one and told in a later one */
 
 /* ---- progress --------------------------------------------------------------------------------------------------------------- */
 
@@ -111,11 +112,13 @@ static const struct core_rpc_client_calls client_calls = {
     .on_event = on_event, .on_progress = on_progress, .on_closed = on_closed};
 
 enum core_err control_connect(struct control *control, struct core_fail *fail) {
-    if (control->client != NULL) { /* did it end while nobody looked, at the prompt? */
-        enum core_err err = core_loop_once(control->loop, 0, fail);
-        if (err != CORE_OK || control->is_closed) {
-            control_disconnect(control);
-        }
+    enum core_err err = CORE_OK;
+    /* Did it end while nobody looked, at the prompt? */
+    for (int i = 0; i < ROUNDS && control->client != NULL && err == CORE_OK && !control->is_closed; i++) {
+        err = core_loop_once(control->loop, 0, fail);
+    }
+    if (err != CORE_OK || control->is_closed) {
+        control_disconnect(control);
     }
     if (control->client != NULL) {
         return CORE_OK;

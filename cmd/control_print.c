@@ -81,7 +81,6 @@ void control_print_status(const struct control_call *call CORE_UNUSED, const str
         {.title = "Status", .member = "state", .form = CONTROL_STATE},
         {.title = "Pid", .member = "pid", .form = CONTROL_NUMBER, .is_right = true},
         {.title = "Started", .text = started_text},
-        {.title = "Memory", .member = "rss_bytes", .form = CONTROL_BYTES, .is_right = true},
         {.title = "Note", .text = note_text},
     };
     const struct core_json_tree *nodes = core_json_tree_get(result, "nodes");

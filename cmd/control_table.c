@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #define COLUMNS_MAX 16
-#define LAST_WIDTH_MIN 16 /* narrower than this the last column is not broken, but left to the terminal */
+#define LAST_WIDTH_MIN 24 /* with less room the last column stands below the others */
+#define BELOW 4           /* and begins here */
 #define GAP 2
 
 /* ---- text ---------------------------------------------------------------------------------------------------------------------- */
@@ -169,45 +170,66 @@ static void pad(size_t columns) {
     (void)printf("%*s", (int)columns, "");
 }
 
-/* The last cell, broken at blanks into lines that begin below its title. */
+/* Where the last column stands on a terminal: behind the others, or, if too little room is left there, below them. */
+static bool is_below(const struct table *table, size_t at) {
+    return table->last > 0 && table->terminal > 0 && table->terminal < at + table->widths[table->last] &&
+           table->terminal < at + LAST_WIDTH_MIN;
+}
+
+/* The last cell, broken at blanks into lines that begin at the same column. */
 static void last_print(const struct table *table, size_t at, const char *cell) {
     size_t room = table->terminal > at ? table->terminal - at : 0;
     size_t column = 0;
     while (*cell != '\0') {
         size_t len = strcspn(cell, " ");
-        if (room >= LAST_WIDTH_MIN && column > 0 && column + 1 + len > room) {
+        char word[CONTROL_CELL_BYTES];
+        (void)snprintf(word, sizeof(word), "%.*s", (int)len, cell);
+        size_t width = width_of(word);
+        if (room > 0 && column > 0 && column + 1 + width > room) {
             (void)fputc('\n', stdout);
             pad(at);
             column = 0;
         }
-        (void)printf("%s%.*s", column > 0 ? " " : "", (int)len, cell);
-        column += (column > 0 ? 1 : 0) + len;
+        (void)printf("%s%s", column > 0 ? " " : "", word);
+        column += (column > 0 ? 1 : 0) + width;
         cell += len + strspn(cell + len, " ");
     }
 }
 
-static void cell_print(const struct table *table, size_t column, size_t at, const char *cell) {
+/* One cell of the column that begins at `at`; the line is written up to *written. An empty one writes nothing, so that no line
+ * ends in blanks. */
+static void cell_print(const struct table *table, size_t column, size_t at, const char *cell, size_t *written) {
     const struct control_column *how = &table->columns[column];
     const char *colour = table->is_coloured && how->form == CONTROL_STATE ? colour_of(cell) : "";
-    size_t fill = table->widths[column] - width_of(cell);
-    if (how->is_right) {
-        pad(fill);
-    }
-    if (column == table->last) {
-        last_print(table, at, cell);
+    size_t width = width_of(cell);
+    size_t begin = how->is_right ? at + table->widths[column] - width : at;
+    if (width == 0) {
         return;
     }
-    (void)printf("%s%s%s", colour, cell, colour[0] == '\0' ? "" : "\033[0m");
-    pad(how->is_right ? GAP : fill + GAP);
+    pad(begin - *written);
+    *written = begin + width;
+    if (column == table->last && colour[0] == '\0') {
+        last_print(table, begin, cell);
+    } else {
+        (void)printf("%s%s%s", colour, cell, colour[0] == '\0' ? "" : "\033[0m");
+    }
 }
 
 /* row SIZE_MAX: the titles. */
 static void row_print(const struct table *table, size_t row) {
     size_t at = 0;
+    size_t written = 0;
     for (size_t i = 0; i <= table->last; i++) {
-        if (table->widths[i] > 0) {
-            cell_print(table, i, at,
-                       row == SIZE_MAX ? table->columns[i].title : table->cells[row * table->columns_len + i]);
+        bool is_title = row == SIZE_MAX;
+        const char *cell = is_title ? table->columns[i].title : table->cells[row * table->columns_len + i];
+        if (i == table->last && is_below(table, at)) {
+            if (!is_title && cell[0] != '\0') {
+                (void)fputc('\n', stdout);
+                pad(BELOW);
+                last_print(table, BELOW, cell);
+            }
+        } else if (table->widths[i] > 0) {
+            cell_print(table, i, at, cell, &written);
             at += table->widths[i] + GAP;
         }
     }

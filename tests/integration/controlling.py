@@ -58,9 +58,10 @@ class Connection:
             for line in self.sock.makefile("rb"):
                 self.answer(json.loads(line))
         except OSError:
-            pass
+            pass  # they went away
         finally:
-            self.main.forget(self)
+            self.main.connections.discard(self)
+            self.sock.close()
 
     def answer(self, request):
         method, params = request["method"], request.get("params") or {}
@@ -69,11 +70,14 @@ class Connection:
         except Refused as refused:
             self.send(id=request["id"], error={"code": refused.code, "message": refused.text})
             return
-        self.send(id=request["id"], result=result)
-        if method == "events.subscribe":
-            for event in self.main.events:
-                if event["seq"] > params.get("since", 0):
+        with self.main.lock:  # each event comes once: in the list of those that were, or by itself
+            if method == "events.subscribe":
+                result = {"instance": "i1", "first": 1, "next": len(self.main.events) + 1}
+            self.send(id=request["id"], result=result)
+            if method == "events.subscribe":
+                for event in self.main.events[params.get("since", 0):]:
                     self.send(method="event", params=event)
+                self.is_subscribed = True
 
 
 class Main:
@@ -81,7 +85,7 @@ class Main:
         self.socket = pathlib.Path(directory) / "main.sock"
         self.home = pathlib.Path(directory)
         self.on, self.asked, self.events = {}, [], []
-        self.connections = set()
+        self.connections, self.lock = set(), threading.Lock()
         self.listener = None
         self.start()
 
@@ -102,15 +106,15 @@ class Main:
             self.connections.add(connection)
             threading.Thread(target=connection.serve, daemon=True).start()
 
-    def forget(self, connection):
-        self.connections.discard(connection)
-        connection.sock.close()
-
     def die(self):
         """As kill -9: the socket's file stays."""
+        if self.listener is None:
+            return
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        for connection in list(self.connections):
+        self.listener = None
+        while self.connections:
+            connection = self.connections.pop()
             try:
                 connection.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
@@ -120,10 +124,7 @@ class Main:
         if method == "hello":
             return {"service": "main", "protocol": 1, "version": "0", "pid": os.getpid(), "instance": "i1"}
         self.asked.append((method, params))
-        if method == "events.subscribe":
-            connection.is_subscribed = True
-            return {"instance": "i1", "first": 1, "next": len(self.events) + 1}
-        if method == "events.unsubscribe":
+        if method in ("events.subscribe", "events.unsubscribe"):
             connection.is_subscribed = False
             return {}
         if method not in self.on:
@@ -132,10 +133,10 @@ class Main:
         return result(connection, request, params) if callable(result) else result
 
     def event(self, **members):
-        event = {"seq": len(self.events) + 1, "time": "2026-11-22T04:00:00.000000Z", **members}
-        self.events.append(event)
-        for connection in list(self.connections):
-            if connection.is_subscribed:
+        with self.lock:
+            event = {"seq": len(self.events) + 1, "time": "2026-11-22T04:00:00.000000Z", **members}
+            self.events.append(event)
+            for connection in [one for one in self.connections if one.is_subscribed]:
                 connection.send(method="event", params=event)
 
 

@@ -5,9 +5,10 @@
  * number; then the two checks by number; then the pidfd is asked whether that process still lives. If it does, the number
  * was its own all the time. A zombie does not live.
  *
- * The environment of a process with file capabilities (setcap) is readable by root only. If we may not read it, the start time
- * alone has to do: to start a second sensor beside the first would be the worse mistake. If it can be read and has another
- * cookie or none, the process is not ours.
+ * A pid with its start time is the same process as far as anybody can tell; a cookie that differs says no all the same. No cookie
+ * says nothing: a process may have written over its environment (as setproctitle() does), been executed anew with an empty
+ * one by a wrapper, or have file capabilities (setcap), so that only root may read it. The start time alone has to do then: to
+ * start a second sensor beside the first would be the worse mistake.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/supervisor_internal.h"
 
@@ -22,11 +23,13 @@
 
 #define COOKIE_VARIABLE "TAPLINE_COOKIE="
 
-/* One variable of the environment, which is a chain of texts with a NUL behind each. */
-static bool environment_has(int fd, const char *wanted) {
+/* The value of our variable in the environment, which is a chain of texts with a NUL behind each; a longer one is cut. False:
+ * it is not there. */
+static bool environment_cookie(int fd, char out[SUPERVISOR_COOKIE_BYTES + 1]) {
+    const size_t name_len = sizeof(COOKIE_VARIABLE) - 1;
     char bytes[4096];
-    const size_t wanted_len = strlen(wanted);
-    size_t matched = 0; /* of the text under way; past wanted_len: it is another one */
+    size_t at = 0; /* in the text under way */
+    bool is_it = true;
     for (;;) {
         const ssize_t len = read(fd, bytes, sizeof(bytes));
         if (len < 0 && errno == EINTR) {
@@ -37,29 +40,36 @@ static bool environment_has(int fd, const char *wanted) {
         }
         for (ssize_t i = 0; i < len; i++) {
             if (bytes[i] == '\0') {
-                if (matched == wanted_len) {
+                if (is_it && at >= name_len) {
+                    const size_t value_len = at - name_len;
+                    out[value_len < SUPERVISOR_COOKIE_BYTES ? value_len : SUPERVISOR_COOKIE_BYTES] = '\0';
                     return true;
                 }
-                matched = 0;
-            } else {
-                matched = matched < wanted_len && bytes[i] == wanted[matched] ? matched + 1 : wanted_len + 1;
+                at = 0;
+                is_it = true;
+                continue;
             }
+            is_it = is_it && (at >= name_len || bytes[i] == COOKIE_VARIABLE[at]);
+            if (is_it && at >= name_len && at - name_len < SUPERVISOR_COOKIE_BYTES) {
+                out[at - name_len] = bytes[i];
+            }
+            at++;
         }
     }
 }
 
-static bool has_cookie(pid_t pid, const char *cookie) {
+/* Has it another cookie than this one? */
+static bool is_another(pid_t pid, const char *cookie) {
     char path[64];
-    char wanted[sizeof(COOKIE_VARIABLE) + SUPERVISOR_COOKIE_BYTES];
+    char found[SUPERVISOR_COOKIE_BYTES + 1];
     (void)snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
-    (void)snprintf(wanted, sizeof(wanted), COOKIE_VARIABLE "%s", cookie);
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return errno == EACCES || errno == EPERM;
+        return errno != EACCES && errno != EPERM;
     }
-    const bool has = environment_has(fd, wanted);
+    const bool is_other = environment_cookie(fd, found) && strcmp(found, cookie) != 0;
     (void)close(fd);
-    return has;
+    return is_other;
 }
 
 static bool lives(int pidfd) {
@@ -84,7 +94,7 @@ bool supervisor_adopt(const struct supervisor_pid *saved, struct supervisor_pid 
     }
     struct supervisor_usage usage = {0};
     const bool is_it = supervisor_usage_of(saved->pid, &usage) && usage.start_ticks == saved->start_ticks &&
-                       has_cookie(saved->pid, saved->cookie);
+                       !is_another(saved->pid, saved->cookie);
     if (!is_it || !lives(pidfd)) {
         (void)close(pidfd);
         return false;

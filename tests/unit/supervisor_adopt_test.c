@@ -133,9 +133,26 @@ static void test_another_one(void **state) {
     end_child(pid);
 }
 
+/* Who has written over its environment, or was executed anew without it, is known by its start time. */
 static void test_no_cookie(void **state) {
     (void)state;
-    char *env[] = {"A=" VARIABLE, NULL};
+    char *with_other_things[] = {"A=" VARIABLE, NULL};
+    char *empty[] = {NULL};
+    char **envs[] = {with_other_things, empty};
+    for (size_t i = 0; i < 2; i++) {
+        const pid_t pid = start_sleep(envs[i], false);
+        struct supervisor_pid saved = saved_of(pid, COOKIE);
+        assert_true(is_adopted(&saved));
+        saved.start_ticks++;
+        assert_false(is_adopted(&saved));
+        end_child(pid);
+    }
+}
+
+/* A cookie that begins like ours is another one. */
+static void test_a_longer_cookie(void **state) {
+    (void)state;
+    char *env[] = {VARIABLE "0", NULL};
     const pid_t pid = start_sleep(env, false);
     const struct supervisor_pid saved = saved_of(pid, COOKIE);
     assert_false(is_adopted(&saved));
@@ -165,8 +182,10 @@ static void test_a_large_environment(void **state) {
         padding[len] = '\0';
         char *env[] = {padding, VARIABLE, NULL};
         const pid_t pid = start_sleep(env, false);
-        const struct supervisor_pid saved = saved_of(pid, COOKIE);
+        struct supervisor_pid saved = saved_of(pid, COOKIE);
         assert_true(is_adopted(&saved));
+        saved.cookie[SUPERVISOR_COOKIE_BYTES - 2] ^= 1;
+        assert_false(is_adopted(&saved));
         end_child(pid);
     }
 }
@@ -213,6 +232,7 @@ int main(void) {
         cmocka_unit_test(test_somebody_elses_child),
         cmocka_unit_test(test_another_one),
         cmocka_unit_test(test_no_cookie),
+        cmocka_unit_test(test_a_longer_cookie),
         cmocka_unit_test(test_a_zombie),
         cmocka_unit_test(test_a_large_environment),
         cmocka_unit_test(test_an_environment_that_is_not_ours_to_read),

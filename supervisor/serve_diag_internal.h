@@ -28,6 +28,26 @@ struct serve_job {
 void serve_work_start(struct serve *serve, const struct serve_job *job); /* never from run() */
 void serve_work_end_all(struct serve *serve);
 
+/* ---- serve_crash.c: what serve->crash is ------------------------------------------------------------------------------- */
+
+struct work;
+struct crash;
+struct sending;
+struct serve_diag {
+    struct work *works;    /* serve_work.c */
+    struct crash *crashes; /* deaths whose report is not written yet, newest first */
+    struct core_timer outbox_timer;
+    bool is_outbox_busy;
+    struct serve_child *mailer; /* sendmail at work; NULL: none */
+    struct sending *mail;       /* what it has */
+    bool is_ending;
+    unsigned stats_jobs; /* serve_stats.c: under way */
+    bool is_disk_low; /* told */
+    int64_t disk_told_tick;
+};
+struct serve_diag *serve_diag_of(struct serve *serve);
+struct work **serve_diag_works(struct serve *serve);
+
 /* ---- serve_report.c ---------------------------------------------------------------------------------------------------- */
 
 /* What is known of a death. Texts are malloc'ed (serve_report_release()), NULL: not known. */
@@ -90,12 +110,16 @@ CORE_CHECKED enum core_err serve_report_save(const struct serve *serve, const ch
 /* Remove the oldest until at most keep are left; how many went. */
 size_t serve_reports_trim(const char *dir, size_t keep);
 
+/* What a Main that was killed left half written. */
+void serve_reports_tidy(const char *dir);
+
 /* ---- serve_outbox.c ---------------------------------------------------------------------------------------------------- */
 
 #define SERVE_MARK_MAIL "unsent.mail"
 #define SERVE_MARK_POST "unsent.post"
 /* Look for what is still to be sent, and send it, one after the other. Called when something may be there. */
 void serve_outbox_look(struct serve *serve);
+void serve_outbox_end(struct serve *serve);
 
 /* ---- serve_capture.c: any thread --------------------------------------------------------------------------------------- */
 

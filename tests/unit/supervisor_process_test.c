@@ -277,7 +277,7 @@ static void test_random(void **state) {
     rig_begin(&rig);
     srand(8); // NOLINT(cert-msc51-cpp)
     for (int i = 0; i < PROCESSES; i++) {
-        char name[8];
+        char name[16];
         char more[256];
         (void)snprintf(name, sizeof(name), "p%d", i);
         (void)snprintf(more, sizeof(more),

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
 #include "cmd/config.h"
+#include "cmd/control.h"
 #include "core/json.h"
 
 #include <inttypes.h>
@@ -20,6 +21,9 @@ static const struct cmd_option check_options[] = {
     {.name = "connect",
      .help = "Reach each sink's server, feed's brokers and each Redis, 5 s each, read intel.files, and say how many "
              "indicators there are."},
+    {.name = "sensors",
+     .help =
+         "Have tapline serve check the sensors' scripts and rules by their own programs, too: zeek -a, suricata -T."},
     {.name = "json", .help = "Print what was found as one JSON object on stdout."},
     {0},
 };
@@ -280,9 +284,11 @@ static void json_stores(struct core_buf *buf, const struct connected *connected)
     core_buf_char(buf, ']');
 }
 
-/* Returns false if stdout would not take it. */
-static bool answer_json(const struct core_conf_mistakes *mistakes, const struct connected *connected) {
-    size_t room = JSON_BYTES_MIN + (mistakes->len + connected->fails_len) * sizeof(mistakes->fails[0]) * ESCAPED_MAX;
+/* sensors: what tapline serve said, or NULL. Returns false if stdout would not take it. */
+static bool answer_json(const struct core_conf_mistakes *mistakes, const struct connected *connected,
+                        const char *sensors) {
+    size_t room = JSON_BYTES_MIN + (sensors == NULL ? 0 : strlen(sensors)) +
+                  (mistakes->len + connected->fails_len) * sizeof(mistakes->fails[0]) * ESCAPED_MAX;
     for (size_t i = 0; i < connected->stores_len; i++) {
         room += JSON_BYTES_MIN + strlen(connected->stores[i].where) * ESCAPED_MAX;
     }
@@ -295,6 +301,10 @@ static bool answer_json(const struct core_conf_mistakes *mistakes, const struct 
     json_fails(&buf, "unreachable", connected->fails, connected->fails_len);
     core_buf_char(&buf, ',');
     json_stores(&buf, connected);
+    if (sensors != NULL) {
+        core_buf_span(&buf, CORE_SPAN(",\"sensors\":"));
+        core_buf_span(&buf, core_span_of(sensors));
+    }
     core_buf_span(&buf, CORE_SPAN("}\n"));
     MUST(!buf.is_full);
     struct core_span text = core_buf_written(&buf);
@@ -341,17 +351,21 @@ static int check_main(const struct cmd *cmd, int argc, char **argv) {
     if (config != NULL && mistakes.len == 0 && cmd_value(cmd, &args, "connect") != NULL) {
         check_connect(config, &connected);
     }
-    bool is_told = true;
     answer_text(path, &mistakes, &connected);
     if (config != NULL) {
         tell_order(config);
     }
-    if (cmd_value(cmd, &args, "json") != NULL) {
-        is_told = answer_json(&mistakes, &connected);
+    bool is_json = cmd_value(cmd, &args, "json") != NULL;
+    char *sensors = NULL;
+    int sensors_code = CORE_EXIT_DONE;
+    if (mistakes.len == 0 && cmd_value(cmd, &args, "sensors") != NULL) {
+        sensors_code = control_check_sensors(path, is_json ? &sensors : NULL);
     }
+    bool is_told = !is_json || answer_json(&mistakes, &connected, sensors);
     exit_code = mistakes.len > 0                      ? CORE_EXIT_USAGE
                 : connected.fails_len > 0 || !is_told ? CORE_EXIT_SYSTEM
-                                                      : CORE_EXIT_DONE;
+                                                      : sensors_code;
+    free(sensors);
     connected_free(&connected);
     config_free(config);
     return exit_code;
@@ -364,13 +378,13 @@ const struct cmd cmd_check = {
     .about =
         "Reads the configuration and the maps as run does and prints each mistake as file:line:column: what is wrong. "
         "Touches nothing else, unless --connect is given: then each sink's server and feed's brokers are reached, too, "
-        "and "
-        "each of intel.redis.urls by itself; intel.files are read; and it is said how many indicators there are, with "
-        "a "
-        "warning "
-        "where there are none. Exits 0 if there is nothing wrong, 100 if there are mistakes, 111 if a server cannot be "
+        "and each of intel.redis.urls by itself; intel.files are read; and it is said how many indicators there are, "
+        "with a warning where there are none. With --sensors tapline serve, which must run, checks the sensors of the "
+        "configuration that it was started with by their own programs, and what they say is shown. Exits 0 if there is "
+        "nothing wrong, 1 if a sensor's program found something, 100 if there are mistakes, 111 if a server cannot be "
         "reached or a file of indicators not be read.",
-    .example = "tapline check -c /etc/tapline/tapline.yml --connect",
+    .example = "tapline check -c /etc/tapline/tapline.yml --connect\n"
+               "tapline check -c /etc/tapline/tapline.yml --sensors",
     .options = check_options,
     .run = check_main,
 };

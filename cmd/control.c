@@ -214,7 +214,18 @@ int control_main(const struct cmd *cmd, int argc, char **argv) {
     return code;
 }
 
-int control_check_sensors(const char *config_path, bool is_json) {
+/* For control_check_sensors(): kept instead of printed. */
+static int on_checked(void *ctx, const struct core_json_tree *result) {
+    char **json = ctx;
+    size_t len = 0;
+    FILE *out = open_memstream(json, &len);
+    MUST(out != NULL);
+    json_tree_print(out, result);
+    MUST(fclose(out) == 0);
+    return control_judge_check(result);
+}
+
+int control_check_sensors(const char *config_path, char **json) {
     struct control control = {0};
     struct control_call call = {.control = &control, .row = control_row_find("check")};
     int code = CORE_EXIT_USAGE;
@@ -222,11 +233,11 @@ int control_check_sensors(const char *config_path, bool is_json) {
     if (!control_locate(&control, NULL, config_path, &code)) {
         return code;
     }
-    for (size_t i = 0; call.row->cmd->options[i].name != NULL; i++) {
-        bool is_wanted = is_json && strcmp(call.row->cmd->options[i].name, "json") == 0;
-        call.args.values[i] = is_wanted ? "" : NULL;
+    code = CORE_EXIT_SYSTEM;
+    if (control_open(&control)) {
+        const struct control_question question = {call.row->method, {0}, on_checked, json, false};
+        code = json == NULL ? call_do(&call) : control_ask(&control, &question);
     }
-    code = control_open(&control) ? call_do(&call) : CORE_EXIT_SYSTEM;
     control_close(&control);
     return code;
 }

@@ -127,8 +127,9 @@ CORE_CHECKED bool control_locate(struct control *control, const char *socket_pat
 int control_run(struct control *control, const struct control_row *row, int argc, char **argv);
 /* struct cmd's run of all rows. */
 int control_main(const struct cmd *cmd, int argc, char **argv);
-/* Method "check" of the Main that this configuration names, printed as `check --sensors` does. */
-int control_check_sensors(const char *config_path, bool is_json);
+/* Ask method "check" of the Main that this configuration names. json NULL: the result is printed for people; else *json is the
+ * result, malloc'ed, or NULL where there is none. Returns enum core_exit; what failed is said. */
+int control_check_sensors(const char *config_path, char **json);
 
 /* {"nodes":[…words],…params}: malloc'ed JSON of a call. words 0: nodes is left out. */
 struct core_span control_params(const struct control_call *call, char **words, int words_len);

@@ -51,7 +51,7 @@ static int on_list(void *ctx, const struct core_json_tree *result) {
     if (diag->is_listed) {
         list_print(diag, result);
     }
-    if (first == NULL) {
+    if (first == NULL && diag->is_listed) {
         (void)fprintf(stderr, "tapline diag: there is no crash report%s\n",
                       diag->call->args.files_len > 0 ? " of these nodes" : "");
         return CORE_EXIT_NO;
@@ -88,23 +88,34 @@ static int report_show(struct diag *diag, const char *name) {
     core_buf_string(&out, core_span_of(name));
     core_buf_char(&out, '}');
     if (out.is_full) {
-        (void)fprintf(stderr, "tapline diag: no report has such a long name; tapline diag --list\n");
+        (void)fprintf(stderr, "tapline diag: no report has such a long name; `tapline diag` lists them\n");
         return CORE_EXIT_USAGE;
     }
     const struct control_question question = {"diag.show", core_buf_written(&out), on_report, diag, false};
     return control_ask(diag->call->control, &question);
 }
 
-int control_run_diag(const struct control_call *call) {
-    const char *report = control_value(call, "report");
-    struct diag diag = {.call = call, .is_listed = call->args.files_len == 0 || control_value(call, "list") != NULL};
-    if (report != NULL) {
-        return report_show(&diag, report);
+/* Words that no report is of as nodes: names of reports, or Main says what is wrong with them. */
+static int words_show(struct diag *diag) {
+    int code = CORE_EXIT_DONE;
+    for (int i = 0; i < diag->call->args.files_len && code == CORE_EXIT_DONE; i++) {
+        code = report_show(diag, diag->call->args.files[i]);
     }
+    return code == CORE_EXIT_USAGE ? CORE_EXIT_NO : code;
+}
+
+int control_run_diag(const struct control_call *call) {
+    struct diag diag = {.call = call, .is_listed = call->args.files_len == 0 || control_value(call, "list") != NULL};
     struct core_span params = control_params(call, call->args.files, call->args.files_len);
     const struct control_question question = {"diag.list", params, on_list, &diag, false};
     int code = control_ask(call->control, &question);
     free((void *)(uintptr_t)params.ptr);
+    if (code != CORE_EXIT_DONE || diag.is_listed) {
+        return code;
+    }
+    if (diag.shown_len == 0) {
+        return words_show(&diag);
+    }
     for (size_t i = 0; i < diag.shown_len && code == CORE_EXIT_DONE; i++) {
         code = report_show(&diag, diag.shown[i]);
     }

@@ -178,6 +178,7 @@ void control_print_capstats(const struct control_call *call CORE_UNUSED, const s
         {.title = "Interface", .member = "interface"},
         {.title = "Packets", .member = "packets_per_s", .form = CONTROL_PER_S, .is_right = true},
         {.title = "Bits", .member = "bits_per_s", .form = CONTROL_PER_S, .is_right = true},
+        {.title = "Dropped", .member = "dropped_per_s", .form = CONTROL_PER_S, .is_right = true},
         {.title = "Nodes", .member = "nodes"},
         {.title = "Note", .member = "reason"},
     };
@@ -191,7 +192,9 @@ void control_print_df(const struct control_call *call CORE_UNUSED, const struct 
         {.title = "Used", .member = "used_bytes", .form = CONTROL_BYTES, .is_right = true},
         {.title = "Free", .member = "free_bytes", .form = CONTROL_BYTES, .is_right = true},
         {.title = "Full", .member = "used_percent", .form = CONTROL_PERCENT, .is_right = true},
+        {.title = "Inodes free", .member = "inodes_free", .form = CONTROL_NUMBER, .is_right = true},
         {.title = "What for", .member = "what"},
+        {.title = "Note", .member = "reason"},
     };
     control_table_print(core_json_tree_get(result, "filesystems"), columns, LEN(columns));
 }

@@ -34,7 +34,6 @@ static const struct cmd_option deploy_options[] = {
     CONTROL_OPTIONS};
 static const struct cmd_option diag_options[] = {
     {.name = "list", .letter = 'l', .help = "List the reports of these nodes instead of showing the newest."},
-    {.name = "report", .letter = 'r', .arg = "NAME", .help = "Show this report."},
     CONTROL_OPTIONS};
 static const struct cmd_option logs_options[] = {
     FOLLOW_OPTION{
@@ -113,11 +112,13 @@ const struct cmd cmd_deploy = {
 const struct cmd cmd_diag = {
     .name = "diag",
     .summary = "Show what is known of crashes.",
-    .args = "[NODE…]",
-    .about = "Without words the crash reports are listed; with nodes the newest report of each is shown: how it ended, "
-             "its last "
-             "output, a backtrace if there is a core file, versions, settings, resources. Exits 1 if there is none.",
-    .example = "tapline diag\ntapline diag worker-1\ntapline diag --report 20261122T040000Z-worker-1",
+    .args = "[NODE|REPORT…]",
+    .about =
+        "Without words the crash reports are listed. With nodes (names, groups, types, all) the newest report of each "
+        "is "
+        "shown, with a report's name that one: how it ended, its last output, a backtrace if there is a core file, "
+        "versions, settings, resources. Exits 1 if there is none.",
+    .example = "tapline diag\ntapline diag worker-1\ntapline diag 20261122T040000.123456Z-worker-1",
     .options = diag_options,
     .run = control_main,
 };

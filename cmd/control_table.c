@@ -96,6 +96,16 @@ static void time_of(int64_t ns, char *out, size_t out_len) {
     }
 }
 
+/* A list of texts: "a, b". */
+static void list_text(const struct core_json_tree *list, char *out, size_t out_len) {
+    size_t len = 0;
+    for (const struct core_json_tree *item = list->first; item != NULL && len < out_len; item = item->next) {
+        int more = snprintf(out + len, out_len - len, "%s%.*s", item == list->first ? "" : ", ", (int)item->text.len,
+                            item->text.ptr == NULL ? "" : item->text.ptr);
+        len += more < 0 ? 0 : (size_t)more;
+    }
+}
+
 void control_text_of(const struct core_json_tree *object, const char *member, enum control_form form, char *out,
                      size_t out_len) {
     static const char *const binary[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", NULL};
@@ -106,7 +116,9 @@ void control_text_of(const struct core_json_tree *object, const char *member, en
     if (found == NULL || found->kind == CORE_JSON_NULL) {
         return;
     }
-    if (form == CONTROL_YES) {
+    if (found->kind == CORE_JSON_ARRAY) {
+        list_text(found, out, out_len);
+    } else if (form == CONTROL_YES) {
         (void)snprintf(out, out_len, "%s", control_is_true(object, member) ? "yes" : "");
     } else if (found->kind != CORE_JSON_NUMBER || form == CONTROL_TEXT || form == CONTROL_NUMBER ||
                form == CONTROL_STATE) {
@@ -119,7 +131,7 @@ void control_text_of(const struct core_json_tree *object, const char *member, en
     } else if (form == CONTROL_PER_S) {
         scaled(number, 1000, decimal, "/s", out, out_len);
     } else {
-        (void)snprintf(out, out_len, form == CONTROL_PERCENT ? "%.1f %%" : "%.1f", number);
+        (void)snprintf(out, out_len, form == CONTROL_PERCENT ? "%.2f %%" : "%.1f", number);
     }
     control_text_clean(out);
 }

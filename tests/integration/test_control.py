@@ -396,6 +396,27 @@ def test_following_ends_with_its_reader(main):
             time.sleep(0.05)
 
 
+# ---- check --sensors ----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("is_fine", [True, False])
+def test_check_asks_main_for_the_sensors(main, tmp_path, is_fine):
+    main.on["check"] = {"ok": is_fine, "checks": [{"name": "worker-1", "ok": is_fine, "text": "local.zeek, line 7: syntax error"}]}
+    config = tmp_path / "tapline.yml"
+    config.write_text("sensors: {nodes: [{name: a, type: program, command: [sleep, 9]}]}\n")
+    done = tapline(main, "check", "-c", str(config), "--sensors")
+    assert done.returncode == (0 if is_fine else 1), done.stderr
+    assert "local.zeek, line 7: syntax error" in done.stdout
+    done = tapline(main, "check", "-c", str(config), "--sensors", "--json")
+    assert done.returncode == (0 if is_fine else 1)
+    assert json.loads(done.stdout)["sensors"] == main.on["check"]
+    assert main.asked == [("check", {})] * 2
+    main.asked.clear()
+    assert "sensors" not in json.loads(tapline(main, "check", "-c", str(config), "--json").stdout)
+    assert main.asked == []
+    main.die()
+    assert tapline(main, "check", "-c", str(config), "--sensors").returncode == 111
+
+
 # ---- diag ---------------------------------------------------------------------------------------------------------------------------
 
 REPORTS = {"reports": [{"name": "t3-worker-1", "node": "worker-1", "time": "2026-11-22T04:00:00.000000Z", "end": "signal 11"},
@@ -404,13 +425,40 @@ REPORTS = {"reports": [{"name": "t3-worker-1", "node": "worker-1", "time": "2026
 
 
 def test_diag(main):
-    main.on["diag.list"] = REPORTS
-    main.on["diag.show"] = lambda connection, request, params: {"name": params["report"], "text": f"all of {params['report']}"}
+    def listed(connection, request, params):
+        words = params.get("nodes", ["workers"])
+        return {"reports": [one for one in REPORTS["reports"] if one["node"] in words or "workers" in words]}
+
+    def shown(connection, request, params):
+        if params["report"] not in [one["name"] for one in REPORTS["reports"]]:
+            raise Refused(-32001, "there is no report of that name")
+        return {"name": params["report"], "text": f"all of {params['report']}"}
+    main.on["diag.list"], main.on["diag.show"] = listed, shown
     done = tapline(main, "diag")
     assert done.returncode == 0 and [line[0] for line in rows(done.stdout)[1:]] == ["t3-worker-1", "t2-worker-2", "t1-worker-1"]
-    done = tapline(main, "diag", "workers")
-    assert done.stdout == "all of t3-worker-1\nall of t2-worker-2\n", "the newest of each"
-    assert tapline(main, "diag", "--report", "t1-worker-1").stdout == "all of t1-worker-1\n"
-    assert json.loads(tapline(main, "diag", "--list", "worker-1", "--json").stdout) == REPORTS
+    assert tapline(main, "diag", "workers").stdout == "all of t3-worker-1\nall of t2-worker-2\n", "the newest of each"
+    assert tapline(main, "diag", "t1-worker-1").stdout == "all of t1-worker-1\n"
+    done = tapline(main, "diag", "manager")
+    assert (done.returncode, done.stdout) == (1, "") and "no report of that name" in done.stderr
+    assert json.loads(tapline(main, "diag", "--list", "workers", "--json").stdout) == REPORTS
     main.on["diag.list"] = {"reports": []}
     assert tapline(main, "diag").returncode == 1
+
+
+# ---- netstats, capstats, df -------------------------------------------------------------------------------------------------------
+
+def test_numbers_for_people(main):
+    main.on["netstats"] = {"nodes": [
+        {"name": "worker-1", "source": "telemetry", "received": 123456789012, "dropped": 7, "link": 123456789019,
+         "dropped_percent": 0.04, "received_per_s": 1234567.8, "reason": ""},
+        {"name": "worker-2", "source": "none", "reason": "no answer"}]}
+    main.on["capstats"] = {"interfaces": [{"interface": "eth1", "nodes": ["worker-1", "worker-2"], "packets_per_s": 950,
+                                           "bits_per_s": 9.4e9, "reason": ""}]}
+    main.on["df"] = {"filesystems": [{"path": "/var/log", "what": "archive", "size_bytes": 1 << 40, "used_bytes": 1536 << 20,
+                                      "free_bytes": 1000, "used_percent": 99.95, "inodes_free": 12}]}
+    table = rows(tapline(main, "netstats").stdout)
+    assert table[0] == ["Name", "Received", "Dropped", "Link", "Lost", "Rate", "From", "Note"]
+    assert table[1] == ["worker-1", "123456789012", "7", "123456789019", "0.04 %", "1.2 M/s", "telemetry"]
+    assert table[2] == ["worker-2", "none", "no answer"]
+    assert rows(tapline(main, "capstats").stdout)[1] == ["eth1", "950 /s", "9.4 G/s", "worker-1, worker-2"]
+    assert rows(tapline(main, "df").stdout)[1] == ["/var/log", "1.0 TiB", "1.5 GiB", "1000 B", "99.95 %", "12", "archive"]

@@ -182,6 +182,7 @@ static enum core_err server_open(struct serve *serve, struct core_fail *fail) {
     }
     core_log(CORE_LEVEL_INFO, "serve", "answers", "socket=%s%s%s", conf->socket, conf->listen != NULL ? " listen=" : "",
              conf->listen != NULL ? conf->listen : "");
+    serve_events_flush(serve);
     (void)core_notify("READY=1");
     notify_status(serve);
     if (core_notify_watchdog_ns() > 0) {
@@ -285,13 +286,9 @@ static enum core_err serve_open(struct serve *serve, struct core_fail *fail) {
     serve->open_timer = (struct core_timer){.on_time = open_on_time, .ctx = serve};
     serve->notify_timer = (struct core_timer){.on_time = notify_on_time, .ctx = serve};
     core_timer_set(serve->loop, &serve->open_timer, core_tick_ns() + OPEN_NS);
-    if (serve_crash_open != NULL) {
-        serve_crash_open(serve);
-    }
+    serve_crash_open(serve);
     serve_link_begin(serve);
-    if (serve_disk_begin != NULL) {
-        serve_disk_begin(serve);
-    }
+    serve_disk_begin(serve);
     return CORE_OK;
 }
 
@@ -301,14 +298,14 @@ static void serve_close(struct serve *serve) {
     if (deploy_end != NULL) {
         deploy_end(serve);
     }
-    if (serve_crash_close != NULL) {
-        serve_crash_close(serve);
-    }
+    serve_crash_close(serve);
     core_timer_clear(&serve->disk_timer);
     core_timer_clear(&serve->notify_timer);
     core_timer_clear(&serve->open_timer);
     serve_supervisor_forget(serve);
     core_rpc_server_free(serve->server, false);
+    serve->server = NULL;
+    serve_events_flush(serve);
     core_loop_free(serve->loop);
     core_arena_destroy(&serve->deployed_arena);
     if (serve->lock_fd >= 0) {

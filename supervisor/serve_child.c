@@ -332,11 +332,10 @@ static int log_open(const struct serve *serve, struct core_fail *fail) {
 void serve_supervisor_start(struct serve *serve) {
     const struct serve_conf *conf = serve->conf;
     struct core_fail fail = {0};
-    const char *argv[16] = {serve->env->supervise,   "supervise", "--socket",
-                            conf->supervisor_socket, "--state",   conf->state};
+    const char *argv[8] = {serve->env->supervise, "--socket", conf->supervisor_socket, "--state", conf->state};
     if (serve->group != NULL) {
-        argv[6] = "--group";
-        argv[7] = serve->group;
+        argv[5] = "--group";
+        argv[6] = serve->group;
     }
     if (serve->started != NULL) {
         return; /* it has not ended: it is on its way, or too busy to answer */

@@ -39,6 +39,7 @@ struct deploy; /* one under way, deploy.c's own */
 struct serve_wait;
 struct serve_line;
 struct started;
+struct early_event;
 
 struct serve {
     const struct serve_env *env;
@@ -64,6 +65,7 @@ struct serve {
                             * that the next Main is told of that death again */
     struct serve_wait *waits;     /* requests that wait for states; serve_wait.c's own */
     struct serve_line *line;      /* serve_link.c's own */
+    struct early_event *early;    /* from before the server opened; serve_methods.c\'s own */
     struct started *started;      /* the Supervisor that we started, while it lives; serve_child.c's own */
     const char *group;            /* conf->group, if there is such a group; else NULL */
     struct core_timer open_timer; /* when the server opens though no Supervisor has answered */
@@ -78,7 +80,7 @@ void serve_link_end(struct serve *serve);
 /* From within: a line is there and the mirror is whole; the Supervisor has gone as it was told to. serve.c's. */
 void serve_on_linked(struct serve *serve);
 void serve_on_supervisor_gone(struct serve *serve);
-/* Start a Supervisor, detached, as `PROGRAM supervise …`; what it says goes to <state>/supervisor.log. serve_child.c's. */
+/* Start a Supervisor, detached; what it says goes to <state>/supervisor.log. serve_child.c's. */
 void serve_supervisor_start(struct serve *serve);
 void serve_supervisor_forget(struct serve *serve); /* it goes on */
 /* A fresh process.list's result becomes the mirror. False: it is none. */
@@ -177,17 +179,14 @@ void serve_json_bool(struct core_buf *out, const char *key, bool value);
 CORE_CHECKED enum core_err serve_file_read(const char *path, size_t bytes_max, struct core_span *out,
                                            struct core_fail *fail);
 CORE_CHECKED enum core_err serve_file_write(const char *path, struct core_span content, struct core_fail *fail);
-/* An event of our own to all who listen: members is the inside of an object, kind first. */
+/* An event of our own to all who listen: members is the inside of an object, kind first. Kept until the server is open. */
 void serve_event(struct serve *serve, struct core_span members);
+void serve_events_flush(struct serve *serve); /* the server is open, or never will be */
 
 /* Parts of their own, which a build may lack: ask whether they are there. */
 #pragma weak deploy_load
 #pragma weak deploy_begin
 #pragma weak deploy_end
 #pragma weak deploy_on_state
-#pragma weak serve_crash_open
-#pragma weak serve_crash_close
-#pragma weak serve_crash_on_end
-#pragma weak serve_disk_begin
 
 #endif

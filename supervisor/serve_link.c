@@ -187,7 +187,7 @@ static bool state_of(struct core_span text, enum supervisor_state *out) {
     return false;
 }
 
-/* {"exit":1}, {"signal":"SEGV"} or {"signal":11}, {"unknown":true} as people say it; "" if there was no end. */
+/* {"exit":1}, {"signal":"SEGV"} or {"signal":11}, {"unknown":true}, {"not_started":true} as people say it; "" if there was no end. */
 static void end_of(const struct core_json_tree *object, char out[64]) {
     const struct core_json_tree *code = core_json_tree_get(object, "exit");
     const struct core_json_tree *signal = core_json_tree_get(object, "signal");
@@ -197,8 +197,10 @@ static void end_of(const struct core_json_tree *object, char out[64]) {
     } else if (signal != NULL && (signal->kind == CORE_JSON_NUMBER || signal->kind == CORE_JSON_STRING)) {
         int number = supervisor_signal_of(signal->text.ptr);
         (void)snprintf(out, 64, "signal %d (%s)", number, supervisor_signal_name(number));
-    } else if (bool_of(object, "unknown")) {
+    } else if (core_json_tree_get(object, "unknown") != NULL) {
         (void)snprintf(out, 64, "unknown");
+    } else if (core_json_tree_get(object, "not_started") != NULL) {
+        (void)snprintf(out, 64, "not started");
     }
 }
 
@@ -221,7 +223,7 @@ static char *spec_text(struct serve_line *line, const struct core_json_tree *jso
     return copy;
 }
 
-static void process_read(struct serve_line *line, const struct core_json_tree *row, struct serve_process *out) {
+static void process_read(struct serve *serve, const struct core_json_tree *row, struct serve_process *out) {
     const struct core_json_tree *cpu = core_json_tree_get(row, "cpu_seconds");
     *out = (struct serve_process){.is_wanted = bool_of(row, "is_wanted"),
                                   .is_changed = bool_of(row, "is_changed"),
@@ -234,11 +236,16 @@ static void process_read(struct serve_line *line, const struct core_json_tree *r
                                   .cpu_seconds =
                                       cpu != NULL && cpu->kind == CORE_JSON_NUMBER ? strtod(cpu->text.ptr, NULL) : 0,
                                   .threads = (uint64_t)number_of(row, "threads"),
-                                  .spec = spec_text(line, core_json_tree_get(row, "spec"))};
+                                  .spec = spec_text(serve->line, core_json_tree_get(row, "spec"))};
     text_copy(out->name, sizeof(out->name), core_json_tree_text(row, "name"));
     text_copy(out->group, sizeof(out->group), core_json_tree_text(row, "group"));
     text_copy(out->reason, sizeof(out->reason), core_json_tree_text(row, "reason"));
     end_of(core_json_tree_get(row, "last_end"), out->last_end);
+    struct serve_process *before = serve_process_find(serve, core_span_of(out->name));
+    if (out->spec == NULL && before != NULL) { /* a list without specs: they are what they were */
+        out->spec = before->spec;
+        before->spec = NULL;
+    }
     if (!state_of(core_json_tree_text(row, "state"), &out->state)) {
         core_log(CORE_LEVEL_WARN, "serve", "the Supervisor names a state that this program does not know",
                  "process=%s effect=\"shown as down\"", out->name);
@@ -251,17 +258,20 @@ static bool mirror_set(struct serve *serve, const struct core_json_tree *result)
     if (rows == NULL || rows->kind != CORE_JSON_ARRAY) {
         return false;
     }
-    mirror_free(serve);
+    size_t len = 0;
     for (const struct core_json_tree *row = rows->first; row != NULL; row = row->next) {
-        serve->processes_len++;
+        len++;
     }
-    serve->processes = calloc(serve->processes_len + 1, sizeof(*serve->processes));
-    MUST(serve->processes != NULL);
+    struct serve_process *processes = calloc(len + 1, sizeof(*processes));
+    MUST(processes != NULL);
     size_t at = 0;
     for (const struct core_json_tree *row = rows->first; row != NULL; row = row->next) {
-        process_read(serve->line, row, &serve->processes[at++]);
+        process_read(serve, row, &processes[at++]);
     }
-    qsort(serve->processes, serve->processes_len, sizeof(*serve->processes), by_name);
+    qsort(processes, len, sizeof(*processes), by_name);
+    mirror_free(serve);
+    serve->processes = processes;
+    serve->processes_len = len;
     return true;
 }
 
@@ -303,8 +313,8 @@ static void event_pass_on(struct serve *serve, const struct core_json_tree *even
 /* Did it end by itself, and not as by its policy it may? */
 static bool is_crash(const struct core_json_tree *event, enum supervisor_state from, enum supervisor_state to) {
     const struct core_json_tree *code = core_json_tree_get(event, "exit");
-    bool has_ended =
-        code != NULL || core_json_tree_get(event, "signal") != NULL || core_json_tree_get(event, "unknown") != NULL;
+    bool has_ended = code != NULL || core_json_tree_get(event, "signal") != NULL ||
+                     core_json_tree_get(event, "unknown") != NULL || core_json_tree_get(event, "not_started") != NULL;
     bool was_told = from == SUPERVISOR_STOPPING && (to == SUPERVISOR_DOWN || to == SUPERVISOR_STARTING);
     bool is_done = to == SUPERVISOR_DOWN && code != NULL && core_span_is(code->text, "0");
     return has_ended && !was_told && !is_done;
@@ -329,20 +339,17 @@ static void event_state(struct serve *serve, const struct core_json_tree *event)
     text_copy(process->reason, sizeof(process->reason), core_json_tree_text(event, "reason"));
     if (to == SUPERVISOR_STARTING) {
         process->starts++;
-        process->is_adopted = false;
     }
-    if (core_json_tree_get(event, "is_wanted") != NULL) {
-        process->is_wanted = bool_of(event, "is_wanted");
-    }
+    process->is_wanted = bool_of(event, "is_wanted");
+    process->is_changed = bool_of(event, "is_changed");
+    process->is_adopted = bool_of(event, "adopted");
     end_of(event, end);
     if (end[0] != '\0') {
         memcpy(process->last_end, end, sizeof(end));
     }
     if (is_crash(event, from, to)) {
         process->deaths++;
-        if (serve_crash_on_end != NULL) {
-            serve_crash_on_end(serve, process, event);
-        }
+        serve_crash_on_end(serve, process, event);
     }
     if (serve->is_linked) { /* else the list to come is newer than this */
         serve_wait_on_state(serve, process);

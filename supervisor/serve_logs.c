@@ -121,17 +121,17 @@ static size_t lines_begin(struct core_span bytes, int64_t lines) {
     return 0;
 }
 
-/* Without a character that is not whole, of which the rest is still to come. */
+/* Without a character at its end that is not whole, of which the rest is still to come; never without all. */
 static size_t whole_len(const char *bytes, size_t len) {
     size_t back = 0;
     while (back < 3 && back < len && ((unsigned char)bytes[len - 1 - back] & 0xc0U) == 0x80) {
         back++;
     }
-    if (back == len) {
+    if (back + 1 >= len) {
         return len;
     }
     unsigned char lead = (unsigned char)bytes[len - 1 - back];
-    size_t needs = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+    size_t needs = lead >= 0xf8 ? 1 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
     return needs > back + 1 ? len - 1 - back : len;
 }
 

@@ -37,12 +37,61 @@ const struct core_rpc_method serve_methods[] = {
      serve_logs_read},
     {"log.level", "{level}: what tapline serve tells on its stderr from now on: error, warn, info, debug.",
      serve_log_level},
+    {"diag.list",
+     "Crash reports, newest first: {nodes: [words]}, none: all. Result: {directory, reports: [{name, node, time, end, "
+     "text, …}]}.",
+     serve_diag_list},
+    {"diag.show",
+     "One report: {report: name or node}; a node's newest. Result: {name, node, directory, text, details}.",
+     serve_diag_show},
+    {"netstats",
+     "Packets received and dropped by sensor: {nodes: [words]}. Result: {nodes: [{name, source, received, dropped, "
+     "…}]}.",
+     serve_netstats},
+    {"capstats",
+     "What comes in at their interfaces now: {nodes: [words]}. Result: {interfaces: [{interface, nodes, packets_per_s, "
+     "…}]}.",
+     serve_capstats},
+    {"df",
+     "Room on the file systems in use. Result: {filesystems: [{path, what, size_bytes, used_bytes, free_bytes, …}]}.",
+     serve_df},
 };
 const size_t serve_methods_len = sizeof(serve_methods) / sizeof(serve_methods[0]);
+
+/* An event from before the server opened: what happened while no Main was there. */
+struct early_event {
+    struct early_event *next;
+    size_t len;
+    char members[];
+};
 
 void serve_event(struct serve *serve, struct core_span members) {
     if (serve->server != NULL) {
         core_rpc_event(serve->server, members);
+        return;
+    }
+    size_t kept = 0;
+    struct early_event **at = &serve->early;
+    for (; *at != NULL; at = &(*at)->next) {
+        kept++;
+    }
+    if (kept < CORE_RPC_EVENTS_KEPT) { /* the server would not keep more either */
+        *at = malloc(sizeof(**at) + members.len);
+        MUST(*at != NULL);
+        (*at)->next = NULL;
+        (*at)->len = members.len;
+        memcpy((*at)->members, members.ptr, members.len);
+    }
+}
+
+void serve_events_flush(struct serve *serve) {
+    while (serve->early != NULL) {
+        struct early_event *event = serve->early;
+        serve->early = event->next;
+        if (serve->server != NULL) {
+            core_rpc_event(serve->server, (struct core_span){event->members, event->len});
+        }
+        free(event);
     }
 }
 
@@ -328,7 +377,7 @@ void serve_status(void *ctx, struct core_rpc_request *request, const struct core
         (void)snprintf(status->names[i], sizeof(status->names[i]), "%s", names[i]);
     }
     free(names);
-    serve_ask(serve, "process.list", CORE_SPAN("{}"), on_list, status);
+    serve_ask(serve, "process.list", CORE_SPAN("{\"spec\":false}"), on_list, status);
 }
 
 /* ---- nodes, log.level ----------------------------------------------------------------------------------------------------------- */

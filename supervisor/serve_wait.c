@@ -405,10 +405,14 @@ bool serve_wait_on_gone(struct serve *serve) {
     if (wait == NULL) {
         return true;
     }
-    bool are_all_down = wait->left == 0;
+    bool are_all_down = true;
     for (size_t i = 0; i < wait->nodes_len; i++) {
-        if (!wait->nodes[i].is_done) {
-            node_done(wait, &wait->nodes[i], false, "the Supervisor went away before it was down");
+        struct wait_node *node = &wait->nodes[i];
+        bool has_ended = node->is_done || node->state == SUPERVISOR_BACKOFF || node->state == SUPERVISOR_LATCHED;
+        are_all_down = are_all_down && has_ended;
+        if (!node->is_done) {
+            node_done(wait, node, has_ended,
+                      has_ended ? "it was not running" : "the Supervisor went away before it was down");
         }
     }
     wait_answer(wait);

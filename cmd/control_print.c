@@ -73,19 +73,35 @@ static void note_text(const struct core_json_tree *node, char *out, size_t out_l
     }
 }
 
-void control_print_status(const struct control_call *call CORE_UNUSED, const struct core_json_tree *result) {
-    static const struct control_column columns[] = {
-        {.title = "Name", .member = "name"},
-        {.title = "Type", .member = "type"},
-        {.title = "Host", .member = "host"},
-        {.title = "Status", .member = "state", .form = CONTROL_STATE},
-        {.title = "Pid", .member = "pid", .form = CONTROL_NUMBER, .is_right = true},
-        {.title = "Started", .text = started_text},
-        {.title = "Note", .text = note_text},
-    };
+static const struct control_column status_columns[] = {
+    {.title = "Name", .member = "name"},
+    {.title = "Type", .member = "type"},
+    {.title = "Host", .member = "host"},
+    {.title = "Status", .member = "state", .form = CONTROL_STATE},
+    {.title = "Pid", .member = "pid", .form = CONTROL_NUMBER, .is_right = true},
+    {.title = "Started", .text = started_text},
+    {.title = "Note", .text = note_text},
+};
+/* Without the host, so that it fits. */
+static const struct control_column status_long_columns[] = {
+    {.title = "Name", .member = "name"},
+    {.title = "Status", .member = "state", .form = CONTROL_STATE},
+    {.title = "Pid", .member = "pid", .form = CONTROL_NUMBER, .is_right = true},
+    {.title = "Started", .text = started_text},
+    {.title = "CPU s", .member = "cpu_seconds", .form = CONTROL_DECIMAL, .is_right = true},
+    {.title = "Memory", .member = "rss_bytes", .form = CONTROL_BYTES, .is_right = true},
+    {.title = "Threads", .member = "threads", .form = CONTROL_NUMBER, .is_right = true},
+    {.title = "Starts", .member = "starts", .form = CONTROL_NUMBER, .is_right = true},
+    {.title = "Deaths", .member = "deaths", .form = CONTROL_NUMBER, .is_right = true},
+    {.title = "Note", .text = note_text},
+};
+
+void control_print_status(const struct control_call *call, const struct core_json_tree *result) {
+    bool is_long = control_value(call, "long") != NULL;
     const struct core_json_tree *nodes = core_json_tree_get(result, "nodes");
     tell_none(nodes, "tapline status: nothing is deployed, so nothing runs: tapline deploy");
-    control_table_print(nodes, columns, LEN(columns));
+    control_table_print(nodes, is_long ? status_long_columns : status_columns,
+                        is_long ? LEN(status_long_columns) : LEN(status_columns));
 }
 
 int control_judge_status(const struct core_json_tree *result) {

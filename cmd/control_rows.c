@@ -19,6 +19,8 @@
     "Nodes are named by their names, groups, types (worker, workers, zeek …) or all, as `tapline nodes` lists them. "
 
 static const struct cmd_option common_options[] = {CONTROL_OPTIONS};
+static const struct cmd_option status_options[] = {
+    {.name = "long", .letter = 'l', .help = "CPU time, memory, threads, starts and deaths, too."}, CONTROL_OPTIONS};
 static const struct cmd_option stop_options[] = {
     {.name = "with-supervisor",
      .help = "All nodes, then the Supervisor, then tapline serve: what the service's stop does."},
@@ -49,8 +51,9 @@ const struct cmd cmd_status = {
     .summary = "Show which sensors and processes are up.",
     .args = "[NODE…]",
     .about = NODES_ABOUT "Exits 1 if one of them is not up.",
-    .example = "tapline status\ntapline status workers --json | jq -r '.nodes[] | select(.state != \"up\").name'",
-    .options = common_options,
+    .example = "tapline status\ntapline status --long zeek\ntapline status workers --json | jq -r '.nodes[] | "
+               "select(.state != \"up\").name'",
+    .options = status_options,
     .run = control_main,
 };
 const struct cmd cmd_start = {

@@ -42,6 +42,13 @@ def test_status_is_zeekctls_table(main):
     assert main.asked == [("status", {})]
 
 
+def test_status_with_all_there_is_to_say(main):
+    main.on["status"] = {"nodes": NODES}
+    table = rows(tapline(main, "status", "--long").stdout)
+    assert table[0] == ["Name", "Status", "Pid", "Started", "CPU s", "Memory", "Threads", "Starts", "Deaths"]
+    assert table[1][4:] == ["1.5", "3.0 MiB", "2", "1", "0"]
+
+
 @pytest.mark.parametrize("state", ["down", "starting", "stopping", "backoff", "latched"])
 def test_status_is_no_if_a_node_is_not_up(main, state):
     main.on["status"] = {"nodes": [NODES[0], node("worker-1", state=state, reason="exit 7: no such interface", deaths=5,

@@ -113,7 +113,7 @@ static bool stats_read(const char *directory, struct serve_capture *out) {
     for (struct core_span line = line_take(&rest); line.ptr != NULL; line = line_take(&rest)) {
         if (core_span_starts(line, CORE_SPAN("Date:"))) {
             struct core_span time = core_span_trim((struct core_span){.ptr = line.ptr + 5, .len = line.len - 5});
-            (void)snprintf(out->as_of, sizeof(out->as_of), "%.*s", (int)(time.len < 24 ? time.len : 24), time.ptr);
+            (void)snprintf(out->as_of, sizeof(out->as_of), "%.*s", (int)(time.len < 22 ? time.len : 22), time.ptr);
             break;
         }
         has_kernel = stats_row(line, "capture.kernel_packets", &out->received) || has_kernel;

@@ -156,14 +156,19 @@ static int on_nodes(void *ctx, const struct core_json_tree *result) {
 }
 
 static int logs_follow(struct logs *logs) {
-    int code = CORE_EXIT_DONE;
+    const struct control *control = logs->call->control;
+    int first_failure = CORE_EXIT_DONE;
     do {
-        for (size_t i = 0; i < logs->len && !logs->call->control->is_interrupted; i++) {
-            code = log_take(logs, &logs->all[i]);
+        for (size_t i = 0; i < logs->len && !control->is_interrupted; i++) {
+            int code = log_take(logs, &logs->all[i]);
+            if (code == CORE_EXIT_USAGE && !logs->all[i].is_begun) { /* no waiting mends that */
+                return code;
+            }
+            first_failure = first_failure == CORE_EXIT_DONE ? code : first_failure;
         }
-    } while (logs->is_follow && !logs->call->control->is_interrupted && ferror(stdout) == 0 &&
+    } while (logs->is_follow && !control->is_interrupted && ferror(stdout) == 0 &&
              control_wait(logs->call->control, POLL_NS));
-    return logs->is_follow ? CORE_EXIT_DONE : code;
+    return logs->is_follow ? CORE_EXIT_DONE : first_failure;
 }
 
 int control_run_logs(const struct control_call *call) {

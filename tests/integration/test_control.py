@@ -346,6 +346,28 @@ def test_logs_follow_growth_rotation_and_a_new_main(main):
         assert logs.end() == 0
 
 
+def test_logs_that_there_are_none_of(main):
+    files = Files(main, worker_1="first\n", worker_2="second\n")
+    refused = {"worker-1": Refused(-32003, "stdout.log of worker-1 cannot be opened"), "worker-2": None}
+
+    def read(connection, request, params):
+        if refused[params["node"]]:
+            raise refused[params["node"]]
+        return files.read(connection, request, params)
+    main.on["logs.read"] = read
+    done = tapline(main, "logs", "all")
+    assert (done.returncode, done.stdout) == (111, "worker-2: second\n") and "of worker-1" in done.stderr
+    with Following(main, "logs", "-f", "all") as logs:  # what is not there yet is waited for
+        assert logs.line() == "worker-2: second"
+        refused["worker-1"] = None
+        assert logs.line() == "worker-1: first"
+        assert logs.end() == 0
+        assert logs.process.stderr.read().count("cannot be opened") == 1
+    refused["worker-1"] = Refused(-32602, "file is the name of a file in the node's directory, without a path")
+    done = tapline(main, "logs", "-f", "worker-1", "../passwd")
+    assert done.returncode == 100 and "without a path" in done.stderr
+
+
 def test_logs_of_several_nodes_do_not_mix(main):
     files = Files(main, worker_1="a long line, in pieces\n", worker_2="half a li")
     with Following(main, "logs", "-f") as logs:

@@ -54,5 +54,7 @@ struct serve_env {
 };
 /* Run until SIGTERM or SIGINT (SIGHUP: read the file again and say what a deploy would change). Returns enum core_exit. */
 int serve_main(const struct serve_env *env);
+/* Method i of those that Main answers, for the reference. False: there are no more. */
+CORE_CHECKED bool serve_method_at(size_t i, const char **name, const char **summary);
 
 #endif

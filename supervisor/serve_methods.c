@@ -58,6 +58,15 @@ const struct core_rpc_method serve_methods[] = {
 };
 const size_t serve_methods_len = sizeof(serve_methods) / sizeof(serve_methods[0]);
 
+bool serve_method_at(size_t i, const char **name, const char **summary) {
+    if (i >= serve_methods_len) {
+        return false;
+    }
+    *name = serve_methods[i].name;
+    *summary = serve_methods[i].summary;
+    return true;
+}
+
 /* An event from before the server opened: what happened while no Main was there. */
 struct early_event {
     struct early_event *next;

@@ -86,6 +86,9 @@ static uint64_t front_collapse(int fd, const struct stat *st, uint64_t keep) {
     char before;
     bool is_line_start = pread(fd, &before, 1, (off_t)cut - 1) == 1 && before == '\n';
     size_t rest = is_line_start ? 0 : line_rest(fd, (off_t)cut);
+    /* A collapse alone would write all that is about to go to the disk first: seconds in a flood, and we wait for it. A hole
+     * drops it. */
+    (void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)cut);
     if (fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, 0, (off_t)cut) != 0) {
         return 0;
     }

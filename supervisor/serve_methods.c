@@ -142,7 +142,7 @@ static bool words_of(struct core_rpc_request *request, const struct core_json_tr
 }
 
 static void refuse_word(struct serve *serve, struct core_rpc_request *request, struct core_span word) {
-    const char *names[SENSORS_NODES_MAX];
+    const char *names[SENSORS_NODES_MAX] = {NULL};
     size_t len = 0;
     for (; len < serve->deployed.nodes_len && len < SENSORS_NODES_MAX; len++) {
         names[len] = serve->deployed.nodes[len].name;

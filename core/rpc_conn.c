@@ -40,7 +40,7 @@ struct rpc_conn {
     struct core_timer end_timer;
     struct core_fail why;
     char where[CONN_WHERE_BYTES];
-    unsigned depth; /* of calls into the owner */
+    unsigned depth; /* of calls from the loop */
     int fd;         /* -1: ended */
     bool is_deaf;   /* they take nothing any more, but what they said before is still to be read */
     bool is_read;   /* to its end, or as far as we want */
@@ -88,19 +88,13 @@ static void buffer_free(struct conn_buffer *buffer) {
 
 /* ---- ending -------------------------------------------------------------------------------------------------------- */
 
-static void conn_enter(struct rpc_conn *conn) {
-    conn->depth++;
-}
-
-/* False: it is gone. */
-static bool conn_leave(struct rpc_conn *conn) {
+/* Only where the loop calls in does a connection go that was freed meanwhile. */
+static void conn_leave(struct rpc_conn *conn) {
     MUST(conn->depth > 0);
     conn->depth--;
     if (conn->is_freed && conn->depth == 0) {
         free(conn);
-        return false;
     }
-    return !conn->is_freed;
 }
 
 static void conn_close(struct rpc_conn *conn) {
@@ -133,9 +127,9 @@ void rpc_conn_end(struct rpc_conn *conn, enum core_err err, const char *fmt, ...
 
 static void on_end_time(void *ctx) {
     struct rpc_conn *conn = ctx;
-    conn_enter(conn);
+    conn->depth++;
     conn->calls->on_end(conn->ctx, &conn->why);
-    (void)conn_leave(conn);
+    conn_leave(conn);
 }
 
 /* ---- sending ------------------------------------------------------------------------------------------------------- */
@@ -244,10 +238,9 @@ static bool next_line(struct rpc_conn *conn, bool is_last, struct core_span *out
     return true;
 }
 
-/* False: nothing more is to be read, and conn may be gone. */
+/* False: nothing more is to be read; it may have ended, or been freed. */
 static bool give_line(struct rpc_conn *conn, struct core_span line) {
     const size_t taken = line.len < conn->in.len ? line.len + 1 : line.len;
-    conn_enter(conn);
     if (line.len > CORE_RPC_LINE_BYTES_MAX) {
         conn->is_read = true;
         conn->scanned = 0;
@@ -257,7 +250,6 @@ static bool give_line(struct rpc_conn *conn, struct core_span line) {
         } else {
             rpc_conn_end(conn, CORE_LIMIT, "it sent a line of more than %zu bytes", CORE_RPC_LINE_BYTES_MAX);
         }
-        (void)conn_leave(conn);
         return false;
     }
     /* Taken before it is given: the owner may run the loop, and more be read. The bytes stay until then. */
@@ -267,7 +259,7 @@ static bool give_line(struct rpc_conn *conn, struct core_span line) {
     if (core_span_trim(line).len > 0) {
         conn->calls->on_line(conn->ctx, line);
     }
-    return conn_leave(conn) && !rpc_conn_is_ended(conn) && !conn->is_finishing;
+    return !conn->is_freed && !rpc_conn_is_ended(conn) && !conn->is_finishing;
 }
 
 /* False as above. */
@@ -329,7 +321,7 @@ static void conn_read(struct rpc_conn *conn, bool is_hung_up) {
 static void on_conn_fd(void *ctx, uint32_t events) {
     struct rpc_conn *conn = ctx;
     const bool is_hung_up = (events & (EPOLLHUP | EPOLLERR)) != 0;
-    conn_enter(conn);
+    conn->depth++;
     if ((events & EPOLLOUT) != 0) {
         conn_flush(conn);
     }
@@ -338,7 +330,7 @@ static void on_conn_fd(void *ctx, uint32_t events) {
     } else if (!rpc_conn_is_ended(conn) && is_hung_up) {
         rpc_conn_end(conn, CORE_NET, "it closed the connection");
     }
-    (void)conn_leave(conn);
+    conn_leave(conn);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */

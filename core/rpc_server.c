@@ -451,8 +451,9 @@ void core_rpc_server_free(struct core_rpc_server *server, bool keep_socket) {
         return;
     }
     MUST(server->depth == 0);
-    while (server->peers != NULL) {
-        peer_free(server->peers); /* what the sockets took is on its way */
+    for (struct rpc_peer *peer = server->peers, *next = NULL; peer != NULL; peer = next) {
+        next = peer->next;
+        peer_free(peer); /* what the sockets took is on its way */
     }
     if (server->local.fd >= 0 && !keep_socket && stat(server->conf.path, &there) == 0 &&
         there.st_dev == server->socket_dev && there.st_ino == server->socket_ino) {

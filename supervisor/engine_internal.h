@@ -41,7 +41,9 @@ enum supervisor_end_kind {
 struct supervisor_end {
     enum supervisor_end_kind kind;
     int code;
-    int64_t time_ns; /* core_now_ns() */
+    int64_t time_ns;   /* core_now_ns() */
+    pid_t pid;         /* what it was; 0: not known any more */
+    int64_t uptime_ns; /* how long it lived */
 };
 
 /* Where a process is in the order of stopping and starting. */
@@ -206,6 +208,8 @@ void supervisor_keep_resume(struct supervisor *supervisor);
 void supervisor_sweep_add(struct supervisor *supervisor, const char *cookie);
 /* The leader of a process group with this cookie that was started first, and when; 0: none. */
 pid_t supervisor_sweep_find(const char *cookie, uint64_t *start_ticks);
+/* A process that any Supervisor has started; 0: there is none. */
+pid_t supervisor_sweep_any(void);
 /* Children that are not of our table (orphans that we inherited) and have ended. */
 void supervisor_sweep_reap(struct supervisor *supervisor);
 

@@ -252,6 +252,22 @@ static enum core_err load(const char *dir, struct core_arena *arena, struct supe
     return err;
 }
 
+/* Nothing is known though something was once: both files were damaged. What runs of it would be started a second time. */
+static enum core_err check_blind(const char *dir, const struct supervisor_saved *saved, struct core_fail *fail) {
+    char path[SUPERVISOR_PATH_BYTES_MAX];
+    (void)snprintf(path, sizeof(path), "%s/supervisor.state.damaged", dir);
+    const pid_t pid = saved->instance[0] == '\0' && access(path, F_OK) == 0 ? supervisor_sweep_any() : 0;
+    if (pid == 0) {
+        return CORE_OK;
+    }
+    return core_fail_set(
+        fail, CORE_BAD, path,
+        "the state file is damaged, there is no whole one before it, and processes of a Supervisor run (pid %d, "
+        "and all that have TAPLINE_COOKIE in /proc/PID/environ): they would be started twice. End them, or "
+        "remove this file if they are another Supervisor's",
+        (int)pid);
+}
+
 static enum core_err held_of(struct supervisor *supervisor, struct core_span json, struct supervisor_held **out,
                              struct core_fail *fail) {
     struct core_json_tree *tree = NULL;
@@ -297,6 +313,7 @@ enum core_err supervisor_keep_load(struct supervisor *supervisor, bool is_same, 
     char boot_id[sizeof(saved.boot_id)] = "";
     enum core_err err = core_arena_init(&arena, LOAD_BYTES, fail);
     err = err == CORE_OK ? load(supervisor->options->state, &arena, &saved, fail) : err;
+    err = err == CORE_OK ? check_blind(supervisor->options->state, &saved, fail) : err;
     supervisor_boot_id(boot_id);
     bool is_same_boot = strcmp(boot_id, saved.boot_id) == 0;
     for (size_t i = 0; err == CORE_OK && i < saved.rows_len; i++) {
@@ -338,9 +355,11 @@ enum core_err supervisor_keep_check(const char *dir, struct core_fail *fail) {
 /* ---- going on ------------------------------------------------------------------------------------------------------------- */
 
 /* Our own child of before an exec, running or a zombie that nobody has seen yet? */
-static bool is_own(pid_t pid) {
+static bool is_own(const struct supervisor_pid *saved) {
     siginfo_t info = {.si_pid = 0};
-    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+    struct supervisor_usage usage;
+    return waitid(P_PID, (id_t)saved->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           supervisor_usage_of(saved->pid, &usage) && usage.start_ticks == saved->start_ticks;
 }
 
 /* Does it run? Then *out has it, with a pidfd. */
@@ -348,7 +367,7 @@ static bool find(const struct supervisor_process *process, struct supervisor_pid
     struct supervisor_pid saved = process->pid;
     saved.pidfd = -1;
     saved.ready_fd = -1;
-    if (saved.pid != 0 && is_own(saved.pid)) { /* a child's number is nobody else's */
+    if (saved.pid != 0 && is_own(&saved)) {
         *out = saved;
         out->is_child = true;
         out->pidfd = (int)syscall(SYS_pidfd_open, saved.pid, 0);
@@ -389,6 +408,7 @@ static void resume_one(struct supervisor_process *process, size_t *adopted) {
         pid.ready_fd = supervisor_heritage_ready_fd(&process->owner->heritage, pid.cookie);
         (void)snprintf(process->reason, sizeof(process->reason), "%s",
                        pid.is_child ? "kept while the Supervisor was executed anew" : "adopted: it ran already");
+        process->starts += process->pid.pid == 0 ? 1 : 0; /* nobody could count that one any more */
         supervisor_process_resume(process, &pid);
         (*adopted)++;
         return;

@@ -64,8 +64,9 @@ static bool get_bool(struct core_rpc_request *request, const struct core_json_tr
     return true;
 }
 
-/* A set of processes, by their places. */
+/* What a method is to be done with. */
 struct picked {
+    const char *method;
     struct supervisor_process *processes[SUPERVISOR_PROCESSES_MAX];
     size_t len;
 };
@@ -309,6 +310,8 @@ typedef bool each_do(struct supervisor_process *process, const void *how);
 static void for_each(struct supervisor *supervisor, struct core_rpc_request *request, const struct picked *picked,
                      each_do *each, const void *how) {
     bool is_done[SUPERVISOR_PROCESSES_MAX];
+    core_log(CORE_LEVEL_INFO, "supervise", "asked over the control channel", "method=%s processes=%zu who=\"%s\"",
+             picked->method, picked->len, core_rpc_request_who(request));
     for (size_t i = 0; i < picked->len; i++) {
         is_done[i] = each(picked->processes[i], how);
     }
@@ -340,7 +343,7 @@ static bool start_one(struct supervisor_process *process, const void *how) {
 }
 
 static void start(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
-    struct picked picked;
+    struct picked picked = {.method = "process.start"};
     if (is_good(request, params, names_only) && !is_refused_at_end(ctx, request) &&
         pick(ctx, request, params, &picked)) {
         for_each(ctx, request, &picked, start_one, NULL);
@@ -355,7 +358,7 @@ static bool stop_one(struct supervisor_process *process, const void *how) {
 }
 
 static void stop(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
-    struct picked picked;
+    struct picked picked = {.method = "process.stop"};
     if (is_good(request, params, names_only) && !is_refused_at_end(ctx, request) &&
         pick(ctx, request, params, &picked)) {
         for_each(ctx, request, &picked, stop_one, NULL);
@@ -368,7 +371,7 @@ static bool restart_one(struct supervisor_process *process, const void *how) {
 }
 
 static void restart(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
-    struct picked picked;
+    struct picked picked = {.method = "process.restart"};
     bool by_turns = false;
     if (!is_good(request, params, names_only) || is_refused_at_end(ctx, request) ||
         !pick(ctx, request, params, &picked)) {
@@ -389,7 +392,7 @@ static bool kill_one(struct supervisor_process *process, const void *how) {
 
 static void kill_them(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
     static const char *const known[] = {"names", "signal", NULL};
-    struct picked picked;
+    struct picked picked = {.method = "process.kill"};
     const struct core_json_tree *word = core_json_tree_get(params, "signal");
     int number = word == NULL ? SIGKILL : 0;
     if (word != NULL && word->kind == CORE_JSON_STRING) {

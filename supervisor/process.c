@@ -18,7 +18,7 @@
 
 #define READY_LOOK_FIRST_NS (20 * CORE_NS_PER_MS)
 #define READY_LOOK_MOST_NS (250 * CORE_NS_PER_MS)
-#define WATCHDOG_LOOK_LEAST_NS (5 * CORE_NS_PER_S)
+#define WATCHDOG_LOOK_LEAST_NS CORE_NS_PER_S /* who wants a watchdog of seconds may have it; usual ones are minutes */
 #define WATCHDOG_LOOKS_A_TIMEOUT 4
 #define KILL_AGAIN_NS CORE_NS_PER_S
 #define KILLS_UNTIL_ALARM 10
@@ -424,6 +424,8 @@ static void died(struct supervisor_process *process, const struct supervisor_end
 void supervisor_process_ended(struct supervisor_process *process, struct supervisor_end end) {
     char how[64];
     end.time_ns = core_now_ns();
+    end.pid = process->pid.pid;
+    end.uptime_ns = end.pid != 0 ? end.time_ns - process->pid.spawned_ns : 0;
     supervisor_end_text(end, how, sizeof(how));
     leave(process);
     if (end.kind != SUPERVISOR_ENDED_NOT) {

@@ -135,6 +135,10 @@ void supervisor_tell_state(struct supervisor_process *process, enum supervisor_s
     if (end != NULL && end->kind != SUPERVISOR_ENDED_NOT) {
         put(&buf, ",");
         supervisor_end_put(&buf, end);
+        put(&buf, ",\"ended_pid\":");
+        core_buf_i64(&buf, end->pid);
+        put(&buf, ",\"uptime_ns\":");
+        core_buf_i64(&buf, end->uptime_ns);
     }
     tell_line(process->owner, &buf);
     char what[SUPERVISOR_NAME_BYTES_MAX + 64];
@@ -376,7 +380,7 @@ static enum core_exit run(struct supervisor *supervisor) {
             on_notify(supervisor);
         }
         err = core_loop_run(supervisor->loop, &fail);
-        err = supervisor_keep_now(supervisor) != CORE_OK && err == CORE_OK ? CORE_IO : err;
+        err = supervisor_keep_flush(supervisor) != CORE_OK && err == CORE_OK ? CORE_IO : err;
         core_log(CORE_LEVEL_INFO, "supervise", "the Supervisor ends", "pid=%d", (int)getpid());
         return err == CORE_OK ? CORE_EXIT_DONE : CORE_EXIT_SYSTEM;
     }

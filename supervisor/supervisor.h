@@ -8,9 +8,10 @@
  * Methods:   process.list {} · process.set {process spec} · process.remove {name} · process.start|stop|restart {names} ·
  *            process.kill {names, signal} · supervisor.stop {processes: bool} · supervisor.upgrade {program?} ·
  *            supervisor.info {}
- * Events:    kind "state": name, from, to, pid, reason, and on a death exit or signal or unknown · kind "alarm": name, text ·
- *            kind "supervisor": text
- * All answers come at once and say what is being done; that it was done is an event.
+ * Events:    kind "state": name, from, to, pid, is_wanted, is_changed, adopted, reason, and on an end exit, signal, unknown or
+ *            not_started, with ended_pid and uptime_ns · kind "alarm": name, text · kind "supervisor": text
+ * Answers come when the state file has what they say (at once, that is), and tell what is being done; that it was done is an
+ * event. supervisor/methods.c has the parameters and results.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_SUPERVISOR_SUPERVISOR_H
 #define TAPLINE_SUPERVISOR_SUPERVISOR_H

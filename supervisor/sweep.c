@@ -171,6 +171,18 @@ pid_t supervisor_sweep_find(const char *cookie, uint64_t *start_ticks) {
     return finding.pid;
 }
 
+static bool find_any(void *ctx, pid_t pid, const char *cookie) {
+    (void)cookie;
+    *(pid_t *)ctx = pid;
+    return false;
+}
+
+pid_t supervisor_sweep_any(void) {
+    pid_t pid = 0;
+    each_with_cookie(find_any, &pid);
+    return pid;
+}
+
 /* ---- orphans --------------------------------------------------------------------------------------------------------- */
 
 static struct supervisor_process *process_of(const struct supervisor *supervisor, pid_t pid) {

@@ -11,7 +11,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/engine_internal.h"
 
+#include <stdio.h>
+
 #define KILL_WORKS_NS (10 * CORE_NS_PER_S)
+
+/* Seldom seen: most go at once, and then have another reason. */
+static void wait_for_turn(struct supervisor_process *process, const char *reason) {
+    (void)snprintf(process->reason, sizeof(process->reason), "%s", reason);
+}
 
 void supervisor_turns_start(struct supervisor_process *process) {
     process->is_wanted = true;
@@ -22,6 +29,7 @@ void supervisor_turns_start(struct supervisor_process *process) {
         process->turn = process->turn == SUPERVISOR_TURN_STOP ? SUPERVISOR_TURN_NONE : process->turn;
     } else {
         process->turn = SUPERVISOR_TURN_START;
+        wait_for_turn(process, "wanted; waits until those of higher order are ready");
     }
     supervisor_keep_soon(process->owner);
 }
@@ -34,6 +42,7 @@ static void stop_by_turn(struct supervisor_process *process, bool starts_after) 
         process->turn_until_ns = core_tick_ns() + process->held->spec.stop.timeout_ns + KILL_WORKS_NS;
     } else if (supervisor_process_is_running(process)) {
         process->turn = SUPERVISOR_TURN_STOP;
+        wait_for_turn(process, "to be stopped; waits until those of lower order have ended");
     } else {
         process->turn = starts_after ? SUPERVISOR_TURN_START : SUPERVISOR_TURN_NONE;
     }

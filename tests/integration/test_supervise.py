@@ -124,6 +124,7 @@ def test_a_death_is_told_at_once_and_repaired(supervisor):
         event = client.wait_for_event(lambda e: e.get("name") == "a" and e.get("to") == "backoff")
         late.append(event["arrived"] - since)
         assert event["signal"] == signal.SIGSEGV and "SEGV" in event["reason"]
+        assert event["ended_pid"] == pid and 0 < event["uptime_ns"] < PATIENCE_S * S
         client.wait_for_event(lambda e: e.get("name") == "a" and e.get("to") == "starting" and e["pid"] not in (0, pid))
     assert min(late) < 0.05, f"told after {late} s"
     assert supervisor.process("a")["deaths"] == 4
@@ -206,6 +207,29 @@ def test_a_flood_of_output_is_bounded_and_hurts_nobody(supervisor):
         time.sleep(0.05)
     assert max(sizes) > 65536, "it did write that much"
     assert any(b < a for a, b in zip(sizes, sizes[1:])), "it was trimmed"
+    assert supervisor.process("a")["pid"] == pid
+
+
+def test_the_watchdog_restarts_one_that_has_fallen_silent(supervisor):
+    client = supervisor.client()
+    client.subscribe()
+    log = supervisor.folder / "some.log"
+    supervisor.set("a", shell(f"for i in 1 2 3 4 5; do echo line >> {log}; sleep 0.2; done; sleep 1000"), start=True,
+                   logs=[str(log)], watchdog={"timeout_ns": 2 * S}, restart=QUICK)
+    pid = supervisor.wait_for("a", "ready")["pid"]
+    event = client.wait_for_event(lambda e: e.get("name") == "a" and e.get("to") == "stopping")
+    assert event["pid"] == pid and "counts as a death" in event["reason"]
+    assert client.wait_for_event(lambda e: e["kind"] == "alarm")["name"] == "a"
+    row = wait_until(lambda: (r := supervisor.process("a"))["starts"] == 2 and r)
+    assert row["deaths"] == 1 and row["last_end"]["signal"] == signal.SIGTERM
+
+
+def test_one_that_lives_is_left_alone_by_the_watchdog(supervisor):
+    log = supervisor.folder / "some.log"
+    supervisor.set("a", shell(f"while :; do echo line >> {log}; sleep 0.2; done"), start=True, logs=[str(log)],
+                   watchdog={"timeout_ns": 2 * S})
+    pid = supervisor.wait_for("a", "ready")["pid"]
+    time.sleep(5)
     assert supervisor.process("a")["pid"] == pid
 
 
@@ -429,6 +453,24 @@ def test_a_damaged_state_file_is_set_aside(supervisor):
     assert supervisor.process("a")["pid"] == pid
     assert (supervisor.state / "supervisor.state.damaged").read_bytes() == text[: len(text) // 2]
     assert "supervisor.state.damaged" in supervisor.log.read_text()
+
+
+def test_with_nothing_whole_to_go_by_nothing_is_started_twice(supervisor):
+    supervisor.set("a", SLEEP, start=True)
+    pid = supervisor.wait_for("a", "ready")["pid"]
+    kept(supervisor)
+    supervisor.kill()
+    for name in ("supervisor.state", "supervisor.state.old"):
+        (supervisor.state / name).write_bytes(b"torn")
+    for _ in range(2):
+        supervisor.start(wait=False)
+        assert supervisor.wait_end() == 100
+    assert "TAPLINE_COOKIE" in supervisor.log.read_text() and supervisor.leftovers() == [pid]
+    # Others of this host may be from other Supervisors, so the file is taken away, which says that a person has looked.
+    os.kill(pid, signal.SIGKILL)
+    (supervisor.state / "supervisor.state.damaged").unlink()
+    supervisor.start()
+    assert supervisor.processes() == {}
 
 
 def test_a_state_file_of_a_later_version_is_left_alone(supervisor):

@@ -22,7 +22,6 @@ static void list_print(const struct diag *diag, const struct core_json_tree *res
     static const struct control_column columns[] = {
         {.title = "Report", .member = "name"},
         {.title = "Node", .member = "node"},
-        {.title = "Time", .member = "time", .form = CONTROL_TIME},
         {.title = "End", .member = "end"},
         {.title = "Diagnosis", .member = "text"},
     };

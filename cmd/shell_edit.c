@@ -176,7 +176,8 @@ struct shell_edit *shell_edit_open(const struct shell_edit_conf *conf) {
         el_set(edit->line, EL_PROMPT, prompt_of) != 0 || el_set(edit->line, EL_SIGNAL, 1) != 0 ||
         el_set(edit->line, EL_EDITOR, "emacs") != 0 || el_set(edit->line, EL_GETCFN, key_read) != 0 ||
         !history_open(edit) ||
-        el_set(edit->line, EL_ADDFN, "tapline-complete", "what the word can become", on_tab) != 0) {
+        /* the wide form: the other one copies both texts and never frees them */
+        el_wset(edit->line, EL_ADDFN, L"tapline-complete", L"what the word can become", on_tab) != 0) {
         shell_edit_close(edit);
         return NULL;
     }

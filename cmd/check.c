@@ -95,7 +95,8 @@ static void check_maps(const struct config *config, struct core_conf_mistakes *m
 /* What a batch passes, when the order of the file is not all there is to say; or that nothing is to pass. */
 static void tell_order(const struct config *config) {
     if (config->sinks_len == 0) {
-        (void)fputs("nothing but intel: for `tapline intel`, not for `tapline run`\n", stderr);
+        (void)fprintf(stderr, "nothing but %s, not for `tapline run`\n",
+                      config->sensors.node != NULL ? "sensors: for `tapline serve`" : "intel: for `tapline intel`");
         return;
     }
     const struct config_sink *last = &config->sinks[config->sinks_len - 1];

@@ -14,6 +14,7 @@ import time
 import pytest
 
 from controlling import PATIENCE_S, TAPLINE, Refused, environment, main, node, tapline  # noqa: F401: main is a fixture
+from serving import program, serving  # noqa: F401: serving is a fixture
 
 NODES = [node("manager", "manager"), node("worker-1"), node("worker-2", state="ready")]
 
@@ -435,6 +436,7 @@ def test_check_asks_main_for_the_sensors(main, tmp_path, is_fine):
     done = tapline(main, "check", "-c", str(config), "--sensors")
     assert done.returncode == (0 if is_fine else 1), done.stderr
     assert "local.zeek, line 7: syntax error" in done.stdout
+    assert "for `tapline serve`" in done.stderr
     done = tapline(main, "check", "-c", str(config), "--sensors", "--json")
     assert done.returncode == (0 if is_fine else 1)
     assert json.loads(done.stdout)["sensors"] == main.on["check"]
@@ -491,3 +493,83 @@ def test_numbers_for_people(main):
     assert table[2] == ["worker-2", "none", "no answer"]
     assert rows(tapline(main, "capstats").stdout)[1] == ["eth1", "950 /s", "9.4 G/s", "worker-1, worker-2"]
     assert rows(tapline(main, "df").stdout)[1] == ["/var/log", "1.0 TiB", "1.5 GiB", "1000 B", "99.95 %", "12", "archive"]
+
+
+# ---- with the real Main -----------------------------------------------------------------------------------------------------------
+
+SAYS = ("sh", "-c", "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.05; done")
+
+
+class Real:
+    """What tapline() and Following need to know of the real Main."""
+
+    def __init__(self, real):
+        self.socket, self.home = real.socket, real.folder
+
+
+def states(said):
+    return {line[0]: line[3] for line in rows(said)[1:]}
+
+
+def test_a_day_with_the_real_main(serving):
+    real = serving([program("a", *SAYS), program("b", "sleep", "1000", group="quiet")])
+    real.wait_for_all()
+    main = Real(real)
+    done = tapline(main, "status")
+    assert done.returncode == 0 and set(states(done.stdout)) == {"a", "b"}, done.stderr
+    pids = real.pids()
+    assert all(str(pid) in done.stdout for pid in pids.values())
+
+    done = tapline(main, "stop", "quiet")
+    assert done.returncode == 0 and rows(done.stdout)[1][:3] == ["b", "down", "yes"]
+    done = tapline(main, "status")
+    assert done.returncode == 1 and states(done.stdout)["b"] == "down"
+    assert tapline(main, "status", "a").returncode == 0
+    done = tapline(main, "start")
+    assert done.returncode == 0 and "b: " in done.stderr, "progress"
+    done = tapline(main, "kill", "-CONT", "a")
+    assert done.returncode == 0, done.stderr
+    assert real.pids()["a"] == pids["a"]
+    assert tapline(main, "restart", "a").returncode == 0
+    assert real.pids()["a"] != pids["a"]
+    done = tapline(main, "status", "aa")
+    assert done.returncode == 100 and 'named "aa"' in done.stderr
+    done = tapline(main, "nodes", "--json")
+    assert [row["name"] for row in json.loads(done.stdout)["nodes"]] == ["a", "b"]
+    done = tapline(main, "shell", stdin="status --long\nkill b\nstatus b\n")
+    assert done.returncode == 1 and "Memory" in done.stdout and " down" in done.stdout
+
+
+def test_following_the_real_main_over_its_death(serving):
+    real = serving([program("a", *SAYS)])
+    real.wait_for_all()
+    main = Real(real)
+    with Following(main, "logs", "-f", "-n", "1", "a") as logs, Following(main, "events", "-f", "--json") as events:
+        number = int(logs.line().split()[1])
+        while json.loads(events.line()).get("to") != "up":
+            pass
+        pid = real.pids()["a"]
+        real.kill()
+        real.start()
+        for _ in range(60):  # three seconds of lines: from before, meanwhile, and after
+            number += 1
+            assert logs.line() == f"line {number}"
+        os.kill(pid, signal.SIGKILL)
+        while json.loads(events.line()).get("signal") != 9:
+            pass
+        assert (logs.end(), events.end()) == (0, 0)
+
+
+def test_stop_with_supervisor(serving):
+    real = serving([program("a", "sleep", "1000"), program("b", "sleep", "1000")])
+    real.wait_for_all()
+    supervisor = real.supervisor_pid()
+    done = tapline(Real(real), "stop", "--with-supervisor")
+    assert done.returncode == 0, done.stderr
+    assert [line[1] for line in rows(done.stdout)[1:]] == ["down", "down"]
+    assert real.wait_end() == 0
+    deadline = time.monotonic() + PATIENCE_S
+    while os.path.exists(f"/proc/{supervisor}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert tapline(Real(real), "status").returncode == 111

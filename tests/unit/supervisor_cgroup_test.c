@@ -1,6 +1,7 @@
 /* cgroup v2 with real processes, where there is a tree to write; without one: that it is done without.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/supervisor_internal.h"
+#include "tests/unit/supervisor_children.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -194,6 +195,9 @@ static void without_rights_it_is_done_without(void **state) {
 
 static int tree_make(void **state) {
     (void)state;
+    if (children_adopt() != 0) {
+        return -1;
+    }
     snprintf(folder, sizeof folder, "/tmp/tapline-cgroup-XXXXXX");
     if (mkdtemp(folder) == NULL) {
         return -1;
@@ -205,6 +209,7 @@ static int tree_make(void **state) {
 static int tree_remove(void **state) {
     (void)state;
     char command[128];
+    children_end();
     if (cgroups.root[0] != '\0' && rmdir(cgroups.root) != 0) {
         print_error("%s: %s\n", cgroups.root, strerror(errno));
         return -1;

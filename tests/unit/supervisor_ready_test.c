@@ -1,6 +1,7 @@
 /* Rules of readiness, each with the real thing: a process, a file, a listening socket, output as it comes.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/supervisor_internal.h"
+#include "tests/unit/supervisor_children.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -253,7 +254,7 @@ static void a_log_has_grown(void **state) {
     const char *const logs[] = {"logs/*.log", NULL}; /* in its working directory */
     char path[128];
     snprintf(path, sizeof path, "%s/logs", folder);
-    assert_int_equal(system(NULL) != 0, 1);
+
     subject_start(&subject, "mkdir logs; echo 0123456789 >logs/a.log; echo 1 >logs/b.txt; touch made; sleep 1000",
                   NULL);
     for (int ms = 0; access(path, F_OK) != 0 && ms < WAIT_MS_MAX; ms += 5) {
@@ -282,6 +283,9 @@ static void a_log_has_grown(void **state) {
 
 static int folder_make(void **state) {
     (void)state;
+    if (children_adopt() != 0) {
+        return -1;
+    }
     snprintf(folder, sizeof folder, "/tmp/tapline-ready-XXXXXX");
     return mkdtemp(folder) == NULL ? -1 : 0;
 }
@@ -289,6 +293,7 @@ static int folder_make(void **state) {
 static int folder_remove(void **state) {
     (void)state;
     char command[128];
+    children_end();
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
     return system(command);
 }

@@ -2,6 +2,7 @@
  * Cases that need root are skipped without it; what a Supervisor that is not root refuses is tried as nobody.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/supervisor_internal.h"
+#include "tests/unit/supervisor_children.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -524,6 +525,9 @@ static void what_left_the_group_is_found_by_its_cookie(void **state) {
 
 static int folder_make(void **state) {
     (void)state;
+    if (children_adopt() != 0) {
+        return -1;
+    }
     snprintf(folder, sizeof folder, "/tmp/tapline-spawn-XXXXXX");
     if (mkdtemp(folder) == NULL || chmod(folder, 0755) != 0) {
         return -1;
@@ -543,6 +547,7 @@ static int folder_make(void **state) {
 static int folder_remove(void **state) {
     (void)state;
     char command[128];
+    children_end();
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
     return system(command);
 }

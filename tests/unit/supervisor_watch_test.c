@@ -2,6 +2,7 @@
  * of the test's own.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/supervisor_internal.h"
+#include "tests/unit/supervisor_children.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -296,6 +297,9 @@ static void the_usage_of_a_process(void **state) {
 static int folder_make(void **state) {
     (void)state;
     static char pattern[128];
+    if (children_adopt() != 0) {
+        return -1;
+    }
     snprintf(folder, sizeof folder, "/tmp/tapline-watch-XXXXXX");
     if (mkdtemp(folder) == NULL) {
         return -1;
@@ -310,6 +314,7 @@ static int folder_make(void **state) {
 static int folder_remove(void **state) {
     (void)state;
     char command[128];
+    children_end();
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
     return system(command);
 }

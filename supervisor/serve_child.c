@@ -19,8 +19,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 #define READ_BYTES 16384
 #define PATH_BYTES_MAX 4096
 #define LOG_BYTES_MAX ((off_t)8 * 1024 * 1024) /* of supervisor.log, when a Supervisor is started */
@@ -51,6 +49,17 @@ struct start {
     int fds[3];
 };
 
+static bool env_has(const char *const *env, size_t len, const char *pair) {
+    size_t name_len = strcspn(pair, "=") + 1;
+    for (size_t i = 0; i < len; i++) {
+        if (strncmp(env[i], pair, name_len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Our own and these; a name twice would be one thing to one program and another to the next. */
 static char **env_joined(const char *const *more) {
     size_t len = 0;
     size_t more_len = 0;
@@ -63,10 +72,14 @@ static char **env_joined(const char *const *more) {
     char **joined = calloc(len + more_len + 1, sizeof(*joined));
     MUST(joined != NULL);
     size_t at = 0;
-    for (size_t i = 0; i < more_len; i++) { /* in front: the first of a name counts */
+    for (size_t i = 0; i < more_len; i++) {
         joined[at++] = (char *)(uintptr_t)more[i];
     }
-    memcpy(joined + at, environ, len * sizeof(*joined));
+    for (size_t i = 0; i < len; i++) {
+        if (!env_has(more, more_len, environ[i])) {
+            joined[at++] = environ[i];
+        }
+    }
     return joined;
 }
 
@@ -183,10 +196,10 @@ static void child_on_end(void *ctx, uint32_t events) {
     struct serve_child *child = ctx;
     int status = 0;
     (void)events;
+    (void)kill(-child->pid, SIGKILL); /* what it left behind; before the wait, while its number is still its own */
     if (waitpid(child->pid, &status, WNOHANG) != child->pid) {
         return;
     }
-    (void)kill(-child->pid, SIGKILL); /* what it left behind; its group's number is not used again while one is in it */
     (void)child_read(child);
     child_tell(child, status);
 }

@@ -69,12 +69,12 @@ static void seen_load(struct serve *serve) {
     struct core_fail fail = {0};
     enum core_err err = seen_path(serve, path) ? serve_file_read(path, SEEN_BYTES_MAX, &text, &fail) : CORE_GONE;
     if (err == CORE_OK) {
-        char instance[sizeof(serve->events_instance)] = "";
-        uint64_t seq = 0;
-        if (sscanf(text.ptr, "%63s %" SCNu64, instance, &seq) == 2) { /* NOLINT: a bad number is 0 or the largest */
-            memcpy(serve->events_instance, instance, sizeof(instance));
-            serve->events_seen = seq;
-            serve->line->seen_written = seq;
+        const char *blank = core_span_chr(text, ' ');
+        size_t len = blank == NULL ? 0 : (size_t)(blank - text.ptr);
+        if (len > 0 && len < sizeof(serve->events_instance)) { /* else it is damaged: all is told again */
+            memcpy(serve->events_instance, text.ptr, len);
+            serve->events_seen = strtoull(blank, NULL, 10);
+            serve->line->seen_written = serve->events_seen;
         }
     } else if (err != CORE_GONE) {
         core_log(CORE_LEVEL_WARN, "serve", "cannot read which events were seen",
@@ -162,19 +162,25 @@ static bool bool_of(const struct core_json_tree *object, const char *key) {
 
 /* "2026-11-22T04:00:00.000000Z" as ns since the epoch; 0: it is none. */
 static int64_t time_of(struct core_span text) {
-    int year = 0;
-    unsigned month = 0;
-    unsigned day = 0;
-    unsigned hour = 0;
-    unsigned minute = 0;
-    unsigned second = 0;
-    unsigned us = 0;
-    if (text.len != 27 || sscanf(text.ptr, "%4d-%2u-%2uT%2u:%2u:%2u.%6uZ", &year, &month, &day, &hour, &minute, &second,
-                                 &us) != 7) { /* NOLINT: widths bound the numbers */
+    static const char form[] = "dddd-dd-ddTdd:dd:dd.ddddddZ";
+    int64_t parts[8] = {0}; /* between what is no digit */
+    size_t part = 0;
+    if (text.len != sizeof(form) - 1) {
         return 0;
     }
-    int64_t seconds = core_days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
-    return seconds * CORE_NS_PER_S + us * CORE_NS_PER_US;
+    for (size_t i = 0; i < text.len; i++) {
+        if (form[i] == 'd' ? !core_is_digit(text.ptr[i]) : text.ptr[i] != form[i]) {
+            return 0;
+        }
+        if (form[i] != 'd') {
+            part++;
+        } else {
+            parts[part] = parts[part] * 10 + (text.ptr[i] - '0');
+        }
+    }
+    int64_t days = core_days_from_civil(parts[0], (unsigned)parts[1], (unsigned)parts[2]);
+    int64_t seconds = ((days * 24 + parts[3]) * 60 + parts[4]) * 60 + parts[5];
+    return seconds * CORE_NS_PER_S + parts[6] * CORE_NS_PER_US;
 }
 
 static bool state_of(struct core_span text, enum supervisor_state *out) {

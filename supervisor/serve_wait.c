@@ -295,30 +295,32 @@ static struct serve_wait *wait_new(struct serve *serve, struct core_rpc_request 
     return wait;
 }
 
-static void wait_begin(struct serve *serve, struct core_rpc_request *request, const struct core_json_tree *params,
-                       enum wait_action action) {
+/* NULL: refused. */
+static struct serve_wait *wait_begin(struct serve *serve, struct core_rpc_request *request,
+                                     const struct core_json_tree *params, enum wait_action action) {
     const char **names = NULL;
     size_t names_len = 0;
     if (!serve_needs_link(serve, request) ||
         !serve_names_pick(serve, request, params, wait_actions[action].needs_words, &names, &names_len)) {
-        return;
+        return NULL;
     }
     core_log(CORE_LEVEL_INFO, "serve", "asked to control", "method=%s nodes=%zu by=\"%s\"", wait_actions[action].method,
              names_len, core_rpc_request_who(request));
     struct serve_wait *wait = wait_new(serve, request, action, names, names_len);
     wait_tell(wait, wait_actions[action].method, NULL, wait_on_answer);
+    return wait;
 }
 
 void serve_start(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
-    wait_begin(ctx, request, params, WAIT_START);
+    (void)wait_begin(ctx, request, params, WAIT_START);
 }
 
 void serve_stop(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
-    wait_begin(ctx, request, params, WAIT_STOP);
+    (void)wait_begin(ctx, request, params, WAIT_STOP);
 }
 
 void serve_restart(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
-    wait_begin(ctx, request, params, WAIT_RESTART);
+    (void)wait_begin(ctx, request, params, WAIT_RESTART);
 }
 
 /* ---- kill -------------------------------------------------------------------------------------------------------------------- */
@@ -352,9 +354,8 @@ void serve_kill(void *ctx, struct core_rpc_request *request, const struct core_j
     struct serve *serve = ctx;
     struct core_span signal = core_json_tree_text(params, "signal");
     if (signal.len == 0) {
-        wait_begin(serve, request, params, WAIT_KILL);
-        struct serve_wait *wait = serve->waits;
-        if (wait != NULL && wait->request == request) {
+        struct serve_wait *wait = wait_begin(serve, request, params, WAIT_KILL);
+        if (wait != NULL) {
             wait_tell(wait, "process.kill", "KILL", on_killed);
         }
         return;
@@ -420,8 +421,9 @@ bool serve_wait_on_gone(struct serve *serve) {
 }
 
 void serve_wait_end(struct serve *serve) {
-    while (serve->waits != NULL) {
-        struct serve_wait *wait = serve->waits;
+    struct serve_wait *next = NULL;
+    for (struct serve_wait *wait = serve->waits; wait != NULL; wait = next) {
+        next = wait->next;
         core_rpc_refuse(wait->request, CORE_RPC_FAILED,
                         "tapline serve ends; the Supervisor goes on with what it was told");
         wait_free(wait);

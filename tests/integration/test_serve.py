@@ -360,6 +360,26 @@ def test_events_are_passed_on_and_the_link_has_its_own(serving):
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+def test_over_tcp_the_token_comes_first(serving):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    main = up(serving, sleeps("a"), serve={"listen": f"127.0.0.1:{port}", "token": "geheim"})
+
+    def ask(*messages):
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as peer, peer.makefile("rb") as answers:
+            said = []
+            for number, (method, params) in enumerate(messages):
+                message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+                peer.sendall(json.dumps(message).encode() + b"\n")
+                said.append(json.loads(answers.readline()))
+            return said
+
+    assert ask(("status", {}))[0]["error"]["code"] == -32002
+    assert ask(("auth", {"token": "falsch"}))[0]["error"]["code"] == -32002
+    assert ask(("auth", {"token": "geheim"}), ("status", {}))[1]["result"]["nodes"][0]["pid"] == main.pids()["a"]
+
+
 # ---- configuration, service manager -------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,106 @@
+"""netstats and capstats: from Zeek's telemetry, from Suricata's stats, or from the interface, and said which.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import http.server
+import socket
+import threading
+import time
+
+import pytest
+
+from serving import program, serving, wait_until  # noqa: F401 (serving: the fixture)
+
+
+class Telemetry(http.server.BaseHTTPRequestHandler):
+    """As Zeek 7 answers, a thousand packets more each time."""
+
+    def do_GET(self):
+        if self.server.delay_s:
+            time.sleep(self.server.delay_s)
+        self.server.received += 1000
+        body = (f"# TYPE zeek_net_received_packets_total counter\nzeek_net_received_packets_total {self.server.received}\n"
+                f"zeek_net_dropped_packets_total 10\nzeek_net_link_packets_total {self.server.received + 10}\n").encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def telemetry():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Telemetry)
+    server.received, server.delay_s = 0, 0
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def zeek(name, url=None):
+    """A node of Zeek's type whose program is a stand-in: only its counters are of interest."""
+    node = program(name, "sleep", "600", ready=["after 0s"]) | {"type": "worker", "interface": "lo"}
+    return node | ({"metrics_url": url} if url else {})
+
+
+def test_zeek_tells_by_telemetry(serving, telemetry):
+    main = serving([zeek("w1", f"http://127.0.0.1:{telemetry.server_port}/metrics")])
+    folder = main.sensors / "w1"
+    wait_until(folder.is_dir)
+    (folder / "capture_loss.log").write_text("#fields\tts\tts_delta\tpeer\tgaps\tacks\tpercent_lost\n"
+                                             "1.0\t900.0\tw1\t3\t100\t1.25\n")
+    row = main.call("netstats")["nodes"][0]
+    assert row["source"] == "telemetry" and row["name"] == "w1"
+    assert (row["received"], row["dropped"], row["link"]) == (2000, 10, 2010)
+    assert 300 < row["received_per_s"] <= 1000
+    assert row["dropped_percent"] == pytest.approx(100 * 10 / 2010, abs=0.01)
+    assert row["capture_loss_percent"] == 1.25
+
+
+def test_a_zeek_that_does_not_answer_holds_up_nobody(serving, telemetry):
+    telemetry.delay_s = 20
+    main = serving([zeek("w1", f"http://127.0.0.1:{telemetry.server_port}/metrics")])
+    client = main.client()
+    asked = client.send("netstats")
+    began = time.monotonic()
+    main.connect().call("status")
+    assert time.monotonic() - began < 2
+    row = client.answer(asked)["nodes"][0]
+    telemetry.delay_s = 0
+    assert row["source"] == "interface" and "127.0.0.1" in row["reason"]
+    assert row["received"] >= 0
+
+
+def test_without_telemetry_the_interface_is_counted_and_said_so(serving):
+    main = serving([zeek("w1"), program("other", "sleep", "600")])
+    rows = main.call("netstats")["nodes"]
+    assert [row["name"] for row in rows] == ["w1"]  # what sees no packets has none
+    assert rows[0]["source"] == "interface" and "not the sensor's" in rows[0]["reason"]
+
+
+def test_capstats_counts_at_the_interface(serving):
+    main = serving([zeek("w1"), zeek("w2")])
+    stop = threading.Event()
+
+    def send():
+        out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        while not stop.is_set():
+            out.sendto(b"x" * 1000, ("127.0.0.1", 9))
+            time.sleep(0.002)
+        out.close()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        rows = main.call("capstats")["interfaces"]
+    finally:
+        stop.set()
+        thread.join()
+    assert len(rows) == 1 and rows[0]["interface"] == "lo" and rows[0]["nodes"] == ["w1", "w2"]
+    assert rows[0]["packets_per_s"] >= 20 and rows[0]["bits_per_s"] >= 20 * 8000
+    assert rows[0]["is_up"] and "not libpcap's" in rows[0]["reason"]

@@ -412,6 +412,7 @@ static void report_fill(struct crash *crash, const struct serve_process *process
     report->time = copy_span(core_json_tree_text(event, "time"));
     report->reason = copy_span(core_json_tree_text(event, "reason"));
     report->is_latched = core_span_is(core_json_tree_text(event, "to"), supervisor_state_names[SUPERVISOR_LATCHED]);
+    report->starts_again = core_span_is(core_json_tree_text(event, "to"), supervisor_state_names[SUPERVISOR_BACKOFF]);
     report->pid = number_of(event, "ended_pid", 0);
     report->uptime_ns = number_of(event, "uptime_ns", -1);
     report->starts = process->starts;

@@ -42,7 +42,7 @@ struct serve_diag {
     struct sending *mail;       /* what it has */
     bool is_ending;
     unsigned stats_jobs; /* serve_stats.c: under way */
-    bool is_disk_low; /* told */
+    bool is_disk_low;    /* told */
     int64_t disk_told_tick;
 };
 struct serve_diag *serve_diag_of(struct serve *serve);
@@ -60,6 +60,7 @@ struct serve_report {
     int64_t signal;      /* 0: none */
     int64_t exit_status; /* -1: none */
     bool is_latched;     /* it stays down until a person starts it */
+    bool starts_again;   /* after a delay */
     char *reason;        /* the Supervisor's words: also the watchdog's diagnosis */
     int64_t pid;         /* 0: not told */
     int64_t uptime_ns;   /* -1: not told */

@@ -293,6 +293,7 @@ static void json_write(const struct serve_report *report, const struct tail *tai
     }
     text_put(out, "reason", report->reason);
     serve_json_bool(out, "is_latched", report->is_latched);
+    serve_json_bool(out, "starts_again", report->starts_again);
     if (report->pid != 0) {
         serve_json_number(out, "pid", report->pid);
     }
@@ -351,8 +352,9 @@ static void text_head(const struct serve_report *report, const struct resources 
     put(out, "%-12s %" PRIu64 " starts, %" PRIu64 " ends that nobody asked for\n", "so far", report->starts,
         report->deaths);
     text_row(out, "what now",
-             report->is_latched ? "it stays down: it died too often. Look below, mend it, then: tapline start NODE"
-                                : "the Supervisor starts it again, as its restart policy says");
+             report->is_latched     ? "it stays down: it died too often. Look below, mend it, then: tapline start NODE"
+             : report->starts_again ? "the Supervisor starts it again after a delay"
+                                    : "it stays down, as its restart policy says; by hand: tapline start NODE");
     text_row(out, "program", report->program);
     text_row(out, "version", report->program_version);
     text_row(out, "tapline", report->tapline_version);

@@ -145,27 +145,95 @@ int control_judge_done(const struct core_json_tree *result) {
 
 /* ---- check, deploy -------------------------------------------------------------------------------------------------------------------- */
 
-void control_print_check(const struct control_call *call CORE_UNUSED, const struct core_json_tree *result) {
+/* A text of several lines, each indented. */
+static void block_print(struct core_span text) {
+    while (text.len > 0) {
+        const char *end = core_span_chr(text, '\n');
+        struct core_span line = {text.ptr, end == NULL ? text.len : (size_t)(end - text.ptr)};
+        size_t taken = line.len + (end == NULL ? 0 : 1);
+        (void)fputs("    ", stdout);
+        control_text_print(line);
+        (void)fputc('\n', stdout);
+        text = (struct core_span){text.ptr + taken, text.len - taken};
+    }
+}
+
+/* What was checked, then what the programs say of what is wrong, whole. */
+static void checks_print(const struct core_json_tree *checks) {
     static const struct control_column columns[] = {
-        {.title = "Checked", .member = "name"},
+        {.title = "Checked", .member = "program"},
         {.title = "Fine", .member = "ok", .form = CONTROL_YES},
-        {.title = "What it says", .member = "text"},
+        {.title = "For", .member = "nodes"},
     };
-    control_table_print(core_json_tree_get(result, "checks"), columns, LEN(columns));
+    control_table_print(checks, columns, LEN(columns));
+    for (const struct core_json_tree *check = checks == NULL ? NULL : checks->first; check != NULL;
+         check = check->next) {
+        char program[CONTROL_CELL_BYTES];
+        char nodes[CONTROL_CELL_BYTES];
+        if (!control_is_true(check, "ok")) {
+            control_text_of(check, "program", CONTROL_TEXT, program, sizeof(program));
+            control_text_of(check, "nodes", CONTROL_TEXT, nodes, sizeof(nodes));
+            (void)printf("\n%s, for %s:\n", program, nodes);
+            block_print(core_json_tree_text(check, "text"));
+        }
+    }
+}
+
+void control_print_check(const struct control_call *call CORE_UNUSED, const struct core_json_tree *result) {
+    const struct core_json_tree *checks = core_json_tree_get(result, "checks");
+    tell_none(checks, "tapline check: none of these nodes has a program that could check its scripts or rules");
+    checks_print(checks);
 }
 
 int control_judge_check(const struct core_json_tree *result) {
     return control_is_true(result, "ok") ? CORE_EXIT_DONE : CORE_EXIT_NO;
 }
 
-void control_print_deploy(const struct control_call *call, const struct core_json_tree *result) {
+/* What becomes of a node, in the words of the result. */
+static bool is_touched(const struct core_json_tree *node) {
+    struct core_span change = core_json_tree_text(node, "change");
+    return !core_span_is(change, "same") && !core_span_is(change, "unchanged");
+}
+
+static void deploy_text(const struct core_json_tree *node, char *out, size_t out_len) {
+    static const char *const members[] = {"reason", "text"};
+    char text[CONTROL_CELL_BYTES];
+    for (size_t i = 0; i < LEN(members); i++) {
+        control_text_of(node, members[i], CONTROL_TEXT, text, sizeof(text));
+        if (text[0] != '\0') {
+            note_add(out, out_len, text);
+        }
+    }
+}
+
+void control_print_deploy(const struct control_call *call CORE_UNUSED, const struct core_json_tree *result) {
     static const struct control_column columns[] = {
         {.title = "Name", .member = "name"},
         {.title = "Change", .member = "change"},
-        {.title = "Why", .member = "why"},
+        {.title = "Differs", .member = "members"},
+        {.title = "Status", .member = "state", .form = CONTROL_STATE},
+        {.title = "Done", .member = "ok", .form = CONTROL_YES},
+        {.title = "Note", .text = deploy_text},
     };
-    control_table_print(core_json_tree_get(result, "changes"), columns, LEN(columns));
-    control_print_done(call, result);
+    const struct core_json_tree *nodes = core_json_tree_get(result, "nodes");
+    const struct core_json_tree *checks = core_json_tree_get(result, "checks");
+    size_t same = 0;
+    for (const struct core_json_tree *node = nodes == NULL ? NULL : nodes->first; node != NULL; node = node->next) {
+        same += is_touched(node) ? 0 : 1;
+    }
+    if (is_any_not(checks, "ok")) {
+        checks_print(checks);
+    }
+    control_table_print_some(nodes, is_touched, columns, LEN(columns));
+    if (same > 0) {
+        (void)printf("%zu node%s as %s %s\n", same, same == 1 ? " stays" : "s stay", same == 1 ? "it" : "they",
+                     same == 1 ? "is" : "are");
+    }
+    struct core_span text = core_json_tree_text(result, "text");
+    if (text.len > 0) {
+        control_text_print(text);
+        (void)fputs(text.ptr[text.len - 1] == '\n' ? "" : "\n", stdout);
+    }
 }
 
 int control_judge_deploy(const struct core_json_tree *result) {

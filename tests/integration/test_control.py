@@ -430,12 +430,17 @@ def test_following_ends_with_its_reader(main):
 
 @pytest.mark.parametrize("is_fine", [True, False])
 def test_check_asks_main_for_the_sensors(main, tmp_path, is_fine):
-    main.on["check"] = {"ok": is_fine, "checks": [{"name": "worker-1", "ok": is_fine, "text": "local.zeek, line 7: syntax error"}]}
+    main.on["check"] = {"ok": is_fine, "checks": [
+        {"nodes": ["manager"], "program": "zeek", "ok": True, "text": ""},
+        {"nodes": ["worker-1", "worker-2"], "program": "zeek", "ok": is_fine,
+         "text": "error in local.zeek, line 7: syntax error\nat or near \"}\"\n"}]}
     config = tmp_path / "tapline.yml"
     config.write_text("sensors: {nodes: [{name: a, type: program, command: [sleep, 9]}]}\n")
     done = tapline(main, "check", "-c", str(config), "--sensors")
     assert done.returncode == (0 if is_fine else 1), done.stderr
-    assert "local.zeek, line 7: syntax error" in done.stdout
+    assert rows(done.stdout)[2][:2] == (["zeek", "yes"] if is_fine else ["zeek", "worker-1, worker-2"])
+    said = 'zeek, for worker-1, worker-2:\n    error in local.zeek, line 7: syntax error\n    at or near "}"\n'
+    assert is_fine != done.stdout.endswith(said)
     assert "for `tapline serve`" in done.stderr
     done = tapline(main, "check", "-c", str(config), "--sensors", "--json")
     assert done.returncode == (0 if is_fine else 1)
@@ -446,6 +451,37 @@ def test_check_asks_main_for_the_sensors(main, tmp_path, is_fine):
     assert main.asked == []
     main.die()
     assert tapline(main, "check", "-c", str(config), "--sensors").returncode == 111
+
+
+# ---- deploy -----------------------------------------------------------------------------------------------------------------------
+
+def test_deploy_shows_what_becomes_of_each(main):
+    def deploy(connection, request, params):
+        connection.progress(request, text="checking zeek for worker-1, worker-2")
+        return {"ok": True, "checks": [{"nodes": ["worker-1"], "program": "zeek", "ok": True, "text": ""}], "nodes": [
+            {"name": "manager", "change": "same"}, {"name": "worker-9", "change": "same"},
+            {"name": "worker-1", "change": "changed", "members": "argv env", "state": "up", "ok": True, "text": ""},
+            {"name": "worker-2", "change": "added", "members": "", "state": "up", "ok": True, "text": ""}]}
+    main.on["deploy"] = deploy
+    done = tapline(main, "deploy")
+    assert done.returncode == 0 and done.stderr == "checking zeek for worker-1, worker-2\n"
+    table = rows(done.stdout)
+    assert table[0] == ["Name", "Change", "Differs", "Status", "Done"]
+    assert table[1:] == [["worker-1", "changed", "argv env", "up", "yes"], ["worker-2", "added", "up", "yes"],
+                         ["2 nodes stay as they are"]]
+
+
+def test_a_deploy_that_was_put_back_is_no(main):
+    main.on["deploy"] = {"ok": False, "is_rolled_back": True, "text": "worker-2 did not become ready, so all is as it was",
+                         "nodes": [{"name": "worker-2", "change": "changed", "members": "argv", "state": "up", "ok": False,
+                                    "text": "exit 1: no such interface"}]}
+    done = tapline(main, "deploy")
+    assert done.returncode == 1
+    assert "exit 1: no such interface" in done.stdout and done.stdout.endswith("so all is as it was\n")
+    main.on["deploy"] = {"ok": False, "nodes": [], "checks": [
+        {"nodes": ["worker-1"], "program": "zeek", "ok": False, "text": "error in local.zeek, line 7"}]}
+    done = tapline(main, "deploy", "--dry-run")
+    assert done.returncode == 1 and "\n    error in local.zeek, line 7\n" in done.stdout
 
 
 # ---- diag ---------------------------------------------------------------------------------------------------------------------------

@@ -25,8 +25,6 @@
 #define VARIABLE "TAPLINE_SUPERVISOR_HERITAGE" /* "PID LISTEN-FD LOCK-FD COOKIE=FD COOKIE=FD …" */
 #define TRY_MS 3000
 
-extern char **environ;
-
 /* ---- taking over ------------------------------------------------------------------------------------------------------- */
 
 static bool close_on_exec(int fd, bool is_wanted) {

@@ -36,7 +36,8 @@ struct crash {
     struct serve *serve;
     struct crash *next;
     struct serve_report report;
-    uint64_t seq; /* of the event */
+    uint64_t seq;    /* of the event */
+    int64_t time_ns; /* … and its time */
     struct serve_child *version;
     struct serve_child *gdb;
     char *sensors_directory; /* what report.disks points to */
@@ -376,15 +377,15 @@ static void report_end(struct serve_report *report, const struct core_json_tree 
 }
 
 /* argv[0], cwd, the outputs' directory, and the spec without its secrets. */
-static void report_spec(struct serve_report *report, const char *spec) {
+static void report_spec(struct serve_report *report, struct core_span spec) {
     struct core_arena arena = {0};
     struct core_json_tree *tree = NULL;
     struct core_fail fail = {0};
-    if (spec == NULL || core_arena_init(&arena, SPEC_TREE_BYTES, &fail) != CORE_OK) {
+    if (core_arena_init(&arena, SPEC_TREE_BYTES, &fail) != CORE_OK) {
         return;
     }
-    if (core_json_tree_read(&arena, core_span_of(spec), &tree, &fail) == CORE_OK) {
-        size_t cap = strlen(spec) * 2 + CORE_KIB;
+    if (core_json_tree_read(&arena, spec, &tree, &fail) == CORE_OK && tree->kind == CORE_JSON_OBJECT) {
+        size_t cap = spec.len * 2 + CORE_KIB;
         struct core_buf masked = {.start = malloc(cap)};
         MUST(masked.start != NULL);
         masked.pos = masked.start;
@@ -420,18 +421,19 @@ static void report_fill(struct crash *crash, const struct serve_process *process
     report->rss_bytes = process->rss_bytes;
     report->tapline_version = serve->env->version;
     report_end(report, event);
-    report_spec(report, process->spec);
+    if (process->spec != NULL) {
+        report_spec(report, core_span_of(process->spec));
+    } else if (node != NULL) {
+        report_spec(report, node->spec_json);
+    }
     crash->sensors_directory = copy_of(serve->sensors == NULL ? NULL : serve->sensors->directory);
     crash->archive = copy_of(serve->sensors == NULL ? NULL : serve->sensors->archive);
     size_t disks = 0;
     report->disks[disks++] = serve->conf->state;
-    if (report->cwd != NULL) {
-        report->disks[disks++] = report->cwd;
-    }
     if (crash->sensors_directory != NULL) {
         report->disks[disks++] = crash->sensors_directory;
     }
-    if (crash->archive != NULL && disks < sizeof(report->disks) / sizeof(report->disks[0])) {
+    if (crash->archive != NULL) {
         report->disks[disks] = crash->archive;
     }
 }
@@ -445,6 +447,46 @@ static bool is_under_way(struct serve *serve, const char *name, size_t *len) {
         *len += 1;
     }
     return is_same;
+}
+
+/* All is known that the Supervisor can tell. */
+static void crash_begin(struct crash *crash) {
+    struct serve_report *report = &crash->report;
+    size_t disks = 0;
+    while (report->disks[disks] != NULL) {
+        disks++;
+    }
+    MUST(disks < sizeof(report->disks) / sizeof(report->disks[0]));
+    report->disks[disks] = report->cwd;
+    gdb_begin(crash, crash->time_ns);
+    version_begin(crash);
+    crash_write_if_whole(crash);
+}
+
+/* The spec of a process that died before the mirror had it. */
+static void crash_on_list(void *ctx, const struct core_rpc_answer *answer) {
+    struct crash *crash = ctx;
+    const struct core_json_tree *processes = core_json_tree_get(answer->result, "processes");
+    const struct core_json_tree *spec =
+        processes == NULL || processes->first == NULL ? NULL : core_json_tree_get(processes->first, "spec");
+    if (spec != NULL && spec->kind == CORE_JSON_OBJECT) {
+        struct core_buf text = {.start = malloc(SUPERVISOR_SPEC_BYTES_MAX * 2)};
+        MUST(text.start != NULL);
+        text.pos = text.start;
+        text.end = text.start + SUPERVISOR_SPEC_BYTES_MAX * 2;
+        serve_json_put(&text, spec);
+        if (!text.is_full) {
+            report_spec(&crash->report, core_buf_written(&text));
+        }
+        free(text.start);
+    }
+    crash_begin(crash);
+}
+
+static void crash_ask(struct crash *crash) {
+    char text[SUPERVISOR_NAME_BYTES_MAX + 32]; /* a name has nothing that JSON escapes */
+    int len = snprintf(text, sizeof(text), "{\"names\":[\"%s\"]}", crash->report.node);
+    serve_ask(crash->serve, "process.list", (struct core_span){.ptr = text, .len = (size_t)len}, crash_on_list, crash);
 }
 
 void serve_crash_on_end(struct serve *serve, const struct serve_process *process, const struct core_json_tree *event) {
@@ -470,9 +512,12 @@ void serve_crash_on_end(struct serve *serve, const struct serve_process *process
     crash->next = diag->crashes;
     diag->crashes = crash;
     oldest_set(serve);
-    gdb_begin(crash, process->since_ns != 0 ? process->since_ns : core_now_ns());
-    version_begin(crash);
-    crash_write_if_whole(crash);
+    crash->time_ns = process->since_ns != 0 ? process->since_ns : core_now_ns();
+    if (crash->report.spec == NULL) {
+        crash_ask(crash);
+    } else {
+        crash_begin(crash);
+    }
 }
 
 /* ---- life --------------------------------------------------------------------------------------------------------------------- */

@@ -76,7 +76,7 @@ struct serve_report {
     char *program; /* the path that was run */
     char *program_version;
     const char *tapline_version;
-    const char *disks[4]; /* paths whose file systems are named */
+    const char *disks[5]; /* paths whose file systems are named */
 };
 void serve_report_release(struct serve_report *report);
 /* The last lines of a file, at most lines_max and bytes_max; *is_cut: there are more. Owns: malloc'ed; NULL: it cannot be

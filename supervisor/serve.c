@@ -118,6 +118,7 @@ static void conf_reload(struct serve *serve) {
     serve->env->release(serve->env->ctx, serve->conf, serve->sensors);
     serve->conf = conf;
     serve->sensors = sensors;
+    serve->group = serve->group != NULL ? conf->group : NULL;
     changes_tell(serve);
 }
 

@@ -2,11 +2,11 @@
  *
  * The Supervisor answers at once and does the rest by itself, in the order of its processes; a wait follows the states of its
  * nodes in the mirror until each has come to where it should be, or has failed to. Who asks is told of each state on the way.
- * The wait goes on when its client has gone, and when the line to the Supervisor was lost for a while; it only watches, so
- * Main may die of it without harm.
+ * The wait goes on when its client has gone, and when the line to the Supervisor was lost for a while; it only watches, so that
+ * Main may be killed meanwhile without harm.
  *
- * A node has been started since the question if its number of starts has changed: states alone cannot tell, for one that is in
- * backoff when it is started by hand is in backoff until its first event.
+ * A node has been started since the question if its number of starts or its pid has changed. Its state alone cannot tell: one
+ * that is in backoff when it is started by hand is so until its first event.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/serve_internal.h"
 
@@ -33,6 +33,7 @@ static const struct {
 struct wait_node {
     char name[SUPERVISOR_NAME_BYTES_MAX + 1];
     uint64_t starts; /* when it was asked for */
+    int64_t pid;     /* the same */
     bool is_started; /* since */
     bool is_done;
     bool is_ok;
@@ -116,7 +117,8 @@ static void node_judge(struct serve_wait *wait, struct wait_node *node, const st
         return;
     }
     node->state = process->state;
-    node->is_started = node->is_started || process->starts != node->starts;
+    node->is_started =
+        node->is_started || process->starts != node->starts || (process->pid != 0 && process->pid != node->pid);
     bool counts = node->is_started || !wait_actions[wait->action].needs_start;
     switch (process->state) {
     case SUPERVISOR_READY:
@@ -286,6 +288,7 @@ static struct serve_wait *wait_new(struct serve *serve, struct core_rpc_request 
         const struct serve_process *process = serve_process_find(serve, core_span_of(names[i]));
         (void)snprintf(wait->nodes[i].name, sizeof(wait->nodes[i].name), "%s", names[i]);
         wait->nodes[i].starts = process == NULL ? 0 : process->starts;
+        wait->nodes[i].pid = process == NULL ? 0 : process->pid;
     }
     serve->waits = wait;
     if (action != WAIT_SHUTDOWN) { /* which ends with the Supervisor, however long its processes take */

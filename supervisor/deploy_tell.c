@@ -1,0 +1,130 @@
+/* supervisor/deploy_tell.c: what a deploy says: its progress to who asked, its end to all who listen, its answer.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/deploy_internal.h"
+
+#include <stdlib.h>
+
+#define ANSWER_BYTES (4 * CORE_MIB)
+
+const struct sensors_node *deploy_target(const struct deploy *deploy, const struct deploy_row *row) {
+    return deploy->is_back ? row->from : row->to;
+}
+
+void deploy_progress(struct deploy *deploy, const char *name, const char *state, const char *reason) {
+    char bytes[4096];
+    struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
+    if (deploy->request == NULL) {
+        return;
+    }
+    serve_json_text(&out, "name", core_span_of(name));
+    serve_json_text(&out, "state", core_span_of(state));
+    serve_json_text(&out, "reason", core_span_of(reason));
+    if (!out.is_full) {
+        core_rpc_progress(deploy->request, core_buf_written(&out));
+    }
+}
+
+void deploy_event_tell(struct deploy *deploy, const char *text) {
+    char bytes[4096];
+    struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
+    core_buf_span(&out, CORE_SPAN("\"kind\":\"deploy\""));
+    serve_json_bool(&out, "ok", !deploy->has_failed);
+    serve_json_text(&out, "text", core_utf8_cut(core_span_of(text), sizeof(bytes) / 4));
+    if (!out.is_full) {
+        serve_event(deploy->serve, core_buf_written(&out));
+    }
+}
+
+static void changes_put(const struct deploy *deploy, struct core_buf *out) {
+    bool is_first = true;
+    core_buf_span(out, CORE_SPAN(",\"changes\":["));
+    for (size_t i = 0; i < deploy->rows_len; i++) {
+        const struct deploy_row *row = &deploy->rows[i];
+        if (row->change == DEPLOY_SAME) {
+            continue;
+        }
+        core_buf_put(out, ",{", is_first ? 0 : 1);
+        core_buf_char(out, '{');
+        is_first = false;
+        serve_json_text(out, "name", core_span_of(row->name));
+        serve_json_text(out, "change", core_span_of(deploy_change_names[row->change]));
+        serve_json_text(out, "why", core_span_of(row->members));
+        core_buf_char(out, '}');
+    }
+    core_buf_char(out, ']');
+}
+
+static void files_put(const struct deploy *deploy, struct core_buf *out) {
+    bool is_first = true;
+    core_buf_span(out, CORE_SPAN(",\"files\":["));
+    for (size_t i = 0; i < deploy->to.files_len; i++) {
+        const struct sensors_file *file = &deploy->to.files[i];
+        const struct sensors_file *old = deploy_file_find(&deploy->from, file->path);
+        if (old != NULL && core_span_eq(old->content, file->content)) {
+            continue;
+        }
+        core_buf_put(out, ",", is_first ? 0 : 1);
+        is_first = false;
+        core_buf_char(out, '{');
+        serve_json_text(out, "path", core_span_of(file->path));
+        serve_json_text(out, "change", core_span_of(old == NULL ? "added" : "changed"));
+        core_buf_char(out, '}');
+    }
+    core_buf_char(out, ']');
+}
+
+static void nodes_put(const struct deploy *deploy, struct core_buf *out) {
+    bool is_first = true;
+    core_buf_span(out, CORE_SPAN(",\"nodes\":["));
+    for (size_t i = 0; i < deploy->rows_len; i++) {
+        const struct deploy_row *row = &deploy->rows[i];
+        if (!row->is_touched) {
+            continue;
+        }
+        bool is_up = row->state == SUPERVISOR_READY || row->state == SUPERVISOR_UP;
+        core_buf_put(out, ",", is_first ? 0 : 1);
+        is_first = false;
+        core_buf_char(out, '{');
+        serve_json_text(out, "name", core_span_of(row->name));
+        serve_json_text(out, "state", core_span_of(supervisor_state_names[row->state]));
+        serve_json_bool(out, "ok", deploy_target(deploy, row) == NULL ? row->state == SUPERVISOR_DOWN : is_up);
+        serve_json_text(out, "reason", core_span_of(row->text));
+        core_buf_char(out, '}');
+    }
+    core_buf_char(out, ']');
+}
+
+void deploy_answer(struct deploy *deploy) {
+    char *bytes = malloc(ANSWER_BYTES);
+    MUST(bytes != NULL);
+    struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + ANSWER_BYTES};
+    core_buf_char(&out, '{');
+    serve_json_bool(&out, "ok", !deploy->has_failed);
+    serve_json_bool(&out, "dry_run", deploy->is_dry);
+    serve_json_bool(&out, "rolled_back", deploy->is_back && !deploy->is_cut);
+    serve_json_text(&out, "text", core_span_of(deploy->failed));
+    if (!deploy->is_check_only) {
+        changes_put(deploy, &out);
+        files_put(deploy, &out);
+        nodes_put(deploy, &out);
+    }
+    core_buf_span(&out, CORE_SPAN(",\"checks\":"));
+    if (deploy->check != NULL) {
+        deploy_check_put(deploy->check, &out);
+    } else {
+        core_buf_span(&out, CORE_SPAN("[]"));
+    }
+    core_buf_span(&out, CORE_SPAN(",\"warnings\":["));
+    for (size_t i = 0; i < deploy->to.warnings_len; i++) {
+        core_buf_put(&out, ",", i == 0 ? 0 : 1);
+        core_buf_string(&out, core_span_of(deploy->to.warnings[i]));
+    }
+    core_buf_span(&out, CORE_SPAN("]}"));
+    if (out.is_full || (size_t)(out.pos - out.start) > CORE_RPC_LINE_BYTES_MAX - CORE_KIB) {
+        core_rpc_refuse(deploy->request, CORE_RPC_FAILED, "%s; the answer is too long to be told: see the log",
+                        deploy->has_failed ? deploy->failed : "it is done");
+    } else {
+        core_rpc_result(deploy->request, core_buf_written(&out));
+    }
+    free(bytes);
+}

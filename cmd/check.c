@@ -96,7 +96,8 @@ static void check_maps(const struct config *config, struct core_conf_mistakes *m
 static void tell_order(const struct config *config) {
     if (config->sinks_len == 0) {
         (void)fprintf(stderr, "nothing but %s, not for `tapline run`\n",
-                      config->sensors.node != NULL ? "sensors: for `tapline serve`" : "intel: for `tapline intel`");
+                      core_conf_get(core_conf_root(config->file), "sensors") != NULL ? "sensors: for `tapline serve`"
+                                                                                     : "intel: for `tapline intel`");
         return;
     }
     const struct config_sink *last = &config->sinks[config->sinks_len - 1];

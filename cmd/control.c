@@ -4,8 +4,8 @@
  * such node) · 111 Main does not answer, or the system failed underneath.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/control.h"
-#include "cmd/config.h"
 #include "cmd/json_tree.h"
+#include "supervisor/serve.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,19 +48,25 @@ static bool text_take(char *out, size_t out_len, const char *text, const char *w
     return true;
 }
 
-/* serve.socket and serve.token of a configuration. */
-static bool config_take(struct control *control, const char *path, int *exit_code) {
+/* serve.socket and serve.token of a configuration. The rest of the file is not looked at: sensors are to be asked about also
+ * while somebody is at work on it. */
+static bool config_take(struct control *control, const char *path) {
     struct core_conf_mistakes mistakes = {0};
-    struct config *config = NULL;
-    *exit_code = CORE_EXIT_USAGE;
-    if (config_load_for(&config, path, CONFIG_SERVE, &mistakes) != CORE_OK) {
-        cmd_print_mistakes(&mistakes);
-        return false;
+    struct core_conf_file *file = NULL;
+    struct serve_conf serve = {0};
+    bool is_taken = false;
+    if (core_conf_open(&file, path, &mistakes.fails[0]) != CORE_OK) {
+        mistakes.len = 1;
+        goto out;
     }
-    bool is_taken = text_take(control->address, sizeof(control->address), config->serve.socket, "serve.socket") &&
-                    (config->serve.token == NULL ||
-                     text_take(control->token, sizeof(control->token), config->serve.token, "serve.token"));
-    config_free(config);
+    const struct core_conf_node *node = core_conf_get(core_conf_root(file), "serve");
+    is_taken = core_conf_bind(file, node, "serve", serve_opts, serve_opts_len, &serve, &mistakes) == CORE_OK &&
+               text_take(control->address, sizeof(control->address), serve.socket, "serve.socket") &&
+               (serve.token == NULL || text_take(control->token, sizeof(control->token), serve.token, "serve.token"));
+out:
+    cmd_print_mistakes(&mistakes);
+    core_conf_release(serve_opts, serve_opts_len, &serve);
+    core_conf_close(file);
     return is_taken;
 }
 
@@ -69,7 +75,7 @@ bool control_locate(struct control *control, const char *socket_path, const char
     const char *path = socket_path != NULL ? socket_path : getenv("TAPLINE_SOCKET");
     *exit_code = CORE_EXIT_USAGE;
     bool is_said = path != NULL && path[0] != '\0';
-    if (config_path != NULL && !config_take(control, config_path, exit_code)) {
+    if (config_path != NULL && !config_take(control, config_path)) {
         return false;
     }
     if (!is_said && config_path == NULL) {

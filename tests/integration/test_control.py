@@ -235,10 +235,12 @@ def test_where_main_is_said_to_be(main, tmp_path):
     assert tapline(main, "status", TAPLINE_SOCKET=away).returncode == 111
     assert tapline(main, "status", "--socket", str(main.socket), TAPLINE_SOCKET=away).returncode == 0
     config = tmp_path / "tapline.yml"
-    config.write_text(f"serve:\n  socket: {main.socket}\nsensors:\n  nodes:\n    - name: a\n      type: program\n"
-                      "      command: [sleep, 9]\n")
+    config.write_text(f"serve:\n  socket: {main.socket}\nsensors:\n  - half of an edit\n")
     done = tapline(main, "status", "-c", str(config), TAPLINE_SOCKET="")
     assert done.returncode == 0, done.stderr
+    config.write_text("serve:\n  sokcet: /x\n")
+    done = tapline(main, "status", "-c", str(config), TAPLINE_SOCKET="")
+    assert done.returncode == 100 and "tapline.yml:2:3" in done.stderr and "did you mean socket?" in done.stderr
     done = tapline(main, "status", TAPLINE_SOCKET="")
     assert done.returncode == 111 and "/run/tapline/main.sock" in done.stderr
 

@@ -240,7 +240,7 @@ def test_where_main_is_said_to_be(main, tmp_path):
     assert done.returncode == 0, done.stderr
     config.write_text("serve:\n  sokcet: /x\n")
     done = tapline(main, "status", "-c", str(config), TAPLINE_SOCKET="")
-    assert done.returncode == 100 and "tapline.yml:2:3" in done.stderr and "did you mean socket?" in done.stderr
+    assert done.returncode == 100 and "tapline.yml:2:3" in done.stderr and 'did you mean "socket"?' in done.stderr
     done = tapline(main, "status", TAPLINE_SOCKET="")
     assert done.returncode == 111 and "/run/tapline/main.sock" in done.stderr
 

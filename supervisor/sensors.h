@@ -69,7 +69,7 @@ struct sensor_conf {
 struct sensors_conf {
     char *directory; /* a working directory for each node below it; default /var/lib/tapline/sensors */
     char *zeekctl;   /* directory of node.cfg, networks.cfg, zeekctl.cfg; NULL: not used */
-    char *zeek;      /* the program; default zeek */
+    char *zeek;      /* the program; NULL: zeekctl's, else the first zeek in PATH, /opt/zeek/bin or /usr/local/zeek/bin */
     char *site;      /* directory of local.zeek, first in ZEEKPATH; NULL: zeekctl's SitePolicyScripts, else Zeek's own */
     char *archive;   /* where rotated Zeek logs go; default <directory>/../archive */
     char *user;      /* of nodes that do not say; NULL: as the Supervisor */
@@ -97,6 +97,7 @@ struct sensors_node {
     const char *directory;   /* its working directory */
     const char *metrics_url; /* "" for none */
     const char *check[SUPERVISOR_ARGS_MAX]; /* argv that checks its scripts or rules (zeek -a …, suricata -T …); [0] NULL: none */
+    const char *check_key; /* nodes with the same one are checked by one run */
     struct supervisor_spec spec;
     struct core_span spec_json; /* as supervisor_spec_write() has it */
 };
@@ -110,6 +111,8 @@ struct sensors_plan {
     size_t nodes_len;
     struct sensors_file *files;
     size_t files_len;
+    const char *const *warnings; /* what zeekctl's files say and nothing is done about, "node.cfg:12: …" */
+    size_t warnings_len;
 };
 /* Make the plan: reads zeekctl's files if conf says so (both sources together are fine while no name stands twice).
  * Owns: everything lies in the arena. Errors: CORE_BAD, all mistakes collected ("node.cfg:12: …") · CORE_LIMIT. */

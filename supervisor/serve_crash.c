@@ -9,6 +9,7 @@
  * On a crash of Main: crash_oldest holds back what is remembered as seen, so the next Main is told of the death again. The name
  * of a report follows from the death, so there are never two.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/http.h"
 #include "supervisor/serve_diag_internal.h"
 
 #include <errno.h>
@@ -527,6 +528,7 @@ void serve_crash_open(struct serve *serve) {
     char dir[SERVE_PATH_BYTES_MAX];
     serve->crash = calloc(1, sizeof(struct serve_diag));
     MUST(serve->crash != NULL);
+    core_http_session_free(core_http_session_new()); /* libcurl sets itself up before there is a second thread */
     serve_reports_dir(serve, dir);
     serve_reports_tidy(dir);
     (void)serve_reports_trim(dir, serve->conf->reports_max);

@@ -159,10 +159,6 @@ struct control_column {
 /* Print a list of objects as columns on stdout, a line each; a column that has nothing in it is left out; on a terminal the last
  * one is broken to its width. An empty list prints nothing. */
 void control_table_print(const struct core_json_tree *list, const struct control_column *columns, size_t columns_len);
-/* The same with those items only that is_shown says (NULL: all). */
-typedef bool control_is_shown(const struct core_json_tree *item);
-void control_table_print_some(const struct core_json_tree *list, control_is_shown *is_shown,
-                              const struct control_column *columns, size_t columns_len);
 /* A person's text: what is no printable character (as it may come from the network through a sensor) becomes "?". */
 void control_text_clean(char *text);
 /* On stdout: as it is; on a terminal without what would control it, line ends and tabs but. */

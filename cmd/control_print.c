@@ -163,7 +163,7 @@ static void checks_print(const struct core_json_tree *checks) {
     static const struct control_column columns[] = {
         {.title = "Checked", .member = "program"},
         {.title = "Fine", .member = "ok", .form = CONTROL_YES},
-        {.title = "For", .member = "nodes"},
+        {.title = "For", .member = "name"},
     };
     control_table_print(checks, columns, LEN(columns));
     for (const struct core_json_tree *check = checks == NULL ? NULL : checks->first; check != NULL;
@@ -172,7 +172,7 @@ static void checks_print(const struct core_json_tree *checks) {
         char nodes[CONTROL_CELL_BYTES];
         if (!control_is_true(check, "ok")) {
             control_text_of(check, "program", CONTROL_TEXT, program, sizeof(program));
-            control_text_of(check, "nodes", CONTROL_TEXT, nodes, sizeof(nodes));
+            control_text_of(check, "name", CONTROL_TEXT, nodes, sizeof(nodes));
             (void)printf("\n%s, for %s:\n", program, nodes);
             block_print(core_json_tree_text(check, "text"));
         }
@@ -189,47 +189,41 @@ int control_judge_check(const struct core_json_tree *result) {
     return control_is_true(result, "ok") ? CORE_EXIT_DONE : CORE_EXIT_NO;
 }
 
-/* What becomes of a node, in the words of the result. */
-static bool is_touched(const struct core_json_tree *node) {
-    struct core_span change = core_json_tree_text(node, "change");
-    return !core_span_is(change, "same") && !core_span_is(change, "unchanged");
+static bool is_empty(const struct core_json_tree *list) {
+    return list == NULL || list->first == NULL;
 }
 
-static void deploy_text(const struct core_json_tree *node, char *out, size_t out_len) {
-    static const char *const members[] = {"reason", "text"};
-    char text[CONTROL_CELL_BYTES];
-    for (size_t i = 0; i < LEN(members); i++) {
-        control_text_of(node, members[i], CONTROL_TEXT, text, sizeof(text));
-        if (text[0] != '\0') {
-            note_add(out, out_len, text);
-        }
-    }
-}
-
-void control_print_deploy(const struct control_call *call CORE_UNUSED, const struct core_json_tree *result) {
-    static const struct control_column columns[] = {
+/* What differs, what was found wrong, what became of it. */
+void control_print_deploy(const struct control_call *call, const struct core_json_tree *result) {
+    static const struct control_column change_columns[] = {
         {.title = "Name", .member = "name"},
         {.title = "Change", .member = "change"},
-        {.title = "Differs", .member = "members"},
-        {.title = "Status", .member = "state", .form = CONTROL_STATE},
-        {.title = "Done", .member = "ok", .form = CONTROL_YES},
-        {.title = "Note", .text = deploy_text},
+        {.title = "Differs in", .member = "why"},
     };
-    const struct core_json_tree *nodes = core_json_tree_get(result, "nodes");
+    static const struct control_column file_columns[] = {
+        {.title = "Change", .member = "change"},
+        {.title = "File", .member = "path"},
+    };
+    const struct core_json_tree *changes = core_json_tree_get(result, "changes");
+    const struct core_json_tree *files = core_json_tree_get(result, "files");
     const struct core_json_tree *checks = core_json_tree_get(result, "checks");
-    size_t same = 0;
-    for (const struct core_json_tree *node = nodes == NULL ? NULL : nodes->first; node != NULL; node = node->next) {
-        same += is_touched(node) ? 0 : 1;
+    const struct core_json_tree *warnings = core_json_tree_get(result, "warnings");
+    struct core_span text = core_json_tree_text(result, "text");
+    if (is_empty(changes) && is_empty(files)) {
+        (void)printf("nothing differs from what is deployed\n");
     }
+    control_table_print(changes, change_columns, LEN(change_columns));
+    control_table_print(files, file_columns, LEN(file_columns));
     if (is_any_not(checks, "ok")) {
         checks_print(checks);
     }
-    control_table_print_some(nodes, is_touched, columns, LEN(columns));
-    if (same > 0) {
-        (void)printf("%zu node%s as %s %s\n", same, same == 1 ? " stays" : "s stay", same == 1 ? "it" : "they",
-                     same == 1 ? "is" : "are");
+    control_print_done(call, result);
+    for (const struct core_json_tree *item = is_empty(warnings) ? NULL : warnings->first; item != NULL;
+         item = item->next) {
+        (void)fputs("warning: ", stdout);
+        control_text_print(item->text);
+        (void)fputc('\n', stdout);
     }
-    struct core_span text = core_json_tree_text(result, "text");
     if (text.len > 0) {
         control_text_print(text);
         (void)fputs(text.ptr[text.len - 1] == '\n' ? "" : "\n", stdout);

@@ -259,16 +259,14 @@ static void widths_set(struct table *table) {
     }
 }
 
-void control_table_print_some(const struct core_json_tree *list, control_is_shown *is_shown,
-                              const struct control_column *columns, size_t columns_len) {
+void control_table_print(const struct core_json_tree *list, const struct control_column *columns, size_t columns_len) {
     MUST(columns_len <= COLUMNS_MAX);
     const char *no_colour = getenv("NO_COLOR");
     struct table table = {.columns = columns, .columns_len = columns_len};
     table.terminal = control_terminal_columns(STDOUT_FILENO);
     table.is_coloured = table.terminal > 0 && (no_colour == NULL || no_colour[0] == '\0');
-    const struct core_json_tree *first = list == NULL ? NULL : list->first;
-    for (const struct core_json_tree *item = first; item != NULL; item = item->next) {
-        table.rows += is_shown == NULL || is_shown(item) ? 1 : 0;
+    for (const struct core_json_tree *item = list == NULL ? NULL : list->first; item != NULL; item = item->next) {
+        table.rows++;
     }
     if (table.rows == 0) {
         return;
@@ -276,8 +274,8 @@ void control_table_print_some(const struct core_json_tree *list, control_is_show
     table.cells = calloc(table.rows * columns_len, sizeof(*table.cells));
     MUST(table.cells != NULL);
     size_t at = 0;
-    for (const struct core_json_tree *item = first; item != NULL; item = item->next) {
-        for (size_t i = 0; i < columns_len && (is_shown == NULL || is_shown(item)); i++) {
+    for (const struct core_json_tree *item = list->first; item != NULL; item = item->next) {
+        for (size_t i = 0; i < columns_len; i++) {
             cell_make(&columns[i], item, table.cells[at++]);
         }
     }
@@ -287,8 +285,4 @@ void control_table_print_some(const struct core_json_tree *list, control_is_show
         row_print(&table, row);
     }
     free(table.cells);
-}
-
-void control_table_print(const struct core_json_tree *list, const struct control_column *columns, size_t columns_len) {
-    control_table_print_some(list, NULL, columns, columns_len);
 }

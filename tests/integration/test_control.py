@@ -433,17 +433,16 @@ def test_following_ends_with_its_reader(main):
 @pytest.mark.parametrize("is_fine", [True, False])
 def test_check_asks_main_for_the_sensors(main, tmp_path, is_fine):
     main.on["check"] = {"ok": is_fine, "checks": [
-        {"nodes": ["manager"], "program": "zeek", "ok": True, "text": ""},
-        {"nodes": ["worker-1", "worker-2"], "program": "zeek", "ok": is_fine,
+        {"name": "manager", "program": "zeek", "ok": True, "text": ""},
+        {"name": "worker-1 worker-2", "program": "zeek", "ok": is_fine,
          "text": "error in local.zeek, line 7: syntax error\nat or near \"}\"\n"}]}
     config = tmp_path / "tapline.yml"
-    config.write_text("sensors: {nodes: [{name: a, type: program, command: [sleep, 9]}]}\n")
+    config.write_text("inputs: [{paths: [/nonexistent/*.log]}]\nsinks: {stdout: {}}\n")
     done = tapline(main, "check", "-c", str(config), "--sensors")
     assert done.returncode == (0 if is_fine else 1), done.stderr
-    assert rows(done.stdout)[2][:2] == (["zeek", "yes"] if is_fine else ["zeek", "worker-1, worker-2"])
-    said = 'zeek, for worker-1, worker-2:\n    error in local.zeek, line 7: syntax error\n    at or near "}"\n'
+    assert rows(done.stdout)[2][:2] == (["zeek", "yes"] if is_fine else ["zeek", "worker-1 worker-2"])
+    said = 'zeek, for worker-1 worker-2:\n    error in local.zeek, line 7: syntax error\n    at or near "}"\n'
     assert is_fine != done.stdout.endswith(said)
-    assert "for `tapline serve`" in done.stderr
     done = tapline(main, "check", "-c", str(config), "--sensors", "--json")
     assert done.returncode == (0 if is_fine else 1)
     assert json.loads(done.stdout)["sensors"] == main.on["check"]
@@ -459,29 +458,34 @@ def test_check_asks_main_for_the_sensors(main, tmp_path, is_fine):
 
 def test_deploy_shows_what_becomes_of_each(main):
     def deploy(connection, request, params):
-        connection.progress(request, text="checking zeek for worker-1, worker-2")
-        return {"ok": True, "checks": [{"nodes": ["worker-1"], "program": "zeek", "ok": True, "text": ""}], "nodes": [
-            {"name": "manager", "change": "same"}, {"name": "worker-9", "change": "same"},
-            {"name": "worker-1", "change": "changed", "members": "argv env", "state": "up", "ok": True, "text": ""},
-            {"name": "worker-2", "change": "added", "members": "", "state": "up", "ok": True, "text": ""}]}
+        connection.progress(request, name="worker-1 worker-2", state="checked", reason="")
+        return {"ok": True, "dry_run": False, "rolled_back": False, "text": "", "warnings": ["node.cfg:12: no meaning here"],
+                "checks": [{"name": "worker-1 worker-2", "program": "zeek", "ok": True, "text": ""}],
+                "changes": [{"name": "worker-1", "change": "changed", "why": "argv env"},
+                            {"name": "worker-2", "change": "added", "why": ""}],
+                "files": [{"path": "/x/cluster-layout.zeek", "change": "changed"}],
+                "nodes": [{"name": "worker-1", "state": "up", "ok": True, "reason": ""}]}
     main.on["deploy"] = deploy
     done = tapline(main, "deploy")
-    assert done.returncode == 0 and done.stderr == "checking zeek for worker-1, worker-2\n"
-    table = rows(done.stdout)
-    assert table[0] == ["Name", "Change", "Differs", "Status", "Done"]
-    assert table[1:] == [["worker-1", "changed", "argv env", "up", "yes"], ["worker-2", "added", "up", "yes"],
-                         ["2 nodes stay as they are"]]
+    assert done.returncode == 0 and done.stderr == "worker-1 worker-2: checked\n"
+    assert rows(done.stdout) == [["Name", "Change", "Differs in"], ["worker-1", "changed", "argv env"], ["worker-2", "added"],
+                                 ["Change", "File"], ["changed", "/x/cluster-layout.zeek"],
+                                 ["Name", "Status", "Done"], ["worker-1", "up", "yes"],
+                                 ["warning: node.cfg:12: no meaning here"]]
+    main.on["deploy"] = {"ok": True, "changes": [], "files": [], "nodes": [], "checks": [], "text": "", "warnings": []}
+    assert tapline(main, "deploy").stdout == "nothing differs from what is deployed\n"
 
 
 def test_a_deploy_that_was_put_back_is_no(main):
-    main.on["deploy"] = {"ok": False, "is_rolled_back": True, "text": "worker-2 did not become ready, so all is as it was",
-                         "nodes": [{"name": "worker-2", "change": "changed", "members": "argv", "state": "up", "ok": False,
-                                    "text": "exit 1: no such interface"}]}
+    changes = [{"name": "worker-2", "change": "changed", "why": "argv"}]
+    main.on["deploy"] = {"ok": False, "rolled_back": True, "text": "worker-2 did not become ready, so all is as it was",
+                         "changes": changes,
+                         "nodes": [{"name": "worker-2", "state": "up", "ok": False, "reason": "exit 1: no such interface"}]}
     done = tapline(main, "deploy")
     assert done.returncode == 1
     assert "exit 1: no such interface" in done.stdout and done.stdout.endswith("so all is as it was\n")
-    main.on["deploy"] = {"ok": False, "nodes": [], "checks": [
-        {"nodes": ["worker-1"], "program": "zeek", "ok": False, "text": "error in local.zeek, line 7"}]}
+    main.on["deploy"] = {"ok": False, "nodes": [], "changes": changes, "text": "a check failed", "checks": [
+        {"name": "worker-2", "program": "zeek", "ok": False, "text": "error in local.zeek, line 7"}]}
     done = tapline(main, "deploy", "--dry-run")
     assert done.returncode == 1 and "\n    error in local.zeek, line 7\n" in done.stdout
 
@@ -557,6 +561,9 @@ def test_a_day_with_the_real_main(serving):
     assert done.returncode == 0 and set(states(done.stdout)) == {"a", "b"}, done.stderr
     pids = real.pids()
     assert all(str(pid) in done.stdout for pid in pids.values())
+
+    done = tapline(main, "check", "-c", str(real.config))
+    assert done.returncode == 0 and "for `tapline serve`" in done.stderr
 
     done = tapline(main, "stop", "quiet")
     assert done.returncode == 0 and rows(done.stdout)[1][:3] == ["b", "down", "yes"]

@@ -266,7 +266,8 @@ static void who_holds(int fd, char *out, size_t len) {
     (void)snprintf(out, len, number > 0 ? "process %ld" : "another process", number);
 }
 
-/* A Supervisor that was killed a moment ago may hold it a moment longer. */
+/* One that was killed a moment ago may hold it a moment longer: a child that it had forked holds it until that is executed. So
+ * whoever has the lock knows that nothing of the one before is between fork and exec, where no cookie could be seen. */
 static enum core_err lock_state(const char *dir, int *fd, struct core_fail *fail) {
     char path[SUPERVISOR_PATH_BYTES_MAX];
     char pid[32];

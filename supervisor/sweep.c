@@ -19,26 +19,44 @@
 #include <unistd.h>
 
 #define ENVIRON_BYTES_MAX ((size_t)256 * 1024)
+#define EXEC_LOOKS 20
+#define EXEC_PAUSE_US 100
 #define SWEEP_FIRST_NS (20 * CORE_NS_PER_MS)
 #define SWEEP_AGAIN_NS (100 * CORE_NS_PER_MS)
 #define SWEEP_ROUNDS_MAX 50
 #define VARIABLE "TAPLINE_COOKIE="
 
-/* The cookie in a process's environment; false: it has none, or it is not to be read. */
-static bool cookie_of(pid_t pid, char *room, char out[SUPERVISOR_COOKIE_BYTES]) {
+static size_t read_environ(pid_t pid, char *room) {
     char path[64];
     (void)snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
-    }
     size_t len = 0;
     ssize_t got = 0;
-    while (len < ENVIRON_BYTES_MAX - 1 && (got = read(fd, room + len, ENVIRON_BYTES_MAX - 1 - len)) > 0) {
+    while (fd >= 0 && len < ENVIRON_BYTES_MAX - 1 && (got = read(fd, room + len, ENVIRON_BYTES_MAX - 1 - len)) > 0) {
         len += (size_t)got;
     }
-    close(fd);
+    if (fd >= 0) {
+        close(fd);
+    }
     room[len] = '\0';
+    return len;
+}
+
+/* Nothing to be read: in the middle of an exec that is so for a moment. Kernel threads and zombies have no program either. */
+static bool is_in_exec(pid_t pid) {
+    char path[64];
+    char program[2];
+    (void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    return readlink(path, program, sizeof(program)) > 0;
+}
+
+/* The cookie in a process's environment; false: it has none, or it is not to be read. */
+static bool cookie_of(pid_t pid, char *room, char out[SUPERVISOR_COOKIE_BYTES]) {
+    size_t len = read_environ(pid, room);
+    for (int looks = 0; len == 0 && looks < EXEC_LOOKS && is_in_exec(pid); looks++) {
+        (void)usleep(EXEC_PAUSE_US);
+        len = read_environ(pid, room);
+    }
     for (size_t at = 0; at < len; at += strlen(room + at) + 1) {
         if (strncmp(room + at, VARIABLE, sizeof(VARIABLE) - 1) == 0 &&
             strlen(room + at + sizeof(VARIABLE) - 1) == SUPERVISOR_COOKIE_BYTES - 1) {

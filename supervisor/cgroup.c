@@ -164,6 +164,7 @@ static bool root_make(struct supervisor_cgroups *cgroups, const char *state) {
                      "cgroup=%s reason=\"%s\"", self, strerror(errno));
         }
     }
+    cgroups->is_made = true;
     controllers_enable(cgroups, base);
     return true;
 }
@@ -195,6 +196,13 @@ void supervisor_cgroups_find(struct supervisor_cgroups *cgroups, const char *wan
     }
     core_log(CORE_LEVEL_INFO, "supervise", "each process gets a cgroup", "cgroup=%s memory_max=%s cpu_max=%s",
              cgroups->root, cgroups->has_memory ? "cgroup" : "address_space", cgroups->has_cpu ? "cgroup" : "not_kept");
+}
+
+void supervisor_cgroups_leave(const struct supervisor_cgroups *cgroups) {
+    MUST(cgroups != NULL);
+    if (cgroups->is_made) {
+        (void)rmdir(cgroups->root); /* busy: processes live on, and the next Supervisor finds them there */
+    }
 }
 
 /* ---- of one process --------------------------------------------------------------------------------------------------------- */

@@ -107,12 +107,15 @@ struct supervisor_cgroups {
     bool has_memory;
     bool has_cpu;
     bool has_cpuset;
+    bool is_made; /* root is our own work, not a directory that was given */
 };
 /* Find or make the directory for our processes: wanted (options.cgroup, NULL: none), else <our own cgroup>/processes-ID with the
  * Supervisor itself moved into …/supervisor, since v2 allows no processes beside children with controllers. ID follows from
  * the state directory: two Supervisors under one cgroup never meet, and a new one finds the directory of the one before it.
  * Without v2, or without the right to write there: root "", one info line that says what is used instead. */
 void supervisor_cgroups_find(struct supervisor_cgroups *cgroups, const char *wanted, const char *state);
+/* At our own end: remove the directory if we made it and nothing is in it any more. */
+void supervisor_cgroups_leave(const struct supervisor_cgroups *cgroups);
 /* For the process about to be started: make it, set limits; *fd is the directory (for clone3's CLONE_INTO_CGROUP or cgroup.procs);
  * -1 where there are none. */
 CORE_CHECKED enum core_err supervisor_cgroup_open(const struct supervisor_cgroups *cgroups,

@@ -3,6 +3,7 @@
 #ifndef TAPLINE_TESTS_SUPERVISOR_CHILDREN_H
 #define TAPLINE_TESTS_SUPERVISOR_CHILDREN_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,22 +16,28 @@ static inline int children_adopt(void) {
     return prctl(PR_SET_CHILD_SUBREAPER, 1L);
 }
 
-/* Kill and reap all there are, until there are none. */
+/* Kill and reap all there are, until there are none. (/proc/PID/task/TID/children is not in every kernel.) */
 static inline void children_end(void) {
-    for (;;) {
-        char path[64];
-        int pid;
-        snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-        FILE *in = fopen(path, "re");
-        while (in != NULL && fscanf(in, "%d", &pid) == 1) {
-            kill(pid, SIGKILL);
+    while (waitpid(-1, NULL, WNOHANG) >= 0 || errno != ECHILD) {
+        DIR *proc = opendir("/proc");
+        const struct dirent *row;
+        while (proc != NULL && (row = readdir(proc)) != NULL) {
+            char path[300];
+            int pid;
+            int parent;
+            snprintf(path, sizeof path, "/proc/%s/stat", row->d_name);
+            FILE *in = fopen(path, "re");
+            if (in != NULL && fscanf(in, "%d (%*[^)]) %*c %d", &pid, &parent) == 2 && parent == (int)getpid()) {
+                kill(pid, SIGKILL);
+            }
+            if (in != NULL) {
+                fclose(in);
+            }
         }
-        if (in != NULL) {
-            fclose(in);
+        if (proc != NULL) {
+            closedir(proc);
         }
-        if (waitpid(-1, NULL, 0) < 0 && errno == ECHILD) {
-            return;
-        }
+        usleep(1000);
     }
 }
 

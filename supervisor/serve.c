@@ -206,8 +206,7 @@ void serve_on_linked(struct serve *serve) {
     core_timer_clear(&serve->open_timer);
     open_on_time(serve);
     notify_status(serve);
-    if (serve->conf->deploys && serve->deployed.nodes_len == 0 && serve->deploy == NULL && serve->server != NULL &&
-        deploy_begin != NULL) {
+    if (serve->conf->deploys && serve->deployed.nodes_len == 0 && serve->deploy == NULL && serve->server != NULL) {
         deploy_begin(serve);
     }
 }
@@ -250,18 +249,6 @@ static enum core_err state_lock(struct serve *serve, struct core_fail *fail) {
     return CORE_OK;
 }
 
-static enum core_err plan_load(struct serve *serve, struct core_fail *fail) {
-    struct core_conf_mistakes *mistakes = calloc(1, sizeof(*mistakes));
-    MUST(mistakes != NULL);
-    enum core_err err = core_arena_init(&serve->deployed_arena, PLAN_BYTES_MAX, fail);
-    if (err == CORE_OK) {
-        err = sensors_plan_make(serve->sensors, &serve->deployed_arena, &serve->deployed, mistakes);
-        mistakes_tell(mistakes, "nothing was started");
-    }
-    free(mistakes);
-    return err;
-}
-
 static enum core_err serve_open(struct serve *serve, struct core_fail *fail) {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
     enum core_err err = state_lock(serve, fail);
@@ -273,7 +260,7 @@ static enum core_err serve_open(struct serve *serve, struct core_fail *fail) {
             core_loop_signals(serve->loop, signals, sizeof(signals) / sizeof(signals[0]), serve_on_signal, serve, fail);
     }
     if (err == CORE_OK) {
-        err = deploy_load != NULL ? deploy_load(serve, fail) : plan_load(serve, fail);
+        err = deploy_load(serve, fail);
     }
     if (err != CORE_OK) {
         return err;
@@ -296,9 +283,7 @@ static enum core_err serve_open(struct serve *serve, struct core_fail *fail) {
 static void serve_close(struct serve *serve) {
     serve_link_end(serve);
     serve_wait_end(serve);
-    if (deploy_end != NULL) {
-        deploy_end(serve);
-    }
+    deploy_end(serve);
     serve_crash_close(serve);
     core_timer_clear(&serve->disk_timer);
     core_timer_clear(&serve->notify_timer);

@@ -133,6 +133,8 @@ void serve_wait_end(struct serve *serve); /* nobody waits any more: all are refu
 CORE_CHECKED enum core_err deploy_load(struct serve *serve, struct core_fail *fail);
 /* Deploy without a request, at Main's first start. */
 void deploy_begin(struct serve *serve);
+/* A deploy that was cut short (Main was killed, the line broke) is undone. True: that, or another, is under way now. */
+bool deploy_resume(struct serve *serve);
 /* Main ends: one that is under way is given up here (the next Main goes on with it) and its request refused. */
 void deploy_end(struct serve *serve);
 
@@ -182,11 +184,5 @@ CORE_CHECKED enum core_err serve_file_write(const char *path, struct core_span c
 /* An event of our own to all who listen: members is the inside of an object, kind first. Kept until the server is open. */
 void serve_event(struct serve *serve, struct core_span members);
 void serve_events_flush(struct serve *serve); /* the server is open, or never will be */
-
-/* Parts of their own, which a build may lack: ask whether they are there. */
-#pragma weak deploy_load
-#pragma weak deploy_begin
-#pragma weak deploy_end
-#pragma weak deploy_on_state
 
 #endif

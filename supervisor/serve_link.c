@@ -359,9 +359,7 @@ static void event_state(struct serve *serve, const struct core_json_tree *event)
     }
     if (serve->is_linked) { /* else the list to come is newer than this */
         serve_wait_on_state(serve, process);
-        if (deploy_on_state != NULL) {
-            deploy_on_state(serve, process);
-        }
+        deploy_on_state(serve, process);
     }
 }
 
@@ -488,14 +486,12 @@ static void line_is_made(struct serve *serve) {
                  "processes=%zu effect=\"they are shown by status and left alone\"", strangers);
     }
     line_say(serve, true, "linked to the Supervisor");
-    if (serve->deploy == NULL) {
+    if (!deploy_resume(serve)) {
         tell_deployed(serve);
     }
     for (size_t i = 0; i < serve->processes_len; i++) { /* what has changed meanwhile */
         serve_wait_on_state(serve, &serve->processes[i]);
-        if (deploy_on_state != NULL) {
-            deploy_on_state(serve, &serve->processes[i]);
-        }
+        deploy_on_state(serve, &serve->processes[i]);
     }
     serve_on_linked(serve);
 }

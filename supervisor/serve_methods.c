@@ -29,6 +29,15 @@ const struct core_rpc_method serve_methods[] = {
     {"restart", "Stop and start nodes: as start.", serve_restart},
     {"kill", "{nodes: [words], signal}: send a signal; without signal, end them at once, and they stay down.",
      serve_kill},
+    {"check",
+     "{nodes: [words]}: have zeek -a, suricata -T, snort -T judge what a deploy would run. Result: {ok, checks: "
+     "[{nodes, program, ok, text}]}.",
+     serve_check},
+    {"deploy",
+     "{nodes: [words], dry_run, force}: check, write files, start what is new, restart what changed, and put all back "
+     "if a node "
+     "does not become ready. Result: {ok, is_rolled_back, text, checks, nodes: [{name, change, state, ok, …}]}.",
+     serve_deploy},
     {"shutdown", "Stop all nodes in their order, then the Supervisor, then tapline serve itself.", serve_shutdown},
     {"logs.read",
      "{node, file, offset | lines}: a part of a file in a node's directory, at most 256 KiB. Result: {text, offset, "

@@ -283,8 +283,8 @@ def test_shutdown_stops_nodes_in_order_then_the_supervisor_then_main(serving):
 
 
 def test_shutdown_with_a_node_that_waits_for_its_next_start(serving):
-    main = serving([*sleeps("good"), program("dies", "false", restart_delay_min="1h", restart_delay_max="1h",
-                                             ready=["after 1m"])])
+    main = up(serving, [*sleeps("good"), *sleeps("dies", restart_delay_min="1h", restart_delay_max="1h")])
+    os.kill(main.pids()["dies"], signal.SIGKILL)
     main.wait_for("dies", "backoff")
     result = main.call("shutdown")
     assert oks(result) == {"good": True, "dies": True}

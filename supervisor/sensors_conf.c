@@ -296,18 +296,6 @@ static void path_resolve(char **path, const struct core_conf_file *file, const s
     *path = whole;
 }
 
-static bool rule_is_valid(const char *text) {
-    static const char *const with_argument[] = {"after ", "file ", "tcp ", "output "};
-    for (size_t i = 0; i < sizeof(with_argument) / sizeof(with_argument[0]); i++) {
-        size_t len = strlen(with_argument[i]);
-        if (strncmp(text, with_argument[i], len) == 0) {
-            int64_t ns = 0;
-            return text[len] != '\0' && (i != 0 || core_parse_duration(text + len, &ns));
-        }
-    }
-    return strcmp(text, "fd") == 0 || strcmp(text, "log_written") == 0;
-}
-
 static bool number_is_within(const char *text, int base, long min, long max) {
     char *end = NULL;
     long value = strtol(text, &end, base);
@@ -327,12 +315,9 @@ static void sensor_check_values(const struct sensor_conf *conf, const struct cor
                           SUPERVISOR_READY_MAX);
     }
     for (size_t i = 0; i < conf->ready.len; i++) {
-        if (!rule_is_valid(conf->ready.items[i].value)) {
-            core_conf_mistake(
-                file, core_conf_get(conf->node, "ready"), mistakes,
-                "ready: \"%s\" is no rule; these are: after 5s, file PATH, fd, tcp [HOST:]PORT, output TEXT, "
-                "log_written",
-                conf->ready.items[i].value);
+        char why[256];
+        if (!supervisor_ready_is_rule(conf->ready.items[i].value, why, sizeof(why))) {
+            core_conf_mistake(file, core_conf_get(conf->node, "ready"), mistakes, "ready: %s", why);
         }
     }
     if (!number_is_within(conf->umask, 8, 0, 0777)) {

@@ -111,6 +111,8 @@ uint64_t sensors_zeek_port(const struct sensors_maker *maker, size_t seed);
 uint64_t sensors_zeek_metrics_port(const struct sensors_maker *maker, size_t seed);
 /* Does this node write logs (others send theirs to it)? */
 bool sensors_zeek_writes_logs(const struct sensors_maker *maker, size_t seed);
+/* What a Zeek node runs: spec.argv, spec.env, check, check_key, and metrics_url if the node names none. */
+void sensors_zeek_command(struct sensors_maker *maker, size_t seed, struct sensors_node *node);
 /* The files, into the plan. */
 void sensors_zeek_files(struct sensors_maker *maker, struct sensors_plan *plan);
 

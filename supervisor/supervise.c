@@ -357,6 +357,7 @@ static void end(struct supervisor *supervisor) {
     for (size_t i = 0; i < supervisor->processes_len; i++) {
         supervisor_process_free(supervisor->processes[i]);
     }
+    supervisor_cgroups_leave(&supervisor->cgroups);
     free(supervisor->processes);
     free(supervisor->sweep_cookies);
     free(supervisor->program);

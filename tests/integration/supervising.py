@@ -15,6 +15,7 @@ SPDX-License-Identifier: Apache-2.0
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -274,7 +275,18 @@ class Supervisor:
                 except ProcessLookupError:
                     pass
             time.sleep(0.02)
+        self.remove_cgroups()
         shutil.rmtree(self.run, ignore_errors=True)
+
+    def remove_cgroups(self):
+        """What one that was killed could not remove itself."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        for root in {pathlib.Path(found) for found in re.findall(r"cgroup=(/\S+/processes-\S+)", text)}:
+            for folder in [*root.glob("*/"), root]:
+                try:
+                    folder.rmdir()
+                except OSError:  # there is something in it for a moment still, or it is gone
+                    pass
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
 #include "cmd/config.h"
+#include "supervisor/serve.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -237,6 +238,39 @@ static int reference_maps(const struct normalize_conf *conf, const char *what) {
     return CORE_EXIT_DONE;
 }
 
+/* ---- methods of the control channel --------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *title;
+    const char *about;
+    bool (*at)(size_t i, const char **name, const char **summary);
+} services[] = {
+    {"Methods of Main",
+     "What the command line does. `words` are names of nodes, groups, types in the plural (`workers`) or `all`.",
+     serve_method_at},
+    {"Methods of the Supervisor",
+     "Every answer comes at once and says what is being done; that it was done is an event. `names` are names of "
+     "processes.",
+     supervisor_method_at},
+};
+
+static void reference_methods(void) {
+    static const char *const columns[] = {"Method", "Meaning"};
+    for (size_t k = 0; k < sizeof(services) / sizeof(services[0]); k++) {
+        const char *name = NULL;
+        const char *summary = NULL;
+        rst_title(services[k].title, '-');
+        rst_text(services[k].about);
+        (void)fputs("\n\n", stdout);
+        rst_table("20 80", columns, sizeof(columns) / sizeof(columns[0]));
+        for (size_t i = 0; services[k].at(i, &name, &summary); i++) {
+            rst_cell(true, true, name);
+            rst_cell(false, false, summary);
+        }
+        (void)fputc('\n', stdout);
+    }
+}
+
 /* ---- commands ------------------------------------------------------------------------------------------------------------ */
 
 /* The parts of a command's page, under titles of this line. */
@@ -340,13 +374,15 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
         reference_feeds();
     } else if (strcmp(what, "fields") == 0 || strcmp(what, "coverage") == 0 || strcmp(what, "observables") == 0) {
         return reference_maps(&conf, what);
+    } else if (strcmp(what, "methods") == 0) {
+        reference_methods();
     } else if (strcmp(what, "commands") == 0) {
         reference_commands();
     } else if (strcmp(what, "man") == 0) {
         return reference_man(name) ? CORE_EXIT_DONE : CORE_EXIT_USAGE;
     } else {
         fprintf(stderr, "tapline reference: say which part: options, feeds, counters, fields, coverage, observables, "
-                        "commands or man\n");
+                        "methods, commands or man\n");
         return CORE_EXIT_USAGE;
     }
     return CORE_EXIT_DONE;
@@ -354,13 +390,13 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
 
 const struct cmd cmd_reference = {
     .name = "reference",
-    .summary = "print the reference of options, counters, fields or commands",
-    .args = "options|feeds|counters|fields|coverage|observables|commands|man [COMMAND]",
+    .summary = "print the reference of options, counters, fields, methods or commands",
+    .args = "options|feeds|counters|fields|coverage|observables|methods|commands|man [COMMAND]",
     .about =
         "Prints a part of the reference as reStructuredText, made from the tables that the program works with: every "
         "key of the configuration, every type of feeds, every counter, every field of the schema, the fields of each "
         "dataset, every "
-        "observable, every command. With man, the page of one "
+        "observable, every method of the control channel, every command. With man, the page of one "
         "command, or the list of pages.",
     .example = "tapline reference options\ntapline reference man map-explain",
     .options = options,

@@ -504,16 +504,50 @@ static void info(void *ctx, struct core_rpc_request *request, const struct core_
 
 const struct core_rpc_method supervisor_methods[] = {
     {.name = "process.list",
-     .summary = "All processes, or those of some names: state, pid, deaths, use.",
+     .summary = "Processes: {names, spec}, none: all; with spec false their specs are left out. Result: {processes: "
+                "[{name, group, order, state, "
+                "is_wanted, pid, since, starts, deaths, last_end, adopted, reason, rss_bytes, cpu_seconds, threads, "
+                "is_changed, spec}]}.",
      .call = list},
-    {.name = "process.set", .summary = "Take a process's spec; one that runs gets it at its next start.", .call = set},
-    {.name = "process.remove", .summary = "Forget a process that does not run.", .call = remove_one},
-    {.name = "process.start", .summary = "Want these up; started by turns, high order first.", .call = start},
-    {.name = "process.stop", .summary = "Want these down; stopped by turns, low order first.", .call = stop},
-    {.name = "process.restart", .summary = "Stop these by turns, then start them by turns.", .call = restart},
-    {.name = "process.kill", .summary = "Send a signal to the whole groups of these.", .call = kill_them},
-    {.name = "supervisor.stop", .summary = "End the Supervisor, with all processes or without.", .call = stop_all},
-    {.name = "supervisor.upgrade", .summary = "Execute the program anew; processes run on.", .call = upgrade},
-    {.name = "supervisor.info", .summary = "Version, pid, directories, use of the Supervisor itself.", .call = info},
+    {.name = "process.set",
+     .summary = "Take a process: {spec}; one that runs goes on as it is until its next start. Result: {name, is_new, "
+                "is_changed, is_pending}.",
+     .call = set},
+    {.name = "process.remove",
+     .summary = "Forget a process that does not run: {name}. Result: {name}.",
+     .call = remove_one},
+    {.name = "process.start",
+     .summary = "Want these up, started by turns, high order first: {names}. Result: {doing: [names], nothing_to_do: "
+                "[names]}.",
+     .call = start},
+    {.name = "process.stop", .summary = "Want these down, stopped by turns, low order first: as start.", .call = stop},
+    {.name = "process.restart", .summary = "Stop these by turns, then start them by turns: as start.", .call = restart},
+    {.name = "process.kill",
+     .summary = "A signal to the whole process groups of these: {names, signal}, KILL if none is named: as start.",
+     .call = kill_them},
+    {.name = "supervisor.stop",
+     .summary = "End the Supervisor: {processes}: true, all processes first; false, they live on, and the next "
+                "Supervisor adopts them. "
+                "Result: {stopping: number}.",
+     .call = stop_all},
+    {.name = "supervisor.upgrade",
+     .summary = "Execute its program anew, in the same process, if that says that it can take over: {program}, none: "
+                "the one it was started "
+                "from. Processes run on. Result: {program}.",
+     .call = upgrade},
+    {.name = "supervisor.info",
+     .summary = "Of the Supervisor itself. Result: {version, pid, instance, program, state, cgroup, started, "
+                "processes, running, is_ending, "
+                "rss_bytes, cpu_seconds}.",
+     .call = info},
 };
 const size_t supervisor_methods_len = sizeof(supervisor_methods) / sizeof(supervisor_methods[0]);
+
+bool supervisor_method_at(size_t i, const char **name, const char **summary) {
+    if (i >= supervisor_methods_len) {
+        return false;
+    }
+    *name = supervisor_methods[i].name;
+    *summary = supervisor_methods[i].summary;
+    return true;
+}

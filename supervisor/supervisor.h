@@ -50,9 +50,9 @@ struct supervisor_pair {
 };
 
 enum supervisor_ready_rule {
-    SUPERVISOR_READY_AFTER,      /* "after 5s": has lived so long */
-    SUPERVISOR_READY_FILE,       /* "file PATH": the file is there, newer than the start */
-    SUPERVISOR_READY_FD,         /* "fd": a line written to the descriptor that $TAPLINE_READY_FD names (s6's way), or READY=1 */
+    SUPERVISOR_READY_AFTER, /* "after 5s": has lived so long */
+    SUPERVISOR_READY_FILE,  /* "file PATH": the file is there, newer than the start */
+    SUPERVISOR_READY_FD, /* "fd": a line written to the descriptor that $TAPLINE_READY_FD names (s6's way), or READY=1 */
     SUPERVISOR_READY_TCP,        /* "tcp [HOST:]PORT": somebody listens there (loopback without HOST) */
     SUPERVISOR_READY_OUTPUT,     /* "output TEXT": its output since the start has TEXT */
     SUPERVISOR_READY_LOG_WRITTEN /* "log_written": a file that `logs` matches has grown since the start */
@@ -68,11 +68,12 @@ struct supervisor_spec {
     const char *cwd;         /* made if its parent exists (mode 0750, owner user); default "/" */
     const struct supervisor_pair *env; /* added to PATH, HOME, USER, LOGNAME, SHELL, LANG */
     size_t env_len;
-    const char *user;                /* NULL: as the Supervisor */
-    const char *const *groups;       /* NULL: those of the user */
-    const char *const *capabilities; /* ambient, and all that is kept: "cap_net_raw"; NULL: none if user is set, else as is */
-    uint32_t umask;                  /* JSON: "0027" as text; default 0027 */
-    int nice;                        /* -20 … 19 */
+    const char *user;          /* NULL: as the Supervisor */
+    const char *const *groups; /* NULL: those of the user */
+    const char *const
+        *capabilities; /* ambient, and all that is kept: "cap_net_raw"; NULL: none if user is set, else as is */
+    uint32_t umask;    /* JSON: "0027" as text; default 0027 */
+    int nice;          /* -20 … 19 */
     uint16_t cpus[SUPERVISOR_CPUS_MAX];
     size_t cpus_len;                      /* 0: any */
     uint64_t memory_max_bytes;            /* cgroup's memory.max, else RLIMIT_AS; 0: none */
@@ -80,21 +81,24 @@ struct supervisor_spec {
     const struct supervisor_pair *limits; /* rlimits: "nofile": "65536", "core": "unlimited", "memlock" … soft = hard */
     size_t limits_len;
     struct {
-        const char *directory;  /* DIR/stdout.log and DIR/stderr.log, append-only; default cwd (NULL after init) */
-        uint64_t bytes_max;     /* of each: trimmed to its last half when longer; default 8 MiB */
+        const char *directory; /* DIR/stdout.log and DIR/stderr.log, append-only; default cwd (NULL after init) */
+        uint64_t bytes_max;    /* of each: trimmed to its last half when longer; default 8 MiB */
     } output;
     const char *const *logs; /* glob patterns of the files it writes, for log_written and the watchdog; never NULL */
     struct {
         const char *rules[SUPERVISOR_READY_MAX]; /* as text; all must hold; none: ready at once */
         size_t rules_len;
-        int64_t timeout_ns; /* not ready so long after the start: stopped and counted as a death; 0: never; default 60 s */
+        int64_t
+            timeout_ns; /* not ready so long after the start: stopped and counted as a death; 0: never; default 60 s */
     } ready;
     int64_t settle_ns; /* ready so long: up, and earlier deaths forgotten; default 10 s */
     struct {
-        int64_t timeout_ns; /* so long without a sign of life: stuck; 0: no watchdog. Signs: growth of logs; without interface
+        int64_t
+            timeout_ns; /* so long without a sign of life: stuck; 0: no watchdog. Signs: growth of logs; without interface
                                also a change of counter, without counter either more than 1 % of a CPU */
         const char *counter; /* a file with a number that grows with its work; NULL: none */
-        const char *interface; /* where its packets come from. Silence while few come (10 a second, or as counter says) is no
+        const char
+            *interface; /* where its packets come from. Silence while few come (10 a second, or as counter says) is no
                                   fault; while it is down or gone no restart helps; NULL: none */
     } watchdog;
     struct {
@@ -141,5 +145,7 @@ struct supervisor_options {
 int supervisor_main(const struct supervisor_options *options);
 /* Can this program go on with the state file that is there? Changes nothing. Returns enum core_exit; why not is in the log. */
 int supervisor_check(const struct supervisor_options *options);
+/* Method i of those that it answers, for the reference. False: there are no more. */
+CORE_CHECKED bool supervisor_method_at(size_t i, const char **name, const char **summary);
 
 #endif

@@ -135,12 +135,12 @@ struct ingest_ledger_row {
     int64_t mtime_ns;        /* of the file when first seen */
     uint64_t dev;            /* where its bytes were last seen: a rename keeps these three; 0: not known any more */
     uint64_t ino;
-    int64_t born_ns;         /* 0: the file system does not tell */
-    int64_t size_seen;       /* of the file, in bytes as they lie there */
-    bool is_gz;              /* positions count unpacked bytes */
-    bool is_done;            /* everything in the file was accepted, and nothing can follow */
-    bool is_over;            /* finished and forgotten; nothing follows */
-    int64_t over_ns;         /* when; 0 if it is not over */
+    int64_t born_ns;   /* 0: the file system does not tell */
+    int64_t size_seen; /* of the file, in bytes as they lie there */
+    bool is_gz;        /* positions count unpacked bytes */
+    bool is_done;      /* everything in the file was accepted, and nothing can follow */
+    bool is_over;      /* finished and forgotten; nothing follows */
+    int64_t over_ns;   /* when; 0 if it is not over */
 };
 
 /* Understand one `file` or `over` line, without its '\n', NUL-terminated.

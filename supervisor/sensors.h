@@ -30,23 +30,23 @@ extern const char *const sensor_type_names[SENSOR_TYPE__MAX + 1]; /* NULL-termin
  * command line, order, readiness, watchdog, capabilities, stop timeout). */
 struct sensor_conf {
     char *name;
-    int type;             /* enum sensor_type */
-    char *interface;      /* zeek, suricata, snort */
-    struct core_conf_list scripts;  /* Zeek scripts to load; default local */
-    struct core_conf_list args;     /* appended to the command line of the type */
-    struct core_conf_list command;  /* replaces it (program, tapline: the arguments) */
+    int type;                      /* enum sensor_type */
+    char *interface;               /* zeek, suricata, snort */
+    struct core_conf_list scripts; /* Zeek scripts to load; default local */
+    struct core_conf_list args;    /* appended to the command line of the type */
+    struct core_conf_list command; /* replaces it (program, tapline: the arguments) */
     char *user;
     struct core_conf_list groups;
     struct core_conf_list capabilities;
-    struct core_conf_list env;      /* pairs */
-    struct core_conf_list limits;   /* pairs: rlimits */
-    struct core_conf_list cpus;     /* "2", "4-7" */
-    struct core_conf_list ready;    /* rules, as supervisor.h has them */
-    struct core_conf_list logs;     /* globs */
+    struct core_conf_list env;    /* pairs */
+    struct core_conf_list limits; /* pairs: rlimits */
+    struct core_conf_list cpus;   /* "2", "4-7" */
+    struct core_conf_list ready;  /* rules, as supervisor.h has them */
+    struct core_conf_list logs;   /* globs */
     char *cwd;
     char *group;
     char *umask;
-    char *nice; /* text: -20 … 19 */
+    char *nice;        /* text: -20 … 19 */
     char *metrics_url; /* Zeek's telemetry, for netstats */
     uint64_t order;
     bool has_order;
@@ -69,10 +69,10 @@ struct sensor_conf {
 struct sensors_conf {
     char *directory; /* a working directory for each node below it; default /var/lib/tapline/sensors */
     char *zeekctl;   /* directory of node.cfg, networks.cfg, zeekctl.cfg; NULL: not used */
-    char *zeek;      /* the program; NULL: zeekctl's, else the first zeek in PATH, /opt/zeek/bin or /usr/local/zeek/bin */
-    char *site;      /* directory of local.zeek, first in ZEEKPATH; NULL: zeekctl's SitePolicyScripts, else Zeek's own */
-    char *archive;   /* where rotated Zeek logs go; default <directory>/../archive */
-    char *user;      /* of nodes that do not say; NULL: as the Supervisor */
+    char *zeek;    /* the program; NULL: zeekctl's, else the first zeek in PATH, /opt/zeek/bin or /usr/local/zeek/bin */
+    char *site;    /* directory of local.zeek, first in ZEEKPATH; NULL: zeekctl's SitePolicyScripts, else Zeek's own */
+    char *archive; /* where rotated Zeek logs go; default <directory>/../archive */
+    char *user;    /* of nodes that do not say; NULL: as the Supervisor */
     struct sensor_conf *nodes;
     size_t nodes_len;
     const struct core_conf_file *file;
@@ -92,12 +92,13 @@ void sensors_conf_release(struct sensors_conf *conf);
 struct sensors_node {
     const char *name;
     enum sensor_type type;
-    const char *host; /* as configured: "localhost" */
+    const char *host;        /* as configured: "localhost" */
     const char *interface;   /* "" for none */
     const char *directory;   /* its working directory */
     const char *metrics_url; /* "" for none */
-    const char *check[SUPERVISOR_ARGS_MAX]; /* argv that checks its scripts or rules (zeek -a …, suricata -T …); [0] NULL: none */
-    const char *check_key; /* nodes with the same one are checked by one run */
+    const char *check
+        [SUPERVISOR_ARGS_MAX]; /* argv that checks its scripts or rules (zeek -a …, suricata -T …); [0] NULL: none */
+    const char *check_key;     /* nodes with the same one are checked by one run */
     struct supervisor_spec spec;
     struct core_span spec_json; /* as supervisor_spec_write() has it */
 };

@@ -16,29 +16,29 @@ struct serve_conf {
     char *socket;            /* Main's; default /run/tapline/main.sock */
     char *supervisor_socket; /* default /run/tapline/supervisor.sock */
     char *state;             /* directory of what was deployed and of crash reports; default /var/lib/tapline/serve */
-    char *group;             /* whose members may use the sockets; default tapline (ignored where there is no such group) */
-    char *listen;            /* "127.0.0.1:7700"; NULL: no TCP */
-    char *token;             /* secret; required with listen */
-    bool starts_supervisor;  /* start one if none answers; default yes (no: the service manager does) */
-    bool deploys;            /* deploy by itself when nothing ever was deployed; default yes */
-    uint64_t reports_max;    /* crash reports kept; default 20 */
+    char *group;  /* whose members may use the sockets; default tapline (ignored where there is no such group) */
+    char *listen; /* "127.0.0.1:7700"; NULL: no TCP */
+    char *token;  /* secret; required with listen */
+    bool starts_supervisor;    /* start one if none answers; default yes (no: the service manager does) */
+    bool deploys;              /* deploy by itself when nothing ever was deployed; default yes */
+    uint64_t reports_max;      /* crash reports kept; default 20 */
     uint64_t report_bytes_max; /* of one; default 1 MiB */
-    char *report_mail;       /* address; by sendmail; NULL: none */
-    char *sendmail;          /* default /usr/sbin/sendmail */
-    char *report_url;        /* where reports are POSTed as JSON; NULL: nowhere */
-    int64_t archive_keep_ns; /* age at which archived logs that were delivered are deleted; 0: never; default 0 */
-    uint64_t free_bytes_min; /* below it the oldest delivered archived logs go first; 0: never; default 0 */
-    int64_t disk_interval_ns; /* default 1 min */
+    char *report_mail;         /* address; by sendmail; NULL: none */
+    char *sendmail;            /* default /usr/sbin/sendmail */
+    char *report_url;          /* where reports are POSTed as JSON; NULL: nowhere */
+    int64_t archive_keep_ns;   /* age at which archived logs that were delivered are deleted; 0: never; default 0 */
+    uint64_t free_bytes_min;   /* below it the oldest delivered archived logs go first; 0: never; default 0 */
+    int64_t disk_interval_ns;  /* default 1 min */
 };
 extern const struct core_opt serve_opts[];
 extern const size_t serve_opts_len;
-void serve_conf_check(const struct serve_conf *conf, const struct core_conf_file *file, const struct core_conf_node *node,
-                      struct core_conf_mistakes *mistakes);
+void serve_conf_check(const struct serve_conf *conf, const struct core_conf_file *file,
+                      const struct core_conf_node *node, struct core_conf_mistakes *mistakes);
 
 /* What Main is given by who knows the other folders. */
 struct serve_env {
-    const char *path;    /* of tapline.yml */
-    const char *version; /* of the program */
+    const char *path;      /* of tapline.yml */
+    const char *version;   /* of the program */
     const char *supervise; /* the Supervisor's program */
     /* Read the file again: conf and sensors get what is new, until release(). */
     enum core_err (*load)(void *ctx, struct serve_conf **conf, struct sensors_conf **sensors,

@@ -19,13 +19,13 @@
 /* ---- table.c ----------------------------------------------------------------------------------------------------------- */
 
 enum supervisor_event {
-    SUPERVISOR_ON_START,        /* a person (or Main) wants it up */
-    SUPERVISOR_ON_STOP,         /* … wants it down */
-    SUPERVISOR_ON_RESTART,      /* … wants it ended and started */
-    SUPERVISOR_ON_READY,        /* its rules hold */
-    SUPERVISOR_ON_UNREADY,      /* ready.timeout is over */
-    SUPERVISOR_ON_SETTLED,      /* settle is over */
-    SUPERVISOR_ON_STUCK,        /* the watchdog's diagnosis says: restart */
+    SUPERVISOR_ON_START,   /* a person (or Main) wants it up */
+    SUPERVISOR_ON_STOP,    /* … wants it down */
+    SUPERVISOR_ON_RESTART, /* … wants it ended and started */
+    SUPERVISOR_ON_READY,   /* its rules hold */
+    SUPERVISOR_ON_UNREADY, /* ready.timeout is over */
+    SUPERVISOR_ON_SETTLED, /* settle is over */
+    SUPERVISOR_ON_STUCK,   /* the watchdog's diagnosis says: restart */
     /* The three deaths: it ended and nobody had asked for that; or no process came of a start; or it ended while stopping, but
      * the stopping was UNREADY's or STUCK's and it is still wanted up. */
     SUPERVISOR_ON_DIED_AGAIN,   /* ended, and by its policy is to be started after a delay */
@@ -41,17 +41,17 @@ extern const char *const supervisor_event_names[SUPERVISOR_EVENT__MAX];
 
 /* What a cell tells process.c to do; one each. */
 enum supervisor_action {
-    SUPERVISOR_NOTHING,   /* the event says nothing new here */
-    SUPERVISOR_IMPOSSIBLE,/* cannot come in this state: MUST */
-    SUPERVISOR_SPAWN,     /* start it; its timers */
-    SUPERVISOR_SPAWN_ANEW,/* the same, deaths forgotten (by hand) */
-    SUPERVISOR_TERM,      /* signal stop.signal, start stop.timeout */
-    SUPERVISOR_KILL,      /* SIGKILL to the whole group */
-    SUPERVISOR_SETTLE,    /* start settle and watchdog */
-    SUPERVISOR_FORGET,    /* deaths forgotten */
-    SUPERVISOR_DELAY,     /* clean up after it, start the delay */
-    SUPERVISOR_ALARM,     /* clean up after it, tell people */
-    SUPERVISOR_CLEAN      /* clean up after it: cgroup, timers, pidfd */
+    SUPERVISOR_NOTHING,    /* the event says nothing new here */
+    SUPERVISOR_IMPOSSIBLE, /* cannot come in this state: MUST */
+    SUPERVISOR_SPAWN,      /* start it; its timers */
+    SUPERVISOR_SPAWN_ANEW, /* the same, deaths forgotten (by hand) */
+    SUPERVISOR_TERM,       /* signal stop.signal, start stop.timeout */
+    SUPERVISOR_KILL,       /* SIGKILL to the whole group */
+    SUPERVISOR_SETTLE,     /* start settle and watchdog */
+    SUPERVISOR_FORGET,     /* deaths forgotten */
+    SUPERVISOR_DELAY,      /* clean up after it, start the delay */
+    SUPERVISOR_ALARM,      /* clean up after it, tell people */
+    SUPERVISOR_CLEAN       /* clean up after it: cgroup, timers, pidfd */
 };
 struct supervisor_cell {
     enum supervisor_action action;
@@ -71,7 +71,7 @@ int64_t supervisor_delay_ns(const struct supervisor_spec *spec, uint32_t deaths,
 #define SUPERVISOR_NS_MAX (INT64_C(366) * 24 * 3600 * CORE_NS_PER_S) /* longest time that can be asked for */
 
 bool supervisor_name_is_good(struct core_span name);
-bool supervisor_path_is_good(const char *text); /* from the root, not too long */
+bool supervisor_path_is_good(const char *text);              /* from the root, not too long */
 int64_t supervisor_number_of(const char *text, int64_t max); /* only digits, at most max; -1: something else */
 /* A whole number from min to max. False: something else, or json is NULL. */
 CORE_CHECKED bool supervisor_json_integer(const struct core_json_tree *json, int64_t min, int64_t max, int64_t *out);
@@ -120,15 +120,17 @@ void supervisor_cgroups_leave(const struct supervisor_cgroups *cgroups);
  * -1 where there are none. */
 CORE_CHECKED enum core_err supervisor_cgroup_open(const struct supervisor_cgroups *cgroups,
                                                   const struct supervisor_spec *spec, int *fd, struct core_fail *fail);
-void supervisor_cgroup_kill(const struct supervisor_cgroups *cgroups, const char *name);  /* everything left in it */
-void supervisor_cgroup_close(const struct supervisor_cgroups *cgroups, const char *name); /* remove it; busy is no error */
+void supervisor_cgroup_kill(const struct supervisor_cgroups *cgroups, const char *name); /* everything left in it */
+void supervisor_cgroup_close(const struct supervisor_cgroups *cgroups,
+                             const char *name); /* remove it; busy is no error */
 
 /* Start it: a child in a session and process group of its own, pidfd open, output appended to its files, everything of spec
  * done. Its cookie is out->cookie if the caller has put one there (so that it can be saved before), else a new one. The child
  * reports what fails between fork and exec through a CLOEXEC pipe, so an error here means: nothing runs.
  * Errors: CORE_IO, CORE_BAD (no such user, capability …): fail->text says which step. */
-CORE_CHECKED enum core_err supervisor_spawn(const struct supervisor_spec *spec, const struct supervisor_cgroups *cgroups,
-                                            struct supervisor_pid *out, struct core_fail *fail);
+CORE_CHECKED enum core_err supervisor_spawn(const struct supervisor_spec *spec,
+                                            const struct supervisor_cgroups *cgroups, struct supervisor_pid *out,
+                                            struct core_fail *fail);
 /* To the whole process group. SIGKILL also to all that is left of it elsewhere: in its cgroup, or with its cookie in the
  * environment, even when the process itself is gone. A process that is gone is no error. */
 void supervisor_signal(const struct supervisor_spec *spec, const struct supervisor_cgroups *cgroups,
@@ -149,8 +151,8 @@ CORE_CHECKED enum core_err supervisor_user_find(const char *name, struct supervi
 
 /* What spec asks for; *is_kept: nothing is asked, all stays as it is. program: the file to be executed, for it may have what
  * the Supervisor has not. Errors: CORE_BAD no such capability, or nobody here can give it. */
-CORE_CHECKED enum core_err supervisor_caps_wanted(const struct supervisor_spec *spec, const char *program, uint64_t *mask,
-                                                  bool *is_kept, struct core_fail *fail);
+CORE_CHECKED enum core_err supervisor_caps_wanted(const struct supervisor_spec *spec, const char *program,
+                                                  uint64_t *mask, bool *is_kept, struct core_fail *fail);
 /* In the child, as root: nothing but mask can ever be had again. In the child, as the user: have mask, also after exec. Of
  * mask only what the Supervisor has. False: errno. */
 CORE_CHECKED bool supervisor_caps_bound(uint64_t mask);
@@ -165,8 +167,12 @@ uint64_t supervisor_output_trim(const struct supervisor_spec *spec, int which);
 
 /* ---- ready.c, watch.c ---------------------------------------------------------------------------------------------------- */
 
-enum supervisor_interface { SUPERVISOR_INTERFACE_UP, SUPERVISOR_INTERFACE_NO_CARRIER, SUPERVISOR_INTERFACE_DOWN,
-                            SUPERVISOR_INTERFACE_GONE };
+enum supervisor_interface {
+    SUPERVISOR_INTERFACE_UP,
+    SUPERVISOR_INTERFACE_NO_CARRIER,
+    SUPERVISOR_INTERFACE_DOWN,
+    SUPERVISOR_INTERFACE_GONE
+};
 
 /* What was seen of a process's life. Zero it at the start. Times are core_tick_ns(). */
 struct supervisor_pulse {
@@ -178,9 +184,9 @@ struct supervisor_pulse {
     int64_t logs_ns;       /* the last growth of logs_bytes */
     enum supervisor_interface interface;
     bool has_mark;
-    bool was_away;         /* its interface was down or gone when it was last told */
-    unsigned rules_held;   /* bit i: rule i has held once */
-    off_t output_read[2];  /* looked through so far */
+    bool was_away;        /* its interface was down or gone when it was last told */
+    unsigned rules_held;  /* bit i: rule i has held once */
+    off_t output_read[2]; /* looked through so far */
     size_t output_tail_len[2];
     char output_tail[2][SUPERVISOR_READY_TEXT_BYTES_MAX]; /* of that the end: a TEXT across two looks is found */
 };
@@ -213,7 +219,7 @@ CORE_CHECKED bool supervisor_usage_of(pid_t pid, struct supervisor_usage *out);
 
 /* ---- state.c, adopt.c ------------------------------------------------------------------------------------------------------ */
 
-#define SUPERVISOR_DEATHS_MAX 16     /* most that restart.deaths_max can be */
+#define SUPERVISOR_DEATHS_MAX 16 /* most that restart.deaths_max can be */
 #define SUPERVISOR_END_NONE (-1)
 #define SUPERVISOR_END_UNKNOWN (-2)
 
@@ -223,14 +229,15 @@ struct supervisor_row {
     struct core_span running_spec; /* what the running process was started with; empty: spec */
     bool is_wanted;
     enum supervisor_state state;
-    struct supervisor_pid pid; /* pid 0 and no cookie: none; pid 0 and a cookie: about to be started; no descriptors are kept */
-    int64_t state_since_ns;    /* core_now_ns() */
-    uint32_t deaths_len;       /* times of the last deaths, those that may still latch it */
+    struct supervisor_pid
+        pid; /* pid 0 and no cookie: none; pid 0 and a cookie: about to be started; no descriptors are kept */
+    int64_t state_since_ns; /* core_now_ns() */
+    uint32_t deaths_len;    /* times of the last deaths, those that may still latch it */
     int64_t deaths_ns[SUPERVISOR_DEATHS_MAX];
     uint64_t deaths; /* all there were */
     uint64_t starts;
-    int64_t end_ns;  /* core_now_ns() of the last end; 0: none yet */
-    int end_status;  /* of it, as wait(2) says it; SUPERVISOR_END_NONE, SUPERVISOR_END_UNKNOWN (adopted) */
+    int64_t end_ns; /* core_now_ns() of the last end; 0: none yet */
+    int end_status; /* of it, as wait(2) says it; SUPERVISOR_END_NONE, SUPERVISOR_END_UNKNOWN (adopted) */
 };
 struct supervisor_saved {
     char boot_id[40];  /* another: every pid is gone */

@@ -85,7 +85,7 @@ struct sensors_seed *sensors_seed_add(struct sensors_maker *maker, const char *w
         return NULL;
     }
     struct sensors_seed *seed = &maker->seeds[maker->seeds_len++];
-    *seed = (struct sensors_seed){.host = "localhost", .zone_id = "", .zeek_lines = "", .where = where};
+    *seed = (struct sensors_seed){.host = "localhost", .zeek_lines = "", .where = where};
     return seed;
 }
 

@@ -21,9 +21,9 @@ enum sensor_family { SENSOR_ZEEK, SENSOR_OTHER_SENSOR, SENSOR_NO_SENSOR };
 struct sensor_type_row {
     enum sensor_family family;
     bool needs_interface;
-    bool is_in_cluster;    /* needs CLUSTER_NODE and a layout */
-    const char *group;     /* the word for all of them */
-    int64_t order;         /* of stopping, low first; starting is the other way round */
+    bool is_in_cluster;                   /* needs CLUSTER_NODE and a layout */
+    const char *group;                    /* the word for all of them */
+    int64_t order;                        /* of stopping, low first; starting is the other way round */
     const char *ready[SENSORS_RULES_MAX]; /* "@" in front of a path: below its directory */
     int64_t watchdog_ns;
     int64_t stop_timeout_ns;
@@ -38,7 +38,6 @@ extern const struct sensor_type_row sensor_types[SENSOR_TYPE__MAX];
 struct sensors_seed {
     struct sensor_conf conf;
     const char *host;
-    const char *zone_id;
     const char *zeek_lines; /* Zeek script for this node alone */
     const char *where;      /* "tapline.yml:12:5", "node.cfg:3" */
 };
@@ -50,20 +49,20 @@ struct sensors_network {
 
 /* What holds for all Zeek nodes; from zeekctl.cfg, or what that has without one. */
 struct sensors_settings {
-    const char *zeek;         /* the program */
-    const char *site;         /* directories in front of Zeek's own, with ':' between; "" for none */
-    const char *const *scripts; /* NULL-terminated; of nodes that name none */
+    const char *zeek;            /* the program */
+    const char *site;            /* directories in front of Zeek's own, with ':' between; "" for none */
+    const char *const *scripts;  /* NULL-terminated; of nodes that name none */
     const char *const *prefixes; /* NULL-terminated: -p */
-    const char *const *args;  /* NULL-terminated */
+    const char *const *args;     /* NULL-terminated */
     int64_t rotation_s;
     uint64_t port;         /* of the first node */
     uint64_t metrics_port; /* of the first node; 0: none */
     uint64_t memory_max_bytes;
-    int64_t stop_timeout_ns; /* 0: by type */
-    const char *hash_seed; /* "" : made up */
-    const char *zeek_lines; /* redefs that options of zeekctl.cfg stand for */
+    int64_t stop_timeout_ns;  /* 0: by type */
+    const char *hash_seed;    /* "" : made up */
+    const char *zeek_lines;   /* redefs that options of zeekctl.cfg stand for */
     const char *file_extract; /* "" for none */
-    const char *time_machine; /* "address, port", as a node of the layout has it; "" for none */
+    const char *time_machine; /* "$ip=…, $p=…", as a node of the layout has it; "" for none */
     bool uses_zeromq;
     struct sensors_network *networks;
     size_t networks_len;
@@ -94,7 +93,8 @@ struct sensors_seed *sensors_seed_add(struct sensors_maker *maker, const char *w
 /* The words of a text, blanks between; quotes as in a shell keep blanks. NULL-terminated. */
 const char *const *sensors_words(struct sensors_maker *maker, struct core_span text);
 /* What the type says where the node says nothing. is_given NULL: nothing was said. */
-void sensor_conf_defaults(struct sensor_conf *conf, bool (*is_given)(const void *ctx, const char *key), const void *ctx);
+void sensor_conf_defaults(struct sensor_conf *conf, bool (*is_given)(const void *ctx, const char *key),
+                          const void *ctx);
 /* "2", "4-7" to numbers; false: none of these, or too many. */
 CORE_CHECKED bool sensors_cpus_read(const struct core_conf_list *list, uint16_t cpus[SUPERVISOR_CPUS_MAX], size_t *len);
 CORE_CHECKED bool sensors_name_is_valid(struct core_span name);
@@ -103,7 +103,7 @@ struct core_span sensors_interface_of(struct core_span name);
 
 /* ---- sensors_zeek.c --------------------------------------------------------------------------------------------------------- */
 
-#define SENSORS_SITE_DIR ".site"        /* below sensors.directory: what is generated; no node can have this name */
+#define SENSORS_SITE_DIR ".site"          /* below sensors.directory: what is generated; no node can have this name */
 #define SENSORS_READY_FILE ".initialized" /* in a node's directory: Zeek has run all of zeek_init() */
 
 /* Port that a node of the cluster listens on, and of its telemetry (0: none). */
@@ -113,7 +113,7 @@ uint64_t sensors_zeek_metrics_port(const struct sensors_maker *maker, size_t see
 bool sensors_zeek_writes_logs(const struct sensors_maker *maker, size_t seed);
 /* What a Zeek node runs: spec.argv, spec.env, check, check_key, and metrics_url if the node names none. */
 void sensors_zeek_command(struct sensors_maker *maker, size_t seed, struct sensors_node *node);
-/* The files, into the plan. */
+/* The files, into the plan; and the mistakes of a cluster. */
 void sensors_zeek_files(struct sensors_maker *maker, struct sensors_plan *plan);
 
 /* ---- zeekctl*.c --------------------------------------------------------------------------------------------------------------- */

@@ -71,8 +71,9 @@ struct supervisor_process {
     enum supervisor_turn turn;
     int64_t turn_until_ns; /* core_tick_ns(): then nobody waits for it any more */
     int64_t look_every_ns;
-    int64_t trim_due_ns; /* core_tick_ns() */
-    int64_t since_ns;    /* of the state, core_now_ns() */
+    int64_t trim_due_ns;   /* core_tick_ns() */
+    int64_t trim_every_ns; /* 0: not yet looked at */
+    int64_t since_ns;      /* of the state, core_now_ns() */
     uint64_t starts;
     uint64_t deaths;     /* ends that nobody asked for, all */
     uint32_t deaths_len; /* … and those not forgotten yet, the last of them */
@@ -218,8 +219,9 @@ void supervisor_sweep_reap(struct supervisor *supervisor);
 struct supervisor_process *supervisor_find(const struct supervisor *supervisor, struct core_span name);
 void supervisor_add(struct supervisor *supervisor, struct supervisor_process *process);
 void supervisor_remove(struct supervisor *supervisor, struct supervisor_process *process);
-/* Look at the length of its output then. */
+/* Look at the length of its output then. Now: true if it was too long and is shorter. */
 void supervisor_trim_by(struct supervisor_process *process, int64_t due_ns);
+bool supervisor_trim_now(struct supervisor_process *process);
 /* Events. The first also says where it was before, and how it ended if it did. */
 void supervisor_tell_state(struct supervisor_process *process, enum supervisor_state from,
                            const struct supervisor_end *end);

@@ -430,6 +430,8 @@ void supervisor_keep_resume(struct supervisor *supervisor) {
         resume_one(process, &adopted);
         if (process->state == SUPERVISOR_DOWN && process->is_wanted) {
             supervisor_turns_start(process);
+        } else if (!process->is_wanted && supervisor_process_is_running(process)) {
+            supervisor_turns_stop(process); /* it was still waiting for its turn */
         }
     }
     if (supervisor->processes_len > 0) {

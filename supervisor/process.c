@@ -360,6 +360,7 @@ static void leave(struct supervisor_process *process) {
     if (supervisor_process_is_alive(process) && (!has_cgroup || !process->pid.is_child)) {
         supervisor_sweep_add(supervisor, process->pid.cookie); /* an adopted one may be of a time without cgroups */
     }
+    (void)supervisor_trim_now(process); /* what it wrote last stays until it is started again */
     process->pid = (struct supervisor_pid){.pidfd = -1, .ready_fd = -1};
     if (process->next != NULL) {
         supervisor_held_free(process->held);

@@ -28,6 +28,7 @@
 #define LOCK_PAUSE_US 20000
 #define TRIM_EVERY_NS (10 * CORE_NS_PER_S)
 #define TRIM_FLOOD_NS (100 * CORE_NS_PER_MS)
+#define STAT_BLOCK_BYTES 512 /* of st_blocks */
 
 /* ---- processes by name ------------------------------------------------------------------------------------------------- */
 
@@ -180,14 +181,23 @@ void supervisor_tell(struct supervisor *supervisor, enum core_level level, const
 
 /* ---- what is done now and then ------------------------------------------------------------------------------------------- */
 
-/* Returns when it is to be looked at again: soon, if it writes a lot. */
-static int64_t trim(struct supervisor_process *process, int64_t now_ns) {
-    bool is_flooding = false;
+/* What a file takes on the disk: one whose front is a hole is long and takes little. */
+static uint64_t disk_bytes(const char *path) {
+    struct stat status;
+    if (stat(path, &status) != 0) {
+        return 0;
+    }
+    uint64_t used = (uint64_t)status.st_blocks * STAT_BLOCK_BYTES;
+    return used < (uint64_t)status.st_size ? used : (uint64_t)status.st_size;
+}
+
+bool supervisor_trim_now(struct supervisor_process *process) {
+    bool has_helped = false;
     for (int which = 0; which < 2; which++) {
         char path[SUPERVISOR_PATH_BYTES_MAX];
-        struct stat stat_of;
         supervisor_output_path(&process->held->spec, which, path);
-        if (stat(path, &stat_of) != 0 || (uint64_t)stat_of.st_size <= process->held->spec.output.bytes_max) {
+        const uint64_t before = disk_bytes(path);
+        if (before <= process->held->spec.output.bytes_max) {
             continue;
         }
         off_t moved = (off_t)supervisor_output_trim(&process->held->spec, which);
@@ -195,9 +205,25 @@ static int64_t trim(struct supervisor_process *process, int64_t now_ns) {
         for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
             *marks[i] = *marks[i] > moved ? *marks[i] - moved : 0;
         }
-        is_flooding = true;
+        has_helped = has_helped || moved > 0 || disk_bytes(path) < before;
     }
-    return is_flooding ? now_ns + TRIM_FLOOD_NS : now_ns - now_ns % TRIM_EVERY_NS + TRIM_EVERY_NS;
+    return has_helped;
+}
+
+/* One that writes a lot is looked at often, and less and less often when it writes no more: right after a trim, which its writer
+ * had to wait for, a file is short whatever is to come. All others together, so that we wake up once for them. */
+static void trim(struct supervisor_process *process) {
+    if (supervisor_trim_now(process)) {
+        process->trim_every_ns = TRIM_FLOOD_NS;
+    } else {
+        const bool is_calm = process->trim_every_ns == 0 || process->trim_every_ns > TRIM_EVERY_NS / 2;
+        process->trim_every_ns = is_calm ? TRIM_EVERY_NS : 2 * process->trim_every_ns;
+    }
+    const int64_t now_ns = core_tick_ns(); /* a trim can take its time */
+    process->trim_due_ns = now_ns + process->trim_every_ns;
+    if (process->trim_every_ns == TRIM_EVERY_NS) {
+        process->trim_due_ns -= process->trim_due_ns % TRIM_EVERY_NS;
+    }
 }
 
 static void on_trim(void *ctx) {
@@ -210,7 +236,7 @@ static void on_trim(void *ctx) {
             continue;
         }
         if (process->trim_due_ns <= now_ns) {
-            process->trim_due_ns = trim(process, now_ns);
+            trim(process);
         }
         next_ns = process->trim_due_ns < next_ns ? process->trim_due_ns : next_ns;
     }

@@ -77,7 +77,8 @@ fuzz: ## Fuzz every parser, FUZZ_SECONDS each (600)
 storm: dev ## The long storm and outages (two hours): ten million records, 100 times kill -9, Kafka away for an hour
 	@tests/integration/setup.sh
 	@TAPLINE_LONG=1 TAPLINE=$(CURDIR)/build/dev/cmd/tapline .venv/bin/python -B -m pytest -v -rA -p no:cacheprovider \
-		tests/fault/test_storm.py tests/fault/test_feed_storm.py tests/integration/test_feed_corpus.py tests/fault/test_outage.py
+		tests/fault/test_storm.py tests/fault/test_feed_storm.py tests/fault/test_supervise_storm.py \
+		tests/integration/test_feed_corpus.py tests/fault/test_outage.py
 
 .PHONY: bench
 bench: build ## Measure speed and memory; rsyslog, syslog-ng and a bare producer beside it

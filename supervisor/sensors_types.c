@@ -4,7 +4,8 @@
  * link does not keep it from being ready; workers write none (the logger does), and managers, loggers and proxies have no
  * interface, so these leave a file when all of zeek_init() has run: their ports are open then. Suricata says "Engine started".
  * Snort says nothing that is not held back in a buffer, so it is ready when it has lived for a while (a bad configuration ends
- * it earlier). Watchdog: Zeek uses a little CPU even if nothing comes, and its interface's counter says whether anything could.
+ * it earlier). Watchdog: by the logs, and by the interface's count of packets, which
+ * says whether there could be any. A worker has no logs that it could be judged by, so its use of CPU is the sign of its life.
  * Order: zeekctl's, workers first and the logger last, and our own pipeline after them, so that the last lines are shipped.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/sensors_internal.h"
@@ -27,7 +28,7 @@ const struct sensor_type_row sensor_types[SENSOR_TYPE__MAX] = {
                            .stop_timeout_ns = 60 * S, .capabilities = {"cap_net_raw"}, .logs = ZEEK_LOGS},
     [SENSOR_WORKER] = {.family = SENSOR_ZEEK, .needs_interface = true, .is_in_cluster = true, .group = "workers", .order = 10,
                        .ready = {"output listening on", INITIALIZED}, .watchdog_ns = 10 * MINUTE,
-                       .stop_timeout_ns = 60 * S, .capabilities = {"cap_net_raw"}, .logs = ZEEK_LOGS},
+                       .stop_timeout_ns = 60 * S, .capabilities = {"cap_net_raw"}},
     [SENSOR_PROXY] = {.family = SENSOR_ZEEK, .is_in_cluster = true, .group = "proxies", .order = 20,
                       .ready = {INITIALIZED}, .stop_timeout_ns = 60 * S, .logs = ZEEK_LOGS},
     [SENSOR_MANAGER] = {.family = SENSOR_ZEEK, .is_in_cluster = true, .group = "manager", .order = 30,

@@ -163,8 +163,6 @@ void control_table_print(const struct core_json_tree *list, const struct control
 void control_text_clean(char *text);
 /* On stdout: as it is; on a terminal without what would control it, line ends and tabs but. */
 void control_text_print(struct core_span text);
-int64_t control_integer(const struct core_json_tree *object, const char *member); /* 0: none */
-bool control_is_true(const struct core_json_tree *object, const char *member);
 /* A member as text of this form. */
 void control_text_of(const struct core_json_tree *object, const char *member, enum control_form form, char *out,
                      size_t out_len);

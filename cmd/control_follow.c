@@ -84,9 +84,9 @@ static int on_text(void *ctx, const struct core_json_tree *result) {
     struct logs *logs = ctx;
     struct followed *followed = logs->now;
     struct core_span text = core_json_tree_text(result, "text");
-    int64_t inode = control_integer(result, "inode");
+    int64_t inode = core_json_tree_integer(result, "inode", 0);
     bool is_other = followed->is_begun && inode != followed->inode;
-    bool is_cut = followed->is_begun && control_integer(result, "size") < (int64_t)followed->offset;
+    bool is_cut = followed->is_begun && core_json_tree_integer(result, "size", 0) < (int64_t)followed->offset;
     followed->inode = inode;
     followed->is_missing = false;
     if (is_other || is_cut) { /* what came was read at an offset of another file, or behind the end */
@@ -95,8 +95,8 @@ static int on_text(void *ctx, const struct core_json_tree *result) {
         return CORE_EXIT_DONE;
     }
     followed->is_begun = true;
-    followed->offset = (uint64_t)control_integer(result, "next");
-    logs->is_more = text.len > 0 && control_integer(result, "size") > (int64_t)followed->offset;
+    followed->offset = (uint64_t)core_json_tree_integer(result, "next", 0);
+    logs->is_more = text.len > 0 && core_json_tree_integer(result, "size", 0) > (int64_t)followed->offset;
     if (control_is_json(logs->call)) {
         json_tree_print(stdout, result);
         (void)fputc('\n', stdout);
@@ -247,7 +247,7 @@ static void event_print(const struct core_json_tree *event) {
 static void on_event(void *ctx, const struct core_json_tree *event) {
     struct events *events = ctx;
     char time[TIME_BYTES];
-    events->seen = (uint64_t)control_integer(event, "seq");
+    events->seen = (uint64_t)core_json_tree_integer(event, "seq", 0);
     events->is_done = events->seen >= events->wanted;
     control_text_of(event, "time", CONTROL_TEXT, time, sizeof(time));
     if (strcmp(time, events->since) < 0) {
@@ -269,8 +269,8 @@ static int on_subscribed(void *ctx, const struct core_json_tree *result) {
         (void)snprintf(events->instance, sizeof(events->instance), "%.*s", (int)instance.len, instance.ptr);
         events->seen = 0;
     }
-    uint64_t next = (uint64_t)control_integer(result, "next");
-    uint64_t first = (uint64_t)control_integer(result, "first");
+    uint64_t next = (uint64_t)core_json_tree_integer(result, "next", 0);
+    uint64_t first = (uint64_t)core_json_tree_integer(result, "first", 0);
     events->wanted = next > 0 ? next - 1 : 0;
     events->is_done = first >= next || events->seen >= events->wanted;
     return CORE_EXIT_DONE;

@@ -14,7 +14,7 @@
 /* Is there a member in the list whose flag is not set? */
 static bool is_any_not(const struct core_json_tree *list, const char *flag) {
     for (const struct core_json_tree *item = list == NULL ? NULL : list->first; item != NULL; item = item->next) {
-        if (!control_is_true(item, flag)) {
+        if (!core_json_tree_is_true(item, flag)) {
             return true;
         }
     }
@@ -31,7 +31,7 @@ static void tell_none(const struct core_json_tree *list, const char *text) {
 
 /* When the process that runs now was started, not when it got into its state. */
 static void started_text(const struct core_json_tree *node, char *out, size_t out_len) {
-    int64_t uptime_ns = control_integer(node, "uptime_ns");
+    int64_t uptime_ns = core_json_tree_integer(node, "uptime_ns", 0);
     time_t started = (time_t)((core_now_ns() - uptime_ns) / CORE_NS_PER_S);
     struct tm tm;
     if (uptime_ns > 0 && (localtime_r(&started, &tm) == NULL || strftime(out, out_len, "%d %b %H:%M:%S", &tm) == 0)) {
@@ -59,16 +59,16 @@ static void note_text(const struct core_json_tree *node, char *out, size_t out_l
     if (!is_up(node) && reason[0] != '\0') {
         note_add(out, out_len, reason);
     }
-    if (control_integer(node, "deaths") > 0) {
-        int64_t len = control_integer(node, "deaths");
+    if (core_json_tree_integer(node, "deaths", 0) > 0) {
+        int64_t len = core_json_tree_integer(node, "deaths", 0);
         (void)snprintf(deaths, sizeof(deaths), "died %" PRId64 " time%s%s%s", len, len == 1 ? "" : "s",
                        end[0] == '\0' ? "" : ", last: ", end);
         note_add(out, out_len, deaths);
     }
-    if (control_is_true(node, "is_changed")) {
+    if (core_json_tree_is_true(node, "is_changed")) {
         note_add(out, out_len, "runs with its former settings until it is restarted");
     }
-    if (core_json_tree_get(node, "is_deployed") != NULL && !control_is_true(node, "is_deployed")) {
+    if (core_json_tree_get(node, "is_deployed") != NULL && !core_json_tree_is_true(node, "is_deployed")) {
         note_add(out, out_len, "not deployed");
     }
 }
@@ -170,7 +170,7 @@ static void checks_print(const struct core_json_tree *checks) {
          check = check->next) {
         char program[CONTROL_CELL_BYTES];
         char nodes[CONTROL_CELL_BYTES];
-        if (!control_is_true(check, "ok")) {
+        if (!core_json_tree_is_true(check, "ok")) {
             control_text_of(check, "program", CONTROL_TEXT, program, sizeof(program));
             control_text_of(check, "name", CONTROL_TEXT, nodes, sizeof(nodes));
             (void)printf("\n%s, for %s:\n", program, nodes);
@@ -186,7 +186,7 @@ void control_print_check(const struct control_call *call CORE_UNUSED, const stru
 }
 
 int control_judge_check(const struct core_json_tree *result) {
-    return control_is_true(result, "ok") ? CORE_EXIT_DONE : CORE_EXIT_NO;
+    return core_json_tree_is_true(result, "ok") ? CORE_EXIT_DONE : CORE_EXIT_NO;
 }
 
 static bool is_empty(const struct core_json_tree *list) {

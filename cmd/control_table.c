@@ -67,16 +67,6 @@ static size_t width_of(const char *text) {
 
 /* ---- cells --------------------------------------------------------------------------------------------------------------------- */
 
-int64_t control_integer(const struct core_json_tree *object, const char *member) {
-    const struct core_json_tree *found = core_json_tree_get(object, member);
-    return found == NULL || found->kind != CORE_JSON_NUMBER ? 0 : strtoll(found->text.ptr, NULL, 10);
-}
-
-bool control_is_true(const struct core_json_tree *object, const char *member) {
-    const struct core_json_tree *found = core_json_tree_get(object, member);
-    return found != NULL && found->kind == CORE_JSON_BOOL && core_span_is(found->text, "true");
-}
-
 /* 1536 of 1024s: "1.5 Ki"; below the first step as it is. */
 static void scaled(double value, double step, const char *const *units, const char *end, char *out, size_t out_len) {
     size_t unit = 0;
@@ -119,13 +109,13 @@ void control_text_of(const struct core_json_tree *object, const char *member, en
     if (found->kind == CORE_JSON_ARRAY) {
         list_text(found, out, out_len);
     } else if (form == CONTROL_YES) {
-        (void)snprintf(out, out_len, "%s", control_is_true(object, member) ? "yes" : "");
+        (void)snprintf(out, out_len, "%s", core_json_tree_is_true(object, member) ? "yes" : "");
     } else if (found->kind != CORE_JSON_NUMBER || form == CONTROL_TEXT || form == CONTROL_NUMBER ||
                form == CONTROL_STATE) {
         struct core_span cut = core_utf8_cut(found->text, out_len - 1);
         (void)snprintf(out, out_len, "%.*s", (int)cut.len, cut.ptr == NULL ? "" : cut.ptr);
     } else if (form == CONTROL_TIME) {
-        time_of(control_integer(object, member), out, out_len);
+        time_of(core_json_tree_integer(object, member, 0), out, out_len);
     } else if (form == CONTROL_BYTES) {
         scaled(number, 1024, binary, "", out, out_len);
     } else if (form == CONTROL_PER_S) {

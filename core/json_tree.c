@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/json_tree.h"
 
+#include <stdlib.h>
+
 #define TREE_DEPTH_MAX 66 /* core/json.h reads 64 */
 
 struct reading {
@@ -117,4 +119,71 @@ const struct core_json_tree *core_json_tree_get(const struct core_json_tree *obj
 struct core_span core_json_tree_text(const struct core_json_tree *object, const char *key) {
     const struct core_json_tree *member = core_json_tree_get(object, key);
     return member != NULL && member->kind == CORE_JSON_STRING ? member->text : (struct core_span){"", 0};
+}
+
+int64_t core_json_tree_integer(const struct core_json_tree *object, const char *key, int64_t none) {
+    const struct core_json_tree *member = core_json_tree_get(object, key);
+    return member != NULL && member->kind == CORE_JSON_NUMBER ? strtoll(member->text.ptr, NULL, 10) : none;
+}
+
+bool core_json_tree_is_true(const struct core_json_tree *object, const char *key) {
+    const struct core_json_tree *member = core_json_tree_get(object, key);
+    return member != NULL && member->kind == CORE_JSON_BOOL && core_span_is(member->text, "true");
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------------------- */
+
+void core_json_put_key(struct core_buf *out, const char *key) {
+    bool is_first = out->pos == out->start || out->pos[-1] == '{' || out->pos[-1] == '[';
+    core_buf_put(out, ",", is_first ? 0 : 1);
+    core_buf_string(out, core_span_of(key));
+    core_buf_char(out, ':');
+}
+
+void core_json_put_text(struct core_buf *out, const char *key, struct core_span text) {
+    core_json_put_key(out, key);
+    core_buf_string(out, text);
+}
+
+void core_json_put_number(struct core_buf *out, const char *key, int64_t number) {
+    core_json_put_key(out, key);
+    core_buf_i64(out, number);
+}
+
+void core_json_put_bool(struct core_buf *out, const char *key, bool value) {
+    core_json_put_key(out, key);
+    core_buf_span(out, value ? CORE_SPAN("true") : CORE_SPAN("false"));
+}
+
+static void put_many(struct core_buf *out, const struct core_json_tree *tree) {
+    bool is_object = tree->kind == CORE_JSON_OBJECT;
+    core_buf_char(out, is_object ? '{' : '[');
+    for (const struct core_json_tree *member = tree->first; member != NULL; member = member->next) {
+        core_buf_put(out, ",", member == tree->first ? 0 : 1);
+        if (is_object) {
+            core_buf_string(out, member->key);
+            core_buf_char(out, ':');
+        }
+        core_json_put_tree(out, member); /* as deep as core/json.h reads: 64 */
+    }
+    core_buf_char(out, is_object ? '}' : ']');
+}
+
+void core_json_put_tree(struct core_buf *out, const struct core_json_tree *tree) {
+    switch (tree->kind) {
+    case CORE_JSON_OBJECT:
+    case CORE_JSON_ARRAY:
+        put_many(out, tree);
+        break;
+    case CORE_JSON_STRING:
+        core_buf_string(out, tree->text);
+        break;
+    case CORE_JSON_NULL:
+        core_buf_span(out, CORE_SPAN("null"));
+        break;
+    case CORE_JSON_BOOL:
+    case CORE_JSON_NUMBER:
+        core_buf_span(out, tree->text);
+        break;
+    }
 }

@@ -34,5 +34,20 @@ CORE_CHECKED enum core_err core_json_tree_read(struct core_arena *arena, struct 
 const struct core_json_tree *core_json_tree_get(const struct core_json_tree *object, const char *key);
 /* The text of the member that is a string; empty if there is none. */
 struct core_span core_json_tree_text(const struct core_json_tree *object, const char *key);
+/* The member that is a number, without what stands behind its point; none if there is none. */
+int64_t core_json_tree_integer(const struct core_json_tree *object, const char *key, int64_t none);
+/* Is there a member that is true? */
+bool core_json_tree_is_true(const struct core_json_tree *object, const char *key);
+
+/* ---- writing ----------------------------------------------------------------------------------------------------------- */
+
+/* "key": with a comma in front, unless it is the first of its object (or of the buffer). */
+void core_json_put_key(struct core_buf *out, const char *key);
+/* … and the value. */
+void core_json_put_text(struct core_buf *out, const char *key, struct core_span text);
+void core_json_put_number(struct core_buf *out, const char *key, int64_t number);
+void core_json_put_bool(struct core_buf *out, const char *key, bool value);
+/* A tree as JSON again, on one line. */
+void core_json_put_tree(struct core_buf *out, const struct core_json_tree *tree);
 
 #endif

@@ -264,10 +264,10 @@ void deploy_check_put(const struct deploy_check *check, struct core_buf *out) {
         const struct check_run *run = &check->runs[i];
         core_buf_put(out, ",", i == 0 ? 0 : 1);
         core_buf_char(out, '{');
-        serve_json_text(out, "name", core_span_of(run->nodes));
-        serve_json_text(out, "program", core_span_of(run->node->check[0]));
-        serve_json_bool(out, "ok", run->is_ok);
-        serve_json_text(out, "text", core_span_of(run->text));
+        core_json_put_text(out, "name", core_span_of(run->nodes));
+        core_json_put_text(out, "program", core_span_of(run->node->check[0]));
+        core_json_put_bool(out, "ok", run->is_ok);
+        core_json_put_text(out, "text", core_span_of(run->text));
         core_buf_char(out, '}');
     }
     core_buf_char(out, ']');

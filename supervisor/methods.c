@@ -130,36 +130,12 @@ static void put(struct core_buf *buf, const char *text) {
     core_buf_put(buf, text, strlen(text));
 }
 
-/* `"key":` with a comma before it, unless it is the first. */
-static void put_key(struct core_buf *buf, const char *key) {
-    if (buf->pos > buf->start && buf->pos[-1] != '{') {
-        core_buf_char(buf, ',');
-    }
-    core_buf_string(buf, core_span_of(key));
-    core_buf_char(buf, ':');
-}
-
-static void put_text(struct core_buf *buf, const char *key, const char *text) {
-    put_key(buf, key);
-    core_buf_string(buf, core_span_of(text));
-}
-
-static void put_number(struct core_buf *buf, const char *key, int64_t number) {
-    put_key(buf, key);
-    core_buf_i64(buf, number);
-}
-
-static void put_bool(struct core_buf *buf, const char *key, bool value) {
-    put_key(buf, key);
-    put(buf, value ? "true" : "false");
-}
-
 /* With the two digits that a clock tick of 10 ms has. */
 static void put_cpu(struct core_buf *buf, uint64_t ticks) {
     const uint64_t a_second = (uint64_t)sysconf(_SC_CLK_TCK);
     char text[32];
     (void)snprintf(text, sizeof(text), "%.2f", (double)ticks / (double)a_second);
-    put_key(buf, "cpu_seconds");
+    core_json_put_key(buf, "cpu_seconds");
     put(buf, text);
 }
 
@@ -168,40 +144,40 @@ static void put_usage(struct core_buf *buf, pid_t pid) {
     if (pid == 0 || !supervisor_usage_of(pid, &usage)) {
         usage = (struct supervisor_usage){.rss_bytes = 0};
     }
-    put_number(buf, "rss_bytes", (int64_t)usage.rss_bytes);
+    core_json_put_number(buf, "rss_bytes", (int64_t)usage.rss_bytes);
     put_cpu(buf, usage.cpu_ticks);
-    put_number(buf, "threads", (int64_t)usage.threads);
+    core_json_put_number(buf, "threads", (int64_t)usage.threads);
 }
 
 static void put_process(struct core_buf *buf, const struct supervisor_process *process, bool with_spec) {
     const struct supervisor_held *held = process->next != NULL ? process->next : process->held;
     core_buf_char(buf, '{');
-    put_text(buf, "name", held->spec.name);
-    put_text(buf, "group", held->spec.group != NULL ? held->spec.group : "");
-    put_number(buf, "order", held->spec.order);
-    put_text(buf, "state", supervisor_state_names[process->state]);
-    put_bool(buf, "is_wanted", process->is_wanted);
-    put_number(buf, "pid", process->pid.pid);
-    put_key(buf, "since");
+    core_json_put_text(buf, "name", core_span_of(held->spec.name));
+    core_json_put_text(buf, "group", core_span_of(held->spec.group != NULL ? held->spec.group : ""));
+    core_json_put_number(buf, "order", held->spec.order);
+    core_json_put_text(buf, "state", core_span_of(supervisor_state_names[process->state]));
+    core_json_put_bool(buf, "is_wanted", process->is_wanted);
+    core_json_put_number(buf, "pid", process->pid.pid);
+    core_json_put_key(buf, "since");
     supervisor_time_put(buf, process->since_ns);
-    put_number(buf, "starts", (int64_t)process->starts);
-    put_number(buf, "deaths", (int64_t)process->deaths);
-    put_key(buf, "last_end");
+    core_json_put_number(buf, "starts", (int64_t)process->starts);
+    core_json_put_number(buf, "deaths", (int64_t)process->deaths);
+    core_json_put_key(buf, "last_end");
     if (process->last_end.kind == SUPERVISOR_ENDED_NOT) {
         put(buf, "null");
     } else {
         core_buf_char(buf, '{');
         supervisor_end_put(buf, &process->last_end);
-        put_key(buf, "time");
+        core_json_put_key(buf, "time");
         supervisor_time_put(buf, process->last_end.time_ns);
         core_buf_char(buf, '}');
     }
-    put_bool(buf, "adopted", supervisor_process_is_alive(process) && !process->pid.is_child);
-    put_text(buf, "reason", process->reason);
+    core_json_put_bool(buf, "adopted", supervisor_process_is_alive(process) && !process->pid.is_child);
+    core_json_put_text(buf, "reason", core_span_of(process->reason));
     put_usage(buf, process->pid.pid);
-    put_bool(buf, "is_changed", process->next != NULL);
+    core_json_put_bool(buf, "is_changed", process->next != NULL);
     if (with_spec) {
-        put_key(buf, "spec");
+        core_json_put_key(buf, "spec");
         core_buf_span(buf, held->text);
     }
     core_buf_char(buf, '}');
@@ -269,10 +245,10 @@ static void set(void *ctx, struct core_rpc_request *request, const struct core_j
     }
     struct core_buf buf = scratch_buf(supervisor, CORE_KIB);
     core_buf_char(&buf, '{');
-    put_text(&buf, "name", supervisor_process_name(process));
-    put_bool(&buf, "is_new", is_new);
-    put_bool(&buf, "is_changed", is_changed);
-    put_bool(&buf, "is_pending", process->next != NULL);
+    core_json_put_text(&buf, "name", core_span_of(supervisor_process_name(process)));
+    core_json_put_bool(&buf, "is_new", is_new);
+    core_json_put_bool(&buf, "is_changed", is_changed);
+    core_json_put_bool(&buf, "is_pending", process->next != NULL);
     core_buf_char(&buf, '}');
     supervisor_keep_then_answer(supervisor, request, core_buf_written(&buf));
 }
@@ -297,7 +273,7 @@ static void remove_one(void *ctx, struct core_rpc_request *request, const struct
     }
     struct core_buf buf = scratch_buf(supervisor, CORE_KIB);
     core_buf_char(&buf, '{');
-    put_text(&buf, "name", supervisor_process_name(process));
+    core_json_put_text(&buf, "name", core_span_of(supervisor_process_name(process)));
     core_buf_char(&buf, '}');
     supervisor_remove(supervisor, process);
     supervisor_turns_soon(supervisor);
@@ -431,7 +407,7 @@ static void stop_all(void *ctx, struct core_rpc_request *request, const struct c
     }
     struct core_buf buf = scratch_buf(supervisor, CORE_KIB);
     core_buf_char(&buf, '{');
-    put_number(&buf, "stopping", with_processes ? (int64_t)alive : 0);
+    core_json_put_number(&buf, "stopping", with_processes ? (int64_t)alive : 0);
     core_buf_char(&buf, '}');
     supervisor_tell(supervisor, CORE_LEVEL_INFO, "ends, as %s wants it; %s", core_rpc_request_who(request),
                     with_processes ? "all processes are stopped before" : "processes run on");
@@ -462,7 +438,7 @@ static void upgrade(void *ctx, struct core_rpc_request *request, const struct co
     }
     struct core_buf buf = scratch_buf(supervisor, 8 * (size_t)SUPERVISOR_PATH_BYTES_MAX);
     core_buf_char(&buf, '{');
-    put_text(&buf, "program", path);
+    core_json_put_text(&buf, "program", core_span_of(path));
     core_buf_char(&buf, '}');
     if (program != NULL) {
         free(supervisor->program);
@@ -485,17 +461,17 @@ static void info(void *ctx, struct core_rpc_request *request, const struct core_
     }
     struct core_buf buf = scratch_buf(supervisor, 64 * CORE_KIB);
     core_buf_char(&buf, '{');
-    put_text(&buf, "version", TAPLINE_VERSION);
-    put_number(&buf, "pid", getpid());
-    put_text(&buf, "instance", core_rpc_server_instance(supervisor->server));
-    put_text(&buf, "program", supervisor->program);
-    put_text(&buf, "state", supervisor->options->state);
-    put_text(&buf, "cgroup", supervisor->cgroups.root);
-    put_key(&buf, "started");
+    core_json_put_text(&buf, "version", core_span_of(TAPLINE_VERSION));
+    core_json_put_number(&buf, "pid", getpid());
+    core_json_put_text(&buf, "instance", core_span_of(core_rpc_server_instance(supervisor->server)));
+    core_json_put_text(&buf, "program", core_span_of(supervisor->program));
+    core_json_put_text(&buf, "state", core_span_of(supervisor->options->state));
+    core_json_put_text(&buf, "cgroup", core_span_of(supervisor->cgroups.root));
+    core_json_put_key(&buf, "started");
     supervisor_time_put(&buf, supervisor->started_ns);
-    put_number(&buf, "processes", (int64_t)supervisor->processes_len);
-    put_number(&buf, "running", (int64_t)running);
-    put_bool(&buf, "is_ending", supervisor->is_ending);
+    core_json_put_number(&buf, "processes", (int64_t)supervisor->processes_len);
+    core_json_put_number(&buf, "running", (int64_t)running);
+    core_json_put_bool(&buf, "is_ending", supervisor->is_ending);
     put_usage(&buf, getpid());
     core_buf_char(&buf, '}');
     core_rpc_result(request, core_buf_written(&buf));

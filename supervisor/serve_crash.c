@@ -99,23 +99,23 @@ static void crash_end(struct crash *crash) {
 
 /* What diag.list says of it, and the event, whose own time is another. The inside of an object. */
 static void summary_put(const struct serve_report *report, bool is_event, struct core_buf *out) {
-    serve_json_text(out, is_event ? "report" : "name", core_span_of(report->name));
-    serve_json_text(out, "node", core_span_of(report->node));
-    serve_json_text(out, "type", core_span_of(report->type));
-    serve_json_text(out, is_event ? "happened" : "time", core_span_of(report->time));
-    serve_json_text(out, "end", core_span_of(report->end));
-    serve_json_text(out, "text", core_utf8_cut(core_span_of(report->reason), 512));
-    serve_json_bool(out, "is_latched", report->is_latched);
-    serve_json_bool(out, "has_backtrace", report->has_backtrace);
+    core_json_put_text(out, is_event ? "report" : "name", core_span_of(report->name));
+    core_json_put_text(out, "node", core_span_of(report->node));
+    core_json_put_text(out, "type", core_span_of(report->type));
+    core_json_put_text(out, is_event ? "happened" : "time", core_span_of(report->time));
+    core_json_put_text(out, "end", core_span_of(report->end));
+    core_json_put_text(out, "text", core_utf8_cut(core_span_of(report->reason), 512));
+    core_json_put_bool(out, "is_latched", report->is_latched);
+    core_json_put_bool(out, "has_backtrace", report->has_backtrace);
     if (report->uptime_ns >= 0) {
-        serve_json_number(out, "uptime_ns", report->uptime_ns);
+        core_json_put_number(out, "uptime_ns", report->uptime_ns);
     }
 }
 
 static void crash_event(struct crash *crash) {
     char bytes[EVENT_BYTES_MAX];
     struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
-    serve_json_text(&out, "kind", CORE_SPAN("crash"));
+    core_json_put_text(&out, "kind", CORE_SPAN("crash"));
     summary_put(&crash->report, true, &out);
     MUST(!out.is_full);
     serve_event(crash->serve, core_buf_written(&out));
@@ -347,11 +347,6 @@ static void gdb_begin(struct crash *crash, int64_t time_ns) {
 
 /* ---- the event ---------------------------------------------------------------------------------------------------------------- */
 
-static int64_t number_of(const struct core_json_tree *event, const char *key, int64_t none) {
-    const struct core_json_tree *member = core_json_tree_get(event, key);
-    return member == NULL || member->kind != CORE_JSON_NUMBER ? none : strtoll(member->text.ptr, NULL, 10);
-}
-
 /* The report's name out of the event's time: 2026-11-22T04:05:06.123456Z. False: it has no such time. */
 static bool name_make(struct core_span time, const char *node, char out[SERVE_REPORT_NAME_BYTES_MAX]) {
     size_t len = 0;
@@ -365,8 +360,8 @@ static bool name_make(struct core_span time, const char *node, char out[SERVE_RE
 }
 
 static void report_end(struct serve_report *report, const struct core_json_tree *event) {
-    report->signal = number_of(event, "signal", 0);
-    report->exit_status = number_of(event, "exit", -1);
+    report->signal = core_json_tree_integer(event, "signal", 0);
+    report->exit_status = core_json_tree_integer(event, "exit", -1);
     if (report->signal != 0) {
         MUST(asprintf(&report->end, "signal %" PRId64 " (%s)", report->signal,
                       supervisor_signal_name((int)report->signal)) >= 0);
@@ -415,8 +410,8 @@ static void report_fill(struct crash *crash, const struct serve_process *process
     report->reason = copy_span(core_json_tree_text(event, "reason"));
     report->is_latched = core_span_is(core_json_tree_text(event, "to"), supervisor_state_names[SUPERVISOR_LATCHED]);
     report->starts_again = core_span_is(core_json_tree_text(event, "to"), supervisor_state_names[SUPERVISOR_BACKOFF]);
-    report->pid = number_of(event, "ended_pid", 0);
-    report->uptime_ns = number_of(event, "uptime_ns", -1);
+    report->pid = core_json_tree_integer(event, "ended_pid", 0);
+    report->uptime_ns = core_json_tree_integer(event, "uptime_ns", -1);
     report->starts = process->starts;
     report->deaths = process->deaths;
     report->rss_bytes = process->rss_bytes;
@@ -475,7 +470,7 @@ static void crash_on_list(void *ctx, const struct core_rpc_answer *answer) {
         MUST(text.start != NULL);
         text.pos = text.start;
         text.end = text.start + SUPERVISOR_SPEC_BYTES_MAX * 2;
-        serve_json_put(&text, spec);
+        core_json_put_tree(&text, spec);
         if (!text.is_full) {
             report_spec(&crash->report, core_buf_written(&text));
         }
@@ -507,7 +502,7 @@ void serve_crash_on_end(struct serve *serve, const struct serve_process *process
     struct crash *crash = calloc(1, sizeof(*crash));
     MUST(crash != NULL);
     crash->serve = serve;
-    crash->seq = (uint64_t)number_of(event, "seq", 0);
+    crash->seq = (uint64_t)core_json_tree_integer(event, "seq", 0);
     memcpy(crash->report.name, name, sizeof(name));
     report_fill(crash, process, event);
     crash->next = diag->crashes;

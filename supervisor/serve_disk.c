@@ -73,17 +73,17 @@ static void disk_event(struct look *look, const char *text) {
     const struct serve_disk_done *done = &look->done;
     char bytes[EVENT_BYTES_MAX];
     struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
-    serve_json_text(&out, "kind", CORE_SPAN("disk"));
-    serve_json_text(&out, "path", core_utf8_cut(core_span_of(look->archive), 512));
-    serve_json_number(&out, "removed", (int64_t)done->removed);
-    serve_json_number(&out, "removed_bytes", (int64_t)done->removed_bytes);
-    serve_json_number(&out, "reports_removed", (int64_t)look->reports_gone);
-    serve_json_number(&out, "undelivered", (int64_t)done->undelivered);
-    serve_json_number(&out, "undelivered_bytes", (int64_t)done->undelivered_bytes);
-    serve_json_number(&out, "failed", (int64_t)done->failed);
-    serve_json_number(&out, "free_bytes", (int64_t)done->free_bytes);
-    serve_json_bool(&out, "is_low", done->is_low);
-    serve_json_text(&out, "text", core_span_of(text));
+    core_json_put_text(&out, "kind", CORE_SPAN("disk"));
+    core_json_put_text(&out, "path", core_utf8_cut(core_span_of(look->archive), 512));
+    core_json_put_number(&out, "removed", (int64_t)done->removed);
+    core_json_put_number(&out, "removed_bytes", (int64_t)done->removed_bytes);
+    core_json_put_number(&out, "reports_removed", (int64_t)look->reports_gone);
+    core_json_put_number(&out, "undelivered", (int64_t)done->undelivered);
+    core_json_put_number(&out, "undelivered_bytes", (int64_t)done->undelivered_bytes);
+    core_json_put_number(&out, "failed", (int64_t)done->failed);
+    core_json_put_number(&out, "free_bytes", (int64_t)done->free_bytes);
+    core_json_put_bool(&out, "is_low", done->is_low);
+    core_json_put_text(&out, "text", core_span_of(text));
     if (!out.is_full) {
         serve_event(look->serve, core_buf_written(&out));
     }

@@ -3,7 +3,7 @@
  *   serve.c         start, loop, signals, service manager    serve_link.c    the line to the Supervisor, and its mirror
  *   serve_methods.c what people can ask                      serve_conf.c    section `serve:`
  *   serve_wait.c    start/stop/restart until it is done, with progress
- *   serve_child.c   programs run by Main itself                serve_small.c   JSON and files
+ *   serve_child.c   programs run by Main itself                serve_small.c   files
  *   deploy.c        check, compare, write, set, restart, roll back
  *   serve_crash.c   crash reports                            serve_stats.c   netstats, capstats, df
  *   serve_disk.c    expiry of archives                       serve_logs.c    logs.read
@@ -170,12 +170,18 @@ void serve_child_stop(struct serve_child *child); /* takes NULL; killed, and on_
 
 /* ---- small things ---------------------------------------------------------------------------------------------------------------- */
 
-/* A tree as JSON again. */
-void serve_json_put(struct core_buf *out, const struct core_json_tree *tree);
-/* ,"key": and the value, without the comma where the object begins. */
-void serve_json_text(struct core_buf *out, const char *key, struct core_span text);
-void serve_json_number(struct core_buf *out, const char *key, int64_t number);
-void serve_json_bool(struct core_buf *out, const char *key, bool value);
+static inline void serve_json_put(struct core_buf *out, const struct core_json_tree *tree) {
+    core_json_put_tree(out, tree);
+}
+static inline void serve_json_text(struct core_buf *out, const char *key, struct core_span text) {
+    core_json_put_text(out, key, text);
+}
+static inline void serve_json_number(struct core_buf *out, const char *key, int64_t number) {
+    core_json_put_number(out, key, number);
+}
+static inline void serve_json_bool(struct core_buf *out, const char *key, bool value) {
+    core_json_put_bool(out, key, value);
+}
 /* The whole of a file (at most bytes_max), or write it whole: temp, fsync, rename, fsync of the directory. Errors: CORE_GONE
  * there is none · CORE_LIMIT it is longer · CORE_IO. Owns: *out is malloc'ed, with a NUL behind its len bytes. */
 CORE_CHECKED enum core_err serve_file_read(const char *path, size_t bytes_max, struct core_span *out,

@@ -150,11 +150,6 @@ static void text_copy(char *out, size_t out_len, struct core_span text) {
     out[text.len] = '\0';
 }
 
-static int64_t number_of(const struct core_json_tree *object, const char *key) {
-    const struct core_json_tree *member = core_json_tree_get(object, key);
-    return member != NULL && member->kind == CORE_JSON_NUMBER ? strtoll(member->text.ptr, NULL, 10) : 0;
-}
-
 static bool bool_of(const struct core_json_tree *object, const char *key) {
     const struct core_json_tree *member = core_json_tree_get(object, key);
     return member != NULL && member->kind == CORE_JSON_BOOL && core_span_is(member->text, "true");
@@ -234,14 +229,14 @@ static void process_read(struct serve *serve, const struct core_json_tree *row, 
     *out = (struct serve_process){.is_wanted = bool_of(row, "is_wanted"),
                                   .is_changed = bool_of(row, "is_changed"),
                                   .is_adopted = bool_of(row, "adopted") || bool_of(row, "is_adopted"),
-                                  .pid = number_of(row, "pid"),
+                                  .pid = core_json_tree_integer(row, "pid", 0),
                                   .since_ns = time_of(core_json_tree_text(row, "since")),
-                                  .starts = (uint64_t)number_of(row, "starts"),
-                                  .deaths = (uint64_t)number_of(row, "deaths"),
-                                  .rss_bytes = (uint64_t)number_of(row, "rss_bytes"),
+                                  .starts = (uint64_t)core_json_tree_integer(row, "starts", 0),
+                                  .deaths = (uint64_t)core_json_tree_integer(row, "deaths", 0),
+                                  .rss_bytes = (uint64_t)core_json_tree_integer(row, "rss_bytes", 0),
                                   .cpu_seconds =
                                       cpu != NULL && cpu->kind == CORE_JSON_NUMBER ? strtod(cpu->text.ptr, NULL) : 0,
-                                  .threads = (uint64_t)number_of(row, "threads"),
+                                  .threads = (uint64_t)core_json_tree_integer(row, "threads", 0),
                                   .spec = spec_text(serve->line, core_json_tree_get(row, "spec"))};
     text_copy(out->name, sizeof(out->name), core_json_tree_text(row, "name"));
     text_copy(out->group, sizeof(out->group), core_json_tree_text(row, "group"));
@@ -308,7 +303,7 @@ static void event_pass_on(struct serve *serve, const struct core_json_tree *even
         core_buf_put(&out, ",", out.pos == out.start ? 0 : 1);
         core_buf_string(&out, core_span_is(member->key, "time") ? CORE_SPAN("happened") : member->key);
         core_buf_char(&out, ':');
-        serve_json_put(&out, member);
+        core_json_put_tree(&out, member);
     }
     if (!out.is_full) {
         serve_event(serve, core_buf_written(&out));
@@ -340,7 +335,7 @@ static void event_state(struct serve *serve, const struct core_json_tree *event)
         return;
     }
     process->state = to;
-    process->pid = number_of(event, "pid");
+    process->pid = core_json_tree_integer(event, "pid", 0);
     process->since_ns = time_of(core_json_tree_text(event, "time"));
     text_copy(process->reason, sizeof(process->reason), core_json_tree_text(event, "reason"));
     if (to == SUPERVISOR_STARTING) {
@@ -365,7 +360,7 @@ static void event_state(struct serve *serve, const struct core_json_tree *event)
 
 static void line_on_event(void *ctx, const struct core_json_tree *params) {
     struct serve *serve = ctx;
-    uint64_t seq = (uint64_t)number_of(params, "seq");
+    uint64_t seq = (uint64_t)core_json_tree_integer(params, "seq", 0);
     if (seq <= serve->events_seen) {
         return;
     }
@@ -440,9 +435,9 @@ static void tell_deployed(struct serve *serve) {
 static void line_say(struct serve *serve, bool is_linked, const char *text) {
     char bytes[1024];
     struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
-    serve_json_text(&out, "kind", CORE_SPAN("link"));
-    serve_json_bool(&out, "is_linked", is_linked);
-    serve_json_text(&out, "text", core_span_of(text));
+    core_json_put_text(&out, "kind", CORE_SPAN("link"));
+    core_json_put_bool(&out, "is_linked", is_linked);
+    core_json_put_text(&out, "text", core_span_of(text));
     serve_event(serve, core_buf_written(&out));
 }
 
@@ -529,7 +524,7 @@ static void on_hello(void *ctx, const struct core_rpc_answer *answer) {
     struct serve *serve = ctx;
     struct core_span instance = core_json_tree_text(answer->result, "instance");
     bool is_ours = core_span_is(core_json_tree_text(answer->result, "service"), "supervisor") &&
-                   number_of(answer->result, "protocol") == CORE_RPC_PROTOCOL;
+                   core_json_tree_integer(answer->result, "protocol", 0) == CORE_RPC_PROTOCOL;
     if (!is_ours) {
         line_refused(serve, "hello", answer);
         return;

@@ -138,12 +138,12 @@ static size_t whole_len(const char *bytes, size_t len) {
 /* The answer, if it is short enough for a line. */
 static bool logs_put(struct core_buf *out, struct core_span text, off_t offset, const struct stat *st) {
     core_buf_char(out, '{');
-    serve_json_number(out, "offset", offset);
-    serve_json_number(out, "next", offset + (off_t)text.len);
-    serve_json_number(out, "size", st->st_size);
-    serve_json_number(out, "inode", (int64_t)st->st_ino);
-    serve_json_bool(out, "is_whole", offset + (off_t)text.len >= st->st_size);
-    serve_json_text(out, "text", text);
+    core_json_put_number(out, "offset", offset);
+    core_json_put_number(out, "next", offset + (off_t)text.len);
+    core_json_put_number(out, "size", st->st_size);
+    core_json_put_number(out, "inode", (int64_t)st->st_ino);
+    core_json_put_bool(out, "is_whole", offset + (off_t)text.len >= st->st_size);
+    core_json_put_text(out, "text", text);
     core_buf_char(out, '}');
     return !out->is_full;
 }

@@ -161,7 +161,7 @@ void serve_spec_mask(const struct core_json_tree *spec, struct core_buf *out) {
         } else if (core_span_is(member->key, "env") && member->kind == CORE_JSON_OBJECT) {
             env_mask(member, out);
         } else {
-            serve_json_put(out, member);
+            core_json_put_tree(out, member);
         }
     }
     core_buf_char(out, '}');
@@ -226,7 +226,7 @@ static void tail_fill(struct tail *tail, const struct serve_report *report, size
 
 static void text_put(struct core_buf *out, const char *key, const char *text) {
     if (text != NULL) {
-        serve_json_text(out, key, core_span_of(text));
+        core_json_put_text(out, key, core_span_of(text));
     }
 }
 
@@ -243,9 +243,9 @@ static void json_outputs(const struct tail *tails, struct core_buf *out) {
         core_buf_put(out, ",", i == 0 ? 0 : 1);
         core_buf_string(out, core_span_of(outputs[i]));
         core_buf_span(out, CORE_SPAN(":{"));
-        serve_json_text(out, "path", core_span_of(tails[i].path));
+        core_json_put_text(out, "path", core_span_of(tails[i].path));
         text_put(out, tails[i].text != NULL ? "text" : "why", tails[i].text != NULL ? tails[i].text : tails[i].why);
-        serve_json_bool(out, "is_cut", tails[i].is_cut);
+        core_json_put_bool(out, "is_cut", tails[i].is_cut);
         core_buf_char(out, '}');
     }
     core_buf_char(out, '}');
@@ -257,20 +257,20 @@ static void json_resources(const struct serve_report *report, const struct resou
         snprintf(load, sizeof(load), "[%.2f,%.2f,%.2f]", resources->load[0], resources->load[1], resources->load[2]);
     raw_put(out, "resources", CORE_SPAN("{\"load\":"));
     core_buf_put(out, load, (size_t)len);
-    serve_json_number(out, "memory_total_bytes", (int64_t)resources->memory_total);
-    serve_json_number(out, "memory_available_bytes", (int64_t)resources->memory_available);
-    serve_json_number(out, "rss_bytes", (int64_t)report->rss_bytes);
+    core_json_put_number(out, "memory_total_bytes", (int64_t)resources->memory_total);
+    core_json_put_number(out, "memory_available_bytes", (int64_t)resources->memory_available);
+    core_json_put_number(out, "rss_bytes", (int64_t)report->rss_bytes);
     raw_put(out, "disks", CORE_SPAN("["));
     for (size_t i = 0; i < sizeof(report->disks) / sizeof(report->disks[0]) && report->disks[i] != NULL; i++) {
         struct statvfs fs;
         bool is_there = statvfs(report->disks[i], &fs) == 0;
         core_buf_put(out, ",", i == 0 ? 0 : 1);
         core_buf_char(out, '{');
-        serve_json_text(out, "path", core_span_of(report->disks[i]));
+        core_json_put_text(out, "path", core_span_of(report->disks[i]));
         if (is_there) {
-            serve_json_number(out, "free_bytes", (int64_t)(fs.f_bavail * fs.f_frsize));
-            serve_json_number(out, "size_bytes", (int64_t)(fs.f_blocks * fs.f_frsize));
-            serve_json_number(out, "free_inodes", (int64_t)fs.f_favail);
+            core_json_put_number(out, "free_bytes", (int64_t)(fs.f_bavail * fs.f_frsize));
+            core_json_put_number(out, "size_bytes", (int64_t)(fs.f_blocks * fs.f_frsize));
+            core_json_put_number(out, "free_inodes", (int64_t)fs.f_favail);
         }
         core_buf_char(out, '}');
     }
@@ -280,31 +280,31 @@ static void json_resources(const struct serve_report *report, const struct resou
 static void json_write(const struct serve_report *report, const struct tail *tails, const struct resources *resources,
                        struct core_buf *out) {
     core_buf_char(out, '{');
-    serve_json_number(out, "format", 1);
-    serve_json_text(out, "report", core_span_of(report->name));
-    serve_json_text(out, "node", core_span_of(report->node));
+    core_json_put_number(out, "format", 1);
+    core_json_put_text(out, "report", core_span_of(report->name));
+    core_json_put_text(out, "node", core_span_of(report->node));
     text_put(out, "type", report->type);
     text_put(out, "time", report->time);
     text_put(out, "end", report->end);
     if (report->signal != 0) {
-        serve_json_number(out, "signal", report->signal);
+        core_json_put_number(out, "signal", report->signal);
     } else if (report->exit_status >= 0) {
-        serve_json_number(out, "exit", report->exit_status);
+        core_json_put_number(out, "exit", report->exit_status);
     }
     text_put(out, "reason", report->reason);
-    serve_json_bool(out, "is_latched", report->is_latched);
-    serve_json_bool(out, "starts_again", report->starts_again);
+    core_json_put_bool(out, "is_latched", report->is_latched);
+    core_json_put_bool(out, "starts_again", report->starts_again);
     if (report->pid != 0) {
-        serve_json_number(out, "pid", report->pid);
+        core_json_put_number(out, "pid", report->pid);
     }
     if (report->uptime_ns >= 0) {
-        serve_json_number(out, "uptime_ns", report->uptime_ns);
+        core_json_put_number(out, "uptime_ns", report->uptime_ns);
     }
-    serve_json_number(out, "starts", (int64_t)report->starts);
-    serve_json_number(out, "deaths", (int64_t)report->deaths);
+    core_json_put_number(out, "starts", (int64_t)report->starts);
+    core_json_put_number(out, "deaths", (int64_t)report->deaths);
     text_put(out, "core", report->core);
     text_put(out, "backtrace", report->backtrace);
-    serve_json_bool(out, "has_backtrace", report->has_backtrace);
+    core_json_put_bool(out, "has_backtrace", report->has_backtrace);
     raw_put(out, "versions", CORE_SPAN("{"));
     text_put(out, "tapline", report->tapline_version);
     text_put(out, "program", report->program_version);

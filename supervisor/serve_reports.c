@@ -227,7 +227,7 @@ static bool summary_put(const char *dir, const char *name, struct core_arena *ar
                    core_json_tree_read(arena, text, &tree, &fail) == CORE_OK && tree->kind == CORE_JSON_OBJECT;
     if (is_good) {
         core_buf_put(out, ",", out->pos[-1] == '[' ? 0 : 1);
-        serve_json_put(out, tree);
+        core_json_put_tree(out, tree);
     }
     free((void *)(uintptr_t)text.ptr);
     return is_good;
@@ -292,11 +292,11 @@ static void show_answer(struct core_rpc_request *request, const char *dir, const
         out.pos = out.start;
         out.is_full = false;
         core_buf_char(&out, '{');
-        serve_json_text(&out, "name", core_span_of(name));
-        serve_json_text(&out, "node", core_span_of(name + TIME_LEN + 1));
-        serve_json_text(&out, "directory", core_span_of(path));
-        serve_json_text(&out, "text", without == 0 ? text : core_utf8_cut(text, ANSWER_BYTES_MAX / 8));
-        serve_json_bool(&out, "is_cut", without > 0 && text.len > ANSWER_BYTES_MAX / 8);
+        core_json_put_text(&out, "name", core_span_of(name));
+        core_json_put_text(&out, "node", core_span_of(name + TIME_LEN + 1));
+        core_json_put_text(&out, "directory", core_span_of(path));
+        core_json_put_text(&out, "text", without == 0 ? text : core_utf8_cut(text, ANSWER_BYTES_MAX / 8));
+        core_json_put_bool(&out, "is_cut", without > 0 && text.len > ANSWER_BYTES_MAX / 8);
         core_buf_span(&out, CORE_SPAN(",\"details\":"));
         core_buf_span(&out, without == 0 ? json : CORE_SPAN("null"));
         core_buf_char(&out, '}');

@@ -1,4 +1,4 @@
-/* supervisor/serve_small.c: JSON members, whole files: what Main's files share.
+/* supervisor/serve_small.c: whole files, read and written: what Main's files share.
  *
  * A file that is written here is whole or the one before it, also after a crash of the machine: written beside, fsync'ed,
  * renamed, its directory fsync'ed.
@@ -14,65 +14,6 @@
 
 #define FILE_PATH_BYTES_MAX 4096
 #define FILE_MODE 0640
-
-/* ---- JSON -------------------------------------------------------------------------------------------------------------- */
-
-static void json_key(struct core_buf *out, const char *key) {
-    bool is_first = out->pos == out->start || out->pos[-1] == '{' || out->pos[-1] == '[';
-    core_buf_put(out, ",", is_first ? 0 : 1);
-    core_buf_string(out, core_span_of(key));
-    core_buf_char(out, ':');
-}
-
-void serve_json_text(struct core_buf *out, const char *key, struct core_span text) {
-    json_key(out, key);
-    core_buf_string(out, text);
-}
-
-void serve_json_number(struct core_buf *out, const char *key, int64_t number) {
-    json_key(out, key);
-    core_buf_i64(out, number);
-}
-
-void serve_json_bool(struct core_buf *out, const char *key, bool value) {
-    json_key(out, key);
-    core_buf_span(out, value ? CORE_SPAN("true") : CORE_SPAN("false"));
-}
-
-static void json_put_many(struct core_buf *out, const struct core_json_tree *tree) {
-    bool is_object = tree->kind == CORE_JSON_OBJECT;
-    core_buf_char(out, is_object ? '{' : '[');
-    for (const struct core_json_tree *member = tree->first; member != NULL; member = member->next) {
-        core_buf_put(out, ",", member == tree->first ? 0 : 1);
-        if (is_object) {
-            core_buf_string(out, member->key);
-            core_buf_char(out, ':');
-        }
-        serve_json_put(out, member); /* as deep as core/json.h reads: 64 */
-    }
-    core_buf_char(out, is_object ? '}' : ']');
-}
-
-void serve_json_put(struct core_buf *out, const struct core_json_tree *tree) {
-    switch (tree->kind) {
-    case CORE_JSON_OBJECT:
-    case CORE_JSON_ARRAY:
-        json_put_many(out, tree);
-        break;
-    case CORE_JSON_STRING:
-        core_buf_string(out, tree->text);
-        break;
-    case CORE_JSON_NULL:
-        core_buf_span(out, CORE_SPAN("null"));
-        break;
-    case CORE_JSON_BOOL:
-    case CORE_JSON_NUMBER:
-        core_buf_span(out, tree->text);
-        break;
-    }
-}
-
-/* ---- files ------------------------------------------------------------------------------------------------------------- */
 
 static enum core_err file_read_all(int fd, const char *path, size_t len, struct core_span *out,
                                    struct core_fail *fail) {

@@ -266,18 +266,18 @@ static void netstats_write(struct stats *stats) {
         uint64_t all = told.link != 0 ? told.link : told.received + told.dropped;
         core_buf_put(out, ",", i == 0 ? 0 : 1);
         core_buf_char(out, '{');
-        serve_json_text(out, "name", core_span_of(row->name));
-        serve_json_text(out, "type", core_span_of(sensor_type_names[row->type]));
-        serve_json_text(out, "interface", core_span_of(row->interface));
-        serve_json_text(out, "source", core_span_of(told.is_there ? told.source : "none"));
+        core_json_put_text(out, "name", core_span_of(row->name));
+        core_json_put_text(out, "type", core_span_of(sensor_type_names[row->type]));
+        core_json_put_text(out, "interface", core_span_of(row->interface));
+        core_json_put_text(out, "source", core_span_of(told.is_there ? told.source : "none"));
         if (told.is_there) {
-            serve_json_number(out, "received", (int64_t)told.received);
-            serve_json_number(out, "dropped", (int64_t)told.dropped);
-            serve_json_number(out, "received_bytes", (int64_t)told.bytes);
+            core_json_put_number(out, "received", (int64_t)told.received);
+            core_json_put_number(out, "dropped", (int64_t)told.dropped);
+            core_json_put_number(out, "received_bytes", (int64_t)told.bytes);
             decimal_put(out, "dropped_percent", all == 0 ? 0 : 100.0 * (double)told.dropped / (double)all);
         }
         if (told.link != 0) {
-            serve_json_number(out, "link", (int64_t)told.link);
+            core_json_put_number(out, "link", (int64_t)told.link);
         }
         if (has_rate) {
             decimal_put(out, "received_per_s", per_s);
@@ -286,9 +286,9 @@ static void netstats_write(struct stats *stats) {
             decimal_put(out, "capture_loss_percent", row->loss);
         }
         if (told.as_of[0] != '\0') {
-            serve_json_text(out, "as_of", core_span_of(told.as_of));
+            core_json_put_text(out, "as_of", core_span_of(told.as_of));
         }
-        serve_json_text(out, "reason", core_span_of(told.note));
+        core_json_put_text(out, "reason", core_span_of(told.note));
         core_buf_char(out, '}');
     }
     core_buf_span(out, CORE_SPAN("]}"));
@@ -365,20 +365,20 @@ static void capstats_write(struct stats *stats) {
         int64_t ns = row->tick[1] - row->tick[0];
         core_buf_put(out, ",", out->pos[-1] == '[' ? 0 : 1);
         core_buf_char(out, '{');
-        serve_json_text(out, "interface", core_span_of(name));
+        core_json_put_text(out, "interface", core_span_of(name));
         capstats_nodes(stats, name, out);
         if (is_there) {
             decimal_put(out, "packets_per_s", rate_of(row->link[0].packets, row->link[1].packets, ns));
             decimal_put(out, "bits_per_s", 8 * rate_of(row->link[0].bytes, row->link[1].bytes, ns));
             decimal_put(out, "dropped_per_s", rate_of(row->link[0].dropped, row->link[1].dropped, ns));
-            serve_json_bool(out, "is_up", row->link[1].is_up);
+            core_json_put_bool(out, "is_up", row->link[1].is_up);
         }
-        serve_json_text(out, "source", core_span_of(is_there ? "interface" : "none"));
-        serve_json_text(out, "reason",
-                        is_there && row->link[1].is_up
-                            ? CORE_SPAN("the kernel's count at the interface over 1 s, not libpcap's")
-                        : is_there ? CORE_SPAN("the interface is down: ip link set up")
-                                   : CORE_SPAN("there is no such interface on this host"));
+        core_json_put_text(out, "source", core_span_of(is_there ? "interface" : "none"));
+        core_json_put_text(out, "reason",
+                           is_there && row->link[1].is_up
+                               ? CORE_SPAN("the kernel's count at the interface over 1 s, not libpcap's")
+                           : is_there ? CORE_SPAN("the interface is down: ip link set up")
+                                      : CORE_SPAN("there is no such interface on this host"));
         core_buf_char(out, '}');
     }
     core_buf_span(out, CORE_SPAN("]}"));
@@ -405,20 +405,20 @@ static void df_run(void *ctx, const atomic_bool *stop) {
         const struct row *row = &stats->rows[i];
         core_buf_put(out, ",", i == 0 ? 0 : 1);
         core_buf_char(out, '{');
-        serve_json_text(out, "path", core_span_of(row->directory));
-        serve_json_text(out, "what", core_span_of(row->name));
+        core_json_put_text(out, "path", core_span_of(row->directory));
+        core_json_put_text(out, "what", core_span_of(row->name));
         if (statvfs(row->directory, &fs) == 0) {
             uint64_t used = (uint64_t)(fs.f_blocks - fs.f_bfree) * fs.f_frsize;
             uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-            serve_json_number(out, "size_bytes", (int64_t)((uint64_t)fs.f_blocks * fs.f_frsize));
-            serve_json_number(out, "used_bytes", (int64_t)used);
-            serve_json_number(out, "free_bytes", (int64_t)free_bytes);
+            core_json_put_number(out, "size_bytes", (int64_t)((uint64_t)fs.f_blocks * fs.f_frsize));
+            core_json_put_number(out, "used_bytes", (int64_t)used);
+            core_json_put_number(out, "free_bytes", (int64_t)free_bytes);
             decimal_put(out, "used_percent",
                         used + free_bytes == 0 ? 0 : 100.0 * (double)used / (double)(used + free_bytes));
-            serve_json_number(out, "inodes", (int64_t)fs.f_files);
-            serve_json_number(out, "inodes_free", (int64_t)fs.f_favail);
+            core_json_put_number(out, "inodes", (int64_t)fs.f_files);
+            core_json_put_number(out, "inodes_free", (int64_t)fs.f_favail);
         } else {
-            serve_json_text(out, "reason", core_span_of(strerror(errno)));
+            core_json_put_text(out, "reason", core_span_of(strerror(errno)));
         }
         core_buf_char(out, '}');
     }

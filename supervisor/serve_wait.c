@@ -69,10 +69,10 @@ static void wait_free(struct serve_wait *wait) {
 
 static void node_put(struct core_buf *out, const struct wait_node *node) {
     core_buf_char(out, '{');
-    serve_json_text(out, "name", core_span_of(node->name));
-    serve_json_text(out, "state", core_span_of(supervisor_state_names[node->state]));
-    serve_json_bool(out, "ok", node->is_ok);
-    serve_json_text(out, "reason", core_span_of(node->reason));
+    core_json_put_text(out, "name", core_span_of(node->name));
+    core_json_put_text(out, "state", core_span_of(supervisor_state_names[node->state]));
+    core_json_put_bool(out, "ok", node->is_ok);
+    core_json_put_text(out, "reason", core_span_of(node->reason));
     core_buf_char(out, '}');
 }
 
@@ -149,9 +149,9 @@ static void node_judge(struct serve_wait *wait, struct wait_node *node, const st
 static void wait_progress(struct serve_wait *wait, const struct serve_process *process) {
     char bytes[WAIT_NODE_JSON_BYTES];
     struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
-    serve_json_text(&out, "name", core_span_of(process->name));
-    serve_json_text(&out, "state", core_span_of(supervisor_state_names[process->state]));
-    serve_json_text(&out, "reason", core_span_of(process->reason));
+    core_json_put_text(&out, "name", core_span_of(process->name));
+    core_json_put_text(&out, "state", core_span_of(supervisor_state_names[process->state]));
+    core_json_put_text(&out, "reason", core_span_of(process->reason));
     core_rpc_progress(wait->request, core_buf_written(&out));
 }
 
@@ -261,7 +261,7 @@ static void wait_tell(struct serve_wait *wait, const char *method, const char *s
         }
         core_buf_char(&out, ']');
         if (signal != NULL) {
-            serve_json_text(&out, "signal", core_span_of(signal));
+            core_json_put_text(&out, "signal", core_span_of(signal));
         }
         core_buf_char(&out, '}');
     }

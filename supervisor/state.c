@@ -34,31 +34,8 @@
 
 /* ---- writing -------------------------------------------------------------------------------------------------------------- */
 
-static void put_name(struct core_buf *out, const char *name) {
-    if (out->pos[-1] != '{') {
-        core_buf_char(out, ',');
-    }
-    core_buf_string(out, core_span_of(name));
-    core_buf_char(out, ':');
-}
-
-static void put_text(struct core_buf *out, const char *name, const char *text) {
-    put_name(out, name);
-    core_buf_string(out, core_span_of(text));
-}
-
-static void put_number(struct core_buf *out, const char *name, int64_t number) {
-    put_name(out, name);
-    core_buf_i64(out, number);
-}
-
-static void put_bool(struct core_buf *out, const char *name, bool value) {
-    put_name(out, name);
-    core_buf_span(out, value ? CORE_SPAN("true") : CORE_SPAN("false"));
-}
-
 static void put_numbers(struct core_buf *out, const char *name, const int64_t *numbers, size_t len) {
-    put_name(out, name);
+    core_json_put_key(out, name);
     core_buf_char(out, '[');
     for (size_t i = 0; i < len; i++) {
         core_buf_span(out, i == 0 ? CORE_SPAN("") : CORE_SPAN(","));
@@ -79,19 +56,19 @@ static void put_row(struct core_buf *out, const struct supervisor_row *row) {
     MUST(row->spec.len > 0);
     const int64_t output_from[2] = {row->pid.output_from[0], row->pid.output_from[1]};
     core_buf_char(out, '{');
-    put_text(out, "state", supervisor_state_names[row->state]);
-    put_bool(out, "wanted", row->is_wanted);
-    put_number(out, "since_ns", row->state_since_ns);
-    put_number(out, "starts", (int64_t)row->starts);
-    put_number(out, "deaths", (int64_t)row->deaths);
+    core_json_put_text(out, "state", core_span_of(supervisor_state_names[row->state]));
+    core_json_put_bool(out, "wanted", row->is_wanted);
+    core_json_put_number(out, "since_ns", row->state_since_ns);
+    core_json_put_number(out, "starts", (int64_t)row->starts);
+    core_json_put_number(out, "deaths", (int64_t)row->deaths);
     put_numbers(out, "deaths_ns", row->deaths_ns, row->deaths_len);
-    put_number(out, "end_ns", row->end_ns);
-    put_number(out, "end_status", row->end_status);
-    put_number(out, "pid", row->pid.pid);
-    put_number(out, "start_ticks", (int64_t)row->pid.start_ticks);
-    put_text(out, "cookie", row->pid.cookie);
-    put_bool(out, "child", row->pid.is_child);
-    put_number(out, "spawned_ns", row->pid.spawned_ns);
+    core_json_put_number(out, "end_ns", row->end_ns);
+    core_json_put_number(out, "end_status", row->end_status);
+    core_json_put_number(out, "pid", row->pid.pid);
+    core_json_put_number(out, "start_ticks", (int64_t)row->pid.start_ticks);
+    core_json_put_text(out, "cookie", core_span_of(row->pid.cookie));
+    core_json_put_bool(out, "child", row->pid.is_child);
+    core_json_put_number(out, "spawned_ns", row->pid.spawned_ns);
     put_numbers(out, "output_from", output_from, 2);
     core_buf_char(out, '}');
     put_spec(out, row->spec);
@@ -113,9 +90,9 @@ static void make_text(const struct supervisor_saved *saved, struct core_buf *out
         return;
     }
     core_buf_span(out, CORE_SPAN(FORMAT_LINE "{"));
-    put_text(out, "boot_id", saved->boot_id);
-    put_text(out, "instance", saved->instance);
-    put_number(out, "next_seq", (int64_t)saved->next_seq);
+    core_json_put_text(out, "boot_id", core_span_of(saved->boot_id));
+    core_json_put_text(out, "instance", core_span_of(saved->instance));
+    core_json_put_number(out, "next_seq", (int64_t)saved->next_seq);
     core_buf_span(out, CORE_SPAN("}\n"));
     for (size_t i = 0; i < saved->rows_len; i++) {
         put_row(out, &saved->rows[i]);

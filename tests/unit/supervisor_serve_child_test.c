@@ -216,12 +216,12 @@ static void test_a_tree_is_the_same_json_again(void **state) {
     (void)state;
     assert_int_equal(core_arena_init(&arena, CORE_MIB, &fail), CORE_OK);
     assert_int_equal(core_json_tree_read(&arena, CORE_SPAN(json), &tree, &fail), CORE_OK);
-    serve_json_put(&out, tree);
+    core_json_put_tree(&out, tree);
     assert_true(core_span_is(core_buf_written(&out), json));
     out.pos = out.start;
-    serve_json_text(&out, "kind", CORE_SPAN("link"));
-    serve_json_number(&out, "n", -3);
-    serve_json_bool(&out, "is", true);
+    core_json_put_text(&out, "kind", CORE_SPAN("link"));
+    core_json_put_number(&out, "n", -3);
+    core_json_put_bool(&out, "is", true);
     assert_true(core_span_is(core_buf_written(&out), "\"kind\":\"link\",\"n\":-3,\"is\":true"));
     core_arena_destroy(&arena);
 }

@@ -36,11 +36,9 @@ static void *work_run(void *work_ptr) {
     return NULL;
 }
 
-static void work_end(struct work *work, bool is_stopped) {
-    struct work **at = work->list;
-    while (*at != work) {
-        at = &(*at)->next;
-    }
+/* The one that *at of the list points to. */
+static void work_end(struct work **at, bool is_stopped) {
+    struct work *work = *at;
     *at = work->next;
     MUST(pthread_join(work->thread, NULL) == 0);
     core_loop_unwatch(work->watch);
@@ -51,8 +49,13 @@ static void work_end(struct work *work, bool is_stopped) {
 }
 
 static void work_on_done(void *work_ptr, uint32_t events) {
+    struct work *work = work_ptr;
+    struct work **at = work->list;
     (void)events;
-    work_end(work_ptr, false);
+    while (*at != work) {
+        at = &(*at)->next;
+    }
+    work_end(at, false);
 }
 
 void serve_work_start(struct serve *serve, const struct serve_job *job) {
@@ -78,6 +81,6 @@ void serve_work_end_all(struct serve *serve) {
         atomic_store(&work->stop, true);
     }
     while (*list != NULL) {
-        work_end(*list, true);
+        work_end(list, true);
     }
 }

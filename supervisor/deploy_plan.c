@@ -36,9 +36,10 @@ static void node_put(struct core_buf *out, const struct sensors_node *node) {
     core_buf_char(out, '}');
 }
 
-static void plan_put(struct core_buf *out, const struct sensors_plan *plan) {
+static void plan_put(struct core_buf *out, const struct sensors_plan *plan, const char *unwanted) {
     core_buf_char(out, '{');
     serve_json_number(out, "format", PLAN_FORMAT);
+    serve_json_text(out, "unwanted", core_span_of(unwanted));
     core_buf_span(out, CORE_SPAN(",\"nodes\":["));
     for (size_t i = 0; i < plan->nodes_len; i++) {
         core_buf_put(out, ",\n", i == 0 ? 0 : 2);
@@ -56,7 +57,8 @@ static void plan_put(struct core_buf *out, const struct sensors_plan *plan) {
     core_buf_span(out, CORE_SPAN("]}\n"));
 }
 
-enum core_err deploy_plan_save(const struct sensors_plan *plan, const char *path, struct core_fail *fail) {
+enum core_err deploy_plan_save(const struct sensors_plan *plan, const char *unwanted, const char *path,
+                               struct core_fail *fail) {
     struct core_arena arena = {0};
     enum core_err err = core_arena_init(&arena, DEPLOY_PLAN_BYTES_MAX, fail);
     if (err != CORE_OK) {
@@ -65,7 +67,7 @@ enum core_err deploy_plan_save(const struct sensors_plan *plan, const char *path
     char *bytes = core_arena_alloc(&arena, DEPLOY_PLAN_BYTES_MAX);
     MUST(bytes != NULL);
     struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + DEPLOY_PLAN_BYTES_MAX};
-    plan_put(&out, plan);
+    plan_put(&out, plan, unwanted);
     err = out.is_full ? core_fail_set(fail, CORE_LIMIT, path, "the plan is longer than %zu MiB; deploy fewer nodes",
                                       DEPLOY_PLAN_BYTES_MAX / CORE_MIB)
                       : serve_file_write(path, core_buf_written(&out), fail);
@@ -163,7 +165,7 @@ static enum core_err plan_read(struct core_arena *arena, const struct core_json_
 }
 
 enum core_err deploy_plan_load(const char *path, struct core_arena *arena, struct sensors_plan *out,
-                               struct core_fail *fail) {
+                               const char **unwanted, struct core_fail *fail) {
     struct core_span text = {0};
     struct core_json_tree *json = NULL;
     *out = (struct sensors_plan){0};
@@ -174,6 +176,9 @@ enum core_err deploy_plan_load(const char *path, struct core_arena *arena, struc
     err = core_json_tree_read(arena, text, &json, fail);
     if (err == CORE_OK) {
         err = plan_read(arena, json, out, fail);
+    }
+    if (err == CORE_OK && unwanted != NULL) {
+        *unwanted = text_of(json, "unwanted");
     }
     if (err != CORE_OK && fail != NULL) { /* the reader knows no path */
         (void)snprintf(fail->where, sizeof(fail->where), "%s", path);
@@ -193,20 +198,21 @@ const struct sensors_file *deploy_file_find(const struct sensors_plan *plan, con
     return NULL;
 }
 
-/* Is the file for this node? "*": for every Zeek. */
-static bool file_is_for(const struct sensors_file *file, const struct sensors_node *node) {
-    if (strcmp(file->nodes, "*") == 0) {
-        return node->type <= SENSOR_WORKER;
-    }
-    size_t len = strlen(node->name);
-    for (const char *at = file->nodes; *at != '\0';) {
+bool deploy_names_have(const char *names, const char *name) {
+    size_t len = strlen(name);
+    for (const char *at = names; *at != '\0';) {
         size_t word = strcspn(at, " ");
-        if (word == len && memcmp(at, node->name, len) == 0) {
+        if (word == len && memcmp(at, name, len) == 0) {
             return true;
         }
         at += word + strspn(at + word, " ");
     }
     return false;
+}
+
+/* Is the file for this node? "*": for every Zeek. */
+static bool file_is_for(const struct sensors_file *file, const struct sensors_node *node) {
+    return strcmp(file->nodes, "*") == 0 ? node->type <= SENSOR_WORKER : deploy_names_have(file->nodes, node->name);
 }
 
 static bool has_files_of(const struct sensors_plan *a, const struct sensors_plan *b, const struct sensors_node *node) {
@@ -276,7 +282,8 @@ static bool row_compare(struct core_arena *arena, const struct sensors_plan *fro
     if (!members_compare(arena, row)) {
         return false;
     }
-    if (!has_same_files) {
+    row->has_other_files = !has_same_files;
+    if (row->has_other_files) {
         member_add(row, CORE_SPAN("files"));
     }
     return true;

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/deploy_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define ANSWER_BYTES (4 * CORE_MIB)
@@ -54,21 +55,29 @@ static void changes_put(const struct deploy *deploy, struct core_buf *out) {
     core_buf_char(out, ']');
 }
 
+static void file_put(struct core_buf *out, const struct sensors_file *file, enum deploy_change change, bool *is_first) {
+    core_buf_put(out, ",", *is_first ? 0 : 1);
+    *is_first = false;
+    core_buf_char(out, '{');
+    serve_json_text(out, "path", core_span_of(file->path));
+    serve_json_text(out, "change", core_span_of(deploy_change_names[change]));
+    core_buf_char(out, '}');
+}
+
 static void files_put(const struct deploy *deploy, struct core_buf *out) {
     bool is_first = true;
     core_buf_span(out, CORE_SPAN(",\"files\":["));
     for (size_t i = 0; i < deploy->to.files_len; i++) {
         const struct sensors_file *file = &deploy->to.files[i];
         const struct sensors_file *old = deploy_file_find(&deploy->from, file->path);
-        if (old != NULL && core_span_eq(old->content, file->content)) {
-            continue;
+        if (old == NULL || !core_span_eq(old->content, file->content)) {
+            file_put(out, file, old == NULL ? DEPLOY_ADDED : DEPLOY_CHANGED, &is_first);
         }
-        core_buf_put(out, ",", is_first ? 0 : 1);
-        is_first = false;
-        core_buf_char(out, '{');
-        serve_json_text(out, "path", core_span_of(file->path));
-        serve_json_text(out, "change", core_span_of(old == NULL ? "added" : "changed"));
-        core_buf_char(out, '}');
+    }
+    for (size_t i = 0; i < deploy->from.files_len; i++) {
+        if (deploy_file_find(&deploy->to, deploy->from.files[i].path) == NULL) {
+            file_put(out, &deploy->from.files[i], DEPLOY_REMOVED, &is_first);
+        }
     }
     core_buf_char(out, ']');
 }
@@ -81,28 +90,41 @@ static void nodes_put(const struct deploy *deploy, struct core_buf *out) {
         if (!row->is_touched) {
             continue;
         }
-        bool is_up = row->state == SUPERVISOR_READY || row->state == SUPERVISOR_UP;
         core_buf_put(out, ",", is_first ? 0 : 1);
         is_first = false;
         core_buf_char(out, '{');
         serve_json_text(out, "name", core_span_of(row->name));
         serve_json_text(out, "state", core_span_of(supervisor_state_names[row->state]));
-        serve_json_bool(out, "ok", deploy_target(deploy, row) == NULL ? row->state == SUPERVISOR_DOWN : is_up);
+        serve_json_bool(out, "ok", !row->is_failed);
         serve_json_text(out, "reason", core_span_of(row->text));
         core_buf_char(out, '}');
     }
     core_buf_char(out, ']');
 }
 
+/* What became of it, for people; "" for what went as it should. */
+static void text_put(const struct deploy *deploy, struct core_buf *out) {
+    char text[sizeof(deploy->failed) + sizeof(deploy->back_failed) + 128];
+    (void)snprintf(text, sizeof(text), "%s%s%s", deploy->failed,
+                   !deploy->is_back                 ? ""
+                   : deploy->back_failed[0] == '\0' ? "; all is as it was before"
+                                                    : "; on the way back, too, something failed: ",
+                   deploy->back_failed);
+    serve_json_text(out, "text", core_span_of(text));
+}
+
 void deploy_answer(struct deploy *deploy) {
+    if (deploy->request == NULL) {
+        return;
+    }
     char *bytes = malloc(ANSWER_BYTES);
     MUST(bytes != NULL);
     struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + ANSWER_BYTES};
     core_buf_char(&out, '{');
     serve_json_bool(&out, "ok", !deploy->has_failed);
     serve_json_bool(&out, "dry_run", deploy->is_dry);
-    serve_json_bool(&out, "rolled_back", deploy->is_back && !deploy->is_cut);
-    serve_json_text(&out, "text", core_span_of(deploy->failed));
+    serve_json_bool(&out, "rolled_back", deploy->is_back && !deploy->is_cut && deploy->back_failed[0] == '\0');
+    text_put(deploy, &out);
     if (!deploy->is_check_only) {
         changes_put(deploy, &out);
         files_put(deploy, &out);

@@ -31,12 +31,12 @@ const struct core_rpc_method serve_methods[] = {
      serve_kill},
     {"check",
      "{nodes: [words]}: have zeek -a, suricata -T, snort -T judge what a deploy would run. Result: {ok, checks: "
-     "[{nodes, program, ok, text}]}.",
+     "[{name, program, ok, text}]}.",
      serve_check},
     {"deploy",
      "{nodes: [words], dry_run, force}: check, write files, start what is new, restart what changed, and put all back "
-     "if a node "
-     "does not become ready. Result: {ok, is_rolled_back, text, checks, nodes: [{name, change, state, ok, …}]}.",
+     "if a node does not become ready. Result: {ok, rolled_back, text, changes, files, nodes: [{name, state, ok, "
+     "reason}], checks, warnings}.",
      serve_deploy},
     {"shutdown", "Stop all nodes in their order, then the Supervisor, then tapline serve itself.", serve_shutdown},
     {"logs.read",

@@ -54,12 +54,6 @@ struct work **serve_diag_works(struct serve *serve) {
     return &serve_diag_of(serve)->works;
 }
 
-static char *copy_of(const char *text) {
-    char *copy = text == NULL ? NULL : strdup(text);
-    MUST(text == NULL || copy != NULL);
-    return copy;
-}
-
 static char *copy_span(struct core_span text) {
     char *copy = strndup(text.ptr == NULL ? "" : text.ptr, text.len);
     MUST(copy != NULL);
@@ -187,8 +181,8 @@ static void version_on_end(void *ctx, const struct serve_child_end *end) {
     struct crash *crash = ctx;
     struct core_span text = core_utf8_cut(core_span_trim(end->text), 400);
     crash->version = NULL;
-    crash->report.program_version = end->status < 0     ? copy_of("not known: it cannot be run")
-                                    : end->is_timed_out ? copy_of("not known: it did not answer in time")
+    crash->report.program_version = end->status < 0     ? serve_copy("not known: it cannot be run")
+                                    : end->is_timed_out ? serve_copy("not known: it did not answer in time")
                                                         : copy_span(text);
     for (char *nl = crash->report.program_version; (nl = strchr(nl, '\n')) != NULL;) {
         *nl = ' ';
@@ -256,7 +250,7 @@ static char *core_find(const char *cwd, int64_t time_ns, char why[256]) {
             if (mtime_ns >= newest_ns && mtime_ns <= time_ns + CORE_SLACK_NS) {
                 newest_ns = mtime_ns;
                 free(core);
-                core = copy_of(found.gl_pathv[i]);
+                core = serve_copy(found.gl_pathv[i]);
             }
         }
     }
@@ -318,12 +312,12 @@ static void gdb_begin(struct crash *crash, int64_t time_ns) {
     char why[256] = "";
     bool is_unknown = report->signal == 0 && report->exit_status < 0;
     if (!signal_dumps(report->signal) && !is_unknown) {
-        report->backtrace = copy_of("none: such an end leaves no core file");
+        report->backtrace = serve_copy("none: such an end leaves no core file");
         return;
     }
     report->core = core_find(report->cwd, time_ns, why);
     if (report->core == NULL) {
-        report->backtrace = copy_of(why[0] == '\0' ? "none: its working directory is not known" : why);
+        report->backtrace = serve_copy(why[0] == '\0' ? "none: its working directory is not known" : why);
     } else if (access(report->core, R_OK) != 0) {
         MUST(asprintf(&report->backtrace, "the core file cannot be read: %s; by hand, as a user who may: gdb %s %s",
                       strerror(errno), report->program == NULL ? "" : report->program, report->core) >= 0);
@@ -368,7 +362,7 @@ static void report_end(struct serve_report *report, const struct core_json_tree 
     } else if (report->exit_status >= 0) {
         MUST(asprintf(&report->end, "exit %" PRId64, report->exit_status) >= 0);
     } else {
-        report->end = copy_of("unknown: adopted, so its exit status is not to be had");
+        report->end = serve_copy("unknown: adopted, so its exit status is not to be had");
     }
 }
 
@@ -395,7 +389,7 @@ static void report_spec(struct serve_report *report, struct core_span spec) {
         struct core_span output = core_json_tree_text(core_json_tree_get(tree, "output"), "directory");
         report->program = argv == NULL || argv->first == NULL ? NULL : copy_span(argv->first->text);
         report->cwd = copy_span(cwd.len == 0 ? CORE_SPAN("/") : cwd);
-        report->output = output.len == 0 ? copy_of(report->cwd) : copy_span(output);
+        report->output = output.len == 0 ? serve_copy(report->cwd) : copy_span(output);
     }
     core_arena_destroy(&arena);
 }
@@ -422,8 +416,8 @@ static void report_fill(struct crash *crash, const struct serve_process *process
     } else if (node != NULL) {
         report_spec(report, node->spec_json);
     }
-    crash->sensors_directory = copy_of(serve->sensors == NULL ? NULL : serve->sensors->directory);
-    crash->archive = copy_of(serve->sensors == NULL ? NULL : serve->sensors->archive);
+    crash->sensors_directory = serve_copy(serve->sensors == NULL ? NULL : serve->sensors->directory);
+    crash->archive = serve_copy(serve->sensors == NULL ? NULL : serve->sensors->archive);
     size_t disks = 0;
     report->disks[disks++] = serve->conf->state;
     if (crash->sensors_directory != NULL) {

@@ -3,7 +3,7 @@
  *   serve.c         start, loop, signals, service manager    serve_link.c    the line to the Supervisor, and its mirror
  *   serve_methods.c what people can ask                      serve_conf.c    section `serve:`
  *   serve_wait.c    start/stop/restart until it is done, with progress
- *   serve_child.c   programs run by Main itself                serve_small.c   files
+ *   serve_child.c   programs run by Main itself                serve_small.c   texts, files
  *   deploy.c        check, compare, write, set, restart, roll back
  *   serve_crash.c   crash reports                            serve_stats.c   netstats, capstats, df
  *   serve_disk.c    expiry of archives                       serve_logs.c    logs.read
@@ -170,6 +170,9 @@ void serve_child_stop(struct serve_child *child); /* takes NULL; killed, and on_
 
 /* ---- small things ---------------------------------------------------------------------------------------------------------------- */
 
+char *serve_copy(const char *text); /* malloc'ed; NULL of NULL */
+/* Where the last so many lines of a text begin, at least 1; one without its newline is one, too. */
+size_t serve_lines_begin(struct core_span text, uint64_t lines);
 static inline void serve_json_put(struct core_buf *out, const struct core_json_tree *tree) {
     core_json_put_tree(out, tree);
 }

@@ -107,20 +107,6 @@ static ssize_t logs_pread(int fd, char *bytes, size_t len, off_t offset) {
     return n;
 }
 
-/* Where the last lines of bytes begin. */
-static size_t lines_begin(struct core_span bytes, int64_t lines) {
-    size_t at = bytes.len;
-    if (at > 0 && bytes.ptr[at - 1] == '\n') {
-        at--;
-    }
-    for (; at > 0; at--) {
-        if (bytes.ptr[at - 1] == '\n' && --lines <= 0) {
-            return at;
-        }
-    }
-    return 0;
-}
-
 /* Without a character at its end that is not whole, of which the rest is still to come; never without all. */
 static size_t whole_len(const char *bytes, size_t len) {
     size_t back = 0;
@@ -163,7 +149,7 @@ static void logs_answer(struct core_rpc_request *request, const struct logs *log
     }
     struct core_span text = {.ptr = bytes, .len = (size_t)got};
     if (logs->offset < 0) {
-        size_t at = logs->lines == 0 ? text.len : lines_begin(text, logs->lines);
+        size_t at = logs->lines == 0 ? text.len : serve_lines_begin(text, (uint64_t)logs->lines);
         offset += (off_t)at;
         text = (struct core_span){.ptr = text.ptr + at, .len = text.len - at};
     }

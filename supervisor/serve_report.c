@@ -30,17 +30,6 @@ void serve_report_release(struct serve_report *report) {
 
 /* ---- the last lines of a file ---------------------------------------------------------------------------------------------- */
 
-/* Where the last lines_max lines of text begin. */
-static size_t lines_begin(const char *text, size_t len, size_t lines_max) {
-    size_t at = len > 0 && text[len - 1] == '\n' ? len - 1 : len;
-    for (size_t lines = 0; at > 0; at--) {
-        if (text[at - 1] == '\n' && ++lines == lines_max) {
-            break;
-        }
-    }
-    return at;
-}
-
 char *serve_tail_read(const char *path, size_t lines_max, size_t bytes_max, bool *is_cut) {
     MUST(lines_max > 0);
     MUST(is_cut != NULL);
@@ -57,7 +46,7 @@ char *serve_tail_read(const char *path, size_t lines_max, size_t bytes_max, bool
         MUST(text != NULL);
         ssize_t got = pread(fd, text, bytes_max, from);
         size_t len = got > 0 ? (size_t)got : 0;
-        size_t begin = lines_begin(text, len, lines_max);
+        size_t begin = serve_lines_begin((struct core_span){text, len}, lines_max);
         *is_cut = from > 0 || begin > 0;
         memmove(text, text + begin, len - begin);
         text[len - begin] = '\0';

@@ -1,4 +1,4 @@
-/* supervisor/serve_small.c: whole files, read and written: what Main's files share.
+/* supervisor/serve_small.c: texts, and whole files: what Main's files share.
  *
  * A file that is written here is whole or the one before it, also after a crash of the machine: written beside, fsync'ed,
  * renamed, its directory fsync'ed.
@@ -14,6 +14,25 @@
 
 #define FILE_PATH_BYTES_MAX 4096
 #define FILE_MODE 0640
+
+/* ---- texts ------------------------------------------------------------------------------------------------------------- */
+
+char *serve_copy(const char *text) {
+    char *copy = text == NULL ? NULL : strdup(text);
+    MUST(text == NULL || copy != NULL);
+    return copy;
+}
+
+size_t serve_lines_begin(struct core_span text, uint64_t lines) {
+    MUST(lines > 0);
+    size_t at = text.len > 0 && text.ptr[text.len - 1] == '\n' ? text.len - 1 : text.len;
+    while (at > 0 && (text.ptr[at - 1] != '\n' || --lines > 0)) {
+        at--;
+    }
+    return at;
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------------- */
 
 static enum core_err file_read_all(int fd, const char *path, size_t len, struct core_span *out,
                                    struct core_fail *fail) {

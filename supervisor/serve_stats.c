@@ -47,12 +47,6 @@ struct stats {
     void (*write)(struct stats *stats); /* the answer, from the loop; NULL: the thread has written it */
 };
 
-static char *copy_of(const char *text) {
-    char *copy = text == NULL ? NULL : strdup(text);
-    MUST(text == NULL || copy != NULL);
-    return copy;
-}
-
 static void stats_free(struct stats *stats) {
     for (size_t i = 0; i < stats->rows_len; i++) {
         free(stats->rows[i].name);
@@ -124,10 +118,10 @@ static bool rows_pick(struct stats *stats, const struct core_json_tree *params) 
     for (size_t i = 0; i < len; i++) {
         const struct sensors_node *node = &serve->deployed.nodes[picked[i]];
         if (node->interface[0] != '\0' || node->metrics_url[0] != '\0') {
-            stats->rows[stats->rows_len++] = (struct row){.name = copy_of(node->name),
-                                                          .interface = copy_of(node->interface),
-                                                          .directory = copy_of(node->directory),
-                                                          .metrics_url = copy_of(node->metrics_url),
+            stats->rows[stats->rows_len++] = (struct row){.name = serve_copy(node->name),
+                                                          .interface = serve_copy(node->interface),
+                                                          .directory = serve_copy(node->directory),
+                                                          .metrics_url = serve_copy(node->metrics_url),
                                                           .type = node->type};
         }
     }
@@ -309,7 +303,7 @@ void serve_netstats(void *ctx, struct core_rpc_request *request, const struct co
     for (size_t i = 0; i < serve->deployed.nodes_len; i++) {
         const struct sensors_node *node = &serve->deployed.nodes[i];
         if (node->type == SENSOR_LOGGER || node->type == SENSOR_MANAGER) {
-            stats->log_directories[stats->log_directories_len++] = copy_of(node->directory);
+            stats->log_directories[stats->log_directories_len++] = serve_copy(node->directory);
         }
     }
     stats_start(stats, netstats_run);
@@ -446,7 +440,7 @@ void serve_df(void *ctx, struct core_rpc_request *request, const struct core_jso
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         if (places[i].path != NULL) {
             stats->rows[stats->rows_len++] =
-                (struct row){.name = copy_of(places[i].what), .directory = copy_of(places[i].path)};
+                (struct row){.name = serve_copy(places[i].what), .directory = serve_copy(places[i].path)};
         }
     }
     stats_start(stats, df_run);

@@ -107,7 +107,9 @@ const struct cmd cmd_deploy = {
         "Reads the configuration again, checks scripts and rules with the sensors' own programs, shows what differs "
         "from "
         "what is deployed, starts what is new, restarts only what has changed, stops what is gone. If a node does not "
-        "become ready, all is put back as it was. Exits 1 then, and if a check fails.",
+        "become ready, all is put back as it was. Exits 1 then, and if a check fails. With words (names, groups, "
+        "types) "
+        "the other nodes stay as they are deployed.",
     .example = "tapline deploy --dry-run\ntapline deploy",
     .options = deploy_options,
     .run = control_main,

@@ -88,8 +88,48 @@ static void test_room(void **state) {
     }
 }
 
+static void test_numbers_and_truths(void **state) {
+    (void)state;
+    struct core_json_tree *tree = NULL;
+    struct core_fail fail = {0};
+    assert_int_equal(core_json_tree_read(&arena, CORE_SPAN("{\"n\":-12,\"f\":3.9,\"t\":\"7\",\"y\":true,\"no\":false}"),
+                                         &tree, &fail),
+                     CORE_OK);
+    assert_int_equal(core_json_tree_integer(tree, "n", 1), -12);
+    assert_int_equal(core_json_tree_integer(tree, "f", 1), 3);
+    assert_int_equal(core_json_tree_integer(tree, "t", 1), 1); /* a text is no number */
+    assert_int_equal(core_json_tree_integer(tree, "none", -1), -1);
+    assert_int_equal(core_json_tree_integer(NULL, "n", 5), 5);
+    assert_true(core_json_tree_is_true(tree, "y"));
+    assert_false(core_json_tree_is_true(tree, "no"));
+    assert_false(core_json_tree_is_true(tree, "n"));
+    assert_false(core_json_tree_is_true(tree, "none"));
+}
+
+static void test_json_again(void **state) {
+    static const char json[] = "{\"a\":[1,-2.5e3,\"x\\ny\",null,true,{}],\"b\":{\"c\":[]}}";
+    struct core_fail fail = {0};
+    struct core_json_tree *tree = NULL;
+    char bytes[256];
+    struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
+    (void)state;
+    assert_int_equal(core_json_tree_read(&arena, CORE_SPAN(json), &tree, &fail), CORE_OK);
+    core_json_put_tree(&out, tree);
+    assert_true(core_span_is(core_buf_written(&out), json));
+    out.pos = out.start;
+    core_json_put_text(&out, "kind", CORE_SPAN("link"));
+    core_json_put_key(&out, "in");
+    core_buf_char(&out, '{');
+    core_json_put_number(&out, "n", -3);
+    core_json_put_bool(&out, "is", true);
+    core_buf_char(&out, '}');
+    core_json_put_bool(&out, "is", false);
+    assert_true(core_span_is(core_buf_written(&out), "\"kind\":\"link\",\"in\":{\"n\":-3,\"is\":true},\"is\":false"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_tree), cmocka_unit_test(test_what_is_none),
+                                       cmocka_unit_test(test_numbers_and_truths), cmocka_unit_test(test_json_again),
                                        cmocka_unit_test(test_room)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -206,24 +206,15 @@ static void test_files_are_whole(void **state) {
     assert_int_equal(rmdir(dir), 0); /* nothing is left beside it */
 }
 
-static void test_a_tree_is_the_same_json_again(void **state) {
-    static const char json[] = "{\"a\":[1,-2.5e3,\"x\\ny\",null,true,{}],\"b\":{\"c\":[]}}";
-    struct core_arena arena = {0};
-    struct core_fail fail = {0};
-    struct core_json_tree *tree = NULL;
-    char bytes[256];
-    struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
+static void test_the_last_lines_of_a_text(void **state) {
     (void)state;
-    assert_int_equal(core_arena_init(&arena, CORE_MIB, &fail), CORE_OK);
-    assert_int_equal(core_json_tree_read(&arena, CORE_SPAN(json), &tree, &fail), CORE_OK);
-    core_json_put_tree(&out, tree);
-    assert_true(core_span_is(core_buf_written(&out), json));
-    out.pos = out.start;
-    core_json_put_text(&out, "kind", CORE_SPAN("link"));
-    core_json_put_number(&out, "n", -3);
-    core_json_put_bool(&out, "is", true);
-    assert_true(core_span_is(core_buf_written(&out), "\"kind\":\"link\",\"n\":-3,\"is\":true"));
-    core_arena_destroy(&arena);
+    assert_int_equal(serve_lines_begin(CORE_SPAN(""), 1), 0);
+    assert_int_equal(serve_lines_begin(CORE_SPAN("a\nb\nc\n"), 1), 4);
+    assert_int_equal(serve_lines_begin(CORE_SPAN("a\nb\nc"), 1), 4); /* unfinished: a line, too */
+    assert_int_equal(serve_lines_begin(CORE_SPAN("a\nb\nc\n"), 2), 2);
+    assert_int_equal(serve_lines_begin(CORE_SPAN("a\nb\nc\n"), 3), 0);
+    assert_int_equal(serve_lines_begin(CORE_SPAN("a\nb\nc\n"), 9), 0);
+    assert_int_equal(serve_lines_begin(CORE_SPAN("\n\n\n"), 2), 1);
 }
 
 int main(void) {
@@ -239,7 +230,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_signals_are_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stopped_says_nothing, setup, teardown),
         cmocka_unit_test(test_files_are_whole),
-        cmocka_unit_test(test_a_tree_is_the_same_json_again),
+        cmocka_unit_test(test_the_last_lines_of_a_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -212,17 +212,12 @@ static const struct core_json_tree *words_keep(struct deploy *deploy, const stru
     struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
     struct core_json_tree *kept = NULL;
     struct core_fail fail;
-    serve_json_put(&out, nodes);
+    core_json_put_tree(&out, nodes);
     char *text = out.is_full ? NULL : core_arena_copy(&deploy->arena, core_buf_written(&out));
     if (text == NULL || core_json_tree_read(&deploy->arena, core_span_of(text), &kept, &fail) != CORE_OK) {
         return NULL;
     }
     return kept;
-}
-
-static bool is_true(const struct core_json_tree *params, const char *key) {
-    const struct core_json_tree *value = core_json_tree_get(params, key);
-    return value != NULL && value->kind == CORE_JSON_BOOL && core_span_is(value->text, "true");
 }
 
 /* Each word must mean a node, deployed or planned. */
@@ -262,8 +257,8 @@ static void begin(struct serve *serve, struct core_rpc_request *request, const s
     }
     struct deploy *deploy = deploy_new(serve, request);
     deploy->is_check_only = is_check_only;
-    deploy->is_dry = is_true(params, "dry_run");
-    if (!deploy_prepare(deploy, is_true(params, "force"), nodes) || !words_are_known(deploy, nodes)) {
+    deploy->is_dry = core_json_tree_is_true(params, "dry_run");
+    if (!deploy_prepare(deploy, core_json_tree_is_true(params, "force"), nodes) || !words_are_known(deploy, nodes)) {
         deploy_free(deploy);
         return;
     }
@@ -284,7 +279,7 @@ void serve_check(void *ctx, struct core_rpc_request *request, const struct core_
 
 void serve_deploy(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
     struct serve *serve = ctx;
-    if (is_true(params, "dry_run") || serve_needs_link(serve, request)) {
+    if (core_json_tree_is_true(params, "dry_run") || serve_needs_link(serve, request)) {
         begin(serve, request, params, false);
     }
 }

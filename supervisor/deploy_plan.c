@@ -18,19 +18,19 @@ const char *const deploy_change_names[] = {
 
 static void node_put(struct core_buf *out, const struct sensors_node *node) {
     core_buf_char(out, '{');
-    serve_json_text(out, "name", core_span_of(node->name));
-    serve_json_text(out, "type", core_span_of(sensor_type_names[node->type]));
-    serve_json_text(out, "host", core_span_of(node->host));
-    serve_json_text(out, "interface", core_span_of(node->interface));
-    serve_json_text(out, "directory", core_span_of(node->directory));
-    serve_json_text(out, "metrics_url", core_span_of(node->metrics_url));
+    core_json_put_text(out, "name", core_span_of(node->name));
+    core_json_put_text(out, "type", core_span_of(sensor_type_names[node->type]));
+    core_json_put_text(out, "host", core_span_of(node->host));
+    core_json_put_text(out, "interface", core_span_of(node->interface));
+    core_json_put_text(out, "directory", core_span_of(node->directory));
+    core_json_put_text(out, "metrics_url", core_span_of(node->metrics_url));
     core_buf_span(out, CORE_SPAN(",\"check\":["));
     for (size_t i = 0; node->check[i] != NULL; i++) {
         core_buf_put(out, ",", i == 0 ? 0 : 1);
         core_buf_string(out, core_span_of(node->check[i]));
     }
     core_buf_char(out, ']');
-    serve_json_text(out, "check_key", core_span_of(node->check_key != NULL ? node->check_key : ""));
+    core_json_put_text(out, "check_key", core_span_of(node->check_key != NULL ? node->check_key : ""));
     core_buf_span(out, CORE_SPAN(",\"spec\":"));
     core_buf_span(out, node->spec_json);
     core_buf_char(out, '}');
@@ -38,8 +38,8 @@ static void node_put(struct core_buf *out, const struct sensors_node *node) {
 
 static void plan_put(struct core_buf *out, const struct sensors_plan *plan, const char *unwanted) {
     core_buf_char(out, '{');
-    serve_json_number(out, "format", PLAN_FORMAT);
-    serve_json_text(out, "unwanted", core_span_of(unwanted));
+    core_json_put_number(out, "format", PLAN_FORMAT);
+    core_json_put_text(out, "unwanted", core_span_of(unwanted));
     core_buf_span(out, CORE_SPAN(",\"nodes\":["));
     for (size_t i = 0; i < plan->nodes_len; i++) {
         core_buf_put(out, ",\n", i == 0 ? 0 : 2);
@@ -49,9 +49,9 @@ static void plan_put(struct core_buf *out, const struct sensors_plan *plan, cons
     for (size_t i = 0; i < plan->files_len; i++) {
         core_buf_put(out, ",\n", i == 0 ? 0 : 2);
         core_buf_char(out, '{');
-        serve_json_text(out, "path", core_span_of(plan->files[i].path));
-        serve_json_text(out, "nodes", core_span_of(plan->files[i].nodes));
-        serve_json_text(out, "content", plan->files[i].content);
+        core_json_put_text(out, "path", core_span_of(plan->files[i].path));
+        core_json_put_text(out, "nodes", core_span_of(plan->files[i].nodes));
+        core_json_put_text(out, "content", plan->files[i].content);
         core_buf_char(out, '}');
     }
     core_buf_span(out, CORE_SPAN("]}\n"));

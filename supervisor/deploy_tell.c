@@ -17,9 +17,9 @@ void deploy_progress(struct deploy *deploy, const char *name, const char *state,
     if (deploy->request == NULL) {
         return;
     }
-    serve_json_text(&out, "name", core_span_of(name));
-    serve_json_text(&out, "state", core_span_of(state));
-    serve_json_text(&out, "reason", core_span_of(reason));
+    core_json_put_text(&out, "name", core_span_of(name));
+    core_json_put_text(&out, "state", core_span_of(state));
+    core_json_put_text(&out, "reason", core_span_of(reason));
     if (!out.is_full) {
         core_rpc_progress(deploy->request, core_buf_written(&out));
     }
@@ -29,8 +29,8 @@ void deploy_event_tell(struct deploy *deploy, const char *text) {
     char bytes[4096];
     struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
     core_buf_span(&out, CORE_SPAN("\"kind\":\"deploy\""));
-    serve_json_bool(&out, "ok", !deploy->has_failed);
-    serve_json_text(&out, "text", core_utf8_cut(core_span_of(text), sizeof(bytes) / 4));
+    core_json_put_bool(&out, "ok", !deploy->has_failed);
+    core_json_put_text(&out, "text", core_utf8_cut(core_span_of(text), sizeof(bytes) / 4));
     if (!out.is_full) {
         serve_event(deploy->serve, core_buf_written(&out));
     }
@@ -47,9 +47,9 @@ static void changes_put(const struct deploy *deploy, struct core_buf *out) {
         core_buf_put(out, ",{", is_first ? 0 : 1);
         core_buf_char(out, '{');
         is_first = false;
-        serve_json_text(out, "name", core_span_of(row->name));
-        serve_json_text(out, "change", core_span_of(deploy_change_names[row->change]));
-        serve_json_text(out, "why", core_span_of(row->members));
+        core_json_put_text(out, "name", core_span_of(row->name));
+        core_json_put_text(out, "change", core_span_of(deploy_change_names[row->change]));
+        core_json_put_text(out, "why", core_span_of(row->members));
         core_buf_char(out, '}');
     }
     core_buf_char(out, ']');
@@ -59,8 +59,8 @@ static void file_put(struct core_buf *out, const struct sensors_file *file, enum
     core_buf_put(out, ",", *is_first ? 0 : 1);
     *is_first = false;
     core_buf_char(out, '{');
-    serve_json_text(out, "path", core_span_of(file->path));
-    serve_json_text(out, "change", core_span_of(deploy_change_names[change]));
+    core_json_put_text(out, "path", core_span_of(file->path));
+    core_json_put_text(out, "change", core_span_of(deploy_change_names[change]));
     core_buf_char(out, '}');
 }
 
@@ -93,10 +93,10 @@ static void nodes_put(const struct deploy *deploy, struct core_buf *out) {
         core_buf_put(out, ",", is_first ? 0 : 1);
         is_first = false;
         core_buf_char(out, '{');
-        serve_json_text(out, "name", core_span_of(row->name));
-        serve_json_text(out, "state", core_span_of(supervisor_state_names[row->state]));
-        serve_json_bool(out, "ok", !row->is_failed);
-        serve_json_text(out, "reason", core_span_of(row->text));
+        core_json_put_text(out, "name", core_span_of(row->name));
+        core_json_put_text(out, "state", core_span_of(supervisor_state_names[row->state]));
+        core_json_put_bool(out, "ok", !row->is_failed);
+        core_json_put_text(out, "reason", core_span_of(row->text));
         core_buf_char(out, '}');
     }
     core_buf_char(out, ']');
@@ -110,7 +110,7 @@ static void text_put(const struct deploy *deploy, struct core_buf *out) {
                    : deploy->back_failed[0] == '\0' ? "; all is as it was before"
                                                     : "; on the way back, too, something failed: ",
                    deploy->back_failed);
-    serve_json_text(out, "text", core_span_of(text));
+    core_json_put_text(out, "text", core_span_of(text));
 }
 
 void deploy_answer(struct deploy *deploy) {
@@ -121,9 +121,9 @@ void deploy_answer(struct deploy *deploy) {
     MUST(bytes != NULL);
     struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + ANSWER_BYTES};
     core_buf_char(&out, '{');
-    serve_json_bool(&out, "ok", !deploy->has_failed);
-    serve_json_bool(&out, "dry_run", deploy->is_dry);
-    serve_json_bool(&out, "rolled_back", deploy->is_back && !deploy->is_cut && deploy->back_failed[0] == '\0');
+    core_json_put_bool(&out, "ok", !deploy->has_failed);
+    core_json_put_bool(&out, "dry_run", deploy->is_dry);
+    core_json_put_bool(&out, "rolled_back", deploy->is_back && !deploy->is_cut && deploy->back_failed[0] == '\0');
     text_put(deploy, &out);
     if (!deploy->is_check_only) {
         changes_put(deploy, &out);

@@ -173,18 +173,6 @@ void serve_child_stop(struct serve_child *child); /* takes NULL; killed, and on_
 char *serve_copy(const char *text); /* malloc'ed; NULL of NULL */
 /* Where the last so many lines of a text begin, at least 1; one without its newline is one, too. */
 size_t serve_lines_begin(struct core_span text, uint64_t lines);
-static inline void serve_json_put(struct core_buf *out, const struct core_json_tree *tree) {
-    core_json_put_tree(out, tree);
-}
-static inline void serve_json_text(struct core_buf *out, const char *key, struct core_span text) {
-    core_json_put_text(out, key, text);
-}
-static inline void serve_json_number(struct core_buf *out, const char *key, int64_t number) {
-    core_json_put_number(out, key, number);
-}
-static inline void serve_json_bool(struct core_buf *out, const char *key, bool value) {
-    core_json_put_bool(out, key, value);
-}
 /* The whole of a file (at most bytes_max), or write it whole: temp, fsync, rename, fsync of the directory. Errors: CORE_GONE
  * there is none · CORE_LIMIT it is longer · CORE_IO. Owns: *out is malloc'ed, with a NUL behind its len bytes. */
 CORE_CHECKED enum core_err serve_file_read(const char *path, size_t bytes_max, struct core_span *out,

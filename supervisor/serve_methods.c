@@ -258,7 +258,7 @@ static void time_put(struct core_buf *out, const char *key, int64_t ns) {
     char text[TIME_BYTES];
     bool is_said = ns > 0 && core_time_iso(ns, text);
     if (is_said) {
-        serve_json_text(out, key, (struct core_span){text, sizeof(text)});
+        core_json_put_text(out, key, (struct core_span){text, sizeof(text)});
     } else {
         core_buf_char(out, ',');
         core_buf_string(out, core_span_of(key));
@@ -283,32 +283,32 @@ static int64_t uptime_ns(int64_t pid) {
 static void process_put(struct core_buf *out, const struct serve_process *process) {
     char seconds[32];
     int len = snprintf(seconds, sizeof(seconds), ",\"cpu_seconds\":%.3f", process->cpu_seconds);
-    serve_json_text(out, "state", core_span_of(supervisor_state_names[process->state]));
-    serve_json_bool(out, "is_wanted", process->is_wanted);
+    core_json_put_text(out, "state", core_span_of(supervisor_state_names[process->state]));
+    core_json_put_bool(out, "is_wanted", process->is_wanted);
     if (process->pid > 0) {
-        serve_json_number(out, "pid", process->pid);
+        core_json_put_number(out, "pid", process->pid);
     } else {
         core_buf_span(out, CORE_SPAN(",\"pid\":null"));
     }
     time_put(out, "since", process->since_ns);
-    serve_json_number(out, "uptime_ns", uptime_ns(process->pid));
-    serve_json_number(out, "starts", (int64_t)process->starts);
-    serve_json_number(out, "deaths", (int64_t)process->deaths);
-    serve_json_text(out, "last_end", core_span_of(process->last_end));
-    serve_json_text(out, "reason", core_span_of(process->reason));
-    serve_json_number(out, "rss_bytes", (int64_t)process->rss_bytes);
+    core_json_put_number(out, "uptime_ns", uptime_ns(process->pid));
+    core_json_put_number(out, "starts", (int64_t)process->starts);
+    core_json_put_number(out, "deaths", (int64_t)process->deaths);
+    core_json_put_text(out, "last_end", core_span_of(process->last_end));
+    core_json_put_text(out, "reason", core_span_of(process->reason));
+    core_json_put_number(out, "rss_bytes", (int64_t)process->rss_bytes);
     core_buf_put(out, seconds, (size_t)len);
-    serve_json_number(out, "threads", (int64_t)process->threads);
-    serve_json_bool(out, "is_changed", process->is_changed);
-    serve_json_bool(out, "is_adopted", process->is_adopted);
+    core_json_put_number(out, "threads", (int64_t)process->threads);
+    core_json_put_bool(out, "is_changed", process->is_changed);
+    core_json_put_bool(out, "is_adopted", process->is_adopted);
 }
 
 static void node_put(struct core_buf *out, const struct sensors_node *node) {
-    serve_json_text(out, "name", core_span_of(node->name));
-    serve_json_text(out, "type", core_span_of(sensor_type_names[node->type]));
-    serve_json_text(out, "host", core_span_of(node->host));
-    serve_json_text(out, "interface", core_span_of(node->interface));
-    serve_json_text(out, "group", core_span_of(node->spec.group != NULL ? node->spec.group : ""));
+    core_json_put_text(out, "name", core_span_of(node->name));
+    core_json_put_text(out, "type", core_span_of(sensor_type_names[node->type]));
+    core_json_put_text(out, "host", core_span_of(node->host));
+    core_json_put_text(out, "interface", core_span_of(node->interface));
+    core_json_put_text(out, "group", core_span_of(node->spec.group != NULL ? node->spec.group : ""));
 }
 
 static void status_put(struct core_buf *out, struct serve *serve, const char *name) {
@@ -323,22 +323,22 @@ static void status_put(struct core_buf *out, struct serve *serve, const char *na
     if (node != NULL) {
         node_put(out, node);
     } else {
-        serve_json_text(out, "name", core_span_of(name));
-        serve_json_text(out, "type", core_span_of(sensor_type_names[SENSOR_PROGRAM]));
-        serve_json_text(out, "host", CORE_SPAN("localhost"));
-        serve_json_text(out, "interface", CORE_SPAN(""));
-        serve_json_text(out, "group", core_span_of(process->group));
+        core_json_put_text(out, "name", core_span_of(name));
+        core_json_put_text(out, "type", core_span_of(sensor_type_names[SENSOR_PROGRAM]));
+        core_json_put_text(out, "host", CORE_SPAN("localhost"));
+        core_json_put_text(out, "interface", CORE_SPAN(""));
+        core_json_put_text(out, "group", core_span_of(process->group));
     }
     process_put(out, process != NULL ? process : &none);
-    serve_json_bool(out, "is_deployed", node != NULL);
+    core_json_put_bool(out, "is_deployed", node != NULL);
     core_buf_char(out, '}');
 }
 
 static void supervisor_put(struct core_buf *out, const struct serve *serve) {
     core_buf_span(out, CORE_SPAN("{\"supervisor\":{"));
-    serve_json_bool(out, "is_linked", serve->is_linked);
-    serve_json_text(out, "socket", core_span_of(serve->conf->supervisor_socket));
-    serve_json_text(out, "instance", core_span_of(serve->events_instance));
+    core_json_put_bool(out, "is_linked", serve->is_linked);
+    core_json_put_text(out, "socket", core_span_of(serve->conf->supervisor_socket));
+    core_json_put_text(out, "instance", core_span_of(serve->events_instance));
     core_buf_span(out, CORE_SPAN("},\"nodes\":["));
 }
 
@@ -420,9 +420,9 @@ void serve_nodes(void *ctx, struct core_rpc_request *request, const struct core_
         core_buf_put(&out, ",", i == 0 ? 0 : 1);
         core_buf_char(&out, '{');
         node_put(&out, node);
-        serve_json_text(&out, "directory", core_span_of(node->directory));
-        serve_json_text(&out, "metrics_url", core_span_of(node->metrics_url));
-        serve_json_number(&out, "order", node->spec.order);
+        core_json_put_text(&out, "directory", core_span_of(node->directory));
+        core_json_put_text(&out, "metrics_url", core_span_of(node->metrics_url));
+        core_json_put_number(&out, "order", node->spec.order);
         core_buf_span(&out, CORE_SPAN(",\"spec\":"));
         core_buf_span(&out, node->spec_json);
         core_buf_char(&out, '}');

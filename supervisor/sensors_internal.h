@@ -113,6 +113,8 @@ uint64_t sensors_zeek_metrics_port(const struct sensors_maker *maker, size_t see
 bool sensors_zeek_writes_logs(const struct sensors_maker *maker, size_t seed);
 /* What a Zeek node runs: spec.argv, spec.env, check, check_key, and metrics_url if the node names none. */
 void sensors_zeek_command(struct sensors_maker *maker, size_t seed, struct sensors_node *node);
+/* A text as a string of a Zeek script, with its quotes. */
+const char *sensors_zeek_quoted(struct sensors_maker *maker, const char *text);
 /* The files, into the plan; and the mistakes of a cluster. */
 void sensors_zeek_files(struct sensors_maker *maker, struct sensors_plan *plan);
 

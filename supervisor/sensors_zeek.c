@@ -136,8 +136,10 @@ static void argv_add_scripts(struct sensors_maker *maker, const struct sensors_s
         argv_add(argv, "-p");
         argv_add(argv, settings->prefixes[i]);
     }
-    argv_add(argv, "-p");
-    argv_add(argv, sensors_copy(maker, core_span_of(seed->conf.name)));
+    if (settings->prefixes != NULL && settings->prefixes[0] != NULL) { /* zeekctl's: NAME.local.zeek */
+        argv_add(argv, "-p");
+        argv_add(argv, sensors_copy(maker, core_span_of(seed->conf.name)));
+    }
     argv_add_all(argv, settings->args);
     argv_add_list(maker, argv, &seed->conf.args);
     if (seed->conf.scripts.len > 0) {
@@ -270,6 +272,17 @@ static void put_string(struct core_buf *out, const char *text) {
         core_buf_char(out, *at);
     }
     core_buf_char(out, '"');
+}
+
+const char *sensors_zeek_quoted(struct sensors_maker *maker, const char *text) {
+    size_t room = 2 * strlen(text) + 3;
+    char *bytes = sensors_alloc(maker, room);
+    if (bytes == NULL) {
+        return "\"\"";
+    }
+    struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + room - 1};
+    put_string(&out, text);
+    return bytes;
 }
 
 static void put_layout_node(struct core_buf *out, const struct sensors_maker *maker, size_t i, bool has_metrics) {

@@ -171,8 +171,7 @@ static void test_a_damaged_file_is_refused_by_name(void **state) {
         "{\"format\":2,\"nodes\":[],\"files\":[]}",
         "{\"nodes\":[],\"files\":[]}",
         "{\"format\":1,\"nodes\":[{\"name\":\"a\",\"type\":\"program\"}],\"files\":[]}",
-        "{\"format\":1,\"nodes\":[{\"name\":\"a\",\"type\":\"x\",\"spec\":{\"name\":\"a\",\"argv\":[\"x\"]}}],"
-        "\"files\":[]}",
+        "{\"format\":1,\"nodes\":[{\"type\":\"x\",\"spec\":{\"name\":\"a\",\"argv\":[\"x\"]}}]}",
         "{\"format\":1,\"nodes\":[{\"name\":\"a\",\"type\":\"program\",\"spec\":{\"name\":\"a\"}}],\"files\":[]}",
     };
     struct world *world = *state;

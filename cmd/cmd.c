@@ -22,6 +22,7 @@
 const struct cmd *const cmd_table[] = {
     &cmd_run,
     &cmd_feed,
+    &cmd_serve,
     &cmd_normalize,
     &cmd_check,
     &cmd_config_show,

@@ -75,6 +75,7 @@ struct section_row {
     const size_t *opts_len;
     size_t offset;
     bool is_optional; /* without it in the file its struct stays zero, and its required keys are not missed */
+    enum { ROW_ALL, ROW_NOT_SERVE, ROW_SERVE } who; /* whom it is for; nobody reads the secrets of another */
 };
 
 static const size_t node_opts_len = sizeof(node_opts) / sizeof(node_opts[0]);
@@ -83,23 +84,32 @@ static const size_t log_opts_len = sizeof(log_opts) / sizeof(log_opts[0]);
 
 static const struct section_row section_rows[] = {
     {"node", "Who this node is and where it keeps its state.", node_opts, &node_opts_len, offsetof(struct config, node),
-     false},
-    {"ingest", "How files are found and read.", ingest_opts, &ingest_opts_len, offsetof(struct config, ingest), false},
+     false, ROW_ALL},
+    {"ingest", "How files are found and read.", ingest_opts, &ingest_opts_len, offsetof(struct config, ingest), false,
+     ROW_ALL},
     {"spool", "Copies of rotated files, made while nothing can be delivered.", ingest_spool_opts,
-     &ingest_spool_opts_len, offsetof(struct config, spool), false},
+     &ingest_spool_opts_len, offsetof(struct config, spool), false, ROW_ALL},
     {"normalize", "How records become documents.", normalize_opts, &normalize_opts_len,
-     offsetof(struct config, normalize), false},
+     offsetof(struct config, normalize), false, ROW_ALL},
     {"pipeline", "How much is under way at once, and how it stops.", pipeline_opts, &pipeline_opts_len,
-     offsetof(struct config, pipeline), false},
+     offsetof(struct config, pipeline), false, ROW_ALL},
     {"feed", "What `tapline feed` reads from Kafka, and where it remembers what became of it.", feed_opts,
-     &feed_opts_len, offsetof(struct config, feed), true},
-    {"setup", config_setup_summary, setup_opts, &setup_opts_len, offsetof(struct config, setup), false},
-    {"kibana", config_kibana_summary, kibana_opts, &kibana_opts_len, offsetof(struct config, kibana), true},
-    {"log", "What tapline tells about itself.", log_opts, &log_opts_len, offsetof(struct config, log), false},
+     &feed_opts_len, offsetof(struct config, feed), true, ROW_NOT_SERVE},
+    {"setup", config_setup_summary, setup_opts, &setup_opts_len, offsetof(struct config, setup), false, ROW_ALL},
+    {"kibana", config_kibana_summary, kibana_opts, &kibana_opts_len, offsetof(struct config, kibana), true,
+     ROW_NOT_SERVE},
+    {"serve",
+     "How `tapline serve` is reached, where it keeps its state, and what it does about crashes and full disks.",
+     serve_opts, &serve_opts_len, offsetof(struct config, serve), false, ROW_SERVE},
+    {"log", "What tapline tells about itself.", log_opts, &log_opts_len, offsetof(struct config, log), false, ROW_ALL},
 };
 #define SECTION_ROWS_LEN (sizeof(section_rows) / sizeof(section_rows[0]))
 
 static const char inputs_summary[] = "Which files to read, and as what; a list.";
+static const char sensors_summary[] =
+    "Which sensors this host has, for `tapline serve`: Zeek, Suricata, Snort, our own programs.";
+static const char sensors_nodes_summary[] =
+    "The sensors themselves; a list. What an item leaves out comes from its type.";
 
 /* ---- sections, for help and docs ---------------------------------------------------------------------------------- */
 
@@ -129,6 +139,13 @@ static size_t sections_of_intel(struct config_section *sections, size_t len) {
     return len;
 }
 
+static size_t sections_of_sensors(struct config_section *sections, size_t len) {
+    MUST(len + 2 <= SECTIONS_MAX);
+    sections[len++] = (struct config_section){"sensors", sensors_summary, sensors_opts, sensors_opts_len};
+    sections[len++] = (struct config_section){"sensors.nodes[]", sensors_nodes_summary, sensor_opts, sensor_opts_len};
+    return len;
+}
+
 const struct config_section *config_sections(size_t *len) {
     static struct config_section sections[SECTIONS_MAX];
     static size_t sections_len;
@@ -144,6 +161,7 @@ const struct config_section *config_sections(size_t *len) {
         }
         sections_len = sections_of_intel(sections, sections_len);
         sections_len = sections_of_sinks(sections, sections_len);
+        sections_len = sections_of_sensors(sections, sections_len);
     }
     *len = sections_len;
     return sections;
@@ -152,7 +170,7 @@ const struct config_section *config_sections(size_t *len) {
 /* ---- loading ------------------------------------------------------------------------------------------------------- */
 
 static void unknown_sections(const struct config *config, struct core_conf_mistakes *mistakes) {
-    const char *names[SECTION_ROWS_LEN + 3];
+    const char *names[SECTION_ROWS_LEN + 4];
     size_t names_len = 0;
     for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
         names[names_len++] = section_rows[i].name;
@@ -160,6 +178,7 @@ static void unknown_sections(const struct config *config, struct core_conf_mista
     names[names_len++] = "inputs";
     names[names_len++] = "intel";
     names[names_len++] = "sinks";
+    names[names_len++] = "sensors";
     const struct core_conf_node *root = core_conf_root(config->file);
     for (size_t i = 0; i < core_conf_len(root); i++) {
         const struct core_conf_node *value = NULL;
@@ -177,7 +196,7 @@ static void unknown_sections(const struct config *config, struct core_conf_mista
                           key,
                           near != NULL ? near
                                        : ": there are node, inputs, ingest, spool, normalize, pipeline, intel, feed, "
-                                         "setup, kibana, log, sinks");
+                                         "setup, kibana, log, sinks, sensors, serve");
     }
 }
 
@@ -208,12 +227,16 @@ static void path_resolve_at(char **path, const struct config *config, const stru
     }
 }
 
-static void load_sections(struct config *config, struct core_conf_mistakes *mistakes) {
+static bool is_wanted(const struct section_row *row, enum config_wants wants) {
+    return row->who == ROW_ALL || wants == CONFIG_ANY || (row->who == ROW_SERVE) == (wants == CONFIG_SERVE);
+}
+
+static void load_sections(struct config *config, enum config_wants wants, struct core_conf_mistakes *mistakes) {
     const struct core_conf_node *root = core_conf_root(config->file);
     for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
         const struct section_row *row = &section_rows[i];
         const struct core_conf_node *node = core_conf_get(root, row->name);
-        if (row->is_optional && node == NULL) {
+        if ((row->is_optional && node == NULL) || !is_wanted(row, wants)) {
             continue;
         }
         /* what the result says, mistakes says too, and config_load() looks there */
@@ -408,10 +431,35 @@ static void refuse_keepers(const struct config *config, struct core_conf_mistake
     }
 }
 
+/* Of a host whose sensors are controlled by us and whose logs are shipped by another file's tapline, or not at all. */
+static bool is_serve_only(const struct config *config) {
+    return !has_section(config, "inputs") && !has_section(config, "sinks") && has_section(config, "sensors") &&
+           !has_section(config, "feed") && !has_section(config, "kibana");
+}
+
+static void load_serve(struct config *config, enum config_wants wants, struct core_conf_mistakes *mistakes) {
+    const struct core_conf_node *root = core_conf_root(config->file);
+    const struct core_conf_node *node = core_conf_get(root, "sensors");
+    const struct core_conf_node *serve = core_conf_get(root, "serve");
+    path_resolve_at(&config->serve.socket, config, serve, mistakes);
+    path_resolve_at(&config->serve.supervisor_socket, config, serve, mistakes);
+    path_resolve_at(&config->serve.state, config, serve, mistakes);
+    serve_conf_check(&config->serve, config->file, serve, mistakes);
+    if (node != NULL) {
+        /* what the result says, mistakes says too */
+        enum core_err err CORE_UNUSED = sensors_conf_bind(config->file, node, &config->sensors, mistakes);
+    } else if (wants == CONFIG_SERVE) {
+        core_conf_mistake(
+            config->file, root, mistakes,
+            "sensors is missing: which sensors does this host have? e.g. \"sensors: {nodes: [{name: zeek, "
+            "type: zeek, interface: eth0}]}\", or \"sensors: {zeekctl: /opt/zeek/etc}\"");
+    }
+}
+
 /* Bind inputs and sinks, and say what the command lacks. */
 static void load_lists(struct config *config, enum config_wants wants, struct core_conf_mistakes *mistakes) {
     const bool is_any_feed = wants == CONFIG_ANY && (config->has_feed || has_section(config, "kibana"));
-    if (wants == CONFIG_ANY && is_intel_only(config)) {
+    if (wants == CONFIG_ANY && (is_intel_only(config) || is_serve_only(config))) {
         return;
     }
     const bool looks_at_inputs = wants == CONFIG_RUN || (wants == CONFIG_ANY && has_section(config, "inputs"));
@@ -446,11 +494,16 @@ enum core_err config_load_for(struct config **out, const char *path, enum config
         goto out;
     }
     unknown_sections(config, mistakes);
-    load_sections(config, mistakes);
-    load_feed(config, wants, mistakes);
-    load_lists(config, wants, mistakes);
-    config_setup_check(&config->setup, &config->kibana, config->file, mistakes);
-    config_intel_load(&config->intel, config->file, mistakes);
+    load_sections(config, wants, mistakes);
+    if (wants == CONFIG_SERVE || wants == CONFIG_ANY) {
+        load_serve(config, wants, mistakes);
+    }
+    if (wants != CONFIG_SERVE) {
+        load_feed(config, wants, mistakes);
+        load_lists(config, wants, mistakes);
+        config_setup_check(&config->setup, &config->kibana, config->file, mistakes);
+        config_intel_load(&config->intel, config->file, mistakes);
+    }
     err = mistakes->len > mistakes_before ? CORE_BAD : CORE_OK;
     if (err == CORE_OK) { /* a sink with a mistake in it may not be asked what it keeps */
         (void)config_sinks_order(config);
@@ -485,6 +538,7 @@ void config_free(struct config *config) {
     }
     free(config->inputs);
     config_intel_release(&config->intel);
+    sensors_conf_release(&config->sensors);
     for (size_t i = 0; i < SECTION_ROWS_LEN; i++) {
         const struct section_row *row = &section_rows[i];
         core_conf_release(row->opts, *row->opts_len, (char *)config + row->offset);

@@ -10,6 +10,7 @@
 #include "ingest/ingest.h"
 #include "normalize/normalize.h"
 #include "sinks/sink.h"
+#include "supervisor/serve.h"
 
 #define CONFIG_SINKS_MAX 8
 
@@ -49,7 +50,9 @@ struct config {
     struct feed_conf feed;
     bool has_feed; /* the file has the section; else feed is empty */
     struct setup_conf setup;
-    struct kibana_conf kibana; /* url NULL: the file has not the section */
+    struct kibana_conf kibana;   /* url NULL: the file has not the section */
+    struct serve_conf serve;     /* of CONFIG_SERVE and CONFIG_ANY; else empty: nobody else reads its secrets */
+    struct sensors_conf sensors; /* the same */
 };
 
 /* A section of the file, for `config show`, `reference` and docs. */
@@ -69,10 +72,11 @@ CORE_CHECKED enum core_err config_load(struct config **out, const char *path, st
 CORE_CHECKED enum core_err config_load_any(struct config **out, const char *path, struct core_conf_mistakes *mistakes);
 /* What a command needs of a file. Sections that it does not need may be there: one file can be for several commands. */
 enum config_wants {
-    CONFIG_RUN,   /* inputs and sinks */
-    CONFIG_ANY,   /* whatever makes a whole of any command: nothing but intel, or no inputs beside feed or kibana */
+    CONFIG_RUN, /* inputs and sinks */
+    CONFIG_ANY, /* whatever makes a whole of any command: nothing but intel, no inputs beside feed or kibana, or sensors */
     CONFIG_FEED,  /* feed, and sinks of which none keeps positions; inputs are not looked at */
     CONFIG_SETUP, /* one at least of feed, sinks, kibana; inputs are not looked at */
+    CONFIG_SERVE, /* sensors; what has secrets of others (feed, kibana, intel, sinks) is not looked at, nor are inputs */
 };
 CORE_CHECKED enum core_err config_load_for(struct config **out, const char *path, enum config_wants wants,
                                            struct core_conf_mistakes *mistakes);

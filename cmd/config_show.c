@@ -29,7 +29,7 @@ static const struct {
     {"node", offsetof(struct config, node), false},         {"ingest", offsetof(struct config, ingest), false},
     {"spool", offsetof(struct config, spool), false},       {"normalize", offsetof(struct config, normalize), false},
     {"pipeline", offsetof(struct config, pipeline), false}, {"feed", offsetof(struct config, feed), true},
-    {"log", offsetof(struct config, log), false},
+    {"serve", offsetof(struct config, serve), true},        {"log", offsetof(struct config, log), false},
 };
 
 struct show {
@@ -246,6 +246,30 @@ static void show_intel(struct show *show) {
     }
 }
 
+static void show_sensors(struct show *show) {
+    const struct sensors_conf *sensors = &show->config->sensors;
+    const struct core_conf_node *node = core_conf_get(core_conf_root(show->config->file), "sensors");
+    if (node == NULL) {
+        return;
+    }
+    (void)fputs(show->is_json ? "" : "sensors:\n", stdout);
+    show->lead = "";
+    show_section(show, "sensors", node, sensors_opts, sensors_opts_len, sensors);
+    if (!show->is_json) {
+        printf("  nodes:%s\n", sensors->nodes_len == 0 ? " []" : "");
+    }
+    show->lead = "    ";
+    for (size_t i = 0; i < sensors->nodes_len; i++) {
+        char name[SHOW_NAME_BYTES_MAX];
+        (void)snprintf(name, sizeof(name), "sensors.nodes[%zu]", i);
+        if (!show->is_json) {
+            (void)fputs("    - ", stdout);
+            show->is_first = true; /* stands behind the dash */
+        }
+        show_section(show, name, sensors->nodes[i].node, sensor_opts, sensor_opts_len, &sensors->nodes[i]);
+    }
+}
+
 static void show_sinks(struct show *show) {
     const struct config *config = show->config;
     (void)fputs(show->is_json || config->sinks_len == 0 ? "" : "sinks:\n", stdout);
@@ -285,6 +309,7 @@ static void show_config(struct show *show) {
         }
     }
     show_intel(show);
+    show_sensors(show);
     show_sinks(show);
     (void)fputs(show->is_json ? "}\n" : "", stdout);
 }

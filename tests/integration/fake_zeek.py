@@ -51,7 +51,7 @@ class Zeek:
         if name.startswith("/"):
             places = [name]
         else:
-            places = [os.path.join(d, name) for d in ([directory] if name.startswith("./") else self.path) if d]
+            places = [os.path.join(d, name) for d in ([directory or "."] if name.startswith("./") else self.path) if d]
         for place in places:
             for path in (place, place + ".zeek", os.path.join(place, "__load__.zeek")):
                 if os.path.isfile(path):

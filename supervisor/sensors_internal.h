@@ -2,6 +2,7 @@
  *
  *   sensors_conf.c  section `sensors:`                sensors_types.c  what the types of sensors are
  *   sensors.c       the plan: a process each          sensors_zeek.c   the files that Zeek needs written for it
+ *   sensors_scripts.c  have the site's scripts changed?
  *   zeekctl.c       its files, as it reads them       zeekctl_nodes.c  the nodes in them
  *   zeekctl_options.c  what becomes of each option of zeekctl.cfg
  * SPDX-License-Identifier: Apache-2.0 */
@@ -117,6 +118,11 @@ void sensors_zeek_command(struct sensors_maker *maker, size_t seed, struct senso
 const char *sensors_zeek_quoted(struct sensors_maker *maker, const char *text);
 /* The files, into the plan; and the mistakes of a cluster. */
 void sensors_zeek_files(struct sensors_maker *maker, struct sensors_plan *plan);
+
+/* ---- sensors_scripts.c ------------------------------------------------------------------------------------------------------- */
+
+/* Of the scripts in these directories (':' between) and of those that nodes name by path: differs when one has changed. */
+uint64_t sensors_scripts_digest(struct sensors_maker *maker, const char *directories);
 
 /* ---- zeekctl*.c --------------------------------------------------------------------------------------------------------------- */
 

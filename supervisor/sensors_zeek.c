@@ -198,8 +198,8 @@ static void command_set(struct sensors_maker *maker, const struct sensors_seed *
     node->check_key = check_key_of(maker, seed, check.words);
 }
 
-/* Zeek's own directories, which it forgets where ZEEKPATH is set: below the prefix that the program is installed in. */
-static const char *own_path(struct sensors_maker *maker) {
+/* The directory that Zeek is installed in, /opt/zeek; "": it cannot be told. */
+static const char *zeek_prefix(struct sensors_maker *maker) {
     char real[PATH_MAX];
     const char *zeek = maker->settings.zeek;
     if (zeek == NULL || zeek[0] != '/' || realpath(zeek, real) == NULL) {
@@ -212,8 +212,22 @@ static const char *own_path(struct sensors_maker *maker) {
         }
         *slash = '\0';
     }
-    return sensors_text(maker, ":.:%s/share/zeek:%s/share/zeek/policy:%s/share/zeek/site:%s/share/zeek/builtin-plugins",
-                        real, real, real, real);
+    return sensors_text(maker, "%s", real);
+}
+
+/* Zeek's own directories, which it forgets where ZEEKPATH is set. */
+static const char *own_path(struct sensors_maker *maker) {
+    const char *prefix = zeek_prefix(maker);
+    return prefix[0] == '\0' ? ""
+                             : sensors_text(maker,
+                                            ":.:%s/share/zeek:%s/share/zeek/policy:%s/share/zeek/site:%s/share/zeek/"
+                                            "builtin-plugins",
+                                            prefix, prefix, prefix, prefix);
+}
+
+static const char *own_site(struct sensors_maker *maker) {
+    const char *prefix = zeek_prefix(maker);
+    return prefix[0] == '\0' ? "" : sensors_text(maker, "%s/share/zeek/site", prefix);
 }
 
 static void env_set(struct sensors_maker *maker, size_t seed, struct sensors_node *node) {
@@ -386,7 +400,9 @@ static void put_rotation(struct core_buf *out, const struct sensors_maker *maker
 
 static void put_common(struct core_buf *out, struct sensors_maker *maker) {
     const struct sensors_settings *settings = &maker->settings;
+    const char *site = settings->site != NULL && settings->site[0] != '\0' ? settings->site : own_site(maker);
     put(out, HEAD);
+    put_number(out, "# Scripts of the site: ", sensors_scripts_digest(maker, site), "\n");
     put(out, settings->has_networks ? "@load local-networks\n" : "");
     put_rotation(out, maker);
     if (settings->metrics_port != 0) {

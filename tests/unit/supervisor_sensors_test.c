@@ -197,6 +197,44 @@ static void test_the_same_twice(void **state) {
     core_arena_destroy(&arena);
 }
 
+static void script_put(const char *directory, const char *name, const char *text) {
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Somebody edits local.zeek: the next deploy has to see it. */
+static void test_the_scripts_of_the_site(void **state) {
+    static const char *const names[] = {"local.zeek", "intel.dat", ".local.zeek.swp"};
+    struct world *world = *state;
+    char directory[] = "/tmp/sensors-site-XXXXXX";
+    char text[256];
+    char *before = NULL;
+    assert_non_null(mkdtemp(directory));
+    script_put(directory, "local.zeek", "# one\n");
+    (void)snprintf(text, sizeof(text), "  site: %s\n  nodes:\n    - {name: z, type: zeek, interface: eth0}\n",
+                   directory);
+    made(world, text);
+    before = strdup(world->plan.files[0].content.ptr);
+    assert_non_null(before);
+    script_put(directory, "intel.dat", "#fields\n");
+    script_put(directory, ".local.zeek.swp", "x");
+    made(world, text);
+    assert_string_equal(world->plan.files[0].content.ptr, before);
+    script_put(directory, "local.zeek", "# two\n");
+    made(world, text);
+    assert_string_not_equal(world->plan.files[0].content.ptr, before);
+    free(before);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        (void)snprintf(text, sizeof(text), "%s/%s", directory, names[i]);
+        assert_int_equal(unlink(text), 0);
+    }
+    assert_int_equal(rmdir(directory), 0);
+}
+
 static void test_words_for_nodes(void **state) {
     struct world *world = *state;
     made(world, "  nodes:\n    - {name: m, type: manager}\n    - {name: p-1, type: proxy}\n"
@@ -269,6 +307,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_command_of_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(test_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_same_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_scripts_of_the_site, setup, teardown),
         cmocka_unit_test_setup_teardown(test_words_for_nodes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_refused, setup, teardown),
         cmocka_unit_test(test_interfaces),

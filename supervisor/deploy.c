@@ -81,7 +81,7 @@ static void deploy_go(struct deploy *deploy) {
     deploy_steps_begin(deploy);
 }
 
-/* ---- checks ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------------------------ */
 
 static bool is_to_check(void *ctx, const struct sensors_node *node) {
     const struct deploy *deploy = ctx;
@@ -129,7 +129,7 @@ static void on_checked(void *ctx) {
     deploy_go(deploy);
 }
 
-/* ---- the plan ------------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the plan ------------------------------------------------------------------------------------------------ */
 
 /* The file as it is now, its sections in place of those we have. */
 static bool conf_fresh(struct serve *serve, struct core_conf_mistakes *mistakes) {
@@ -172,7 +172,7 @@ static bool deploy_prepare(struct deploy *deploy, bool is_forced, const struct c
     struct core_fail fail = {0};
     struct core_conf_mistakes *mistakes = calloc(1, sizeof(*mistakes));
     MUST(mistakes != NULL);
-    bool is_made = core_arena_init(&deploy->arena, DEPLOY_PLAN_BYTES_MAX, &fail) == CORE_OK &&
+    bool is_made = core_arena_init(&deploy->arena, DEPLOY_ARENA_BYTES_MAX, &fail) == CORE_OK &&
                    conf_fresh(serve, mistakes) &&
                    sensors_plan_make(serve->sensors, &deploy->arena, &deploy->to, mistakes) == CORE_OK;
     if (!is_made && mistakes->len > 0) {
@@ -188,11 +188,11 @@ static bool deploy_prepare(struct deploy *deploy, bool is_forced, const struct c
     }
     if (!is_made && !is_said) {
         core_log(CORE_LEVEL_ERROR, "deploy", "the plan is too large, so nothing was touched", "nodes=%zu max_mib=%zu",
-                 deploy->to.nodes_len, DEPLOY_PLAN_BYTES_MAX / CORE_MIB);
+                 deploy->to.nodes_len, DEPLOY_ARENA_BYTES_MAX / CORE_MIB);
     }
     if (!is_made && !is_said && deploy->request != NULL) {
         core_rpc_refuse(deploy->request, CORE_RPC_FAILED, "the plan needs more than %zu MiB: deploy fewer nodes",
-                        DEPLOY_PLAN_BYTES_MAX / CORE_MIB);
+                        DEPLOY_ARENA_BYTES_MAX / CORE_MIB);
     }
     return is_made;
 }
@@ -306,7 +306,7 @@ static void plan_set_aside(const char *path, const struct core_fail *fail) {
 enum core_err deploy_load(struct serve *serve, struct core_fail *fail) {
     char path[PATH_BYTES_MAX];
     deploy_state_path(serve, "deployed.json", path, sizeof(path));
-    enum core_err err = core_arena_init(&serve->deployed_arena, DEPLOY_PLAN_BYTES_MAX, fail);
+    enum core_err err = core_arena_init(&serve->deployed_arena, DEPLOY_ARENA_BYTES_MAX, fail);
     if (err != CORE_OK) {
         return err;
     }
@@ -334,7 +334,7 @@ static bool resume_load(struct deploy *deploy, const char *path) {
     struct core_fail fail = {.where = "deploy.pending", .text = "too large"};
     const char *unwanted = "";
     deploy->from = deploy->serve->deployed;
-    if (core_arena_init(&deploy->arena, DEPLOY_PLAN_BYTES_MAX, &fail) != CORE_OK ||
+    if (core_arena_init(&deploy->arena, DEPLOY_ARENA_BYTES_MAX, &fail) != CORE_OK ||
         deploy_plan_load(path, &deploy->arena, &deploy->to, &unwanted, &fail) != CORE_OK ||
         !deploy_compare(&deploy->arena, &deploy->from, &deploy->to, false, &deploy->rows, &deploy->rows_len)) {
         core_log_fail(CORE_LEVEL_ERROR, "deploy",

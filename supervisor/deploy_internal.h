@@ -9,8 +9,9 @@
 
 #include "supervisor/serve_internal.h"
 
-#define DEPLOY_PLAN_BYTES_MAX (64 * CORE_MIB) /* of a plan's arena, and of its file */
-#define DEPLOY_TEXT_BYTES 1024                /* of what is said about a node */
+#define DEPLOY_PLAN_BYTES_MAX (16 * CORE_MIB)   /* of a plan's file */
+#define DEPLOY_ARENA_BYTES_MAX (512 * CORE_MIB) /* of its arena: address space; what it takes is some times its file */
+#define DEPLOY_TEXT_BYTES 1024                  /* of what is said about a node */
 
 /* ---- deploy_plan.c -------------------------------------------------------------------------------------------------------- */
 
@@ -51,7 +52,8 @@ CORE_CHECKED enum core_err deploy_plan_load(const char *path, struct core_arena 
                                             const char **unwanted, struct core_fail *fail);
 /* Is the name one of those in the text, which has blanks between? */
 CORE_CHECKED bool deploy_names_have(const char *names, const char *name);
-/* Nodes that no word means stay as they are in `from`, with the files that only they need. Words NULL: all are meant. */
+/* Nodes that no word means stay as they are in `from`, with the files that only they need. Words NULL: all are meant.
+ * Owns: all of `to` but its warnings lies in the arena afterwards. False: the arena is full. */
 CORE_CHECKED bool deploy_plan_narrow(struct core_arena *arena, const struct sensors_plan *from, struct sensors_plan *to,
                                      const struct core_json_tree *words);
 /* A row for each node of both, in the order of `to`, removed ones last. is_forced: the same counts as changed.

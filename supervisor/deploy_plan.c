@@ -57,20 +57,32 @@ static void plan_put(struct core_buf *out, const struct sensors_plan *plan, cons
     core_buf_span(out, CORE_SPAN("]}\n"));
 }
 
-enum core_err deploy_plan_save(const struct sensors_plan *plan, const char *unwanted, const char *path,
-                               struct core_fail *fail) {
-    struct core_arena arena = {0};
-    enum core_err err = core_arena_init(&arena, DEPLOY_PLAN_BYTES_MAX, fail);
+/* Owns: core_arena_destroy(arena), in which *out lies. */
+static enum core_err plan_write(const struct sensors_plan *plan, const char *unwanted, struct core_arena *arena,
+                                struct core_span *out, struct core_fail *fail) {
+    enum core_err err = core_arena_init(arena, DEPLOY_PLAN_BYTES_MAX, fail);
     if (err != CORE_OK) {
         return err;
     }
-    char *bytes = core_arena_alloc(&arena, DEPLOY_PLAN_BYTES_MAX);
+    char *bytes = core_arena_alloc(arena, DEPLOY_PLAN_BYTES_MAX);
     MUST(bytes != NULL);
-    struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + DEPLOY_PLAN_BYTES_MAX};
-    plan_put(&out, plan, unwanted);
-    err = out.is_full ? core_fail_set(fail, CORE_LIMIT, path, "the plan is longer than %zu MiB; deploy fewer nodes",
-                                      DEPLOY_PLAN_BYTES_MAX / CORE_MIB)
-                      : serve_file_write(path, core_buf_written(&out), fail);
+    struct core_buf buf = {.start = bytes, .pos = bytes, .end = bytes + DEPLOY_PLAN_BYTES_MAX};
+    plan_put(&buf, plan, unwanted);
+    *out = core_buf_written(&buf);
+    return buf.is_full
+               ? core_fail_set(fail, CORE_LIMIT, "deploy", "the plan is longer than %zu MiB; deploy fewer nodes",
+                               DEPLOY_PLAN_BYTES_MAX / CORE_MIB)
+               : CORE_OK;
+}
+
+enum core_err deploy_plan_save(const struct sensors_plan *plan, const char *unwanted, const char *path,
+                               struct core_fail *fail) {
+    struct core_arena arena = {0};
+    struct core_span text = {0};
+    enum core_err err = plan_write(plan, unwanted, &arena, &text, fail);
+    if (err == CORE_OK) {
+        err = serve_file_write(path, text, fail);
+    }
     core_arena_destroy(&arena);
     return err;
 }
@@ -340,6 +352,25 @@ static bool file_is_for_any(const struct sensors_file *file, const struct sensor
     return false;
 }
 
+/* The same plan, with nothing in it that lies elsewhere. Warnings stay where they are. */
+static bool plan_copy(struct core_arena *arena, struct sensors_plan *plan) {
+    struct core_arena scratch = {0};
+    struct core_span text = {0};
+    struct core_json_tree *json = NULL;
+    struct core_fail fail;
+    struct sensors_plan copy;
+    bool is_copied = plan_write(plan, "", &scratch, &text, &fail) == CORE_OK &&
+                     core_json_tree_read(arena, text, &json, &fail) == CORE_OK &&
+                     plan_read(arena, json, &copy, &fail) == CORE_OK;
+    if (is_copied) {
+        copy.warnings = plan->warnings;
+        copy.warnings_len = plan->warnings_len;
+        *plan = copy;
+    }
+    core_arena_destroy(&scratch);
+    return is_copied;
+}
+
 bool deploy_plan_narrow(struct core_arena *arena, const struct sensors_plan *from, struct sensors_plan *to,
                         const struct core_json_tree *words) {
     if (words == NULL) {
@@ -381,5 +412,5 @@ bool deploy_plan_narrow(struct core_arena *arena, const struct sensors_plan *fro
     to->nodes_len = nodes_len;
     to->files = files;
     to->files_len = files_len;
-    return true;
+    return plan_copy(arena, to); /* `from` ends when this is deployed */
 }

@@ -153,7 +153,7 @@ def test_a_reload_says_what_a_deploy_would_do(serving):
 
 
 def test_a_node_that_crashed_all_the_time_is_mended_by_a_deploy(serving):
-    main = up(serving, [program("mended", "sh", "-c", "sleep 0.2; exit 1", restart_deaths_max=3), sleeps("same")])
+    main = up(serving, [program("mended", "sh", "-c", "sleep 0.2; exit 1", restart_deaths_max=3, settle="10s"), sleeps("same")])
     same = main.pids()["same"]
     main.wait_for("mended", "latched")
     main.configure([sleeps("mended"), sleeps("same")])

@@ -276,6 +276,9 @@ static void test_words_leave_all_else_as_it_is(void **state) {
     const struct sensors_file *file = deploy_file_find(&world->plans[1], "/site/b");
     assert_non_null(file);
     assert_true(core_span_is(file->content, "old"));
+    assert_ptr_not_equal(file->content.ptr, world->files[0][1].content.ptr); /* `from` may end */
+    assert_ptr_not_equal(row_of(world, "b")->to->spec_json.ptr, world->nodes[0][1].spec_json.ptr);
+    assert_ptr_not_equal(row_of(world, "b")->to->spec.argv, world->nodes[0][1].spec.argv);
     assert_non_null(deploy_file_find(&world->plans[1], "/site/gone-b"));
     assert_true(core_span_is(deploy_file_find(&world->plans[1], "/site/worker")->content, "new"));
 }

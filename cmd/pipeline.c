@@ -366,7 +366,7 @@ static void signal_stop(struct pipeline *pipeline, uint32_t number) {
         end_at_once(pipeline, "second signal, ended at once", CORE_EXIT_DONE);
     }
     pipeline->stop_deadline_ns = core_tick_ns() + pipeline->config->pipeline.stop_timeout_ns;
-    core_log(CORE_LEVEL_INFO, pipeline->source->stage, "stopping: no more is read, waiting for the sinks",
+    core_log(CORE_LEVEL_INFO, pipeline->source->stage, "stopping: reads what is there, waits for the sinks",
              "signal=%s timeout_ms=%lld", number == SIGINT ? "SIGINT" : "SIGTERM",
              (long long)(pipeline->config->pipeline.stop_timeout_ns / CORE_NS_PER_MS));
     phase_set(pipeline, PIPELINE_STOPPING);

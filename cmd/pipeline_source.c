@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #define FEEDERS_MAX 64 /* on one node.state */
+#define LAST_READS_NS CORE_NS_PER_S
+#define LAST_TURN_MS 10
 
 static struct core_batch *source_returned(void *ctx) {
     struct pipeline *pipeline = ctx;
@@ -69,7 +71,17 @@ static enum core_err files_reload(struct pipeline *pipeline, const struct config
     return ingest_reload(pipeline->ingest, &env, fail);
 }
 
+/* Sensors that were stopped right before us have just written their last lines: these are still read, as far as that goes soon. A
+ * turn that fails fails again when the caller takes the next one. */
 static void files_stop(struct pipeline *pipeline) {
+    const int64_t until_ns = core_tick_ns() + LAST_READS_NS;
+    bool is_more = !pipeline->options.is_once;
+    ingest_hurry(pipeline->ingest);
+    while (is_more && core_tick_ns() < until_ns) {
+        struct core_fail fail;
+        enum core_err err = ingest_turn(pipeline->ingest, LAST_TURN_MS, &fail);
+        is_more = (err == CORE_OK || err == CORE_AGAIN) && ingest_has_unread(pipeline->ingest);
+    }
     ingest_stop(pipeline->ingest);
 }
 

@@ -260,7 +260,7 @@ static enum core_err checkpoint(struct ingest *ingest, struct core_fail *fail) {
 
 static void end_linger(struct ingest *ingest) {
     const int64_t now = core_tick_ns();
-    while (ingest->linger.head != NULL && ingest->linger.head->due_tick <= now) {
+    while (ingest->linger.head != NULL && (ingest->is_hurried || ingest->linger.head->due_tick <= now)) {
         struct ingest_file *file = ingest_file_unqueue(ingest, INGEST_QUEUE_LINGER);
         ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
     }
@@ -384,6 +384,16 @@ enum core_err ingest_turn(struct ingest *ingest, int timeout_ms, struct core_fai
         wait_for_work(ingest, timeout_ms);
     }
     return err;
+}
+
+void ingest_hurry(struct ingest *ingest) {
+    MUST(ingest->magic == INGEST_MAGIC);
+    ingest->is_hurried = true;
+}
+
+bool ingest_has_unread(const struct ingest *ingest) {
+    MUST(ingest->magic == INGEST_MAGIC);
+    return !ingest->is_stopped && (!ingest_commit_may_read(ingest) || ingest_files_wait(ingest));
 }
 
 void ingest_stop(struct ingest *ingest) {

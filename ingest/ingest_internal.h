@@ -752,6 +752,7 @@ struct ingest {
     int64_t archive_gap_ns;
     uint64_t *archive_seen;
     bool is_once;
+    bool is_hurried;
     bool is_stopped;
 };
 

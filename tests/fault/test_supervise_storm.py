@@ -138,14 +138,17 @@ class Site:
         downs = [e["name"] for e in client.events if e.get("to") == "down"]
         assert set(downs[:3]) == set(SENSORS) and downs[-1] == "shipper" and len(downs) == len(self.pids), downs
         assert not self.main.leftovers(), "sensors, then the Supervisor, then Main: nothing is left"
-        rig.run_once(self.main.config)  # what the sensors wrote last and it had not read any more
         written = self.written()
-        assert set(written.values()) == {1} and len(written) > RATE, "the sensors were started once"
-        documents = rig.Documents(*self.out.iterdir())
-        shipped = collections.Counter(documents.serials)
+        assert set(written.values()) == {1} and len(written) > 100, "the sensors were started once"
+        shipped = self.shipped()
         lost, doubled = written - shipped, shipped - written
         assert not lost and not doubled, f"of {len(written)} lost {len(lost)} {list(lost)[:5]}, doubled {len(doubled)} {list(doubled)[:5]}"
+        rig.run_once(self.main.config)
+        assert self.shipped() == shipped, "its last lines were shipped before it ended, and are not again"
         return len(written)
+
+    def shipped(self):
+        return collections.Counter(rig.Documents(*self.out.iterdir()).serials)
 
     def close(self):
         self.main.close()

@@ -6,6 +6,7 @@
 #include "supervisor/deploy_internal.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -26,7 +27,9 @@ enum core_err deploy_directory_make(const char *path, struct core_fail *fail) {
         if (part[i] == '/' || part[i] == '\0') {
             char c = part[i];
             part[i] = '\0';
-            if (mkdir(part, DIRECTORY_MODE) != 0 && errno != EEXIST) {
+            if (mkdir(part, DIRECTORY_MODE) == 0) {
+                (void)chmod(part, DIRECTORY_MODE); /* whatever our umask is: sensors' users have to get there */
+            } else if (errno != EEXIST) {
                 return core_fail_errno(fail, part, "the directory cannot be made");
             }
             part[i] = c;
@@ -80,5 +83,44 @@ enum core_err deploy_files_write(const struct sensors_plan *from, const struct s
         }
     }
     deploy_files_remove(from, to);
+    return CORE_OK;
+}
+
+/* Does it write logs that are rotated into a directory of its own? */
+static bool has_archive(const struct sensors_node *node) {
+    return node->type == SENSOR_STANDALONE || node->type == SENSOR_MANAGER || node->type == SENSOR_LOGGER;
+}
+
+/* Only one that we have just made is given away: what lies there already is somebody's decision. */
+static enum core_err archive_make(const char *path, const char *user, struct core_fail *fail) {
+    const bool is_there = access(path, F_OK) == 0;
+    enum core_err err = deploy_directory_make(path, fail);
+    if (err != CORE_OK || is_there || user == NULL || geteuid() != 0) {
+        return err;
+    }
+    const struct passwd *entry = getpwnam(user);
+    if (entry == NULL) {
+        return core_fail_set(fail, CORE_BAD, path, "there is no user %s to give it to", user);
+    }
+    return chown(path, entry->pw_uid, entry->pw_gid) == 0
+               ? CORE_OK
+               : core_fail_errno(fail, path, "cannot be given to the user %s", user);
+}
+
+enum core_err deploy_archives_make(const char *archive, const struct sensors_plan *plan, struct core_fail *fail) {
+    char path[PATH_BYTES_MAX];
+    for (size_t i = 0; i < plan->nodes_len; i++) {
+        const struct sensors_node *node = &plan->nodes[i];
+        if (!has_archive(node)) {
+            continue;
+        }
+        if ((size_t)snprintf(path, sizeof(path), "%s/%s", archive, node->name) >= sizeof(path)) {
+            return core_fail_set(fail, CORE_BAD, archive, "the path is longer than %d bytes", PATH_BYTES_MAX);
+        }
+        enum core_err err = archive_make(path, node->spec.user, fail);
+        if (err != CORE_OK) {
+            return err;
+        }
+    }
     return CORE_OK;
 }

@@ -83,6 +83,9 @@ void deploy_check_free(struct deploy_check *check); /* takes NULL; on_done is no
 CORE_CHECKED enum core_err deploy_files_write(const struct sensors_plan *from, const struct sensors_plan *to,
                                               struct core_fail *fail);
 void deploy_files_remove(const struct sensors_plan *from, const struct sensors_plan *to);
+/* A directory of rotated logs for each Zeek that writes some, its user's: Zeek would make one level, for itself alone. */
+CORE_CHECKED enum core_err deploy_archives_make(const char *archive, const struct sensors_plan *plan,
+                                                struct core_fail *fail);
 /* A directory and those above it that are missing. */
 CORE_CHECKED enum core_err deploy_directory_make(const char *path, struct core_fail *fail);
 

@@ -397,7 +397,9 @@ static void files_put(struct deploy *deploy) {
     struct core_fail fail = {0};
     const struct sensors_plan *away = deploy->is_back ? &deploy->to : &deploy->from;
     const struct sensors_plan *there = deploy->is_back ? &deploy->from : &deploy->to;
-    if (deploy_directory_make(deploy->serve->sensors->directory, &fail) != CORE_OK ||
+    const struct sensors_conf *sensors = deploy->serve->sensors;
+    if (deploy_directory_make(sensors->directory, &fail) != CORE_OK ||
+        deploy_archives_make(sensors->archive, there, &fail) != CORE_OK ||
         deploy_files_write(away, there, &fail) != CORE_OK) {
         deploy->keeps_mark = deploy->is_back;
         deploy->is_given_up = !has_way_back(deploy);

@@ -428,11 +428,12 @@ static void node_make(struct sensors_maker *maker, size_t i, struct sensors_node
     node->type = (enum sensor_type)conf->type;
     node->host = sensors_copy(maker, core_span_of(seed->host));
     node->interface = conf->interface != NULL ? sensors_copy(maker, core_span_of(conf->interface)) : "";
-    node->directory = sensors_text(maker, "%s/%s", maker->conf->directory, conf->name);
+    node->directory = conf->cwd != NULL ? sensors_copy(maker, core_span_of(conf->cwd))
+                                        : sensors_text(maker, "%s/%s", maker->conf->directory, conf->name);
     node->metrics_url = conf->metrics_url != NULL ? sensors_copy(maker, core_span_of(conf->metrics_url)) : "";
     node->spec.name = node->name;
     node->spec.group = conf->group != NULL ? sensors_copy(maker, core_span_of(conf->group)) : row->group;
-    node->spec.cwd = conf->cwd != NULL ? sensors_copy(maker, core_span_of(conf->cwd)) : node->directory;
+    node->spec.cwd = node->directory;
     command_set(maker, i, node);
     env_add(maker, &conf->env, &node->spec);
     rights_set(maker, seed, node);

@@ -5,8 +5,9 @@ SPDX-License-Identifier: Apache-2.0
 """
 import json
 import os
+import pathlib
+import pwd
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -17,6 +18,7 @@ from serving import (CODE_REFUSED, CODE_UNKNOWN, PATIENCE_S, TAPLINE, UP, Gone, 
                      wait_until)
 
 CODE_FAILED = -32003
+FAKE_ZEEK = pathlib.Path(__file__).with_name("fake_zeek.py")
 needs_suricata = pytest.mark.skipif(shutil.which("suricata") is None, reason="no suricata here")
 SURICATA_YML = """%YAML 1.1
 ---
@@ -298,6 +300,32 @@ def test_who_asked_may_go(serving):
     other.close()
     wait_until(lambda: not is_pending(main))
     assert main.wait_for("a", UP) and argv_of(main, "a") == ["sleep", "2000"]
+
+
+# ---- directories ------------------------------------------------------------------------------------------------------------
+
+
+def zeek(name, **keys):
+    return program(name) | {"type": "zeek", "interface": "lo", "command": []} | keys
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_archives_are_the_users_and_its_files_can_be_read(serving, tmp_path):
+    sensors = {"zeek": str(FAKE_ZEEK), "archive": str(tmp_path / "archive"), "user": "nobody"}
+    os.chmod(tmp_path, 0o700)  # nobody cannot get there: the node fails, its directories are there
+    main = serving([], start=False, sensors=sensors, serve={"deploys": False})
+    old = os.umask(0o077)
+    try:
+        main.configure([zeek("z")], sensors=sensors, serve={"deploys": False}).start()
+    finally:
+        os.umask(old)
+    result = main.call("deploy")
+    assert not result["ok"] and "z did not become ready" in result["text"]
+    archive = (tmp_path / "archive" / "z").stat()
+    assert archive.st_uid == pwd.getpwnam("nobody").pw_uid and archive.st_mode & 0o777 == 0o755
+    site = main.sensors / ".site"
+    assert site.stat().st_mode & 0o777 == 0o755
+    assert {file.stat().st_mode & 0o777 for file in site.iterdir()} == {0o644}
 
 
 # ---- checks ------------------------------------------------------------------------------------------------------------------

@@ -21,8 +21,12 @@ static bool is_any_not(const struct core_json_tree *list, const char *flag) {
     return false;
 }
 
+static bool is_empty(const struct core_json_tree *list) {
+    return list == NULL || list->first == NULL;
+}
+
 static void tell_none(const struct core_json_tree *list, const char *text) {
-    if (list == NULL || list->first == NULL) {
+    if (is_empty(list)) {
         (void)fprintf(stderr, "%s\n", text);
     }
 }
@@ -189,10 +193,6 @@ int control_judge_check(const struct core_json_tree *result) {
     return core_json_tree_is_true(result, "ok") ? CORE_EXIT_DONE : CORE_EXIT_NO;
 }
 
-static bool is_empty(const struct core_json_tree *list) {
-    return list == NULL || list->first == NULL;
-}
-
 /* What differs, what was found wrong, what became of it. */
 void control_print_deploy(const struct control_call *call, const struct core_json_tree *result) {
     static const struct control_column change_columns[] = {
@@ -248,7 +248,9 @@ void control_print_netstats(const struct control_call *call CORE_UNUSED, const s
         {.title = "From", .member = "source"},
         {.title = "Note", .member = "reason"},
     };
-    control_table_print(core_json_tree_get(result, "nodes"), columns, LEN(columns));
+    const struct core_json_tree *nodes = core_json_tree_get(result, "nodes");
+    control_table_print(nodes, columns, LEN(columns));
+    tell_none(nodes, "tapline netstats: none of these nodes is a sensor");
 }
 
 void control_print_capstats(const struct control_call *call CORE_UNUSED, const struct core_json_tree *result) {
@@ -260,7 +262,9 @@ void control_print_capstats(const struct control_call *call CORE_UNUSED, const s
         {.title = "Nodes", .member = "nodes"},
         {.title = "Note", .member = "reason"},
     };
-    control_table_print(core_json_tree_get(result, "interfaces"), columns, LEN(columns));
+    const struct core_json_tree *interfaces = core_json_tree_get(result, "interfaces");
+    control_table_print(interfaces, columns, LEN(columns));
+    tell_none(interfaces, "tapline capstats: none of these nodes listens on an interface");
 }
 
 void control_print_df(const struct control_call *call CORE_UNUSED, const struct core_json_tree *result) {

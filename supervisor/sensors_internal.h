@@ -60,7 +60,6 @@ struct sensors_settings {
     uint64_t metrics_port; /* of the first node; 0: none */
     uint64_t memory_max_bytes;
     int64_t stop_timeout_ns;  /* 0: by type */
-    const char *hash_seed;    /* "" : made up */
     const char *zeek_lines;   /* redefs that options of zeekctl.cfg stand for */
     const char *file_extract; /* "" for none */
     const char *time_machine; /* "$ip=…, $p=…", as a node of the layout has it; "" for none */
@@ -110,8 +109,6 @@ struct core_span sensors_interface_of(struct core_span name);
 /* Port that a node of the cluster listens on, and of its telemetry (0: none). */
 uint64_t sensors_zeek_port(const struct sensors_maker *maker, size_t seed);
 uint64_t sensors_zeek_metrics_port(const struct sensors_maker *maker, size_t seed);
-/* Does this node write logs (others send theirs to it)? */
-bool sensors_zeek_writes_logs(const struct sensors_maker *maker, size_t seed);
 /* What a Zeek node runs: spec.argv, spec.env, check, check_key, and metrics_url if the node names none. */
 void sensors_zeek_command(struct sensors_maker *maker, size_t seed, struct sensors_node *node);
 /* A text as a string of a Zeek script, with its quotes. */

@@ -79,13 +79,6 @@ static size_t count_of(const struct sensors_maker *maker, int type) {
     return count;
 }
 
-bool sensors_zeek_writes_logs(const struct sensors_maker *maker, size_t seed) {
-    MUST(seed < maker->seeds_len);
-    int type = maker->seeds[seed].conf.type;
-    return type == SENSOR_STANDALONE || type == SENSOR_LOGGER ||
-           (type == SENSOR_MANAGER && count_of(maker, SENSOR_LOGGER) == 0);
-}
-
 /* ---- command line and environment ---------------------------------------------------------------------------------------- */
 
 static const char *site_path(struct sensors_maker *maker, const char *name) {
@@ -369,9 +362,6 @@ static void put_networks(struct core_buf *out, const struct sensors_maker *maker
  * ones elsewhere. */
 static const char *hash_seed_of(struct sensors_maker *maker) {
     char machine[SEED_TEXT_BYTES] = "";
-    if (maker->settings.hash_seed != NULL && maker->settings.hash_seed[0] != '\0') {
-        return maker->settings.hash_seed;
-    }
     FILE *file = fopen("/etc/machine-id", "re");
     if (file == NULL || fgets(machine, sizeof(machine), file) == NULL) {
         (void)gethostname(machine, sizeof(machine) - 1);
@@ -386,8 +376,8 @@ static const char *hash_seed_of(struct sensors_maker *maker) {
 
 static void put_rotation(struct core_buf *out, const struct sensors_maker *maker) {
     put(out, "\n# Finished logs are renamed into the archive, and nothing is run on them.\n"
-             "@if ( ! Cluster::is_enabled() || Cluster::local_node_type() == Cluster::LOGGER ||\n"
-             "      ( Cluster::local_node_type() == Cluster::MANAGER && Cluster::manager_is_logger ) )\n");
+             "@if ( ! Cluster::is_enabled() || Cluster::local_node_type() == Cluster::");
+    put(out, count_of(maker, SENSOR_LOGGER) > 0 ? "LOGGER )\n" : "MANAGER )\n");
     put_number(out, "redef Log::default_rotation_interval = ", (uint64_t)maker->settings.rotation_s, " secs;\n");
     put(out, "redef Log::default_rotation_dir = ");
     put_string(out, maker->conf->archive);

@@ -426,7 +426,7 @@ void zeekctl_settings(struct sensors_maker *maker, const struct zeekctl_file *fi
     static const char *const none[] = {NULL};
     struct sensors_settings *settings = &maker->settings;
     MUST(file != NULL);
-    *settings = (struct sensors_settings){.zeek_lines = "", .file_extract = "", .time_machine = "", .hash_seed = ""};
+    *settings = (struct sensors_settings){.zeek_lines = "", .file_extract = "", .time_machine = ""};
     const bool is_there = maker->conf->zeekctl != NULL;
     settings->zeek = zeek_find(maker, file);
     settings->site = maker->conf->site != NULL ? maker->conf->site : "";

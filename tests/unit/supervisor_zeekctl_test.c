@@ -186,6 +186,8 @@ static void test_cluster(void **state) {
     assert_string_equal(worker->spec.watchdog.interface, "eth0");
     assert_true(node(world, "logger-1")->spec.order > node(world, "manager")->spec.order);
     assert_true(node(world, "proxy-1")->spec.order > worker->spec.order);
+    has(content(world, "tapline.zeek"),
+        "@if ( ! Cluster::is_enabled() || Cluster::local_node_type() == Cluster::LOGGER )");
     has(world->plan.files[0].nodes, "logger-1 manager proxy-1 worker-1");
     /* The same files make the same plan. */
     char *before = strdup(layout);

@@ -82,7 +82,7 @@ static const struct option options[] = {
     {"MemLimit", "unlimited", USED, NULL},
     {"MetricsAddress", "", STRING, "Telemetry::metrics_address"},
     {"MetricsPort", "9991", USED, NULL},
-    {"MinDiskSpace", "5", NOT_USED, "say serve.free_bytes_min"},
+    {"MinDiskSpace", "5", NOT_USED, "say serve.free_bytes"},
     {"NodeCfg", "${CfgDir}/node.cfg", USED, NULL},
     {"PFRINGClusterID", "21", USED, NULL},
     {"PFRINGClusterType", "4-tuple", USED, NULL},

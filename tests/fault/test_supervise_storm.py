@@ -139,7 +139,7 @@ class Site:
         assert set(downs[:3]) == set(SENSORS) and downs[-1] == "shipper" and len(downs) == len(self.pids), downs
         left = [command_of(pid) for pid in self.main.leftovers()]
         print("left for a moment:", left) if left else None
-        wait_until(lambda: not self.main.leftovers(), 5)  # the program that helps with a crash report may outlive Main a little
+        wait_until(lambda: not self.main.leftovers(), 5)  # what Main has killed at its end is gone in a moment
         written = self.written()
         assert set(written.values()) == {1} and len(written) > 100, "the sensors were started once"
         shipped = self.shipped()

@@ -228,6 +228,9 @@ static void pf_ring_set(const struct node *node, struct sensor_conf *conf) {
     struct nodes *nodes = node->nodes;
     struct sensors_maker *maker = nodes->maker;
     struct core_span type = zeekctl_option(maker, nodes->options, "PFRINGClusterType");
+    if (core_span_is(zeekctl_option(maker, nodes->options, "PFRINGClusterID"), "0")) {
+        return; /* PF_RING is not wanted */
+    }
     bool is_known = false;
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         if (core_span_is(type, types[i].type)) {

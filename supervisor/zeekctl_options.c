@@ -444,4 +444,8 @@ void zeekctl_settings(struct sensors_maker *maker, const struct zeekctl_file *fi
     settings->stop_timeout_ns = (int64_t)option_number(maker, file, "StopTimeout", UINT16_MAX) * CORE_NS_PER_S;
     lines_set(maker, file);
     notes_tell(maker, file);
+    if (settings->rotation_s == 0) {
+        sensors_warn(maker, place_of(maker, file, "LogRotationInterval"),
+                     "without rotation Zeek empties its logs at each start: what was not read by then is lost");
+    }
 }

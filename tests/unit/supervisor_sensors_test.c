@@ -140,6 +140,7 @@ static void test_a_cluster(void **state) {
     const struct sensors_node *worker = node(world, "w1");
     has(words(worker->spec.argv), "local extra /srv/sensors/.site/tapline.zeek");
     assert_string_equal(worker->spec.ready.rules[1], "file /srv/sensors/w1/.initialized");
+    assert_null(worker->spec.logs[0]); /* the logger writes them: its sign of life is its CPU */
     assert_string_equal(worker->metrics_url, "http://127.0.0.1:9993/metrics");
     assert_string_equal(node(world, "z")->metrics_url, "http://192.0.2.1/m");
     assert_int_equal(world->plan.files_len, 2);

@@ -387,6 +387,19 @@ static void test_options_that_are_refused(void **state) {
     }
 }
 
+static void test_no_rotation_and_no_pf_ring(void **state) {
+    struct world *world = *state;
+    file_put(world, "node.cfg",
+             "[manager]\ntype=manager\nhost=localhost\n[proxy-1]\ntype=proxy\nhost=localhost\n"
+             "[w]\ntype=worker\nhost=localhost\ninterface=eth0\nlb_method=pf_ring\nlb_procs=1\n");
+    file_put(world, "zeekctl.cfg", "LogRotationInterval=0\nPFRINGClusterID=0\n");
+    made(world);
+    warned(world, "zeekctl.cfg:1: without rotation Zeek empties its logs");
+    assert_int_equal(world->plan.warnings_len, 1);
+    assert_string_equal(env(node(world, "w-1"), "PCAP_PF_RING_CLUSTER_ID"), "");
+    assert_string_equal(env(node(world, "w-1"), "PCAP_PF_RING_APPNAME"), "");
+}
+
 static void test_keys_that_change_nothing(void **state) {
     struct world *world = *state;
     file_put(world, "node.cfg", "[zeek]\ntype=standalone\nhost=localhost\ninterface=lo\nzone_id=eth0\ncolour=red\n");
@@ -408,6 +421,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_ini_is_read_as_python_reads_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_options_that_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_rotation_and_no_pf_ring, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys_that_change_nothing, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

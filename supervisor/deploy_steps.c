@@ -104,13 +104,10 @@ void deploy_cut(struct deploy *deploy) {
 
 /* ---- what fails --------------------------------------------------------------------------------------------------------------- */
 
-static void step_failed(struct deploy *deploy, const char *fmt, ...) CORE_PRINTF(2, 3);
-static void step_failed(struct deploy *deploy, const char *fmt, ...) {
+/* who, what it did not do, why. */
+static void step_failed(struct deploy *deploy, const char *who, const char *what, const char *why) {
     char text[DEPLOY_TEXT_BYTES];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
+    (void)snprintf(text, sizeof(text), "%s%s: %s", who, what, why);
     deploy->has_failed = true;
     if (deploy->is_back) {
         core_log(CORE_LEVEL_ERROR, "deploy", "failed on the way back", "what=\"%s\" effect=\"the way is gone on\"",
@@ -161,13 +158,13 @@ static void row_failed(struct deploy *deploy, struct deploy_row *row, const char
     row->is_failed = true;
     (void)snprintf(row->text, sizeof(row->text), "%s", why);
     if (target == NULL) {
-        step_failed(deploy, "%s did not go down: %s", row->name, row->text);
+        step_failed(deploy, row->name, " did not go down", row->text);
         return;
     }
     const char *directory = target->spec.output.directory != NULL ? target->spec.output.directory : target->spec.cwd;
     tail_add(directory, "stderr.log", row->text, sizeof(row->text));
     tail_add(directory, "stdout.log", row->text, sizeof(row->text));
-    step_failed(deploy, "%s did not become ready: %s", row->name, row->text);
+    step_failed(deploy, row->name, " did not become ready", row->text);
 }
 
 /* ---- what the Supervisor is told ------------------------------------------------------------------------------------------------ */
@@ -178,8 +175,9 @@ static void told(struct deploy *deploy, const struct core_rpc_answer *answer) {
     if (answer->result == NULL && answer->code == 0) {
         deploy->is_cut = true;
     } else if (answer->result == NULL) {
-        step_failed(deploy, "the Supervisor refused: %.*s", (int)answer->text.len,
-                    answer->text.len == 0 ? "" : answer->text.ptr);
+        char why[DEPLOY_TEXT_BYTES];
+        (void)snprintf(why, sizeof(why), "%.*s", (int)answer->text.len, answer->text.len == 0 ? "" : answer->text.ptr);
+        step_failed(deploy, "the Supervisor", " refused", why);
     }
     if (deploy->asked > 0) {
         return; /* all answers first: nothing is under way then */
@@ -403,7 +401,7 @@ static void files_put(struct deploy *deploy) {
         deploy_files_write(away, there, &fail) != CORE_OK) {
         deploy->keeps_mark = deploy->is_back;
         deploy->is_given_up = !has_way_back(deploy);
-        step_failed(deploy, "%s: %s", fail.where, fail.text);
+        step_failed(deploy, fail.where, "", fail.text);
     }
 }
 

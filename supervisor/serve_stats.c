@@ -105,6 +105,12 @@ static void stats_start(struct stats *stats, void (*run)(void *ctx, const atomic
     serve_work_start(stats->serve, &(struct serve_job){.run = run, .done = stats_done, .ctx = stats});
 }
 
+/* Every Zeek process has telemetry, but of a cluster only the workers see packets. */
+static bool sees_packets(const struct sensors_node *node) {
+    bool is_for_others = node->type == SENSOR_MANAGER || node->type == SENSOR_LOGGER || node->type == SENSOR_PROXY;
+    return node->interface[0] != '\0' || (node->metrics_url[0] != '\0' && !is_for_others);
+}
+
 /* Rows of the picked nodes that see packets. False: refused already. */
 static bool rows_pick(struct stats *stats, const struct core_json_tree *params) {
     struct serve *serve = stats->serve;
@@ -117,7 +123,7 @@ static bool rows_pick(struct stats *stats, const struct core_json_tree *params) 
     MUST(stats->rows != NULL);
     for (size_t i = 0; i < len; i++) {
         const struct sensors_node *node = &serve->deployed.nodes[picked[i]];
-        if (node->interface[0] != '\0' || node->metrics_url[0] != '\0') {
+        if (sees_packets(node)) {
             stats->rows[stats->rows_len++] = (struct row){.name = serve_copy(node->name),
                                                           .interface = serve_copy(node->interface),
                                                           .directory = serve_copy(node->directory),

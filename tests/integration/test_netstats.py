@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from serving import program, serving, wait_until  # noqa: F401 (serving: the fixture)
+from serving import program, serving  # noqa: F401 (serving: the fixture)
 
 
 class Telemetry(http.server.BaseHTTPRequestHandler):
@@ -48,11 +48,15 @@ def zeek(name, url=None):
     return node | ({"metrics_url": url} if url else {})
 
 
+def cluster(*nodes):
+    """With the manager that workers need; it sees no packets."""
+    return [program("manager", "sleep", "600", ready=["after 0s"]) | {"type": "manager"}, *nodes]
+
+
 def test_zeek_tells_by_telemetry(serving, telemetry):
-    main = serving([zeek("w1", f"http://127.0.0.1:{telemetry.server_port}/metrics")])
-    folder = main.sensors / "w1"
-    wait_until(folder.is_dir)
-    (folder / "capture_loss.log").write_text("#fields\tts\tts_delta\tpeer\tgaps\tacks\tpercent_lost\n"
+    main = serving(cluster(zeek("w1", f"http://127.0.0.1:{telemetry.server_port}/metrics")))
+    main.wait_for_all()
+    (main.sensors / "w1" / "capture_loss.log").write_text("#fields\tts\tts_delta\tpeer\tgaps\tacks\tpercent_lost\n"
                                              "1.0\t900.0\tw1\t3\t100\t1.25\n")
     row = main.call("netstats")["nodes"][0]
     assert row["source"] == "telemetry" and row["name"] == "w1"
@@ -64,7 +68,8 @@ def test_zeek_tells_by_telemetry(serving, telemetry):
 
 def test_a_zeek_that_does_not_answer_holds_up_nobody(serving, telemetry):
     telemetry.delay_s = 20
-    main = serving([zeek("w1", f"http://127.0.0.1:{telemetry.server_port}/metrics")])
+    main = serving(cluster(zeek("w1", f"http://127.0.0.1:{telemetry.server_port}/metrics")))
+    main.wait_for_all()
     client = main.client()
     asked = client.send("netstats")
     began = time.monotonic()
@@ -77,14 +82,16 @@ def test_a_zeek_that_does_not_answer_holds_up_nobody(serving, telemetry):
 
 
 def test_without_telemetry_the_interface_is_counted_and_said_so(serving):
-    main = serving([zeek("w1"), program("other", "sleep", "600")])
+    main = serving(cluster(zeek("w1"), program("other", "sleep", "600")))
+    main.wait_for_all()
     rows = main.call("netstats")["nodes"]
     assert [row["name"] for row in rows] == ["w1"]  # what sees no packets has none
     assert rows[0]["source"] == "interface" and "not the sensor's" in rows[0]["reason"]
 
 
 def test_capstats_counts_at_the_interface(serving):
-    main = serving([zeek("w1"), zeek("w2")])
+    main = serving(cluster(zeek("w1"), zeek("w2")))
+    main.wait_for_all()
     stop = threading.Event()
 
     def send():

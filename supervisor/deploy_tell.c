@@ -106,9 +106,9 @@ static void nodes_put(const struct deploy *deploy, struct core_buf *out) {
 static void text_put(const struct deploy *deploy, struct core_buf *out) {
     char text[sizeof(deploy->failed) + sizeof(deploy->back_failed) + 128];
     (void)snprintf(text, sizeof(text), "%s%s%s", deploy->failed,
-                   !deploy->is_back                 ? ""
-                   : deploy->back_failed[0] == '\0' ? "; all is as it was before"
-                                                    : "; on the way back, too, something failed: ",
+                   !deploy->is_back || deploy->is_cut ? ""
+                   : deploy->back_failed[0] == '\0'   ? "; all is as it was before"
+                                                      : "; on the way back, too, something failed: ",
                    deploy->back_failed);
     core_json_put_text(out, "text", core_span_of(text));
 }

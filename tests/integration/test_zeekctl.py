@@ -147,7 +147,7 @@ def test_a_node_that_does_not_become_ready_puts_the_site_back(serving, tmp_path)
     assert site.deploy()["ok"]
     layout = (main.sensors / ".site" / "cluster-layout.zeek").read_text()
     site.put("node.cfg", CLUSTER + "[worker-3]\ntype=worker\nhost=localhost\ninterface=lo\naux_scripts=bad\n")
-    (site.scripts / "bad.zeek").write_text("# fake zeek: die 0.1\n")
+    (site.scripts / "bad.zeek").write_text("# fake zeek: hang\n# fake zeek: die 0.1\n")  # not ready for a moment, either
     result = site.deploy()
     assert not result["ok"] and result["rolled_back"], result
     assert (main.sensors / ".site" / "cluster-layout.zeek").read_text() == layout

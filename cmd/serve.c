@@ -58,6 +58,11 @@ static enum core_err env_netstats(void *ctx, const struct sensors_node *node, st
     return serve_known_netstats(serving->known, node, out, fail);
 }
 
+static const char *env_state(void *ctx) {
+    const struct serving *serving = ctx;
+    return serve_known_state(serving->known);
+}
+
 /* The Supervisor's program stands beside ours. Looked up at the start: an upgrade may replace our file. */
 static bool supervise_path(char out[PATH_MAX]) {
     static const char name[] = "tapline-supervise";
@@ -100,6 +105,7 @@ static int serve_run(const struct cmd *cmd, int argc, char **argv) {
                                   .release = env_release,
                                   .is_delivered = env_is_delivered,
                                   .netstats = env_netstats,
+                                  .state = env_state,
                                   .ctx = &serving};
     exit_code = serve_main(&env);
     serve_known_free(serving.known);

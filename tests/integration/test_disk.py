@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 import time
 
-from serving import TAPLINE, program, serving, wait_until  # noqa: F401 (serving: the fixture)
+from serving import TAPLINE, program, serving  # noqa: F401 (serving: the fixture)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "configs/samples/zeek/conn.log"
@@ -81,9 +81,9 @@ def test_too_little_room_and_nothing_may_go_is_an_error(serving, tmp_path):
 
 def test_df_names_the_places(serving, tmp_path):
     main, _, _ = site(serving, tmp_path)
+    (main.folder / "state").mkdir(exist_ok=True)  # node.state: where a run keeps its positions
     rows = {row["what"]: row for row in main.call("df")["filesystems"]}
-    for what in ("sensors", "archive", "serve"):
+    for what in ("sensors", "archive", "serve", "node"):
         assert rows[what]["size_bytes"] > rows[what]["free_bytes"] > 0
         assert 0 <= rows[what]["used_percent"] <= 100 and rows[what]["inodes_free"] > 0
     assert rows["archive"]["path"] == str(tmp_path / "archive")
-    wait_until(lambda: rows)

@@ -66,6 +66,12 @@ def test_a_bulk_that_fails_is_sent_again(proxied, what):
     assert site.ledger().assert_whole().total() == len(wanted)
 
 
+def next_try(bulks, refused):
+    """The first bulk after a refused one that has its first document again. Others may come between: what is fetched comes in
+    as many batches as it happens to."""
+    return next(bulk for bulk in bulks[bulks.index(refused) + 1:] if refused.ids[0] in bulk.ids)
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_retries_wait_longer_each_time_and_bulks_become_smaller(proxied, status):
     site, proxy = proxied(first(8, fault.error(status, "es_rejected_execution_exception", "busy")), connections=1)
@@ -74,7 +80,8 @@ def test_retries_wait_longer_each_time_and_bulks_become_smaller(proxied, status)
     site.assert_ids(wanted)
     bulks = proxy.bulks
     if status == 429:  # 503 is a node that is away: it needs time, not less at once
-        assert max(len(bulk.ids) for bulk in bulks[4:8]) < len(bulks[0].ids) / 4, [len(bulk.ids) for bulk in bulks]
+        # of all of them: what is fetched comes in as many batches as it happens to, so the first bulk may be a small one
+        assert max(len(bulk.ids) for bulk in bulks[4:8]) < len(wanted) / 4, [len(bulk.ids) for bulk in bulks]
     waits = [after.at - before.at for before, after in zip(bulks[:8], bulks[1:9])]
     assert max(waits[4:]) > waits[0] and max(waits) < 65, waits
 
@@ -84,7 +91,7 @@ def test_retry_after_is_respected(proxied):
     wanted = put_some(site)
     site.once()
     site.assert_ids(wanted)
-    assert proxy.bulks[1].at - proxy.bulks[0].at > 1.8
+    assert next_try(proxy.bulks, proxy.bulks[0]).at - proxy.bulks[0].at > 1.8
 
 
 def test_too_large_bulks_are_split(proxied):

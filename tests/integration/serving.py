@@ -25,7 +25,7 @@ import time
 
 import pytest
 
-from supervising import PATIENCE_S, TAPLINE, Client, Gone, Refused, is_running, wait_until  # noqa: F401 (for who imports us)
+from supervising import PATIENCE_S, TAPLINE, Client, Gone, Refused, end_marked, is_running, marked, wait_until  # noqa: F401 (for who imports us)
 
 CODE_REFUSED = -32000
 CODE_UNKNOWN = -32001
@@ -209,30 +209,14 @@ class Main:
         return pid
 
     def leftovers(self):
-        found = []
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            try:
-                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0") and is_running(folder.name):
-                    found.append(int(folder.name))
-            except OSError:
-                pass
-        return found
+        return marked(self.mark)
 
     def close(self):
         self.drop_clients()
         if self.child is not None and self.child.poll() is None:
             self.child.kill()
             self.child.wait()
-        for _ in range(50):  # one that forks meanwhile is found the next time
-            found = self.leftovers()
-            if not found:
-                break
-            for pid in found:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            time.sleep(0.02)
+        end_marked(self.mark)
         shutil.rmtree(self.run, ignore_errors=True)
 
 

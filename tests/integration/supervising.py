@@ -150,6 +150,32 @@ def is_running(pid):
         return False
 
 
+def marked(mark):
+    """Pids of what runs with this in its environment ("NAME=value")."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0") and is_running(folder.name):
+                found.append(int(folder.name))
+        except OSError:
+            pass
+    return found
+
+
+def end_marked(mark):
+    """SIGKILL to all of them."""
+    for _ in range(50):  # one that forks meanwhile is found the next time
+        found = marked(mark)
+        if not found:
+            break
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(0.02)
+
+
 class Supervisor:
     """A Supervisor in a folder, and everything that it starts."""
 
@@ -251,30 +277,14 @@ class Supervisor:
         self.child.send_signal(signal.SIGHUP)
 
     def leftovers(self):
-        found = []
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            try:
-                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0") and is_running(folder.name):
-                    found.append(int(folder.name))
-            except OSError:
-                pass
-        return found
+        return marked(self.mark)
 
     def close(self):
         self.drop_clients()
         if self.child is not None and self.child.poll() is None:
             self.child.kill()
             self.child.wait()
-        for _ in range(50):  # one that forks meanwhile is found the next time
-            found = self.leftovers()
-            if not found:
-                break
-            for pid in found:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            time.sleep(0.02)
+        end_marked(self.mark)
         self.remove_cgroups()
         shutil.rmtree(self.run, ignore_errors=True)
 

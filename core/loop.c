@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define LOOP_EVENTS_A_ROUND 64
@@ -237,11 +238,14 @@ enum core_err core_loop_signals(struct core_loop *loop, const int *numbers, size
 }
 
 void core_loop_signals_reset(void) {
-    const struct sigaction by_default = {.sa_handler = SIG_DFL};
+    /* The system call, and not libc's: libc refuses the signals it uses for its own threads (32, 33), and whoever started us
+     * may have left them ignored, which lasts over exec. All zeros is SIG_DFL in the kernel's layout of every machine. */
+    const unsigned char by_default[64] = {0};
     sigset_t none;
     sigemptyset(&none);
     for (int number = 1; number < NSIG; number++) {
-        (void)sigaction(number, &by_default, NULL); /* refuses SIGKILL, SIGSTOP and libc's own */
+        (void)syscall(SYS_rt_sigaction, number, by_default, NULL,
+                      (size_t)(NSIG - 1) / CHAR_BIT); /* but SIGKILL, SIGSTOP */
     }
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -50,7 +50,7 @@ typedef void core_loop_on_signal(void *ctx, int number);
  * core_loop_signals_reset()). They stay blocked when the loop is gone. Once a loop. */
 CORE_CHECKED enum core_err core_loop_signals(struct core_loop *loop, const int *numbers, size_t len,
                                              core_loop_on_signal *on_signal, void *ctx, struct core_fail *fail);
-/* In a child between fork and exec: no signal blocked, all as by default (SIGPIPE, too). Async-signal-safe. */
+/* In a child between fork and exec: no signal blocked, all as by default (SIGPIPE and libc's own, too). Async-signal-safe. */
 void core_loop_signals_reset(void);
 
 /* Call back what comes, until core_loop_stop(). Errors: CORE_IO. */

@@ -101,6 +101,9 @@ static const struct section_row section_rows[] = {
     {"serve",
      "How `tapline serve` is reached, where it keeps its state, and what it does about crashes and full disks.",
      serve_opts, &serve_opts_len, offsetof(struct config, serve), false, ROW_SERVE},
+    {"health",
+     "What tells how the pipeline is: metrics, the health log, its topic, traces. Without the section there is none.",
+     core_health_opts, &core_health_opts_len, offsetof(struct config, health), true, ROW_ALL},
     {"log", "What tapline tells about itself.", log_opts, &log_opts_len, offsetof(struct config, log), false, ROW_ALL},
 };
 #define SECTION_ROWS_LEN (sizeof(section_rows) / sizeof(section_rows[0]))
@@ -196,7 +199,7 @@ static void unknown_sections(const struct config *config, struct core_conf_mista
                           key,
                           near != NULL ? near
                                        : ": there are node, inputs, ingest, spool, normalize, pipeline, intel, feed, "
-                                         "setup, kibana, log, sinks, sensors, serve");
+                                         "setup, kibana, health, log, sinks, sensors, serve");
     }
 }
 
@@ -495,6 +498,12 @@ enum core_err config_load_for(struct config **out, const char *path, enum config
     }
     unknown_sections(config, mistakes);
     load_sections(config, wants, mistakes);
+    config->health.is_on = has_section(config, "health");
+    if (config->health.is_on) {
+        const struct core_conf_node *health = core_conf_get(core_conf_root(config->file), "health");
+        path_resolve_at(&config->health.log_dir, config, health, mistakes);
+        core_health_conf_check(&config->health, config->file, health, mistakes);
+    }
     if (wants == CONFIG_SERVE || wants == CONFIG_ANY) {
         load_serve(config, wants, mistakes);
     }

@@ -6,6 +6,7 @@
 #include "cmd/config_intel.h"
 #include "cmd/config_setup.h"
 #include "core/conf.h"
+#include "core/health.h"
 #include "ingest/feed.h"
 #include "ingest/ingest.h"
 #include "normalize/normalize.h"
@@ -48,7 +49,8 @@ struct config {
     size_t sinks_len;
     struct config_intel intel;
     struct feed_conf feed;
-    bool has_feed; /* the file has the section; else feed is empty */
+    bool has_feed;                  /* the file has the section; else feed is empty */
+    struct core_health_conf health; /* is_on: the file has the section */
     struct setup_conf setup;
     struct kibana_conf kibana;   /* url NULL: the file has not the section */
     struct serve_conf serve;     /* of CONFIG_SERVE and CONFIG_ANY; else empty: nobody else reads its secrets */

@@ -29,7 +29,8 @@ static const struct {
     {"node", offsetof(struct config, node), false},         {"ingest", offsetof(struct config, ingest), false},
     {"spool", offsetof(struct config, spool), false},       {"normalize", offsetof(struct config, normalize), false},
     {"pipeline", offsetof(struct config, pipeline), false}, {"feed", offsetof(struct config, feed), true},
-    {"serve", offsetof(struct config, serve), true},        {"log", offsetof(struct config, log), false},
+    {"serve", offsetof(struct config, serve), true},        {"health", offsetof(struct config, health), true},
+    {"log", offsetof(struct config, log), false},
 };
 
 struct show {

@@ -363,12 +363,17 @@ void *pipeline_enrich_main(void *arg) {
             core_bell_wait(&stage->thread.bell, has_work, stage, SLEEP_MS);
             continue;
         }
+        if (batch->stamps[CORE_STAMP_ENRICH] == 0) {
+            batch->stamps[CORE_STAMP_ENRICH] = core_tick_ns();
+        }
         if (is_too_early(stage, now) || enrich_batch(stage->enrich, batch) != CORE_OK) {
             stage->held = batch;
             again_wait(stage);
             continue;
         }
         stage->held = NULL;
+        batch->stamps[CORE_STAMP_ENRICHED] = core_tick_ns();
+        pipeline_passes(pipeline, PIPELINE_AT_ENRICHED, batch);
         core_queue_push(stage->out, batch);
     }
     enrich_status(stage->enrich, &stage->status);

@@ -61,6 +61,8 @@ struct pipeline_worker {
 
 struct pipeline;
 
+struct pipeline_tap;
+
 /* A kind of source: what the pipeline asks of it, and what comes between it and the sinks (cmd/pipeline_source.c). All but
  * open and lock are the ingest thread's. */
 struct pipeline_source {
@@ -171,7 +173,9 @@ struct pipeline {
     uint64_t pending; /* the sum of their pending events, all of this transaction and epoch */
     uint64_t pending_txn;
     uint64_t pending_epoch;
-    _Atomic uint64_t events; /* for progress */
+    _Atomic uint64_t events;  /* for progress */
+    _Atomic uint32_t watched; /* bit by enum pipeline_point: somebody looks at what passes there */
+    struct pipeline_tap *tap; /* cmd/pipeline_tap.c's own */
 };
 #define PIPELINE_MAGIC 0x7069706cu
 
@@ -201,6 +205,24 @@ enum pipeline_phase pipeline_phase_of(struct pipeline *pipeline);
 void *pipeline_thread_end(struct pipeline *pipeline, struct pipeline_thread *thread);
 /* Wake a thread for something that is in no queue. Unlike core_bell_ring() it wakes one that is about to sleep, too. */
 void pipeline_poke(int event_fd);
+
+/* cmd/pipeline_tap.c: a batch passes a point that is watched. Thread: that which has the batch. */
+void pipeline_watched(struct pipeline *pipeline, int point, struct core_batch *batch);
+
+/* Where a batch passes that somebody may watch (`tapline tap`, traces). */
+enum pipeline_point {
+    PIPELINE_AT_WORKER,     /* lines, no events yet */
+    PIPELINE_AT_NORMALIZED, /* events, as the map made them */
+    PIPELINE_AT_ENRICHED,   /* the same with what intelligence says */
+    PIPELINE_AT_DELIVERED,  /* every sink has given it back */
+    PIPELINE_POINT__MAX
+};
+/* A batch passes a point. Costs a load while nobody looks. Thread: that which has the batch. */
+static inline void pipeline_passes(struct pipeline *pipeline, enum pipeline_point point, struct core_batch *batch) {
+    if ((atomic_load_explicit(&pipeline->watched, memory_order_relaxed) & 1U << point) != 0) {
+        pipeline_watched(pipeline, point, batch);
+    }
+}
 
 /* cmd/pipeline_reload.c. Thread: main. */
 void pipeline_reload_start(struct pipeline *pipeline); /* SIGHUP */

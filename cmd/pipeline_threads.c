@@ -127,7 +127,11 @@ void *pipeline_worker_main(void *arg) {
             core_bell_wait(&worker->thread.bell, worker_has_work, worker, -1);
             continue;
         }
+        batch->stamps[CORE_STAMP_NORMALIZE] = core_tick_ns();
+        pipeline_passes(pipeline, PIPELINE_AT_WORKER, batch);
         normalize_batch(worker->normalize, batch);
+        batch->stamps[CORE_STAMP_NORMALIZED] = core_tick_ns();
+        pipeline_passes(pipeline, PIPELINE_AT_NORMALIZED, batch);
         core_queue_push(worker->out, batch);
     }
     return pipeline_thread_end(pipeline, &worker->thread);
@@ -232,6 +236,10 @@ static bool sink_take(struct pipeline_sink *sink) {
             break;
         }
         sink->offered = NULL;
+        batch->stamps[CORE_STAMP_GIVEN] = core_tick_ns();
+        if (batch->stamps[CORE_STAMP_SEND] == 0) {
+            batch->stamps[CORE_STAMP_SEND] = batch->stamps[CORE_STAMP_GIVEN];
+        }
         sink->held++;
         sink->is_flushed = false;
         has_taken = true;
@@ -251,6 +259,10 @@ static bool sink_give(struct pipeline_sink *sink, int timeout_ms) {
     for (size_t i = 0; i < len; i++) {
         if (counts) {
             accepted_count(sink->pipeline, done[i]);
+        }
+        if (sink->is_last) {
+            done[i]->stamps[CORE_STAMP_DELIVERED] = core_tick_ns();
+            pipeline_passes(sink->pipeline, PIPELINE_AT_DELIVERED, done[i]);
         }
         core_queue_push(sink->out, done[i]);
     }

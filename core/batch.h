@@ -169,6 +169,27 @@ struct core_event {
     uint16_t observables_left; /* more than CORE_OBSERVABLES_MAX, or no room: not looked at */
 };
 
+/* When something happened to a batch, core_tick_ns(); 0: it did not. Each is written by the thread that has the batch then. */
+enum core_stamp {
+    CORE_STAMP_READ,      /* ingest began to read it */
+    CORE_STAMP_PUSHED,    /* ingest handed it on */
+    CORE_STAMP_NORMALIZE, /* a worker took it … */
+    CORE_STAMP_NORMALIZED,
+    CORE_STAMP_ENRICH, /* … the stage that asks intelligence (0: there is none) … */
+    CORE_STAMP_ENRICHED,
+    CORE_STAMP_SEND,      /* … the first sink; */
+    CORE_STAMP_GIVEN,     /* the current sink took it (for that sink's own latency) */
+    CORE_STAMP_DELIVERED, /* the last sink gave it back */
+    CORE_STAMP__MAX
+};
+
+/* What a batch carries if it is traced (W3C Trace Context). Written by ingest before it hands the batch on. */
+struct core_trace {
+    bool is_sampled; /* else the rest is of no use */
+    unsigned char trace_id[16];
+    unsigned char span_id[8]; /* of the span that the batch's `traceparent` header names: produce */
+};
+
 struct core_batch {
     uint32_t magic;
     struct core_stream *stream;
@@ -189,10 +210,11 @@ struct core_batch {
     bool is_order_bound;       /* what its documents say depends on records before it (stamps without a year) */
     uint64_t accepted_end;     /* the stream's position once this batch is accepted */
     struct core_arena arena;   /* documents and keys */
-    int64_t read_ns;           /* core_tick_ns() when ingest closed it */
-    uint32_t sink_pending;     /* the current sink's own count of events not yet answered */
-    uint32_t sink_index;       /* the current sink's own cursor */
-    struct core_batch *next;   /* the current owner's own list link */
+    int64_t stamps[CORE_STAMP__MAX];
+    struct core_trace trace;
+    uint32_t sink_pending;   /* the current sink's own count of events not yet answered */
+    uint32_t sink_index;     /* the current sink's own cursor */
+    struct core_batch *next; /* the current owner's own list link */
 };
 #define CORE_BATCH_MAGIC 0x62746368u
 

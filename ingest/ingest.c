@@ -175,7 +175,7 @@ void ingest_emit(struct ingest *ingest, struct ingest_stream *stream, struct cor
     MUST(batch->stream == &stream->core);
     const struct ingest_file *file = stream->file;
     batch->seq = stream->seq_next++;
-    batch->read_ns = core_tick_ns();
+    batch->stamps[CORE_STAMP_PUSHED] = core_tick_ns();
     batch->epoch = ingest->commit.epoch;
     batch->next = NULL;
     const bool has_records = file != NULL && file->memory.first.len > 0;

@@ -98,7 +98,7 @@ enum core_err ingest_reader_next(struct ingest_reader *reader, struct core_batch
     batch->stream = &reader->stream;
     batch->seq = reader->seq++;
     batch->is_last = err != CORE_OK;
-    batch->read_ns = core_tick_ns();
+    batch->stamps[CORE_STAMP_PUSHED] = core_tick_ns();
     if (err == CORE_BAD) {
         return core_fail_set(fail, CORE_IO, reader->path,
                              "was truncated or replaced while it was read, after %llu bytes; what was read until then "

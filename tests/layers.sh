@@ -48,6 +48,7 @@ wrapper_of() { # header
     glib.h) echo 'core/zone.c' ;;
     curl/*) echo 'core/http_internal.h' ;;
     histedit.h) echo 'cmd/shell_edit.c' ;;
+    ncurses.h | curses.h | term.h) echo 'cmd/top_screen.c' ;;
     hiredis/*) echo 'enrich/redis.c' ;;
     sys/capability.h) echo 'supervisor/caps.c' ;;
     esac

@@ -212,7 +212,10 @@ void core_health_reload(struct core_health *health, const struct core_health_con
  *    "counters":{"ingest.bytes":N,…},
  *    "rows":{"file":[{"path":…,"size_bytes":N,…,"lag_bytes":N,"lag_seconds":1.234}],"stage":[…],…}}
  * Members of a row are its labels and known measures by their whole names (seconds and ratios as decimals); a histogram is
- * "latency":{"count":N,"sum":S,"p50":S,"p90":S,"p99":S,"buckets":[[0.001,N],…,["+Inf",N]]} (cumulative). */
+ * "latency":{"count":N,"sum":S,"p50":S,"p90":S,"p99":S,"buckets":[[0.001,N],…,["+Inf",N]]} (cumulative; without times no
+ * p50 …). Problems are no rows. A document fits into what room there is (give it CORE_HEALTH_DOCUMENT_BYTES): rows beyond are
+ * counted in "left_out", files first. */
+#define CORE_HEALTH_DOCUMENT_BYTES (1000 * CORE_KIB) /* an answer over a control socket has 1 MiB */
 void core_health_document(struct core_health *health, struct core_buf *out);
 /* The exposition, for /metrics. is_open: OpenMetrics 1.0.0 (ends with # EOF), else Prometheus text 0.0.4. */
 void core_health_exposition(struct core_health *health, bool is_open, struct core_buf *out);

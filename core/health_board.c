@@ -126,6 +126,15 @@ void core_histogram_add(struct core_histogram *histogram, int64_t ns, uint64_t t
     atomic_fetch_add_explicit(&histogram->sum_ns, (uint64_t)ns * times, memory_order_relaxed);
 }
 
+void core_histogram_see(const struct core_histogram *histogram, struct core_histogram_seen *out) {
+    uint64_t all = 0;
+    for (size_t i = 0; i < CORE_HISTOGRAM_BUCKETS; i++) {
+        all += atomic_load_explicit(&histogram->counts[i], memory_order_relaxed);
+        out->up_to[i] = all;
+    }
+    out->sum_ns = atomic_load_explicit(&histogram->sum_ns, memory_order_relaxed);
+}
+
 int64_t core_histogram_quantile_ns(const struct core_histogram *histogram, double share) {
     uint64_t counts[CORE_HISTOGRAM_BUCKETS];
     uint64_t all = 0;
@@ -301,10 +310,56 @@ static bool labels_take(struct core_arena *arena, const char *labels[]) {
     return true;
 }
 
-static int by_kind(const void *a, const void *b) {
-    const struct core_health_row *left = a;
-    const struct core_health_row *right = b;
-    return (left->kind > right->kind) - (left->kind < right->kind);
+/* Are the labels of two rows of one kind the same? */
+static bool labels_same(const struct core_health_row *a, const struct core_health_row *b) {
+    for (size_t i = 0; i < CORE_HEALTH_LABELS_MAX && a->labels[i] != NULL; i++) {
+        if (strcmp(a->labels[i], b->labels[i]) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t labels_hash(const struct core_health_row *row) {
+    uint64_t hash = core_hash64(&row->kind, sizeof row->kind, 0);
+    for (size_t i = 0; i < CORE_HEALTH_LABELS_MAX && row->labels[i] != NULL; i++) {
+        hash = core_hash64(row->labels[i], strlen(row->labels[i]) + 1, hash);
+    }
+    return hash;
+}
+
+/* Into the order of kinds, each kind in the order of its pages; of two with the same labels the first. NULL: the arena is full. */
+static struct core_health_row *rows_order(struct core_arena *arena, const struct core_health_row *from, size_t *len) {
+    size_t slots_len = 64;
+    while (slots_len < *len * 2) {
+        slots_len *= 2;
+    }
+    struct core_health_row *rows = core_arena_alloc(arena, (*len + 1) * sizeof(*rows));
+    const struct core_health_row **slots = core_arena_alloc(arena, slots_len * sizeof(*slots));
+    if (rows == NULL || slots == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < slots_len; i++) {
+        slots[i] = NULL;
+    }
+    size_t used = 0;
+    for (int kind = 0; kind < CORE_HEALTH__MAX; kind++) {
+        for (size_t i = 0; i < *len; i++) {
+            if ((int)from[i].kind != kind) {
+                continue;
+            }
+            size_t slot = (size_t)labels_hash(&from[i]) & (slots_len - 1);
+            while (slots[slot] != NULL && ((int)slots[slot]->kind != kind || !labels_same(slots[slot], &from[i]))) {
+                slot = (slot + 1) & (slots_len - 1);
+            }
+            if (slots[slot] == NULL) {
+                slots[slot] = &from[i];
+                rows[used++] = from[i];
+            }
+        }
+    }
+    *len = used;
+    return rows;
 }
 
 const struct core_health_row *core_health_rows(struct core_health *health, struct core_arena *arena, size_t *len) {
@@ -333,10 +388,10 @@ const struct core_health_row *core_health_rows(struct core_health *health, struc
         }
         MUST(pthread_mutex_unlock(&page->lock) == 0);
     }
-    /* A stable order: merge sort is what glibc's qsort is, and musl's is not; ties are told apart by their place. */
-    qsort(rows, used, sizeof(*rows), by_kind);
     *len = used;
-    return has_room ? rows : NULL;
+    rows = has_room ? rows_order(arena, rows, len) : NULL;
+    *len = rows == NULL ? 0 : *len;
+    return rows;
 }
 
 const struct core_health_complaint *core_health_complaints(struct core_health *health, struct core_arena *arena,

@@ -64,9 +64,20 @@ struct core_health {
 
 /* ---- health_board.c ------------------------------------------------------------------------------------------------------ */
 void core_health_page_free(struct core_health_page *page);
+/* A histogram as it is read: how many were at most each bound, the last one: all. */
+struct core_histogram_seen {
+    uint64_t up_to[CORE_HISTOGRAM_BUCKETS];
+    uint64_t sum_ns;
+};
+void core_histogram_see(const struct core_histogram *histogram, struct core_histogram_seen *out);
 /* What threads complain of now. Owns: in the arena. */
 const struct core_health_complaint *core_health_complaints(struct core_health *health, struct core_arena *arena,
                                                            size_t *len);
+
+/* ---- health_doc.c, too -------------------------------------------------------------------------------------------------------- */
+/* A problem as an object of the document has it. */
+void core_health_problem_put(struct core_buf *out, const struct core_health_problem *problem);
+const char *core_health_severity_word(enum core_health_severity severity); /* "info", "warn", "error" */
 
 /* ---- health_serve.c, too: row `process` ------------------------------------------------------------------------------------- */
 void core_health_own_write(struct core_health *health);

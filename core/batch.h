@@ -190,6 +190,13 @@ struct core_trace {
     unsigned char span_id[8]; /* of the span that the batch's `traceparent` header names: produce */
 };
 
+/* The span that a record's `traceparent` names: of who wrote it to Kafka. */
+struct core_link {
+    unsigned char trace_id[16];
+    unsigned char span_id[8];
+};
+#define CORE_LINKS_MAX 32 /* of a batch; further ones are left out */
+
 struct core_batch {
     uint32_t magic;
     struct core_stream *stream;
@@ -212,6 +219,8 @@ struct core_batch {
     struct core_arena arena;   /* documents and keys */
     int64_t stamps[CORE_STAMP__MAX];
     struct core_trace trace;
+    struct core_link *links; /* by the feeder, in the arena: the distinct ones of its records; NULL: none has any */
+    uint32_t links_len;
     uint32_t sink_pending;   /* the current sink's own count of events not yet answered */
     uint32_t sink_index;     /* the current sink's own cursor */
     struct core_batch *next; /* the current owner's own list link */

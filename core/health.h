@@ -152,6 +152,9 @@ void core_health_complain(struct core_health_page *page, const char *code, enum 
                           const char *label0, const char *label1, const char *label2, const char *fmt, ...)
     CORE_PRINTF(7, 8);
 
+/* A moment for such a text, to the second: "2026-11-22T08:30:00Z". Shape: NUL-terminated. Thread: any. */
+void core_health_since(int64_t wall_ns, char out[21]);
+
 /* ---- the process's own ------------------------------------------------------------------------------------------------------- */
 
 /* Section `health:`. */

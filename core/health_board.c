@@ -284,6 +284,12 @@ void core_health_complain(struct core_health_page *page, const char *code, enum 
     set->complaints[set->complaints_len++] = complaint;
 }
 
+void core_health_since(int64_t wall_ns, char out[21]) {
+    char iso[27];
+    MUST(core_time_iso(wall_ns, iso));
+    snprintf(out, 21, "%.19sZ", iso);
+}
+
 void core_health_publish(struct core_health_page *page) {
     MUST(pthread_mutex_lock(&page->lock) == 0);
     struct core_health_set *now_shown = page->writing;

@@ -13,6 +13,7 @@
  *
  * Crash: nothing here outlives a batch. Threads: enrich_batch(): the enrich thread; enrich_status(): any.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/health.h"
 #include "enrich/sighting_internal.h"
 
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 #define ENRICH_MAGIC 0x656e7263u
 #define PAUSE_NS CORE_NS_PER_S          /* after the store did not answer */
 #define PATIENCE_NS (2 * CORE_NS_PER_S) /* of a batch that is held, at most, if intel.timeout is no longer */
+#define SILENT_NS (5 * CORE_NS_PER_S) /* so long the last question that was not answered says that the store is down */
 
 struct enrich {
     uint32_t magic;
@@ -39,6 +41,10 @@ struct enrich {
     int64_t patience_ns;              /* of the next question; grows while batches are held */
     _Atomic bool is_late;             /* it is there, but what was asked last did not come in time */
     _Atomic int64_t pause_until_tick; /* it is not asked before */
+    struct core_histogram round_trips;
+    int64_t silent_tick;         /* when it did not answer last, and why; 0: it never was silent */
+    int64_t silent_since_ns;     /* since when, by the wall clock; 0: it answers */
+    struct core_fail silent_why; /* with silent_tick */
 };
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------------- */
@@ -257,6 +263,13 @@ static void store_judge(struct enrich *enrich, enum core_err err, size_t came, c
                  enrich->match.keys_len);
     }
     enrich->is_silent = err != CORE_OK;
+    if (is_paused) {
+        enrich->silent_tick = core_tick_ns();
+        enrich->silent_why = *fail;
+        enrich->silent_since_ns = enrich->silent_since_ns == 0 ? core_now_ns() : enrich->silent_since_ns;
+    } else {
+        enrich->silent_since_ns = 0;
+    }
     atomic_store_explicit(&enrich->is_late, err == CORE_AGAIN, memory_order_relaxed);
 }
 
@@ -272,7 +285,11 @@ static enum core_err store_ask(struct enrich *enrich) {
     enum core_err err = store_connect(store, timeout_ms, &fail);
     enrich->is_connecting = err == CORE_AGAIN;
     if (err == CORE_OK) {
+        int64_t begun = core_tick_ns();
         err = match_ask(match, store, timeout_ms, &fail);
+        if (err == CORE_OK) {
+            core_histogram_add(&enrich->round_trips, core_tick_ns() - begun, 1);
+        }
     }
     store_judge(enrich, err, match->answered - before, &fail);
     return err;
@@ -348,4 +365,65 @@ void enrich_status(const struct enrich *enrich, struct enrich_status *out) {
     } else if (out->behind_ns > enrich->conf->stale_after_ns) {
         out->state = ENRICH_STALE;
     }
+}
+
+/* ---- health ------------------------------------------------------------------------------------------------------------------- */
+
+/* Since when the store cannot be asked, and why; 0: it can. The follower's word comes first: it looks all the time. */
+static int64_t unavailable_since(const struct enrich *enrich, struct core_fail *why) {
+    int64_t since_ns = follower_away(&enrich->follower, why);
+    if (since_ns == 0 && enrich->silent_since_ns != 0 && core_tick_ns() - enrich->silent_tick < SILENT_NS) {
+        since_ns = enrich->silent_since_ns;
+        *why = enrich->silent_why;
+    }
+    return since_ns;
+}
+
+static const char *consequence(const struct enrich *enrich) {
+    return enrich->conf->on_unavailable == ENRICH_WAIT
+               ? "events that it may speak of are held until it can, and nothing is lost"
+               : "events that it may speak of go on, marked labels.intel: unavailable";
+}
+
+static void complain(const struct enrich *enrich, struct core_health_page *page, const struct enrich_status *status,
+                     int64_t unavailable_ns, const struct core_fail *why) {
+    char where[STORE_WHERE_BYTES] = "the store of indicators";
+    char since[21];
+    const struct enrich_store *store = atomic_load(&enrich->follower.store);
+    if (store != NULL) {
+        store_where(store, where, sizeof where);
+    }
+    if (unavailable_ns != 0) {
+        core_health_since(unavailable_ns, since);
+        core_health_complain(page, "intel_unavailable", CORE_HEALTH_INTEL, NULL, NULL, NULL,
+                             "intelligence (%s) cannot be asked since %s: %s; %s",
+                             why->where[0] == '\0' ? where : why->where, since, why->text, consequence(enrich));
+    } else if (status->state == ENRICH_STALE) {
+        core_health_since(core_now_ns() - status->behind_ns, since);
+        core_health_complain(page, "intel_stale", CORE_HEALTH_INTEL, NULL, NULL, NULL,
+                             "what changed in %s after %s is not known here; %s", where, since, consequence(enrich));
+    }
+}
+
+void enrich_health(struct enrich *enrich, struct core_health_page *page) {
+    MUST(enrich->magic == ENRICH_MAGIC);
+    struct enrich_status status;
+    struct core_fail why = {0};
+    enrich_status(enrich, &status);
+    int64_t unavailable_ns = unavailable_since(enrich, &why);
+    bool is_known = atomic_load(&enrich->follower.store) != NULL || unavailable_ns != 0;
+    uint64_t looked = core_counted(enrich->counters, CORE_COUNT_ENRICH_OBSERVABLES);
+    uint64_t hits = core_counted(enrich->counters, CORE_COUNT_ENRICH_HITS);
+    struct core_health_row *row = core_health_add(page, CORE_HEALTH_INTEL, NULL, NULL, NULL);
+    if (row == NULL) {
+        return;
+    }
+    core_health_set(row, CORE_INTEL_STATE, unavailable_ns != 0 ? ENRICH_UNAVAILABLE : (int64_t)status.state);
+    core_health_set(row, CORE_INTEL_INDICATORS, (int64_t)status.indicators);
+    core_health_set(row, CORE_INTEL_BEHIND, status.behind_ns == INT64_MAX ? CORE_HEALTH_UNKNOWN : status.behind_ns);
+    core_health_set(row, CORE_INTEL_FILTER, (int64_t)status.filter_bytes);
+    core_health_set(row, CORE_INTEL_HIT_RATE, looked == 0 ? 0 : (int64_t)((double)hits / (double)looked * 1e6));
+    core_health_set(row, CORE_INTEL_UP, is_known ? (unavailable_ns == 0 ? 1 : 0) : CORE_HEALTH_UNKNOWN);
+    row->histogram = &enrich->round_trips;
+    complain(enrich, page, &status, unavailable_ns, &why);
 }

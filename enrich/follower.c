@@ -580,6 +580,28 @@ static void away_say(struct follower *follower, bool was_away, const struct core
     }
 }
 
+/* why NULL: it answers. */
+static void away_set(struct follower *follower, const struct core_fail *why) {
+    MUST(pthread_mutex_lock(&follower->away.lock) == 0);
+    if (why == NULL) {
+        follower->away.since_ns = 0;
+    } else {
+        follower->away.since_ns = follower->away.since_ns == 0 ? core_now_ns() : follower->away.since_ns;
+        follower->away.why = *why;
+    }
+    MUST(pthread_mutex_unlock(&follower->away.lock) == 0);
+    atomic_store_explicit(&follower->is_away, why != NULL, memory_order_relaxed);
+}
+
+int64_t follower_away(const struct follower *follower, struct core_fail *why) {
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&follower->away.lock; /* what it guards is only read */
+    MUST(pthread_mutex_lock(lock) == 0);
+    int64_t since_ns = follower->away.since_ns;
+    *why = follower->away.why;
+    MUST(pthread_mutex_unlock(lock) == 0);
+    return since_ns;
+}
+
 static void *follower_run(void *arg) {
     struct follower *follower = arg;
     MUST(follower->magic == FOLLOWER_MAGIC);
@@ -594,14 +616,14 @@ static void *follower_run(void *arg) {
         }
         if (err != CORE_OK && err != CORE_AGAIN) {
             away_say(follower, was_away, &fail);
-            atomic_store_explicit(&follower->is_away, true, memory_order_relaxed);
+            away_set(follower, &fail);
             sleep_ms(follower, retry_ms);
             retry_ms = 2 * retry_ms < RETRY_MS_MAX ? 2 * retry_ms : RETRY_MS_MAX;
             continue;
         }
         retry_ms = RETRY_MS_MIN;
         if (was_away && follower->view != NULL) {
-            atomic_store_explicit(&follower->is_away, false, memory_order_relaxed);
+            away_set(follower, NULL);
             core_log(CORE_LEVEL_INFO, "enrich", "intelligence can be asked again", "indicators=%llu",
                      (unsigned long long)atomic_load_explicit(&follower->indicators, memory_order_relaxed));
         }
@@ -616,6 +638,7 @@ enum core_err follower_start(struct follower *follower, struct core_fail *fail) 
     if (follower->stop_fd < 0) {
         return core_fail_errno(fail, "eventfd", "cannot make a descriptor; raise the limit of open files");
     }
+    MUST(pthread_mutex_init(&follower->away.lock, NULL) == 0);
     int error = pthread_create(&follower->thread, NULL, follower_run, follower);
     if (error != 0) {
         errno = error;
@@ -636,5 +659,6 @@ void follower_stop(struct follower *follower) {
     view_close(&follower->door);
     allow_free(follower->allow);
     enrich_store_close(atomic_load(&follower->store));
+    MUST(pthread_mutex_destroy(&follower->away.lock) == 0);
     follower->magic = 0;
 }

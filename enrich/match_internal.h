@@ -225,6 +225,11 @@ struct follower {
         _Atomic uint64_t seq;
     } passed;                /* the cursor whose changes the filter in use has */
     _Atomic bool is_current; /* the store's changes are this process's own: it is never behind */
+    struct {
+        pthread_mutex_t lock;
+        int64_t since_ns; /* wall clock; 0: it is not */
+        struct core_fail why;
+    } away; /* with is_away, for those who tell */
     /* Its own. */
     struct view *view; /* the newest that is published, or NULL */
     struct allow *allow;
@@ -244,6 +249,8 @@ CORE_CHECKED enum core_err follower_start(struct follower *follower, struct core
 void follower_stop(struct follower *follower);
 /* Has the filter that is in use all changes up to there? false: not yet, or it follows another stream. Thread: any. */
 bool follower_passed(const struct follower *follower, const struct store_cursor *cursor);
+/* Since when the store has not answered the follower (wall clock), and why; 0: it does. Thread: any. */
+int64_t follower_away(const struct follower *follower, struct core_fail *why);
 /* How long ago all changes were known; INT64_MAX: never. Thread: any. */
 int64_t follower_behind_ns(const struct follower *follower);
 

@@ -57,8 +57,10 @@ struct feed_env {
     void (*push)(void *ctx, struct core_batch *batch);
     struct core_batch *(*returned)(void *ctx);
     struct core_bell *bell;
+    bool wants_statistics; /* rows of brokers are wanted, which cost a little: section `health:` is there */
 };
 
+struct core_health_page; /* core/health.h */
 struct feed;
 CORE_CHECKED enum core_err feed_open(struct feed **out, const struct feed_env *env, struct core_fail *fail);
 /* One turn: take returned batches, commit when due, fill and push batches; waits at most timeout_ms for something to do.
@@ -72,6 +74,8 @@ bool feed_is_drained(const struct feed *feed);      /* with once: all read, all 
 uint64_t feed_outstanding(const struct feed *feed); /* batches pushed and not back, or back and not committed */
 /* Tell in the log how far each partition is behind. */
 void feed_log(struct feed *feed);
+/* Add rows (partitions, brokers) and complaints to a page, which the caller begins and publishes. Thread: the source's. */
+void feed_health(struct feed *feed, struct core_health_page *page);
 void feed_close(struct feed *feed); /* leaves the group. Takes NULL */
 
 #define FEED_REASONS_MAX 32   /* more kinds of refusal are counted together */

@@ -15,6 +15,7 @@
 #include "core/conf.h"
 
 struct sink;
+struct core_health_page; /* core/health.h */
 struct core_kafka_pair;  /* core/kafka.h */
 struct core_http_header; /* core/http.h */
 
@@ -27,6 +28,7 @@ struct sink_env {
     /* Who gets the batches back sees to the documents that were refused (core_event.fate, .refusal); else the sink itself
      * puts a dead letter where it keeps dead letters. */
     bool keeps_refused;
+    bool wants_statistics; /* rows of brokers are wanted, which cost a little: section `health:` is there */
 };
 
 struct sink_ops {
@@ -56,6 +58,11 @@ struct sink_ops {
     bool (*is_gone)(const struct sink *sink, struct core_fail *fail);
     /* Push out what is buffered (called when ingest is idle or stopping); poll() still says what arrived. May be NULL. */
     void (*flush)(struct sink *sink);
+    /* Does its server answer, or its disk take what is written? 1 yes, 0 no, -1 not known yet. NULL: never known. */
+    int (*is_up)(const struct sink *sink);
+    /* Add its own rows (retries by cause, brokers, endpoints) and complaints to a page, which the caller begins and
+     * publishes. NULL: it has none. */
+    void (*health)(struct sink *sink, struct core_health_page *page);
     /* Whatever was not given back is lost to this process: a restart reads it again. Takes NULL. */
     void (*close)(struct sink *sink);
 };

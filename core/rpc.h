@@ -119,6 +119,23 @@ void core_rpc_progress(struct core_rpc_request *request, struct core_span member
 const char *core_rpc_request_who(const struct core_rpc_request *request);
 bool core_rpc_request_is_gone(const struct core_rpc_request *request); /* nobody waits for it any more */
 
+struct core_rpc_outcome {
+    int64_t code;            /* 0: done */
+    struct core_span result; /* JSON text, if it was done */
+    const char *text;        /* why it was refused; "" */
+};
+typedef void core_rpc_on_outcome(void *ctx, const struct core_rpc_outcome *outcome); /* valid during the call only */
+/* Ask one's own server, from another door of the same process. who: for logs, as core_rpc_request_who() gives it. on_outcome is
+ * called once, maybe from within this call. Methods of the table only. */
+void core_rpc_server_ask(struct core_rpc_server *server, const char *method, const struct core_json_tree *params,
+                         const char *who, core_rpc_on_outcome *on_outcome, void *ctx);
+
+/* For a row {"log.level", CORE_RPC_LOG_LEVEL, core_rpc_log_level} of any table; ctx is not looked at. */
+#define CORE_RPC_LOG_LEVEL                                                                                             \
+    "{level, stage}: what this process tells on its stderr from now on: error, warn, info, debug, or file (what the "  \
+    "configuration says); with stage, of that stage only. Without level nothing changes. Result: {level}."
+void core_rpc_log_level(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params);
+
 /* ---- client ------------------------------------------------------------------------------------------------------------ */
 
 struct core_rpc_client;

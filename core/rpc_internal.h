@@ -99,6 +99,8 @@ struct core_rpc_request {
     char id[RPC_ID_BYTES_MAX]; /* JSON */
     size_t id_len;             /* 0: no answer is wanted */
     char who[RPC_WHO_BYTES];
+    core_rpc_on_outcome *on_outcome; /* of this process's own (then there is no peer); else NULL */
+    void *ctx;
 };
 
 enum rpc_trust { RPC_TRUST_NONE, RPC_TRUST_TOKEN_AWAITED, RPC_TRUST_FULL };

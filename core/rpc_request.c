@@ -94,7 +94,9 @@ void core_rpc_refuse_with(struct core_rpc_request *request, enum core_rpc_code c
     if (data.len > CORE_RPC_LINE_BYTES_MAX / 2) {
         data.len = 0; /* an answer without it beats a connection that ends */
     }
-    if (request->peer != NULL && request->id_len > 0) {
+    if (request->on_outcome != NULL) {
+        request->on_outcome(request->ctx, &(struct core_rpc_outcome){.code = code, .text = text});
+    } else if (request->peer != NULL && request->id_len > 0) {
         rpc_peer_error(request->peer, (struct core_span){request->id, request->id_len}, code, text, data);
     }
     request_end(request);
@@ -118,7 +120,9 @@ void core_rpc_result(struct core_rpc_request *request, struct core_span json) {
                         CORE_RPC_LINE_BYTES_MAX);
         return;
     }
-    if (request->peer != NULL && request->id_len > 0) {
+    if (request->on_outcome != NULL) {
+        request->on_outcome(request->ctx, &(struct core_rpc_outcome){.result = json, .text = ""});
+    } else if (request->peer != NULL && request->id_len > 0) {
         struct core_buf buf = rpc_conn_line(request->peer->conn, RPC_ENVELOPE_BYTES + request->id_len + json.len);
         put_answer_head(&buf, (struct core_span){request->id, request->id_len});
         core_buf_span(&buf, CORE_SPAN(",\"result\":"));
@@ -151,5 +155,24 @@ const char *core_rpc_request_who(const struct core_rpc_request *request) {
 
 bool core_rpc_request_is_gone(const struct core_rpc_request *request) {
     MUST(request->magic == REQUEST_MAGIC);
+    if (request->on_outcome != NULL) {
+        return false;
+    }
     return request->peer == NULL || rpc_conn_is_ended(request->peer->conn);
+}
+
+void core_rpc_server_ask(struct core_rpc_server *server, const char *method, const struct core_json_tree *params,
+                         const char *who, core_rpc_on_outcome *on_outcome, void *ctx) {
+    MUST(on_outcome != NULL);
+    struct core_rpc_request *request = calloc(1, sizeof(*request));
+    MUST(request != NULL);
+    *request = (struct core_rpc_request){.magic = REQUEST_MAGIC, .on_outcome = on_outcome, .ctx = ctx};
+    (void)snprintf(request->who, sizeof(request->who), "%s", who);
+    for (size_t i = 0; i < server->conf.methods_len; i++) {
+        if (strcmp(method, server->conf.methods[i].name) == 0) {
+            server->conf.methods[i].call(server->conf.ctx, request, params);
+            return;
+        }
+    }
+    core_rpc_refuse(request, CORE_RPC_NO_METHOD, "there is no method \"%s\"", method);
 }

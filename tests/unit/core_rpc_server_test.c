@@ -364,6 +364,43 @@ static void test_peers_have_a_limit_and_places_are_free_again(void **state) {
     }
 }
 
+/* ---- a question of one's own --------------------------------------------------------------------------------------- */
+
+struct outcome {
+    int times;
+    int64_t code;
+    char text[512];
+};
+
+static void take_outcome(void *ctx, const struct core_rpc_outcome *outcome) {
+    struct outcome *taken = ctx;
+    taken->times++;
+    taken->code = outcome->code;
+    (void)snprintf(taken->text, sizeof(taken->text), "%.*s", outcome->code == 0 ? (int)outcome->result.len : 256,
+                   outcome->code == 0 ? outcome->result.ptr : outcome->text);
+}
+
+static void test_the_process_itself_may_ask_its_table(void **state) {
+    struct rig *rig = *state;
+    struct outcome outcome = {0};
+    core_rpc_server_ask(rig->server, "who", NULL, "the page", take_outcome, &outcome);
+    assert_int_equal(outcome.times, 1);
+    assert_int_equal(outcome.code, 0);
+    assert_non_null(strstr(outcome.text, "\"the page\""));
+    core_rpc_server_ask(rig->server, "refuse", NULL, "the page", take_outcome, &outcome);
+    assert_int_equal(outcome.code, CORE_RPC_REFUSED);
+    assert_string_equal(outcome.text, "it is up \"already\"");
+    core_rpc_server_ask(rig->server, "no such", NULL, "the page", take_outcome, &outcome);
+    assert_int_equal(outcome.code, CORE_RPC_NO_METHOD);
+    core_rpc_server_ask(rig->server, "late", NULL, "the page", take_outcome, &outcome);
+    assert_int_equal(outcome.times, 3);
+    assert_false(core_rpc_request_is_gone(rig->late));
+    core_rpc_result(rig->late, CORE_SPAN("{}"));
+    rig->late = NULL;
+    assert_int_equal(outcome.times, 4);
+    assert_int_equal(outcome.code, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         ROW(test_lines_may_come_in_pieces_and_many_at_once),
@@ -381,6 +418,7 @@ int main(void) {
         ROW(test_who_does_not_read_is_let_go),
         ROW(test_requests_under_way_have_a_limit),
         ROW(test_peers_have_a_limit_and_places_are_free_again),
+        ROW(test_the_process_itself_may_ask_its_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

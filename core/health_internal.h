@@ -1,7 +1,7 @@
 /* core/health_internal.h: between the files of health:
  *
  *   health.c        what a process has: made, begun, a turn each second, ended
- *   health_board.c  tables, pages, rows            health_rules.c   which rows are problems
+ *   health_board.c  tables, pages, rows            health_rules*.c  which rows are problems
  *   health_doc.c    the document                   health_metrics.c the exposition
  *   health_serve.c  /metrics, /healthz, /readyz    health_log.c     the health log: file and topic
  *   health_conf.c   section `health:`              otlp*.c          metrics and traces to a collector
@@ -91,6 +91,7 @@ bool core_health_rules_turn(struct core_health *health);
 CORE_CHECKED bool core_health_rule_at(size_t i, const char **code, enum core_health_severity *severity,
                                       const char **meaning, const char **help);
 bool core_health_is_ready(const struct core_health *health);
+const char *core_health_state(const struct core_health *health); /* "ok", "degraded", "failing" */
 
 /* ---- health_serve.c -------------------------------------------------------------------------------------------------------- */
 void core_health_serve_turn(struct core_health *health); /* listens, if it should and does not yet (each 10 s) */

@@ -55,16 +55,22 @@ static const struct core_opt pipeline_opts[] = {
          "the next start."},
 };
 
-static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const struct core_opt log_opts[] = {
     {.key = "level",
      .type = CORE_OPT_ENUM,
      .offset = offsetof(struct config_log, level),
      .def = "info",
-     .choices = log_levels,
+     .choices = core_level_names,
      .help =
          "What is told on stderr: error (a person must act), warn (degraded, heals itself), info (a state changed), "
-         "debug."},
+         "debug. `tapline log-level` changes it while processes run, until SIGHUP."},
+    {.key = "format",
+     .type = CORE_OPT_ENUM,
+     .offset = offsetof(struct config_log, format),
+     .def = "logfmt",
+     .choices = core_log_format_names,
+     .help = "How: logfmt (for people and grep), or ecs (one JSON object a line, in the Elastic Common Schema: for a "
+             "shipper of logs)."},
 };
 
 /* The sections that are one mapping each: where their rows are and where they go. inputs[] and sinks are lists. */
@@ -610,6 +616,10 @@ bool config_can_swap(const struct config *now, const struct config *next, const 
     if (!core_conf_same_restart(enrich_lookback_opts, enrich_lookback_opts_len, &now->intel.conf.lookback,
                                 &next->intel.conf.lookback, &name)) {
         key_set(key, "intel.lookback", name);
+        return false;
+    }
+    if (now->health.is_on != next->health.is_on) {
+        key_set(key, "health", "");
         return false;
     }
     bool is_same_list = now->sinks_len == next->sinks_len;

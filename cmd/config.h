@@ -26,7 +26,8 @@ struct config_pipeline {
 };
 
 struct config_log {
-    int level; /* enum core_level; default info */
+    int level;  /* enum core_level; default info */
+    int format; /* enum core_log_format; default logfmt */
 };
 
 struct config_sink {

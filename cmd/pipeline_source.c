@@ -100,6 +100,7 @@ static void files_close(struct pipeline *pipeline) {
 
 static const struct pipeline_source source_files = {
     .stage = "run",
+    .service = "tapline-run",
     .positions = "state",
     .records = CORE_COUNT_INGEST_LINES,
     .wants = CONFIG_RUN,
@@ -120,6 +121,7 @@ static void feed_push(void *ctx, struct core_batch *batch) {
     struct pipeline *pipeline = ctx;
     MUST(pipeline->magic == PIPELINE_MAGIC);
     pipeline->pushed++;
+    pipeline_passes(pipeline, PIPELINE_AT_NORMALIZED, batch);
     core_queue_push(&pipeline->sinks[0].ins[0], batch);
 }
 
@@ -200,6 +202,7 @@ static void feed_source_close(struct pipeline *pipeline) {
 
 static const struct pipeline_source source_feed = {
     .stage = "feed",
+    .service = "tapline-feed",
     .positions = "group",
     .records = CORE_COUNT_FEED_RECORDS,
     .wants = CONFIG_FEED,

@@ -16,6 +16,7 @@ static const struct cmd_option options[] = {
     {"state", 0, "DIR", "Directory of the state file and the lock (default: " SUPERVISOR_STATE ")."},
     {"group", 0, "NAME", "Group whose members may speak to it, beside root and its own user."},
     {"cgroup", 0, "DIR", "Directory of cgroup v2 below which processes are put (default: below its own)."},
+    {"log-format", 0, "logfmt|ecs", "How its log on stderr is written (default: logfmt)."},
     {"check-state", 0, NULL, "Only say whether this program can go on with the state file that is there."},
     {0},
 };

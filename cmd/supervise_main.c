@@ -23,6 +23,7 @@ static const char help[] =
     "  --state DIR      directory of the state file and the lock (default " SUPERVISOR_STATE ")\n"
     "  --group NAME     whose members may speak to it, beside root and its own user\n"
     "  --cgroup DIR     below which directory of cgroup v2 processes are put (default: its own)\n"
+    "  --log-format F   how its log on stderr is written: logfmt (the default) or ecs\n"
     "  --check-state    only say whether this program can go on with the state file that is there\n"
     "  --version        print the version\n"
     "\n"
@@ -30,13 +31,18 @@ static const char help[] =
     "first, then it ends. SIGHUP executes the program anew (an upgrade): processes run on. SIGKILL ends it alone:\n"
     "processes run on, and the next one adopts them.\n";
 
-enum { OPT_SOCKET = 1, OPT_STATE, OPT_GROUP, OPT_CGROUP, OPT_CHECK, OPT_VERSION, OPT_HELP };
+enum { OPT_SOCKET = 1, OPT_STATE, OPT_GROUP, OPT_CGROUP, OPT_FORMAT, OPT_CHECK, OPT_VERSION, OPT_HELP };
 
 static const struct option rows[] = {
-    {"socket", required_argument, NULL, OPT_SOCKET}, {"state", required_argument, NULL, OPT_STATE},
-    {"group", required_argument, NULL, OPT_GROUP},   {"cgroup", required_argument, NULL, OPT_CGROUP},
-    {"check-state", no_argument, NULL, OPT_CHECK},   {"version", no_argument, NULL, OPT_VERSION},
-    {"help", no_argument, NULL, OPT_HELP},           {NULL, 0, NULL, 0},
+    {"socket", required_argument, NULL, OPT_SOCKET},
+    {"state", required_argument, NULL, OPT_STATE},
+    {"log-format", required_argument, NULL, OPT_FORMAT},
+    {"group", required_argument, NULL, OPT_GROUP},
+    {"cgroup", required_argument, NULL, OPT_CGROUP},
+    {"check-state", no_argument, NULL, OPT_CHECK},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {"help", no_argument, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0},
 };
 
 struct given {
@@ -44,6 +50,17 @@ struct given {
     bool is_check;
     bool is_done; /* everything has been said */
 };
+
+static bool format_take(struct given *given, const char *name) {
+    for (int i = 0; core_log_format_names[i] != NULL; i++) {
+        if (strcmp(name, core_log_format_names[i]) == 0) {
+            given->options.log_format = i;
+            return true;
+        }
+    }
+    fprintf(stderr, "tapline-supervise: --log-format is logfmt or ecs, not \"%s\"\n", name);
+    return false;
+}
 
 static bool take(struct given *given, int option) {
     switch (option) {
@@ -59,6 +76,8 @@ static bool take(struct given *given, int option) {
     case OPT_CGROUP:
         given->options.cgroup = optarg;
         return true;
+    case OPT_FORMAT:
+        return format_take(given, optarg);
     case OPT_CHECK:
         given->is_check = true;
         return true;

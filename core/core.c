@@ -13,12 +13,13 @@ _Noreturn void core_must_fail(const char *expr, const char *file, int line) {
     char text[512];
     int len = snprintf(text, sizeof text,
                        "%s:%d: MUST(%s): a bug in tapline; it stops here and a restart goes on from "
-                       "the checkpoint. Please report this line.\n",
+                       "the checkpoint. Please report this line.",
                        file, line, expr);
-    if (len > 0) {
+    if (len > 0 && !core_log_bug(text)) {
         /* write(2), not stdio: a lock of stdio's may be held by whoever is broken. */
         size_t want = (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
-        ssize_t wrote = write(STDERR_FILENO, text, want);
+        text[want] = '\n';
+        ssize_t wrote = write(STDERR_FILENO, text, want + 1);
         (void)wrote; /* nowhere left to say it */
     }
     abort();

@@ -163,20 +163,37 @@ char *core_arena_copy(struct core_arena *arena, struct core_span text);
 void core_arena_reset(struct core_arena *arena, size_t keep_bytes);
 void core_arena_destroy(struct core_arena *arena); /* takes a zeroed one */
 
-/* ---- log: stderr, logfmt, one line per event; never per record ---------------------------------------------------- */
+/* ---- log: stderr, one line per event; never per record ------------------------------------------------------------- */
 
 enum core_level { CORE_LEVEL_ERROR, CORE_LEVEL_WARN, CORE_LEVEL_INFO, CORE_LEVEL_DEBUG };
+enum core_log_format { CORE_LOG_LOGFMT, CORE_LOG_ECS };
+#define CORE_LOG_STAGES_MAX 16 /* that have a level of their own */
 
-/* Lines above `level` are not printed. Process-wide; set once at start, and by SIGHUP. */
+/* The configuration's: at start and at SIGHUP. Lines above `level` are not printed; what was set at run time is forgotten.
+ * Process-wide, as all of this. */
 void core_log_level(enum core_level level);
-/* ts level stage "what" key=value… A message says what happened, to which file or broker, what we do now, and what a
- * person can do. fmt makes the key=value part (may be ""). Repeats within 10 s are folded into a count: the same words at
- * once, other words under the same stage+what after five.
- * Thread: any. */
+/* logfmt: ts level stage "what" key=value…  ECS: one JSON object a line; service is its service.name (static text). */
+void core_log_format(enum core_log_format format, const char *service);
+enum core_log_format core_log_format_now(void);
+extern const char *const core_log_format_names[]; /* by enum core_log_format, then NULL */
+/* At run time, until core_log_level(). stage: of this one only; NULL: of all, and those of single stages are forgotten.
+ * Errors: CORE_LIMIT there are CORE_LOG_STAGES_MAX of them already. Thread: any. */
+CORE_CHECKED enum core_err core_log_level_now(const char *stage, enum core_level level, struct core_fail *fail);
+void core_log_level_reset(void); /* what core_log_level() said last */
+/* "info, kafka=debug". NUL-terminated. */
+void core_log_level_text(char *out, size_t out_len);
+extern const char *const core_level_names[]; /* by enum core_level, then NULL */
+/* A message says what happened, to which file or broker, what we do now, and what a person can do. fmt makes the key=value
+ * part (may be ""). Repeats within 10 s are folded into a count: the same words at once, other words under the same stage+what
+ * after five. Thread: any. */
 void core_log(enum core_level level, const char *stage, const char *what, const char *fmt, ...) CORE_PRINTF(4, 5);
+/* Print what was folded and whose 10 s are over; called about once a second by whoever has a loop. */
+void core_log_tick(void);
 /* Print what was folded and not yet printed; called at exit. */
 void core_log_flush(void);
 void core_log_fail(enum core_level level, const char *stage, const char *what, const struct core_fail *fail);
+/* Of MUST(): a line without a lock and without folding, where lines are JSON. False: they are not, or it was said. */
+bool core_log_bug(const char *text);
 
 /* ---- counters ------------------------------------------------------------------------------------------------------ */
 

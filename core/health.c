@@ -13,6 +13,7 @@ static void turn(void *ctx) {
     struct core_health *health = ctx;
     core_timer_set(health->env.loop, &health->turn, core_tick_ns() + TURN_NS);
     core_arena_reset(&health->arena, CORE_MIB);
+    core_log_tick();
     core_health_own_write(health);
     health->rows = core_health_rows(health, &health->arena, &health->rows_len);
     bool is_changed = core_health_rules_turn(health);

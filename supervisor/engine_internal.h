@@ -85,7 +85,7 @@ struct supervisor_process {
     bool is_kept;          /* … and the file has its cookie */
     bool is_death;         /* this stopping is our own doing: its end counts as a death */
     bool starts_after;     /* its stop is the first half of a restart by turns */
-    bool is_quiet_told;    /* the watchdog has said that it is silent and that a restart would not help */
+    char quiet[256];       /* what the watchdog has said of its silence that no restart would end; "": it is not silent */
     bool is_seen_starting; /* we have spawned it ourselves, so its readiness can be judged from its start on */
     char reason[SUPERVISOR_REASON_BYTES]; /* why it is in its state, for people */
 };
@@ -123,6 +123,7 @@ struct supervisor {
     struct core_timer trim_timer;
     struct core_timer notify_timer;
     struct core_timer upgrade_timer;
+    struct core_timer log_timer;
 
     /* sweep.c */
     struct core_timer sweep_timer;
@@ -226,6 +227,7 @@ bool supervisor_trim_now(struct supervisor_process *process);
 void supervisor_tell_state(struct supervisor_process *process, enum supervisor_state from,
                            const struct supervisor_end *end);
 void supervisor_tell_alarm(struct supervisor_process *process, const char *fmt, ...) CORE_PRINTF(2, 3);
+void supervisor_tell_quiet(struct supervisor_process *process); /* it has become silent, or is no more */
 void supervisor_tell(struct supervisor *supervisor, enum core_level level, const char *fmt, ...) CORE_PRINTF(3, 4);
 /* `,"last_end":{…}`'s object, without a key. */
 void supervisor_end_put(struct core_buf *buf, const struct supervisor_end *end);

@@ -13,6 +13,7 @@
  *   process.kill {names, signal?}       the same; a signal to the whole group, "KILL" if none is given
  *   supervisor.stop {processes: bool}   {"stopping":n}: all processes first, or (false) none
  *   supervisor.upgrade {program?}       {"program"}: executed a moment later, if it says that it can take over
+ *   log.level {level?, stage?}          {"level"}: core/log_call.c
  *   supervisor.info {}                  {"version","pid","instance","program","state","cgroup","started","processes","running",
  *                                       "is_ending","rss_bytes","cpu_seconds"}
  * SPDX-License-Identifier: Apache-2.0 */
@@ -174,6 +175,7 @@ static void put_process(struct core_buf *buf, const struct supervisor_process *p
     }
     core_json_put_bool(buf, "adopted", supervisor_process_is_alive(process) && !process->pid.is_child);
     core_json_put_text(buf, "reason", core_span_of(process->reason));
+    core_json_put_text(buf, "quiet", core_span_of(process->quiet));
     put_usage(buf, process->pid.pid);
     core_json_put_bool(buf, "is_changed", process->next != NULL);
     if (with_spec) {
@@ -479,6 +481,7 @@ static void info(void *ctx, struct core_rpc_request *request, const struct core_
 }
 
 const struct core_rpc_method supervisor_methods[] = {
+    {.name = "log.level", .summary = CORE_RPC_LOG_LEVEL, .call = core_rpc_log_level},
     {.name = "process.list",
      .summary = "Processes: {names, spec}, none: all; with spec false their specs are left out. Result: {processes: "
                 "[{name, group, order, state, "

@@ -345,10 +345,15 @@ static int log_open(const struct serve *serve, struct core_fail *fail) {
 void serve_supervisor_start(struct serve *serve) {
     const struct serve_conf *conf = serve->conf;
     struct core_fail fail = {0};
-    const char *argv[8] = {serve->env->supervise, "--socket", conf->supervisor_socket, "--state", conf->state};
+    const char *argv[10] = {serve->env->supervise, "--socket", conf->supervisor_socket, "--state", conf->state};
+    size_t argv_len = 5;
     if (serve->group != NULL) {
-        argv[5] = "--group";
-        argv[6] = serve->group;
+        argv[argv_len++] = "--group";
+        argv[argv_len++] = serve->group;
+    }
+    if (core_log_format_now() != CORE_LOG_LOGFMT) {
+        argv[argv_len++] = "--log-format";
+        argv[argv_len++] = core_log_format_names[core_log_format_now()];
     }
     if (serve->started != NULL) {
         return; /* it has not ended: it is on its way, or too busy to answer */

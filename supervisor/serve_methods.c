@@ -44,8 +44,7 @@ const struct core_rpc_method serve_methods[] = {
      "next, "
      "size, inode, is_whole}; next is the offset to ask with.",
      serve_logs_read},
-    {"log.level", "{level}: what tapline serve tells on its stderr from now on: error, warn, info, debug.",
-     serve_log_level},
+    {"log.level", CORE_RPC_LOG_LEVEL, core_rpc_log_level},
     {"diag.list",
      "Crash reports, newest first: {nodes: [words]}, none: all. Result: {directory, reports: [{name, node, time, end, "
      "text, …}]}.",
@@ -398,7 +397,7 @@ void serve_status(void *ctx, struct core_rpc_request *request, const struct core
     serve_ask(serve, "process.list", CORE_SPAN("{\"spec\":false}"), on_list, status);
 }
 
-/* ---- nodes, log.level ----------------------------------------------------------------------------------------------------------- */
+/* ---- nodes ------------------------------------------------------------------------------------------------------------------ */
 
 void serve_nodes(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
     struct serve *serve = ctx;
@@ -435,20 +434,4 @@ void serve_nodes(void *ctx, struct core_rpc_request *request, const struct core_
     }
     free(bytes);
     free(picked);
-}
-
-void serve_log_level(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
-    static const char *const levels[] = {"error", "warn", "info", "debug"};
-    (void)ctx;
-    struct core_span wanted = core_json_tree_text(params, "level");
-    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-        if (core_span_is(wanted, levels[i])) {
-            core_log(CORE_LEVEL_INFO, "serve", "what is told changes", "level=%s by=\"%s\"", levels[i],
-                     core_rpc_request_who(request));
-            core_log_level((enum core_level)i);
-            core_rpc_result(request, CORE_SPAN("{}"));
-            return;
-        }
-    }
-    core_rpc_refuse(request, CORE_RPC_BAD_PARAMS, "level is one of error, warn, info, debug");
 }

@@ -28,6 +28,7 @@
 #define LOCK_PAUSE_US 20000
 #define TRIM_EVERY_NS (10 * CORE_NS_PER_S)
 #define TRIM_FLOOD_NS (100 * CORE_NS_PER_MS)
+#define LOG_EVERY_NS (10 * CORE_NS_PER_S)
 #define STAT_BLOCK_BYTES 512 /* of st_blocks */
 
 /* ---- processes by name ------------------------------------------------------------------------------------------------- */
@@ -165,6 +166,16 @@ void supervisor_tell_alarm(struct supervisor_process *process, const char *fmt, 
              supervisor_process_name(process), words);
 }
 
+void supervisor_tell_quiet(struct supervisor_process *process) {
+    char text[EVENT_BYTES_MAX];
+    struct core_buf buf = {.start = text, .pos = text, .end = text + sizeof(text)};
+    put(&buf, "\"kind\":\"quiet\",\"name\":");
+    core_buf_string(&buf, core_span_of(supervisor_process_name(process)));
+    put(&buf, ",\"text\":");
+    core_buf_string(&buf, core_span_of(process->quiet));
+    tell_line(process->owner, &buf);
+}
+
 void supervisor_tell(struct supervisor *supervisor, enum core_level level, const char *fmt, ...) {
     char words[768];
     char text[EVENT_BYTES_MAX];
@@ -255,6 +266,13 @@ static void on_notify(void *ctx) {
     struct supervisor *supervisor = ctx;
     core_notify("WATCHDOG=1");
     core_timer_set(supervisor->loop, &supervisor->notify_timer, core_tick_ns() + core_notify_watchdog_ns() / 3);
+}
+
+/* What was folded is told when its time is over, also if nothing else is. Seldom, for a Supervisor mostly sleeps. */
+static void on_log(void *ctx) {
+    struct supervisor *supervisor = ctx;
+    core_log_tick();
+    core_timer_set(supervisor->loop, &supervisor->log_timer, core_tick_ns() + LOG_EVERY_NS);
 }
 
 static void on_turns(void *ctx) {
@@ -403,6 +421,7 @@ static enum core_exit run(struct supervisor *supervisor) {
                  "pid=%d socket=%s state=%s processes=%zu cgroup=%s", (int)getpid(), supervisor->options->socket,
                  supervisor->options->state, supervisor->processes_len,
                  supervisor->cgroups.root[0] != '\0' ? supervisor->cgroups.root : "none");
+        on_log(supervisor);
         core_notify("READY=1");
         if (core_notify_watchdog_ns() > 0) {
             on_notify(supervisor);
@@ -420,12 +439,14 @@ int supervisor_main(const struct supervisor_options *options) {
     struct supervisor supervisor = {.options = options, .lock_fd = -1, .started_ns = core_now_ns()};
     (void)mallopt(M_ARENA_MAX, 1);
     (void)mallopt(M_TRIM_THRESHOLD, 64 * 1024); /* what a long answer took is given back */
+    core_log_format((enum core_log_format)options->log_format, "tapline-supervise");
     supervisor.program = strdup(options->program);
     supervisor.processes = calloc(SUPERVISOR_PROCESSES_MAX, sizeof(struct supervisor_process *));
     MUST(supervisor.program != NULL && supervisor.processes != NULL);
     supervisor.turns_timer = (struct core_timer){.on_time = on_turns, .ctx = &supervisor};
     supervisor.trim_timer = (struct core_timer){.on_time = on_trim, .ctx = &supervisor};
     supervisor.notify_timer = (struct core_timer){.on_time = on_notify, .ctx = &supervisor};
+    supervisor.log_timer = (struct core_timer){.on_time = on_log, .ctx = &supervisor};
     supervisor.upgrade_timer = (struct core_timer){.on_time = on_upgrade, .ctx = &supervisor};
     supervisor_keep_begin(&supervisor);
     enum core_exit code = run(&supervisor);

@@ -9,7 +9,8 @@
  *            process.kill {names, signal} · supervisor.stop {processes: bool} · supervisor.upgrade {program?} ·
  *            supervisor.info {}
  * Events:    kind "state": name, from, to, pid, is_wanted, is_changed, adopted, reason, and on an end exit, signal, unknown or
- *            not_started, with ended_pid and uptime_ns · kind "alarm": name, text · kind "supervisor": text
+ *            not_started, with ended_pid and uptime_ns · kind "alarm": name, text · kind "quiet": name, text (why it is silent,
+ *            as the watchdog has it; "": it is no more) · kind "supervisor": text
  * Answers come when the state file has what they say (at once, that is), and tell what is being done; that it was done is an
  * event. supervisor/methods.c has the parameters and results.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -137,6 +138,7 @@ struct supervisor_options {
     const char *state;   /* directory of the state file and the lock */
     const char *group;   /* whose members may speak; NULL: root and our own user only */
     const char *cgroup;  /* below which cgroup v2 directory; NULL: found out */
+    int log_format;      /* enum core_log_format */
     const char *program; /* what an upgrade executes: this program's path */
     int argc;
     char **argv; /* as it was started, for the same */

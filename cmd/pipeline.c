@@ -29,7 +29,6 @@
 #include "cmd/cmd.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,9 +37,15 @@
 #include <unistd.h>
 
 #define QUIT_GRACE_NS (5 * CORE_NS_PER_S) /* to leave a loop and close a sink; longer means it hangs */
-#define PROGRESS_MS 500
+#define PROGRESS_NS (500 * CORE_NS_PER_MS)
 
 /* ---- making it ------------------------------------------------------------------------------------------------------ */
+
+/* main_wait()'s caller looks into both by itself, whatever woke it. */
+static void on_woken(void *ctx, uint32_t events) {
+    (void)ctx;
+    (void)events;
+}
 
 static enum core_err signals_open(struct pipeline *pipeline, struct core_fail *fail) {
     sigset_t set;
@@ -57,7 +62,12 @@ static enum core_err signals_open(struct pipeline *pipeline, struct core_fail *f
     if (pipeline->signal_fd < 0 || pipeline->control_fd < 0) {
         return core_fail_errno(fail, "signalfd", "cannot wait for signals; raise the limit of open files");
     }
-    return CORE_OK;
+    enum core_err err = core_loop_new(&pipeline->loop, fail);
+    const int fds[] = {pipeline->signal_fd, pipeline->control_fd};
+    for (size_t i = 0; err == CORE_OK && i < sizeof(fds) / sizeof(fds[0]); i++) {
+        err = core_loop_watch(pipeline->loop, fds[i], EPOLLIN, on_woken, NULL, &pipeline->watches[i], fail);
+    }
+    return err;
 }
 
 /* A worker each for the streams it has, and the maps they all use. */
@@ -187,11 +197,13 @@ enum core_err pipeline_open(struct pipeline **out, struct config *config, const 
         pipeline->sinks[i].thread.bell.fd = -1;
     }
     core_log_level((enum core_level)config->log.level);
+    core_log_format((enum core_log_format)config->log.format, pipeline->source->service);
     enum core_err err = signals_open(pipeline, fail);
     if (err == CORE_OK) {
         err = pipeline->source->lock(pipeline, fail);
     }
     if (err == CORE_OK) {
+        pipeline_health_open(pipeline);
         err = stages_open(pipeline, mistakes, fail);
     }
     if (err != CORE_OK) {
@@ -207,6 +219,7 @@ void pipeline_close(struct pipeline *pipeline) {
         return;
     }
     MUST(pipeline->magic == PIPELINE_MAGIC);
+    pipeline_health_end(pipeline);
     for (uint32_t i = 0; i < pipeline->sinks_len; i++) {
         struct pipeline_sink *sink = &pipeline->sinks[i];
         if (sink->sink != NULL) { /* its thread never ran */
@@ -236,6 +249,9 @@ void pipeline_close(struct pipeline *pipeline) {
     config_free(pipeline->config);
     free(pipeline->node);
     free(pipeline->state);
+    core_loop_unwatch(pipeline->watches[0]);
+    core_loop_unwatch(pipeline->watches[1]);
+    core_loop_free(pipeline->loop);
     int fds[] = {pipeline->signal_fd, pipeline->control_fd, pipeline->lock_fd};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         if (fds[i] >= 0) {
@@ -408,16 +424,14 @@ static void progress_show(struct pipeline *pipeline) {
 
 /* Wait for a signal or a thread's word, at most until deadline_ns (0: none). */
 static void main_wait(struct pipeline *pipeline, int64_t deadline_ns) {
-    int timeout_ms = pipeline->options.shows_progress ? PROGRESS_MS : -1;
+    int64_t timeout_ns = pipeline->options.shows_progress ? PROGRESS_NS : -1;
     if (deadline_ns != 0) {
-        int64_t left_ms = (deadline_ns - core_tick_ns()) / CORE_NS_PER_MS + 1;
-        left_ms = left_ms < 0 ? 0 : left_ms;
-        timeout_ms = timeout_ms < 0 || left_ms < timeout_ms ? (int)left_ms : timeout_ms;
+        int64_t left_ns = deadline_ns - core_tick_ns() + CORE_NS_PER_MS;
+        left_ns = left_ns < 0 ? 0 : left_ns;
+        timeout_ns = timeout_ns < 0 || left_ns < timeout_ns ? left_ns : timeout_ns;
     }
-    struct pollfd fds[] = {{.fd = pipeline->signal_fd, .events = POLLIN},
-                           {.fd = pipeline->control_fd, .events = POLLIN}};
-    int ready = poll(fds, sizeof(fds) / sizeof(fds[0]), timeout_ms);
-    MUST(ready >= 0 || errno == EINTR);
+    struct core_fail fail;
+    MUST(core_loop_once(pipeline->loop, timeout_ns, &fail) == CORE_OK);
     uint64_t rung;
     ssize_t got = read(pipeline->control_fd, &rung, sizeof(rung));
     MUST(got == (ssize_t)sizeof(rung) || errno == EAGAIN);
@@ -518,9 +532,11 @@ enum core_err pipeline_run(struct pipeline *pipeline, struct core_fail *fail) {
     started_log(pipeline);
     enum core_err err = threads_start(pipeline, fail);
     if (err == CORE_OK) {
+        pipeline_health_begin(pipeline);
         err = main_loop(pipeline, fail);
     }
     threads_end(pipeline, pipeline_exit(err));
+    pipeline_health_end(pipeline);
     pipeline->source->close(pipeline); /* unless its thread has done so */
     pipeline->end_ns = core_tick_ns();
     qsort(pipeline->datasets, pipeline->datasets_len, sizeof(pipeline->datasets[0]), by_events);

@@ -5,6 +5,7 @@
 
 #include "cmd/pipeline.h"
 #include "core/queue.h"
+#include "core/rpc.h"
 
 #include <pthread.h>
 
@@ -67,6 +68,7 @@ struct pipeline_tap;
  * open and lock are the ingest thread's. */
 struct pipeline_source {
     const char *stage;         /* the command's name, in the log */
+    const char *service;       /* service.name of the log as JSON */
     const char *positions;     /* who remembers them, if no sink does */
     enum core_counter records; /* how many were read */
     enum config_wants wants;   /* of the config, when it is read again */
@@ -162,7 +164,11 @@ struct pipeline {
     struct pipeline_reload reload;
     int lock_fd;
     int signal_fd;
-    int control_fd; /* eventfd that wakes main: a thread ended, a reload went a step on */
+    int control_fd;         /* eventfd that wakes main: a thread ended, a reload went a step on */
+    struct core_loop *loop; /* main's: the two above, and what health and the control socket have */
+    struct core_watch *watches[2];
+    struct core_health *health;
+    struct core_rpc_server *control; /* NULL: cannot be had */
     int64_t start_ns;
     int64_t end_ns;
     int64_t stop_deadline_ns; /* core_tick_ns(); 0 before SIGTERM */
@@ -206,7 +212,21 @@ void *pipeline_thread_end(struct pipeline *pipeline, struct pipeline_thread *thr
 /* Wake a thread for something that is in no queue. Unlike core_bell_ring() it wakes one that is about to sleep, too. */
 void pipeline_poke(int event_fd);
 
-/* cmd/pipeline_tap.c: a batch passes a point that is watched. Thread: that which has the batch. */
+/* cmd/pipeline_health.c: the board. open: before the pages of any thread; begin: with all threads running; end: with none, and
+ * before anything that has a histogram goes away. Takes what was never opened. Thread: main. */
+void pipeline_health_open(struct pipeline *pipeline);
+void pipeline_health_begin(struct pipeline *pipeline);
+void pipeline_health_end(struct pipeline *pipeline);
+
+/* cmd/pipeline_control.c: the control socket. Where none can be had, that is said. Thread: main. */
+void pipeline_control_begin(struct pipeline *pipeline);
+void pipeline_control_end(struct pipeline *pipeline);
+
+/* cmd/pipeline_tap.c: method `tap` of the control socket; ctx: the pipeline. Thread: main. */
+void pipeline_tap_call(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params);
+void pipeline_tap_end(struct pipeline *pipeline); /* answers all who watch; before the control socket goes */
+void pipeline_tap_free(struct pipeline *pipeline); /* after that, with no thread left */
+/* A batch passes a point that is watched. Thread: that which has the batch. */
 void pipeline_watched(struct pipeline *pipeline, int point, struct core_batch *batch);
 
 /* Where a batch passes that somebody may watch (`tapline tap`, traces). */

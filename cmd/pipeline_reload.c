@@ -110,6 +110,8 @@ static void reload_swap(struct pipeline *pipeline) {
     reload->next_config = old_config;
     reload->next_maps = old_maps;
     core_log_level((enum core_level)pipeline->config->log.level);
+    core_log_format((enum core_log_format)pipeline->config->log.format, pipeline->source->service);
+    core_health_reload(pipeline->health, &pipeline->config->health);
     core_log(CORE_LEVEL_INFO, pipeline->source->stage, "config reloaded", "file=%s reload=%u inputs=%zu",
              pipeline->options.config_path, reload->number, pipeline->config->inputs_len);
     pipeline_reload_drop(pipeline);

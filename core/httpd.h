@@ -25,7 +25,8 @@ typedef void core_httpd_answer(void *ctx, struct core_httpd_request *request);
  * Errors: CORE_BAD no loopback address · CORE_IO the port is in use, or may not be had: fail says by what. */
 CORE_CHECKED enum core_err core_httpd_new(struct core_httpd **out, struct core_loop *loop, const char *address,
                                           struct core_fail *fail);
-void core_httpd_free(struct core_httpd *httpd); /* takes NULL; ends streams */
+void core_httpd_free(
+    struct core_httpd *httpd); /* takes NULL; ends streams (on_closed of those not ended); not from an answer */
 int core_httpd_port(const struct core_httpd *httpd);
 /* method: "GET" (HEAD comes with it) or "POST"; path: exact. Texts are the caller's. Anything else: 404, or 405 with Allow. */
 void core_httpd_route(struct core_httpd *httpd, const char *method, const char *path, core_httpd_answer *answer,
@@ -43,7 +44,7 @@ void core_httpd_reply(struct core_httpd_request *request, int status, const char
 void core_httpd_csp(struct core_httpd *httpd, const char *policy);
 
 /* Keep the connection open and send as it comes (server-sent events). on_closed: the reader has gone, or was too slow; the stream
- * is of no more use then. NULL: too many streams; 503 was answered. */
+ * is of no more use then. Not called behind core_httpd_stream_end(). NULL: too many streams; 503 was answered. */
 struct core_httpd_stream *core_httpd_stream(struct core_httpd_request *request, const char *content_type,
                                             void (*on_closed)(void *ctx), void *ctx);
 void core_httpd_stream_write(struct core_httpd_stream *stream, struct core_span bytes); /* copied; never waits */

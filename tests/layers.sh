@@ -47,6 +47,7 @@ wrapper_of() { # header
     maxminddb.h) echo 'core/mmdb.c' ;;
     glib.h) echo 'core/zone.c' ;;
     curl/*) echo 'core/http_internal.h' ;;
+    microhttpd.h) echo 'core/httpd.c' ;;
     histedit.h) echo 'cmd/shell_edit.c' ;;
     ncurses.h | curses.h | term.h) echo 'cmd/top_screen.c' ;;
     hiredis/*) echo 'enrich/redis.c' ;;

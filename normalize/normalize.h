@@ -54,6 +54,19 @@ void normalize_worker_free(struct normalize_worker *worker); /* takes NULL */
  * Thread: the worker's. */
 void normalize_worker_observe(struct normalize_worker *worker, bool is_wanted);
 
+/* Who looks at records as their source wrote them. */
+struct normalize_watch {
+    /* Is this record to be made into JSON? Called for each that could be decoded. */
+    bool (*wants)(void *ctx, const struct core_line *line);
+    /* One flat object with the source's own names. record.len 0: it is longer than NORMALIZE_WATCH_BYTES_MAX. Lives during the
+     * call. dataset: NUL-terminated, outlives the batch. */
+    void (*record)(void *ctx, const char *dataset, struct core_span record);
+    void *ctx;
+};
+#define NORMALIZE_WATCH_BYTES_MAX (128 * CORE_KIB)
+/* Watch the records of the next batch, and of that one only. Thread: the worker's. */
+void normalize_worker_watch(struct normalize_worker *worker, const struct normalize_watch *watch);
+
 /* Make batch->events from batch->lines: one event per record line, in order; a line that cannot be read becomes a dead
  * letter; a record that a `drop when` row fits makes none and is counted in batch->dropped. Never fails. Frees stream->decode when batch->is_last. Thread: the worker's. */
 void normalize_batch(struct normalize_worker *worker, struct core_batch *batch);

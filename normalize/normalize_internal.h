@@ -538,6 +538,7 @@ struct normalize_worker {
     struct domain_cache *domains;
     struct geo_cache *places;
     const struct normalize_explain *explain;
+    const struct normalize_watch *watch; /* of the next batch, or this one; NULL: nobody looks */
     struct interned *interned; /* names that outlive plans and maps: batches under way point to them */
     bool is_observing;
     struct snort_names *snort_names; /* what inputs' sid-msg.map and the like say */
@@ -602,6 +603,9 @@ const struct value *op_table_find(const struct op *op, struct core_span key);
 /* List what stands in the record's marked leaves, when its document is written. */
 void record_observe(struct normalize_worker *worker, const struct plan *plan, struct core_batch *batch,
                     struct core_event *event);
+
+/* Show the decoded record to who watches. */
+void record_watch(struct normalize_worker *worker, const struct plan *plan, const struct core_line *line);
 
 /* What of a text is an observable of a type: whole, a part of it, several parts, or nothing. Called again with the same
  * *rest until it is empty. False: there is no more. Shape: *out points into the text. */

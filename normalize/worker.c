@@ -225,7 +225,13 @@ static bool record_run(struct normalize_worker *worker, struct core_batch *batch
         return record_refuse(worker, "the line is longer than the maximum of %zu bytes", (size_t)CORE_LINE_BYTES_MAX);
     }
     MUST(line->text.len > 0);
-    if (!record_decode(worker, state, line, &plan) || !plan_apply(worker, plan)) {
+    if (!record_decode(worker, state, line, &plan)) {
+        return false;
+    }
+    if (worker->watch != NULL) {
+        record_watch(worker, plan, line);
+    }
+    if (!plan_apply(worker, plan)) {
         return false;
     }
     if (worker->is_dropped) {
@@ -343,6 +349,7 @@ void normalize_batch(struct normalize_worker *worker, struct core_batch *batch) 
         core_count(worker->counters, CORE_COUNT_NORMALIZE_COMMUNITY_ID_DIFFERS, worker->id_differs);
     }
     core_arena_reset(&worker->scratch, SCRATCH_KEEP_BYTES);
+    worker->watch = NULL;
     if (batch->is_last) {
         state_drop(batch->stream->decode);
         batch->stream->decode = NULL;

@@ -5,6 +5,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/health_internal.h"
 
+#include "core/kafka.h"
+
 #include <stdlib.h>
 
 #define TURN_NS CORE_NS_PER_S
@@ -14,10 +16,12 @@ static void turn(void *ctx) {
     core_timer_set(health->env.loop, &health->turn, core_tick_ns() + TURN_NS);
     core_arena_reset(&health->arena, CORE_MIB);
     core_log_tick();
+    core_health_serve_turn(health);
+    core_health_own_measure(health);
     core_health_own_write(health);
     health->rows = core_health_rows(health, &health->arena, &health->rows_len);
     bool is_changed = core_health_rules_turn(health);
-    core_health_serve_turn(health);
+    core_health_own_write(health); /* with the problems of now */
     core_health_log_turn(health, is_changed);
     core_otlp_turn(health);
     if (health->on_turn != NULL) {
@@ -25,11 +29,43 @@ static void turn(void *ctx) {
     }
 }
 
+static const char *text_copy(const char *text) {
+    char *copy = text == NULL ? NULL : strdup(text);
+    MUST(text == NULL || copy != NULL);
+    return copy;
+}
+
+static void env_copy(struct core_health_env *out, const struct core_health_env *env) {
+    *out = *env;
+    out->process = text_copy(env->process);
+    out->node = text_copy(env->node);
+    out->state = text_copy(env->state);
+    out->version = text_copy(env->version);
+    struct core_kafka_pair *pairs = calloc(env->kafka_len + 1, sizeof *pairs);
+    MUST(pairs != NULL);
+    for (size_t i = 0; i < env->kafka_len; i++) {
+        pairs[i] = (struct core_kafka_pair){text_copy(env->kafka[i].key), text_copy(env->kafka[i].value)};
+    }
+    out->kafka = pairs;
+}
+
+static void env_release(struct core_health_env *env) {
+    for (size_t i = 0; i < env->kafka_len; i++) {
+        free((void *)(uintptr_t)env->kafka[i].key);
+        free((void *)(uintptr_t)env->kafka[i].value);
+    }
+    free((void *)(uintptr_t)env->kafka);
+    free((void *)(uintptr_t)env->process);
+    free((void *)(uintptr_t)env->node);
+    free((void *)(uintptr_t)env->state);
+    free((void *)(uintptr_t)env->version);
+}
+
 struct core_health *core_health_new(const struct core_health_env *env) {
     MUST(env != NULL && env->process != NULL && env->node != NULL && env->loop != NULL);
     struct core_health *health = calloc(1, sizeof(*health));
     MUST(health != NULL);
-    health->env = *env;
+    env_copy(&health->env, env);
     health->conf = env->conf != NULL ? *env->conf : (struct core_health_conf){0};
     health->started_ns = core_now_ns();
     struct core_fail fail;
@@ -68,5 +104,6 @@ void core_health_free(struct core_health *health) {
         core_health_page_free(page);
     }
     core_arena_destroy(&health->arena);
+    env_release(&health->env);
     free(health);
 }

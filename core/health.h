@@ -223,9 +223,16 @@ void core_health_document(struct core_health *health, struct core_buf *out);
 /* The exposition, for /metrics. is_open: OpenMetrics 1.0.0 (ends with # EOF), else Prometheus text 0.0.4. */
 void core_health_exposition(struct core_health *health, bool is_open, struct core_buf *out);
 
+/* The names there, without _total or _bucket: tapline_<kind>_<measure's whole name>. Thread: any. */
+void core_health_metric_name(enum core_health_measure measure, char out[160]);
+void core_health_histogram_name(enum core_health_kind kind, char out[160]); /* of a kind that has one */
+void core_health_counter_name(enum core_counter counter, char out[160]);
+
 struct core_httpd;
-/* Its HTTP server, so that Main can add routes (core/httpd.h); NULL: none. */
+/* Its HTTP server; NULL: none, or not yet: a port in use is tried again. */
 struct core_httpd *core_health_httpd(struct core_health *health);
+/* Called once when it listens (at once, if it does already), so that Main can add its routes (core/httpd.h); one at most. */
+void core_health_on_httpd(struct core_health *health, void (*on_httpd)(void *ctx, struct core_httpd *httpd), void *ctx);
 /* Called at the end of each turn (once a second), problems and rows being those of now; one at most. */
 void core_health_on_turn(struct core_health *health, void (*on_turn)(void *ctx), void *ctx);
 

@@ -202,9 +202,36 @@ void core_health_begin(struct core_health_page *page) {
     core_arena_reset(&set->texts, LABEL_KEEP_BYTES);
 }
 
+/* What is no UTF-8 is shown as core_buf_string() shows it, once for all that show it: else two labels that differ could look the
+ * same to one of them, and Prometheus takes nothing at all of a page with the same series twice. */
+static struct core_span text_as_utf8(struct core_span text, char out[CORE_HEALTH_LABEL_BYTES_MAX]) {
+    size_t used = 0;
+    for (size_t i = 0; i < text.len && used + 4 <= CORE_HEALTH_LABEL_BYTES_MAX;) {
+        size_t len = 1;
+        while (len < 4 && i + len < text.len &&
+               !core_utf8_is_valid((struct core_span){.ptr = text.ptr + i, .len = len})) {
+            len++;
+        }
+        if (core_utf8_is_valid((struct core_span){.ptr = text.ptr + i, .len = len})) {
+            memcpy(out + used, text.ptr + i, len);
+            used += len;
+            i += len;
+        } else {
+            char shown[5];
+            (void)snprintf(shown, sizeof shown, "\\x%02x", (unsigned)(unsigned char)text.ptr[i]);
+            memcpy(out + used, shown, 4);
+            used += 4;
+            i++;
+        }
+    }
+    return (struct core_span){.ptr = out, .len = used};
+}
+
 static const char *label_copy(struct core_health_set *set, const char *text) {
+    char shown[CORE_HEALTH_LABEL_BYTES_MAX];
     size_t len = text == NULL ? 0 : strlen(text);
     struct core_span cut = core_utf8_cut((struct core_span){.ptr = text, .len = len}, CORE_HEALTH_LABEL_BYTES_MAX);
+    cut = cut.len == 0 || core_utf8_is_valid(cut) ? cut : text_as_utf8(cut, shown);
     return cut.len == 0 ? "" : core_arena_copy(&set->texts, cut);
 }
 

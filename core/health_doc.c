@@ -32,14 +32,6 @@ static void comma(struct core_buf *out) {
 
 /* ---- problems --------------------------------------------------------------------------------------------------------------- */
 
-static const char *state_word(const struct core_health_problem *problems, size_t len) {
-    enum core_health_severity worst = CORE_HEALTH_INFO;
-    for (size_t i = 0; i < len; i++) {
-        worst = problems[i].severity > worst ? problems[i].severity : worst;
-    }
-    return worst == CORE_HEALTH_ERROR ? "failing" : worst == CORE_HEALTH_WARN ? "degraded" : "ok";
-}
-
 void core_health_problem_put(struct core_buf *out, const struct core_health_problem *problem) {
     const struct core_health_kind_info *info = core_health_kind_info(problem->kind);
     core_buf_char(out, '{');
@@ -220,7 +212,7 @@ static void head_put(struct core_health *health, struct core_buf *out) {
     comma(out);
     member_time(out, "time", core_now_ns());
     comma(out);
-    member_string(out, "state", state_word(problems, problems_len));
+    member_string(out, "state", core_health_state(health));
     comma(out);
     name_put(out, "ready");
     core_buf_span(out, core_health_is_ready(health) ? CORE_SPAN("true") : CORE_SPAN("false"));

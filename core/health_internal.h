@@ -52,6 +52,9 @@ struct core_health {
     struct core_timer turn;
     void (*on_turn)(void *ctx);
     void *on_turn_ctx;
+    void (*on_httpd)(void *ctx, struct core_httpd *httpd);
+    void *on_httpd_ctx;
+    int64_t own_rss, own_cpu_ns, own_fds, own_free; /* of row `process`, as last measured */
     /* The last turn's: rows, and what follows from them. Both live until the next turn. */
     struct core_arena arena;
     const struct core_health_row *rows;
@@ -79,8 +82,16 @@ const struct core_health_complaint *core_health_complaints(struct core_health *h
 void core_health_problem_put(struct core_buf *out, const struct core_health_problem *problem);
 const char *core_health_severity_word(enum core_health_severity severity); /* "info", "warn", "error" */
 
+/* ---- health_metrics.c, too: names, without _total or _bucket; public for the reference and OTLP -------------------------------- */
+const char *core_health_unit_word(enum core_health_unit unit); /* "bytes", "seconds", "ratio", "" */
+
 /* ---- health_serve.c, too: row `process` ------------------------------------------------------------------------------------- */
+void core_health_own_measure(struct core_health *health);
+/* With the problems of now. */
 void core_health_own_write(struct core_health *health);
+/* Where a process listens, from its conf. False: nowhere. */
+CORE_CHECKED bool core_health_address(const struct core_health_conf *conf, const char *process, unsigned instance,
+                                      char out[128]);
 
 /* ---- health_rules.c: problems, from health->rows and complaints ------------------------------------------------------------ */
 struct core_health_rules *core_health_rules_new(void);

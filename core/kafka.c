@@ -31,6 +31,7 @@ enum core_err core_kafka_open(struct core_kafka **out, const struct core_kafka_p
     *kafka = (struct core_kafka){.magic = KAFKA_MAGIC, .fd = -1, .calls = calls, .ctx = ctx};
     rd_kafka_conf_t *conf = NULL;
     enum core_err err = CORE_OK;
+    kafka_stats_init(&kafka->stats);
     kafka->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (kafka->fd < 0) {
         err = core_fail_errno(fail, "eventfd", "cannot make a producer; raise the limit of open files");
@@ -40,6 +41,8 @@ enum core_err core_kafka_open(struct core_kafka **out, const struct core_kafka_p
     if (err != CORE_OK) {
         goto out;
     }
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_CREATETOPICS_RESULT |
+                                       RD_KAFKA_EVENT_STATS);
     err = core_kafka_handle_new(&kafka->handle, RD_KAFKA_PRODUCER, conf, fail);
     if (err != CORE_OK) {
         goto out;
@@ -92,6 +95,7 @@ void core_kafka_close(struct core_kafka *kafka) {
     if (kafka->fd >= 0) {
         MUST(close(kafka->fd) == 0);
     }
+    kafka_stats_free(&kafka->stats);
     kafka->magic = 0;
     free(kafka);
 }
@@ -280,12 +284,17 @@ enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka
 
 static void take_reports(struct core_kafka *kafka, rd_kafka_event_t *event) {
     const rd_kafka_message_t *report;
+    bool is_answered = false;
     while ((report = rd_kafka_event_message_next(event)) != NULL) {
         kafka->calls->on_report(kafka->ctx, (uint64_t)(uintptr_t)report->_private, fate_of(report->err),
                                 (int)report->err, report->offset < 0 ? -1 : report->offset);
         if (report->err == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP) {
             kafka->calls->on_trouble(kafka->ctx, false, core_kafka_text((int)report->err)); /* an abort hides why */
         }
+        is_answered = is_answered || report->err == RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    if (is_answered) {
+        kafka_stats_answered(&kafka->stats);
     }
 }
 
@@ -296,6 +305,7 @@ static bool is_finished(const struct core_kafka *kafka, char *text, size_t text_
 
 static void take_trouble(struct core_kafka *kafka, rd_kafka_event_t *event) {
     char text[KAFKA_ERROR_BYTES] = "";
+    kafka_stats_error(&kafka->stats, (int)rd_kafka_event_error(event), rd_kafka_event_error_string(event));
     if (is_finished(kafka, text, sizeof text)) {
         kafka->calls->on_trouble(kafka->ctx, true, text);
     } else {
@@ -319,6 +329,9 @@ void core_kafka_poll(struct core_kafka *kafka) {
             break;
         case RD_KAFKA_EVENT_CREATETOPICS_RESULT:
             take_made(kafka, event);
+            break;
+        case RD_KAFKA_EVENT_STATS:
+            kafka_stats_read(&kafka->stats, core_span_of(rd_kafka_event_stats(event)));
             break;
         default: /* nothing else was asked for */
             break;

@@ -117,6 +117,21 @@ bool core_kafka_is_size(int code);
 /* Is it a refusal because of rights or credentials? */
 bool core_kafka_is_denied(int code);
 
+/* ---- what is known of brokers (kafka_stats.c) ------------------------------------------------------------------------- */
+
+struct core_health_page;
+/* Rows `broker` and `producer_partition` (those with traffic) onto a page that the caller begins and publishes; there are some
+ * only with the property statistics.interval.ms. client: a word for who this is. */
+void core_kafka_health(const struct core_kafka *kafka, const char *client, struct core_health_page *page);
+
+struct core_kafka_look {
+    int up;                /* does any broker answer? 1, 0; -1: not known yet */
+    int64_t down_since_ns; /* with 0: wall clock */
+    bool is_denied;        /* with 0: they are there, and will not have us */
+    char why[256];         /* with 0: the last connection's error, with the broker's name */
+};
+void core_kafka_look(const struct core_kafka *kafka, struct core_kafka_look *out);
+
 /* ---- transactions (kafka_txn.c) ---------------------------------------------------------------------------------------
  *
  * A producer with the property transactional.id: init, then begin -> send … -> commit or abort, and again. One transaction

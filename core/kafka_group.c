@@ -68,6 +68,7 @@ struct core_kafka_group {
     uint64_t record_bytes;     /* of one, about */
     bool is_filled;            /* the queue was, since the last wake */
     rd_kafka_message_t *given; /* what the last record's spans point into */
+    struct kafka_stats stats;
 };
 
 /* ---- shares ----------------------------------------------------------------------------------------------------------- */
@@ -178,6 +179,7 @@ static const struct core_kafka_pair group_defaults[] = {
     {"topic.metadata.refresh.interval.ms", "10000"}, /* how late a topic that a pattern fits is seen */
     {"fetch.wait.max.ms", "100"},                    /* how late the end is seen, and what a start has to wait for */
     {"max.partition.fetch.bytes", "1048576"},
+    {"statistics.interval.ms", "1000"}, /* the last one: left out if nobody wants them */
 };
 /* What they may not: what the header promises rests on it. */
 static const struct core_kafka_pair group_musts[] = {
@@ -206,7 +208,7 @@ static enum core_err group_conf_make(rd_kafka_conf_t **out, const struct core_ka
     MUST(all != NULL);
     size_t len = 0;
     memcpy(all, group_defaults, sizeof group_defaults);
-    len += DEFAULTS_LEN;
+    len += DEFAULTS_LEN - (conf->wants_statistics ? 0 : 1);
     memcpy(all + len, conf->pairs, conf->pairs_len * sizeof *all);
     len += conf->pairs_len;
     memcpy(all + len, group_musts, sizeof group_musts);
@@ -216,7 +218,7 @@ static enum core_err group_conf_make(rd_kafka_conf_t **out, const struct core_ka
     enum core_err err = core_kafka_conf_make(out, RD_KAFKA_CONSUMER, all, len, fail);
     free(all);
     if (err == CORE_OK) {
-        rd_kafka_conf_set_events(*out, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR);
+        rd_kafka_conf_set_events(*out, RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
     }
     return err;
 }
@@ -244,6 +246,7 @@ enum core_err core_kafka_group_open(struct core_kafka_group **out, const struct 
     MUST(group != NULL);
     group->magic = GROUP_MAGIC;
     group->queued_bytes = conf->queued_bytes;
+    kafka_stats_init(&group->stats);
     rd_kafka_conf_t *made = NULL;
     enum core_err err = CORE_OK;
     group->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -371,6 +374,7 @@ void core_kafka_group_close(struct core_kafka_group *group) {
     free(group->shares);
     free(group->table);
     free(group->told);
+    kafka_stats_free(&group->stats);
     group->magic = 0;
     free(group);
 }
@@ -504,7 +508,10 @@ static bool event_take(struct core_kafka_group *group, struct core_kafka_news *n
         } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
             is_told = rebalance_take(group, event, news);
         } else {
-            if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
+            if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_STATS) {
+                kafka_stats_read(&group->stats, core_span_of(rd_kafka_event_stats(event)));
+            } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
+                kafka_stats_error(&group->stats, (int)rd_kafka_event_error(event), rd_kafka_event_error_string(event));
                 is_told = trouble_tell(news, rd_kafka_event_error(event), "", rd_kafka_event_error_string(event));
                 news->is_fatal = rd_kafka_event_error_is_fatal(event) != 0;
             }
@@ -675,6 +682,16 @@ void core_kafka_group_pause(struct core_kafka_group *group, bool is_paused) {
         fd_arm(group);
     }
     group->is_paused = is_paused;
+}
+
+void core_kafka_group_health(const struct core_kafka_group *group, const char *client, struct core_health_page *page) {
+    MUST(group->magic == GROUP_MAGIC);
+    kafka_stats_rows(&group->stats, client, page);
+}
+
+void core_kafka_group_look(const struct core_kafka_group *group, struct core_kafka_look *out) {
+    MUST(group->magic == GROUP_MAGIC);
+    kafka_stats_look(&group->stats, out);
 }
 
 int64_t core_kafka_group_lag(struct core_kafka_group *group, const struct core_kafka_share *share, int64_t offset) {

@@ -67,6 +67,7 @@ struct core_kafka_group_conf {
     const char *const *topics; /* names, or patterns that begin with '^' (librdkafka's regular expressions) */
     size_t topics_len;
     uint64_t queued_bytes; /* fetched ahead at most, of all partitions */
+    bool wants_statistics; /* each second, unless the pairs say otherwise */
 };
 
 /* Make a consumer and join; brokers are contacted in the background. Errors: CORE_BAD a property or a pattern; CORE_IO. */
@@ -85,6 +86,9 @@ void core_kafka_group_pause(struct core_kafka_group *group, bool is_paused);
 void core_kafka_group_release(struct core_kafka_group *group);
 /* For how many records do the committed offsets lag behind, as last known; -1: not known. For share alone. */
 int64_t core_kafka_group_lag(struct core_kafka_group *group, const struct core_kafka_share *share, int64_t offset);
+/* As core_kafka_health() and core_kafka_look(). */
+void core_kafka_group_health(const struct core_kafka_group *group, const char *client, struct core_health_page *page);
+void core_kafka_group_look(const struct core_kafka_group *group, struct core_kafka_look *out);
 /* Leaves the group; commits nothing. May take some seconds. Takes NULL. */
 void core_kafka_group_close(struct core_kafka_group *group);
 

@@ -19,6 +19,51 @@ struct core_kafka_topic {
     char name[];
 };
 
+/* ---- statistics (kafka_stats.c) -------------------------------------------------------------------------------------------- */
+
+#define KAFKA_STATS_BROKERS_MAX 64
+#define KAFKA_STATS_PARTITIONS_MAX 512
+
+struct kafka_stats_broker {
+    char name[128]; /* librdkafka's: host:port/id */
+    bool is_up;
+    bool is_bootstrap; /* of the configuration, and not known yet which broker it is */
+    bool is_internal;
+    bool is_needed;                             /* it leads a partition of ours */
+    bool has_failed;                            /* a connection to it has, since it was up */
+    int64_t rtt_ns, rtt_p99_ns, int_latency_ns; /* CORE_HEALTH_UNKNOWN: there was no request yet */
+    int64_t outbuf, waitresp, tx_errors, retries;
+};
+struct kafka_stats_partition {
+    char topic[250];
+    int number;
+    int64_t queued, messages, bytes;
+};
+struct kafka_stats {
+    bool is_there; /* the brokers are known */
+    int up;        /* does any broker answer? -1: not known yet */
+    int64_t down_since_ns;
+    bool is_denied;   /* the last error is one of credentials or rights */
+    int64_t error_ns; /* core_tick_ns() of the last error */
+    char error[256];  /* the last one of a connection; "": none since a broker answered */
+    struct kafka_stats_broker brokers[KAFKA_STATS_BROKERS_MAX];
+    size_t brokers_len;
+    struct kafka_stats_partition *partitions; /* KAFKA_STATS_PARTITIONS_MAX; NULL: no statistics came yet */
+    size_t partitions_len;
+};
+void kafka_stats_init(struct kafka_stats *stats);
+void kafka_stats_free(struct kafka_stats *stats);
+/* The text of an event of statistics. */
+void kafka_stats_read(struct kafka_stats *stats, struct core_span text);
+/* An event that is an error. */
+void kafka_stats_error(struct kafka_stats *stats, int code, const char *text);
+/* A broker has answered. */
+void kafka_stats_answered(struct kafka_stats *stats);
+void kafka_stats_rows(const struct kafka_stats *stats, const char *client, struct core_health_page *page);
+void kafka_stats_look(const struct kafka_stats *stats, struct core_kafka_look *out);
+
+/* ---- the producer ------------------------------------------------------------------------------------------------------------ */
+
 struct core_kafka {
     uint32_t magic;
     rd_kafka_t *handle;
@@ -28,6 +73,7 @@ struct core_kafka {
     struct core_kafka_topic *topics;
     const struct core_kafka_calls *calls;
     void *ctx;
+    struct kafka_stats stats;
 };
 
 /* ---- transactions (kafka_txn.c) ------------------------------------------------------------------------------------------- */

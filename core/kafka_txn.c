@@ -76,7 +76,11 @@ static bool is_out_of_state(const rd_kafka_error_t *error) {
 
 enum core_kafka_txn core_kafka_txn_init(struct core_kafka *kafka, int timeout_ms, struct core_fail *why) {
     MUST(kafka->magic == KAFKA_MAGIC);
-    return txn_of(rd_kafka_init_transactions(kafka->handle, timeout_ms), "init_transactions", why);
+    enum core_kafka_txn txn = txn_of(rd_kafka_init_transactions(kafka->handle, timeout_ms), "init_transactions", why);
+    if (txn == CORE_KAFKA_TXN_OK) {
+        kafka_stats_answered(&kafka->stats);
+    }
+    return txn;
 }
 
 enum core_kafka_txn core_kafka_txn_begin(struct core_kafka *kafka, struct core_fail *why) {
@@ -94,6 +98,9 @@ enum core_kafka_txn core_kafka_txn_commit(struct core_kafka *kafka, int timeout_
         error = rd_kafka_commit_transaction(kafka->handle, timeout_ms);
     }
     enum core_kafka_txn txn = txn_of(error, "commit_transaction", why);
+    if (txn == CORE_KAFKA_TXN_OK) {
+        kafka_stats_answered(&kafka->stats);
+    }
     kafka->is_txn_open = txn == CORE_KAFKA_TXN_ABORT; /* else it may have been done, and cannot be aborted any more */
     return txn;
 }

@@ -101,5 +101,7 @@ const struct sink_ops sink_file = {
     .poll = lines_poll,
     .is_gone = lines_is_gone,
     .flush = lines_flush,
+    .is_up = lines_is_up,
+    .health = lines_health,
     .close = lines_close,
 };

@@ -111,7 +111,7 @@ static void producers_drop(struct sink *sink, int64_t now) {
         kafka_lane_close(sink, (enum kafka_lane)lane);
     }
     sink->is_broken = false;
-    core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
+    sink_retry(sink->env->counters, &sink->retries, SINK_CAUSE_PRODUCER);
     kafka_events_unsend(sink);
 }
 
@@ -208,7 +208,8 @@ static enum core_err kafka_open(struct sink **out, const void *conf, const struc
     sink->magic = KAFKA_SINK_MAGIC;
     sink->conf = conf;
     sink->env = env;
-    sink->pairs = kafka_conf_pairs(conf, &sink->pairs_len);
+    sink->look.up = -1;
+    sink->pairs = kafka_conf_pairs(conf, env->wants_statistics, &sink->pairs_len);
     enum core_err err = kafka_topics_open(&sink->topics, conf, fail);
     if (err == CORE_OK) {
         sink->keeper = kafka_keeper_open(sink);
@@ -238,5 +239,7 @@ const struct sink_ops sink_kafka = {
     .poll = kafka_poll,
     .is_gone = kafka_keeper_is_gone,
     .flush = kafka_keeper_flush,
+    .is_up = kafka_sink_is_up,
+    .health = kafka_sink_health,
     .close = kafka_close,
 };

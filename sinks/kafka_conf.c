@@ -162,16 +162,19 @@ static const struct core_kafka_pair forbidden[] = {
 };
 #define FORBIDDEN_LEN (sizeof forbidden / sizeof forbidden[0])
 
-struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, size_t *len) {
+struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, bool wants_statistics, size_t *len) {
     MUST(conf != NULL && len != NULL);
     size_t n = 0;
-    struct core_kafka_pair *pairs = calloc(DEFAULTS_LEN + conf->rdkafka.len + GUARDS_LEN + 2, sizeof *pairs);
+    struct core_kafka_pair *pairs = calloc(DEFAULTS_LEN + conf->rdkafka.len + GUARDS_LEN + 3, sizeof *pairs);
     MUST(pairs != NULL);
     for (size_t i = 0; i < DEFAULTS_LEN; i++) {
         pairs[n++] = defaults[i];
     }
     if (!conf->create_topics) { /* librdkafka's 30 s are for topics that were made a moment ago: here none was, by us */
         pairs[n++] = (struct core_kafka_pair){"topic.metadata.propagation.max.ms", "5000"};
+    }
+    if (wants_statistics) { /* before the user's: who wants them for something else says how often */
+        pairs[n++] = (struct core_kafka_pair){"statistics.interval.ms", "1000"};
     }
     for (size_t i = 0; i < conf->rdkafka.len; i++) {
         pairs[n++] = (struct core_kafka_pair){conf->rdkafka.items[i].key, conf->rdkafka.items[i].value};
@@ -188,10 +191,10 @@ struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, size_t *
 #define TXN_LINGER_MS "5"
 
 struct core_kafka_pair *kafka_conf_txn_pairs(const struct kafka_conf *conf, const char *node, struct kafka_shape *shape,
-                                             size_t *len) {
+                                             bool wants_statistics, size_t *len) {
     MUST(node != NULL && shape != NULL);
     size_t n = 0;
-    struct core_kafka_pair *pairs = kafka_conf_pairs(conf, &n);
+    struct core_kafka_pair *pairs = kafka_conf_pairs(conf, wants_statistics, &n);
     pairs = realloc(pairs, (n + 4) * sizeof *pairs);
     MUST(pairs != NULL);
     for (size_t i = 0; i < DEFAULTS_LEN; i++) { /* a default only: what the user says comes after it */
@@ -328,13 +331,13 @@ void kafka_conf_check(const void *conf_ptr, const struct core_conf_file *file, c
     }
     size_t len = 0;
     struct core_fail fail;
-    struct core_kafka_pair *pairs = kafka_conf_pairs(conf, &len);
+    struct core_kafka_pair *pairs = kafka_conf_pairs(conf, false, &len);
     enum core_err err = core_kafka_pairs_check(pairs, len - 1, &fail);
     free(pairs);
     if (err == CORE_OK &&
         conf->delivery != KAFKA_DELIVERY_AT_LEAST_ONCE) { /* a transactional producer has more to say */
         struct kafka_shape shape = {0};
-        pairs = kafka_conf_txn_pairs(conf, "node", &shape, &len);
+        pairs = kafka_conf_txn_pairs(conf, "node", &shape, false, &len);
         err = core_kafka_pairs_check(pairs, len, &fail);
         free(pairs);
     }
@@ -346,7 +349,7 @@ void kafka_conf_check(const void *conf_ptr, const struct core_conf_file *file, c
 enum core_err kafka_conf_connect(const void *conf, int timeout_ms, struct core_fail *fail) {
     MUST(conf != NULL);
     size_t len = 0;
-    struct core_kafka_pair *pairs = kafka_conf_pairs(conf, &len);
+    struct core_kafka_pair *pairs = kafka_conf_pairs(conf, false, &len);
     enum core_err err = core_kafka_reach(pairs, len - 1, timeout_ms, fail);
     free(pairs);
     return err;
@@ -357,7 +360,7 @@ enum core_err sink_kafka_places(const void *conf_ptr, struct sink_kafka_places *
     MUST(conf != NULL && out != NULL);
     *out = (struct sink_kafka_places){
         .topic = conf->topic, .dead_letter_topic = conf->dead_letter_topic, .checkpoint_topic = conf->checkpoint_topic};
-    out->pairs = kafka_conf_pairs(conf, &out->pairs_len);
+    out->pairs = kafka_conf_pairs(conf, false, &out->pairs_len);
     out->pairs_len--; /* without the one that makes batches of one */
     return conf->delivery == KAFKA_DELIVERY_AT_LEAST_ONCE ? CORE_GONE : CORE_OK;
 }

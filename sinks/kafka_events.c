@@ -225,7 +225,10 @@ static void event_failed(struct sink *sink, struct slot *slot, uint32_t index, e
                  core_kafka_text(code));
         break;
     }
-    core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
+    sink_retry(sink->env->counters, &sink->retries,
+               fate == CORE_KAFKA_TOPIC   ? SINK_CAUSE_TOPIC
+               : fate == CORE_KAFKA_FATAL ? SINK_CAUSE_PRODUCER
+                                          : SINK_CAUSE_BROKER);
     kafka_event_wait(slot, index, waiting);
 }
 
@@ -351,7 +354,7 @@ static enum progress event_send(struct sink *sink, struct slot *slot, uint32_t i
     int code = 0;
     enum core_kafka_fate fate = record_send(sink, slot, index, topic, lane, &code);
     if (fate == CORE_KAFKA_FULL) {
-        core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
+        sink_retry(sink->env->counters, &sink->retries, SINK_CAUSE_QUEUE_FULL);
         return PROGRESS_STOP;
     }
     if (fate == CORE_KAFKA_ACCEPTED) {

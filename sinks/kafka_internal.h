@@ -33,7 +33,7 @@ extern const struct core_opt kafka_opts[KAFKA_OPTS_LEN];
 /* All properties in the order they are set: our defaults, the user's, and what nobody may change. The last one makes
  * batches of one: leave it out for a producer with batches.
  * Owns: the array is malloc'ed, its texts are conf's. */
-struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, size_t *len);
+struct core_kafka_pair *kafka_conf_pairs(const struct kafka_conf *conf, bool wants_statistics, size_t *len);
 
 /* A transactional producer: whose, and with what batches. Texts for pairs are made in it. */
 struct kafka_shape {
@@ -44,7 +44,7 @@ struct kafka_shape {
     char bytes_text[24];
 };
 struct core_kafka_pair *kafka_conf_txn_pairs(const struct kafka_conf *conf, const char *node, struct kafka_shape *shape,
-                                             size_t *len);
+                                             bool wants_statistics, size_t *len);
 bool kafka_conf_keeps_positions(const void *conf);
 void kafka_conf_check(const void *conf, const struct core_conf_file *file, const struct core_conf_node *node,
                       struct core_conf_mistakes *mistakes);
@@ -79,6 +79,8 @@ struct kafka_topic {
     int partitions;        /* as the producers before knew it; 0: not known */
     uint64_t txn;          /* exactly once: the last transaction with a record of it */
     bool is_suspect;       /* exactly once: it may be the one that made a transaction fail; it is to be tried alone */
+    int64_t trouble_ns;    /* core_tick_ns() when it was last not to be had; 0: never, or it is there since */
+    char trouble[256];     /* why */
     bool is_alone;         /* it takes less at once than librdkafka's batches: each record goes alone */
 };
 
@@ -183,6 +185,8 @@ struct sink {
     char *scratch;
     uint64_t outstanding;        /* records sent and not reported */
     struct kafka_keeper *keeper; /* NULL: at least once */
+    struct sink_retries retries;
+    struct core_kafka_look look; /* as the last producer saw it, for when there is none */
 };
 
 /* Take a batch into the list. False: there are too many. */
@@ -212,6 +216,11 @@ void kafka_event_lost(struct sink *sink, const struct slot *slot, uint32_t index
 CORE_CHECKED bool kafka_lane_is_made(struct sink *sink, enum kafka_lane lane, int64_t now);
 void kafka_lane_close(struct sink *sink, enum kafka_lane lane);
 extern const struct core_kafka_calls kafka_calls;
+
+/* ---- health (kafka_health.c) ------------------------------------------------------------------------------------------------ */
+
+int kafka_sink_is_up(const struct sink *sink);
+void kafka_sink_health(struct sink *sink, struct core_health_page *page);
 
 /* ---- lines of positions (kafka_positions.c) ------------------------------------------------------------------------------------ */
 

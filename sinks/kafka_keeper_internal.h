@@ -77,6 +77,8 @@ struct kafka_keeper {
     int64_t look_ns;   /* READY: when it is looked whether another process has the node */
     int64_t look_from; /* from which offset of our partition on: what we wrote last is before it */
     struct core_fail gone;
+    bool is_fenced;     /* the last producer was shut out, and no other one has begun */
+    char lost_why[768]; /* with is_fenced */
 };
 
 /* A transaction with the owner record, and with lines that stood in another partition. */

@@ -191,6 +191,11 @@ int kafka_topic_partitions(const struct kafka_topic *topic) {
     return 0;
 }
 
+static void trouble_set(struct kafka_topic *topic, const char *text) {
+    topic->trouble_ns = core_tick_ns();
+    snprintf(topic->trouble, sizeof topic->trouble, "%s", text);
+}
+
 void kafka_topic_made(struct kafka_topics *topics, struct kafka_topic *topic, enum core_kafka_made made,
                       const char *text) {
     MUST(topic != NULL);
@@ -200,10 +205,12 @@ void kafka_topic_made(struct kafka_topics *topics, struct kafka_topic *topic, en
         topic->state = KAFKA_TOPIC_USABLE;
         topic->is_proven = true;
         topic->refusal[0] = '\0';
+        topic->trouble_ns = 0;
         break;
     case CORE_KAFKA_NOT_YET:
         topic->state = KAFKA_TOPIC_NEEDED;
         topic->hold_ns = core_tick_ns() + HOLD_NS;
+        trouble_set(topic, text);
         core_log(CORE_LEVEL_WARN, "kafka", "topic not made yet; its records wait, and it is asked for again",
                  "topic=\"%s\" partitions=%llu replication_factor=%llu reason=\"%s\"", topic->name,
                  (unsigned long long)topics->conf->partitions, (unsigned long long)topics->conf->replication_factor,
@@ -225,6 +232,7 @@ bool kafka_topic_refused(struct kafka_topics *topics, struct kafka_topic *topic,
     if (topic->hold_ns != 0) { /* the others that were under way come back with the same answer */
         return true;
     }
+    trouble_set(topic, topic->refusal[0] == '\0' ? text : topic->refusal);
     topic->is_proven = topic->is_proven || kafka_topic_partitions(topic) > 0;
     if (now - topic->struck_ns > STRIKES_FORGOTTEN_NS) {
         topic->strikes = 0;

@@ -114,6 +114,8 @@ static void producer_lost(struct sink *sink, enum core_kafka_txn txn, const stru
                  : "producer failed; a new one is made, and nothing is lost or doubled",
              "node=\"%s\" reason=\"%s\"", keeper->node, why->text);
     core_count(sink->env->counters, CORE_COUNT_SINK_PRODUCERS_REMADE, 1);
+    keeper->is_fenced = txn == CORE_KAFKA_TXN_FENCED;
+    snprintf(keeper->lost_why, sizeof keeper->lost_why, "%s", why->text);
     producer_close(sink);
     if (!may_be_done && keeper->is_under_way) {
         transaction_drop(sink);
@@ -177,7 +179,8 @@ static enum step step_make(struct sink *sink, int64_t now) {
     }
     MUST(sink->lanes[KAFKA_TOGETHER] == NULL);
     size_t len = 0;
-    struct core_kafka_pair *pairs = kafka_conf_txn_pairs(sink->conf, keeper->node, &keeper->shape, &len);
+    struct core_kafka_pair *pairs =
+        kafka_conf_txn_pairs(sink->conf, keeper->node, &keeper->shape, sink->env->wants_statistics, &len);
     enum core_err err = core_kafka_open(&sink->lanes[KAFKA_TOGETHER], pairs, len, &kafka_calls, sink, &fail);
     free(pairs);
     if (err != CORE_OK) {
@@ -225,6 +228,7 @@ static enum step step_init(struct sink *sink, int64_t now) {
     enum core_kafka_txn txn = core_kafka_txn_init(sink->lanes[KAFKA_TOGETHER], CALL_MS, &why);
     switch (txn) {
     case CORE_KAFKA_TXN_OK:
+        keeper->is_fenced = false;
         state_set(keeper, KEEPER_TOPIC);
         return STEP_ON;
     case CORE_KAFKA_TXN_REFUSED:
@@ -669,7 +673,10 @@ void kafka_keeper_failed(struct sink *sink, struct slot *slot, uint32_t index, e
     } else if (fate == CORE_KAFKA_FATAL) {
         sink->is_broken = true;
     }
-    core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
+    sink_retry(sink->env->counters, &sink->retries,
+               fate == CORE_KAFKA_TOPIC   ? SINK_CAUSE_TOPIC
+               : fate == CORE_KAFKA_FATAL ? SINK_CAUSE_PRODUCER
+                                          : SINK_CAUSE_TRANSACTION);
 }
 
 void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int code, int64_t offset) {

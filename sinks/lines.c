@@ -15,6 +15,7 @@
  * growing pause, nothing is given back, and the log files upstream are the buffer. Only a reader of stdout that is gone
  * is final.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "core/health.h"
 #include "sinks/sinks_internal.h"
 
 #include <errno.h>
@@ -48,7 +49,10 @@ struct sink {
     int64_t pause_ns;             /* 0: all is well */
     int pause_errno;              /* why, and where; valid if pause_ns is not 0 */
     char pause_where[256];
-    int64_t retry_ns;  /* core_tick_ns() */
+    int64_t retry_ns;       /* core_tick_ns() */
+    int64_t pause_since_ns; /* wall clock */
+    char pause_text[768];   /* what the error was */
+    struct sink_retries retries;
     int64_t looked_ns; /* when files were last looked for under their names */
 };
 
@@ -56,7 +60,8 @@ struct sink {
 
 static void pause_begin(struct sink *sink, const struct core_fail *fail, int error) {
     bool is_full = error == ENOSPC || error == EDQUOT;
-    core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
+    sink_retry(sink->env->counters, &sink->retries, is_full ? SINK_CAUSE_DISK_FULL : SINK_CAUSE_OUTPUT);
+    sink->pause_since_ns = sink->pause_ns == 0 ? core_now_ns() : sink->pause_since_ns;
     if (sink->pause_ns == 0 || sink->pause_errno != error) { /* once; that it goes on is in the counter */
         core_log_fail(CORE_LEVEL_ERROR, "sink",
                       is_full
@@ -66,6 +71,7 @@ static void pause_begin(struct sink *sink, const struct core_fail *fail, int err
     }
     sink->pause_errno = error;
     snprintf(sink->pause_where, sizeof sink->pause_where, "%s", fail->where);
+    snprintf(sink->pause_text, sizeof sink->pause_text, "%s", fail->text);
     sink->pause_ns = sink->pause_ns == 0 ? PAUSE_MIN_NS : 2 * sink->pause_ns;
     sink->pause_ns = sink->pause_ns > PAUSE_MAX_NS ? PAUSE_MAX_NS : sink->pause_ns;
     sink->retry_ns = core_tick_ns() + sink->pause_ns;
@@ -431,4 +437,27 @@ void lines_close(struct sink *sink) {
     free(sink->outs);
     sink->magic = 0;
     free(sink);
+}
+
+/* ---- health ------------------------------------------------------------------------------------------------------------ */
+
+int lines_is_up(const struct sink *sink) {
+    MUST(sink->magic == LINES_MAGIC);
+    return sink->pause_ns == 0 && !sink->is_gone ? 1 : 0;
+}
+
+void lines_health(struct sink *sink, struct core_health_page *page) {
+    MUST(sink->magic == LINES_MAGIC);
+    const char *name = sink->conf.path == NULL ? "stdout" : "file";
+    bool is_full = sink->pause_errno == ENOSPC || sink->pause_errno == EDQUOT;
+    char since[21];
+    sink_retries_rows(&sink->retries, name, SINK_CAUSE_DISK_FULL, SINK_CAUSE_OUTPUT, page);
+    if (sink->pause_ns == 0) {
+        return;
+    }
+    core_health_since(sink->pause_since_ns, since);
+    core_health_complain(page, is_full ? "disk_full" : "sink_unreachable", CORE_HEALTH_SINK, name, NULL, NULL,
+                         "%s %s since %s: %s; reading stops when all batches wait here, and nothing is lost",
+                         sink->pause_where, is_full ? "cannot be written, its disk is full," : "cannot be written",
+                         since, sink->pause_text);
 }

@@ -13,6 +13,34 @@ extern const struct sink_ops sink_stdout;
 /* Count the documents and dead letters of a batch that a sink gives back. */
 void sink_count_accepted(struct core_counters *counters, const struct core_batch *batch);
 
+/* ---- what sinks tell of themselves (health.c) --------------------------------------------------------------------------- */
+
+/* Why a sink tried again: label `cause` of rows `sink_retry`. */
+enum sink_cause {
+    SINK_CAUSE_QUEUE_FULL,  /* librdkafka's queue */
+    SINK_CAUSE_BROKER,      /* a broker would not take records just now */
+    SINK_CAUSE_TOPIC,       /* a topic was not there, or not to be written */
+    SINK_CAUSE_TRANSACTION, /* a transaction came to nothing */
+    SINK_CAUSE_PRODUCER,    /* a producer failed for good, and was made anew */
+    SINK_CAUSE_HTTP_429,    /* the engine is busy */
+    SINK_CAUSE_HTTP_4XX,
+    SINK_CAUSE_HTTP_5XX,
+    SINK_CAUSE_CONNECTION, /* no answer */
+    SINK_CAUSE_BLOCKED,    /* the engine's state lets it take nothing: a block, a limit of shards */
+    SINK_CAUSE_ANSWER,     /* an answer that cannot be understood */
+    SINK_CAUSE_DISK_FULL,
+    SINK_CAUSE_OUTPUT, /* another error of a file */
+    SINK_CAUSE__MAX
+};
+struct sink_retries {
+    uint64_t times[SINK_CAUSE__MAX];
+};
+/* Count it, in CORE_COUNT_SINK_RETRIES, too. */
+void sink_retry(struct core_counters *counters, struct sink_retries *retries, enum sink_cause cause);
+/* Rows of the causes [first, last]. */
+void sink_retries_rows(const struct sink_retries *retries, const char *sink, enum sink_cause first,
+                       enum sink_cause last, struct core_health_page *page);
+
 /* ---- names with %{event.dataset} in them (template.c) ----------------------------------------------------------------- */
 
 #define SINK_DATASET_DEAD "tapline.deadletter"
@@ -130,6 +158,8 @@ enum core_err lines_send(struct sink *sink, struct core_batch *batch);
 size_t lines_poll(struct sink *sink, struct core_batch **done, size_t max, int timeout_ms);
 bool lines_is_gone(const struct sink *sink, struct core_fail *fail);
 void lines_flush(struct sink *sink);
+int lines_is_up(const struct sink *sink);
+void lines_health(struct sink *sink, struct core_health_page *page);
 void lines_close(struct sink *sink);
 
 #endif

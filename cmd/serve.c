@@ -35,6 +35,7 @@ static enum core_err env_load(void *ctx, struct serve_conf **conf, struct sensor
         return err;
     }
     core_log_level((enum core_level)config->log.level);
+    core_log_format((enum core_log_format)config->log.format, "tapline-serve");
     serve_known_set_state(serving->known, config->node.state);
     *conf = &config->serve;
     *sensors = &config->sensors;
@@ -61,6 +62,14 @@ static enum core_err env_netstats(void *ctx, const struct sensors_node *node, st
 static const char *env_state(void *ctx) {
     const struct serving *serving = ctx;
     return serve_known_state(serving->known);
+}
+
+static const struct core_health_conf *env_health(void *ctx, const struct serve_conf *conf, const char **node) {
+    const struct config *config =
+        (const struct config *)(const void *)((const char *)conf - offsetof(struct config, serve));
+    (void)ctx;
+    *node = config->node.name;
+    return &config->health;
 }
 
 /* The Supervisor's program stands beside ours. Looked up at the start: an upgrade may replace our file. */
@@ -106,6 +115,7 @@ static int serve_run(const struct cmd *cmd, int argc, char **argv) {
                                   .is_delivered = env_is_delivered,
                                   .netstats = env_netstats,
                                   .state = env_state,
+                                  .health = env_health,
                                   .ctx = &serving};
     exit_code = serve_main(&env);
     serve_known_free(serving.known);

@@ -81,11 +81,11 @@ struct supervisor_process {
     struct supervisor_end last_end;
     uint32_t kills; /* SIGKILLs since it was told to stop */
     bool is_wanted;
-    bool is_queued;        /* `starting`, not yet spawned */
-    bool is_kept;          /* … and the file has its cookie */
-    bool is_death;         /* this stopping is our own doing: its end counts as a death */
-    bool starts_after;     /* its stop is the first half of a restart by turns */
-    char quiet[256];       /* what the watchdog has said of its silence that no restart would end; "": it is not silent */
+    bool is_queued;    /* `starting`, not yet spawned */
+    bool is_kept;      /* … and the file has its cookie */
+    bool is_death;     /* this stopping is our own doing: its end counts as a death */
+    bool starts_after; /* its stop is the first half of a restart by turns */
+    char quiet[256];   /* what the watchdog has said of its silence that no restart would end; "": it is not silent */
     bool is_seen_starting; /* we have spawned it ourselves, so its readiness can be judged from its start on */
     char reason[SUPERVISOR_REASON_BYTES]; /* why it is in its state, for people */
 };

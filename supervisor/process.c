@@ -82,11 +82,15 @@ static void look_watchdog(struct supervisor_process *process) {
         supervisor_process_step(process, SUPERVISOR_ON_STUCK, "%s: stopped, which counts as a death", verdict.text);
         return;
     }
-    if (verdict.is_stuck && !process->is_quiet_told) {
+    const bool was_quiet = process->quiet[0] != '\0';
+    if (verdict.is_stuck && !was_quiet) {
         supervisor_tell_alarm(process, "%s: a restart would not help, so it is left as it is and watched",
                               verdict.text);
     }
-    process->is_quiet_told = verdict.is_stuck;
+    if (verdict.is_stuck != was_quiet) {
+        (void)snprintf(process->quiet, sizeof(process->quiet), "%s", verdict.is_stuck ? verdict.text : "");
+        supervisor_tell_quiet(process);
+    }
     look_again(process, process->look_every_ns);
 }
 
@@ -293,7 +297,7 @@ void supervisor_process_spawn(struct supervisor_process *process) {
     MUST(process->is_queued && process->state == SUPERVISOR_STARTING);
     process->is_queued = false;
     process->pulse = (struct supervisor_pulse){0};
-    process->is_quiet_told = false;
+    process->quiet[0] = '\0';
     supervisor_pulse_begin(&process->pulse, &process->held->spec);
     enum core_err err = supervisor_spawn(&process->held->spec, &process->owner->cgroups, &process->pid, &fail);
     if (err != CORE_OK) {

@@ -95,11 +95,31 @@ out:
     free(mistakes);
 }
 
+static bool needs_restart(const struct serve *serve, const struct serve_conf *next, const char **section,
+                          const char **key) {
+    const struct serve_env *env = serve->env;
+    const char *node = NULL;
+    const struct core_health_conf *health_now = env->health(env->ctx, serve->conf, &node);
+    const struct core_health_conf *health_next = env->health(env->ctx, next, &node);
+    *section = "serve";
+    if (!core_conf_same_restart(serve_opts, serve_opts_len, serve->conf, next, key)) {
+        return true;
+    }
+    *section = "health";
+    if (health_now->is_on != health_next->is_on) {
+        *key = "serve"; /* the whole section came or went: this is what it is for here */
+        return true;
+    }
+    return health_now->is_on &&
+           !core_conf_same_restart(core_health_opts, core_health_opts_len, health_now, health_next, key);
+}
+
 /* SIGHUP: the new file counts from now on; nodes change by a deploy only. */
 static void conf_reload(struct serve *serve) {
     static const char effect[] = "the configuration stays as it was";
     struct serve_conf *conf = NULL;
     struct sensors_conf *sensors = NULL;
+    const char *section = NULL;
     const char *key = NULL;
     if (serve->deploy != NULL) {
         core_log(CORE_LEVEL_WARN, "serve", "a deploy is under way, the configuration is not read now",
@@ -109,16 +129,20 @@ static void conf_reload(struct serve *serve) {
     if (!conf_load(serve, &conf, &sensors, effect)) {
         return;
     }
-    if (!core_conf_same_restart(serve_opts, serve_opts_len, serve->conf, conf, &key)) {
+    if (needs_restart(serve, conf, &section, &key)) {
         core_log(CORE_LEVEL_WARN, "serve", "a key that needs a restart has changed",
-                 "key=serve.%s effect=\"%s\" help=\"restart tapline serve: no sensor is touched by it\"", key, effect);
+                 "key=%s.%s effect=\"%s\" help=\"restart tapline serve: no sensor is touched by it\"", section, key,
+                 effect);
         serve->env->release(serve->env->ctx, conf, sensors);
         return;
     }
-    serve->env->release(serve->env->ctx, serve->conf, serve->sensors);
+    struct serve_conf *conf_before = serve->conf;
+    struct sensors_conf *sensors_before = serve->sensors;
     serve->conf = conf;
     serve->sensors = sensors;
     serve->group = serve->group != NULL ? conf->group : NULL;
+    serve_health_reload(serve); /* its texts are those of the conf from now on */
+    serve->env->release(serve->env->ctx, conf_before, sensors_before);
     changes_tell(serve);
 }
 
@@ -275,6 +299,7 @@ static enum core_err serve_open(struct serve *serve, struct core_fail *fail) {
     serve->notify_timer = (struct core_timer){.on_time = notify_on_time, .ctx = serve};
     core_timer_set(serve->loop, &serve->open_timer, core_tick_ns() + OPEN_NS);
     serve_crash_open(serve);
+    serve_health_begin(serve);
     serve_link_begin(serve);
     serve_disk_begin(serve);
     return CORE_OK;
@@ -289,6 +314,7 @@ static void serve_close(struct serve *serve) {
     core_timer_clear(&serve->notify_timer);
     core_timer_clear(&serve->open_timer);
     serve_supervisor_forget(serve);
+    serve_health_end(serve);
     core_rpc_server_free(serve->server, false);
     serve->server = NULL;
     serve_events_flush(serve);

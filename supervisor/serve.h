@@ -2,13 +2,14 @@
  * to run, reports crashes, and answers the command line. No sensor is its child: it may die or be replaced at any time.
  *
  * Methods (docs/reference has them all with members): status, nodes, start, stop, restart, kill {nodes:[words]} · check, deploy
- * {dry_run, nodes} · diag.list, diag.show · netstats, capstats, df · logs.read {node, file, offset, lines} · log.level · and the
- * Supervisor's events, passed on, beside its own: kind "crash", "deploy", "disk", "link".
+ * {dry_run, nodes} · diag.list, diag.show · netstats, capstats, df · health.all · logs.read {node, file, offset, lines} ·
+ * log.level · and the Supervisor's events, passed on, beside its own: kind "crash", "deploy", "disk", "link".
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_SUPERVISOR_SERVE_H
 #define TAPLINE_SUPERVISOR_SERVE_H
 
 #include "core/conf.h"
+#include "core/health.h"
 #include "supervisor/sensors.h"
 
 /* Section `serve:`. */
@@ -50,6 +51,8 @@ struct serve_env {
     enum core_err (*netstats)(void *ctx, const struct sensors_node *node, struct core_buf *out, struct core_fail *fail);
     /* node.state of tapline.yml, for df; NULL, or NULL given: not known. Valid until the next load(). */
     const char *(*state)(void *ctx);
+    /* Section `health:` and node.name of what load() gave as conf; they live as long as that. */
+    const struct core_health_conf *(*health)(void *ctx, const struct serve_conf *conf, const char **node);
     void *ctx;
 };
 /* Run until SIGTERM or SIGINT (SIGHUP: read the file again and say what a deploy would change). Returns enum core_exit. */

@@ -7,6 +7,8 @@
  *   deploy.c        check, compare, write, set, restart, roll back
  *   serve_crash.c   crash reports                            serve_stats.c   netstats, capstats, df
  *   serve_disk.c    expiry of archives                       serve_logs.c    logs.read
+ *   serve_health.c  the board: how everything is, with serve_peers.c (other processes), serve_captures.c (Zeek's packets) and
+ *                   serve_page.c (the page, its events, its buttons)
  *   sensors*.c      section `sensors:` and the plan          zeekctl*.c      node.cfg, networks.cfg, zeekctl.cfg
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TAPLINE_SUPERVISOR_SERVE_INTERNAL_H
@@ -31,6 +33,7 @@ struct serve_process {
     double cpu_seconds;
     uint64_t threads;
     char reason[256];  /* of its state, for people */
+    char quiet[256];   /* why it is silent, as the Supervisor's watchdog has it; "": it is not */
     char last_end[64]; /* "exit 1", "signal 11 (SEGV)", "unknown", "" */
     char *spec;        /* JSON; malloc'ed; NULL: not told */
 };
@@ -40,6 +43,7 @@ struct serve_wait;
 struct serve_line;
 struct started;
 struct early_event;
+struct serve_health;
 
 struct serve {
     const struct serve_env *env;
@@ -59,7 +63,8 @@ struct serve {
     struct core_timer notify_timer;
     uint64_t events_seen; /* of the Supervisor: the last one's number; kept in <state>/events.seen */
     char events_instance[64];
-    void *crash; /* serve_crash.c's own */
+    void *crash;                 /* serve_crash.c's own */
+    struct serve_health *health; /* serve_health.c's own */
     uint64_t
         crash_oldest; /* number of the oldest event whose report is not written yet; 0: none. Kept back from events.seen, so
                             * that the next Main is told of that death again */
@@ -97,15 +102,21 @@ void deploy_on_state(struct serve *serve, const struct serve_process *process);
  * then process is what it is now. */
 void serve_crash_on_end(struct serve *serve, const struct serve_process *process, const struct core_json_tree *event);
 
+/* ---- serve_health.c: how everything is ---------------------------------------------------------------------------------------- */
+void serve_health_begin(struct serve *serve);
+void serve_health_end(struct serve *serve);
+void serve_health_reload(struct serve *serve);   /* serve->conf is another */
+void serve_health_on_state(struct serve *serve); /* the mirror has changed: its rows are written anew, soon */
+
 /* ---- methods: the functions of the table ---------------------------------------------------------------------------------------- */
 typedef void serve_method(void *ctx, struct core_rpc_request *request,
                           const struct core_json_tree *params); /* ctx: struct serve */
-serve_method serve_status, serve_nodes, serve_start, serve_stop, serve_restart, serve_kill, serve_logs_read,
-    serve_log_level;
+serve_method serve_status, serve_nodes, serve_start, serve_stop, serve_restart, serve_kill, serve_logs_read;
 serve_method serve_shutdown;
 serve_method serve_check, serve_deploy;
 serve_method serve_diag_list, serve_diag_show;
 serve_method serve_netstats, serve_capstats, serve_df;
+serve_method serve_health_all;
 
 /* The deployed nodes that the words in params.nodes mean (none given: all); false: refused already (an unknown word). *picked
  * is malloc'ed: indexes into deployed.nodes. */

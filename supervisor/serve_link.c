@@ -241,6 +241,7 @@ static void process_read(struct serve *serve, const struct core_json_tree *row, 
     text_copy(out->name, sizeof(out->name), core_json_tree_text(row, "name"));
     text_copy(out->group, sizeof(out->group), core_json_tree_text(row, "group"));
     text_copy(out->reason, sizeof(out->reason), core_json_tree_text(row, "reason"));
+    text_copy(out->quiet, sizeof(out->quiet), core_json_tree_text(row, "quiet"));
     end_of(core_json_tree_get(row, "last_end"), out->last_end);
     struct serve_process *before = serve_process_find(serve, core_span_of(out->name));
     if (out->spec == NULL && before != NULL) { /* a list without specs: they are what they were */
@@ -273,6 +274,7 @@ static bool mirror_set(struct serve *serve, const struct core_json_tree *result)
     mirror_free(serve);
     serve->processes = processes;
     serve->processes_len = len;
+    serve_health_on_state(serve);
     return true;
 }
 
@@ -340,6 +342,7 @@ static void event_state(struct serve *serve, const struct core_json_tree *event)
     text_copy(process->reason, sizeof(process->reason), core_json_tree_text(event, "reason"));
     if (to == SUPERVISOR_STARTING) {
         process->starts++;
+        process->quiet[0] = '\0';
     }
     process->is_wanted = bool_of(event, "is_wanted");
     process->is_changed = bool_of(event, "is_changed");
@@ -348,6 +351,7 @@ static void event_state(struct serve *serve, const struct core_json_tree *event)
     if (end[0] != '\0') {
         memcpy(process->last_end, end, sizeof(end));
     }
+    serve_health_on_state(serve);
     if (is_crash(event, from, to)) {
         process->deaths++;
         serve_crash_on_end(serve, process, event);
@@ -355,6 +359,14 @@ static void event_state(struct serve *serve, const struct core_json_tree *event)
     if (serve->is_linked) { /* else the list to come is newer than this */
         serve_wait_on_state(serve, process);
         deploy_on_state(serve, process);
+    }
+}
+
+static void event_quiet(struct serve *serve, const struct core_json_tree *event) {
+    struct serve_process *process = serve_process_find(serve, core_json_tree_text(event, "name"));
+    if (process != NULL) {
+        text_copy(process->quiet, sizeof(process->quiet), core_json_tree_text(event, "text"));
+        serve_health_on_state(serve);
     }
 }
 
@@ -371,6 +383,8 @@ static void line_on_event(void *ctx, const struct core_json_tree *params) {
     struct core_span kind = core_json_tree_text(params, "kind");
     if (core_span_is(kind, "state")) {
         event_state(serve, params);
+    } else if (core_span_is(kind, "quiet")) {
+        event_quiet(serve, params);
     } else if (core_span_is(kind, "alarm")) {
         struct core_span name = core_json_tree_text(params, "name");
         struct core_span text = core_json_tree_text(params, "text");

@@ -63,6 +63,11 @@ const struct core_rpc_method serve_methods[] = {
     {"df",
      "Room on the file systems in use. Result: {filesystems: [{path, what, size_bytes, used_bytes, free_bytes, …}]}.",
      serve_df},
+    {"health.all",
+     "How everything is: health documents of this process and of all others of tapline here. Result: {control, "
+     "processes: "
+     "[document]}.",
+     serve_health_all},
 };
 const size_t serve_methods_len = sizeof(serve_methods) / sizeof(serve_methods[0]);
 

@@ -41,6 +41,7 @@ struct node {
     unsigned failures; /* since a request went well */
     bool is_probing;
     struct transfer *prober; /* its own */
+    char why[256];           /* why it rests, or rested last */
 };
 
 struct slot;
@@ -98,6 +99,15 @@ size_t core_http_pool_well(const struct core_http_pool *pool) {
     return well;
 }
 
+bool core_http_pool_node(const struct core_http_pool *pool, size_t i, struct core_http_pool_node *out) {
+    if (i >= pool->nodes_len) {
+        return false;
+    }
+    const struct node *node = &pool->nodes[i];
+    *out = (struct core_http_pool_node){.shown = node->shown, .is_well = !node->is_resting, .why = node->why};
+    return true;
+}
+
 /* When a node that rests is asked. */
 static int64_t probe_due_ns(const struct core_http_pool *pool, const struct node *node) {
     bool is_sooner = node->alone_ns < node->probe_ns && core_http_pool_well(pool) == 0;
@@ -109,6 +119,7 @@ static void node_rest(struct core_http_pool *pool, struct node *node, const stru
     node->failures++;
     node->is_resting = true;
     node->rested_ns = now_ns;
+    snprintf(node->why, sizeof node->why, "%.*s", (int)sizeof node->why - 1, why->text);
     node->probe_ns = now_ns + core_http_wait_ns(REST_FIRST_NS, REST_MAX_NS, node->failures);
     node->alone_ns = now_ns + core_http_wait_ns(REST_FIRST_NS, REST_ALONE_MAX_NS, node->failures);
     core_log(CORE_LEVEL_WARN, "http", "a node gets no requests for now", "node=%s why=\"%s\" next_ms=%lld well=%zu",

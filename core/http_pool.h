@@ -71,6 +71,15 @@ void core_http_pool_submit(struct core_http_pool *pool, const struct core_http_p
 size_t core_http_pool_poll(struct core_http_pool *pool, struct core_http_pool_done *done, size_t max, int timeout_ms);
 /* Nodes that are not resting. */
 size_t core_http_pool_well(const struct core_http_pool *pool);
+/* A node, as it is now. */
+struct core_http_pool_node {
+    const char
+        *shown; /* its URL as messages show it, and as core_http_pool_done has it: the same pointer; until close */
+    bool is_well;
+    const char *why; /* why it rests, or rested last; "" if it never did; until the next call with this pool */
+};
+/* False: there are no more than i. */
+bool core_http_pool_node(const struct core_http_pool *pool, size_t i, struct core_http_pool_node *out);
 /* What is under way is cut off and forgotten. Takes NULL. */
 void core_http_pool_close(struct core_http_pool *pool);
 

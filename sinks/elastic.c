@@ -201,6 +201,7 @@ static void turn(struct sink *sink, int timeout_ms) {
         if (done[i].ticket == &sink->phase) {
             elastic_start_answered(sink, &done[i]);
         } else {
+            elastic_health_answered(sink, &done[i]);
             elastic_items_answered(sink, done[i].ticket, &done[i]);
         }
     }
@@ -322,6 +323,7 @@ static void elastic_close(struct sink *sink) {
     free(sink->bulks);
     free(sink->letters);
     free(sink->indices);
+    elastic_health_close(sink);
     sink_elastic_places_release(&sink->places);
     sink->magic = 0;
     free(sink);
@@ -381,6 +383,7 @@ static enum core_err elastic_open(struct sink **out, const void *conf, const str
     sink->env = env;
     sink->share = sink->share_max = ELASTIC_SHARE_ALL;
     sink_elastic_places(conf, &sink->places);
+    elastic_health_open(sink);
     /* The engine's own patience with a shard ends before ours with the engine. */
     snprintf(sink->path, sizeof sink->path, ELASTIC_PATH, (long long)sink->places.timeout_ms / 2);
     sink->answer = elastic_answer_new((uint32_t)sink->conf->bulk_events);
@@ -416,5 +419,7 @@ const struct sink_ops sink_elasticsearch = {
     .poll = elastic_poll,
     .is_gone = elastic_is_gone,
     .flush = elastic_flush,
+    .is_up = elastic_is_up,
+    .health = elastic_health,
     .close = elastic_close,
 };

@@ -3,6 +3,7 @@
 #ifndef TAPLINE_SINKS_ELASTIC_INTERNAL_H
 #define TAPLINE_SINKS_ELASTIC_INTERNAL_H
 
+#include "core/health.h"
 #include "core/http_pool.h"
 #include "core/json.h"
 #include "sinks/sinks_internal.h"
@@ -181,6 +182,18 @@ struct core_span elastic_bulk_window(struct elastic_bulk *bulk, const struct ela
 
 enum elastic_phase { ELASTIC_ASK_PRODUCT, ELASTIC_ASK_TEMPLATES, ELASTIC_OPEN };
 
+/* What is kept for those who watch (elastic_health.c). */
+struct elastic_told {
+    struct sink_retries retries;
+    struct core_histogram *latency; /* of each node */
+    uint64_t *requests;             /* of each node: answered */
+    int64_t away_since_ns;          /* wall clock; with is_away */
+    int64_t waits_ns;               /* core_tick_ns() when the engine's state last let it take nothing; 0: never */
+    int64_t waits_since_ns;         /* wall clock: of the first time in a row */
+    char waits_why[512];
+    char waits_node[CORE_HTTP_URL_SHOWN_MAX];
+};
+
 struct sink {
     uint32_t magic;
     const struct elastic_conf *conf;
@@ -214,6 +227,7 @@ struct sink {
     int64_t away_since_ns;
     bool is_gone;
     struct core_fail gone;
+    struct elastic_told told;
 };
 #define ELASTIC_SINK_MAGIC 0x656c6173u
 
@@ -234,6 +248,15 @@ void elastic_start_answered(struct sink *sink, const struct core_http_pool_done 
 void elastic_start_away(struct sink *sink, const struct core_http_pool_done *done);
 /* It can never go on. */
 void elastic_gone(struct sink *sink, const char *where, const char *text);
+/* ---- health (elastic_health.c) */
+void elastic_health_open(struct sink *sink);
+void elastic_health_close(struct sink *sink);
+/* A bulk was answered, or not. */
+void elastic_health_answered(struct sink *sink, const struct core_http_pool_done *done);
+/* The engine's state lets it take no documents, says node. */
+void elastic_health_waits(struct sink *sink, const char *node, const char *why);
+int elastic_is_up(const struct sink *sink);
+void elastic_health(struct sink *sink, struct core_health_page *page);
 /* For `check --connect`. */
 CORE_CHECKED enum core_err elastic_start_reach(const struct sink_elastic_places *places, int timeout_ms,
                                                struct core_fail *fail);

@@ -159,10 +159,15 @@ static void bulk_goes_on(struct sink *sink, struct elastic_bulk *bulk, bool is_r
     bulk->state = is_resting ? ELASTIC_BULK_RESTING : ELASTIC_BULK_READY;
 }
 
-static void bulk_rests(struct sink *sink, struct elastic_bulk *bulk, int64_t max_ns, int64_t retry_after_s) {
+static void bulk_rests(struct sink *sink, struct elastic_bulk *bulk, int64_t max_ns, int64_t retry_after_s,
+                       enum sink_cause cause) {
     bulk->due_ns = core_tick_ns() + elastic_wait_ns(bulk->tries++, max_ns, retry_after_s);
-    core_count(sink->env->counters, CORE_COUNT_SINK_RETRIES, 1);
+    sink_retry(sink->env->counters, &sink->told.retries, cause);
     bulk_goes_on(sink, bulk, true);
+}
+
+static enum sink_cause cause_of(int status) {
+    return status == 429 ? SINK_CAUSE_HTTP_429 : status >= 500 ? SINK_CAUSE_HTTP_5XX : SINK_CAUSE_HTTP_4XX;
 }
 
 static void less_at_once(struct sink *sink, struct elastic_bulk *bulk) {
@@ -235,13 +240,14 @@ static void say(enum core_level level, const char *what, const char *where, cons
     core_log_fail(level, "elastic", what, &fail);
 }
 
-static void outcome_tell(const struct sink *sink, const struct outcome *outcome, const char *node) {
+static void outcome_tell(struct sink *sink, const struct outcome *outcome, const char *node) {
     if (outcome->refused > 0) {
         say(CORE_LEVEL_WARN,
             "documents refused by the search engine for good; each becomes a dead letter with the reason",
             outcome->refused_index, "%u of a request; the first: %s", outcome->refused, outcome->refused_one->text);
     }
     if (outcome->waits > 0) {
+        elastic_health_waits(sink, node, outcome->left_one->text);
         say(CORE_LEVEL_ERROR,
             "the search engine's state lets it take no such documents; they wait, and nothing is lost", node,
             "%u of a request; %s; %s", outcome->waits, outcome->left_one->text,
@@ -298,7 +304,8 @@ static void items_apply(struct sink *sink, struct elastic_bulk *bulk, const stru
         return;
     }
     bulk->tries = has_moved ? 1 : bulk->tries;
-    bulk_rests(sink, bulk, WAIT_MAX_NS, done->retry_after_s);
+    bulk_rests(sink, bulk, WAIT_MAX_NS, done->retry_after_s,
+               outcome.waits > 0 ? SINK_CAUSE_BLOCKED : cause_of(outcome.left_one->status));
 }
 
 /* ---- answers as a whole ------------------------------------------------------------------------------------------------------- */
@@ -350,7 +357,7 @@ static void bulk_unanswered(struct sink *sink, struct elastic_bulk *bulk, const 
         say(CORE_LEVEL_WARN, "no answer to a request; its documents are sent again, to another node if there is one",
             done->fail.where, "%s", done->fail.text);
     }
-    bulk_rests(sink, bulk, WAIT_NET_MAX_NS, 0);
+    bulk_rests(sink, bulk, WAIT_NET_MAX_NS, 0, SINK_CAUSE_CONNECTION);
 }
 
 static void bulk_barred(struct sink *sink, const struct core_http_pool_done *done) {
@@ -373,6 +380,7 @@ static void bulk_put_off(struct sink *sink, struct elastic_bulk *bulk, const str
     if (core_http_pool_well(sink->pool) == 0) {
         elastic_start_away(sink, done);
     } else if (whole == ELASTIC_WHOLE_WAITS) {
+        elastic_health_waits(sink, done->node, text);
         say(CORE_LEVEL_ERROR, "search engine takes no documents; they wait, and nothing is lost. See to it", done->node,
             "%s", text);
     } else {
@@ -382,7 +390,8 @@ static void bulk_put_off(struct sink *sink, struct elastic_bulk *bulk, const str
         less_at_once(sink, bulk);
     }
     core_count(sink->env->counters, CORE_COUNT_ELASTIC_AGAIN, bulk->sent);
-    bulk_rests(sink, bulk, WAIT_MAX_NS, done->retry_after_s);
+    bulk_rests(sink, bulk, WAIT_MAX_NS, done->retry_after_s,
+               whole == ELASTIC_WHOLE_WAITS ? SINK_CAUSE_BLOCKED : cause_of(done->status));
 }
 
 static void bulk_taken(struct sink *sink, struct elastic_bulk *bulk, const struct core_http_pool_done *done) {
@@ -399,7 +408,7 @@ static void bulk_taken(struct sink *sink, struct elastic_bulk *bulk, const struc
     if (bulk->tries >= UNREADABLE_TRIES && bulk->sent > 1) { /* if it lies at one of them, its neighbours shall pass */
         bulk->window = bulk->sent / 2;
     }
-    bulk_rests(sink, bulk, WAIT_MAX_NS, 0);
+    bulk_rests(sink, bulk, WAIT_MAX_NS, 0, SINK_CAUSE_ANSWER);
 }
 
 void elastic_items_answered(struct sink *sink, struct elastic_bulk *bulk, const struct core_http_pool_done *done) {
@@ -419,7 +428,7 @@ void elastic_items_answered(struct sink *sink, struct elastic_bulk *bulk, const 
         break;
     case ELASTIC_WHOLE_BARRED:
         bulk_barred(sink, done);
-        bulk_rests(sink, bulk, WAIT_MAX_NS, 0);
+        bulk_rests(sink, bulk, WAIT_MAX_NS, 0, cause_of(done->status));
         break;
     default:
         bulk_put_off(sink, bulk, done, whole);

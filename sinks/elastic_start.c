@@ -130,6 +130,7 @@ void elastic_start_away(struct sink *sink, const struct core_http_pool_done *don
     }
     sink->is_away = true;
     sink->away_since_ns = core_tick_ns();
+    sink->told.away_since_ns = core_now_ns();
     if (done->status != 0) {
         elastic_whole_text(done->status, done->body, text, sizeof text);
         (void)core_fail_set(&fail, CORE_NET, done->node, "%s", text);

@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #define MAKE_TIMEOUT_MS 10000
+#define HEADERS_MAX 2
+#define PARTS_MAX (6 + HEADERS_MAX) /* what librdkafka is told of one record */
 
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
 
@@ -250,6 +252,11 @@ static enum core_kafka_fate fate_of(rd_kafka_resp_err_t code) {
     }
 }
 
+static rd_kafka_vu_t header_part(const char *name, struct core_span value) {
+    return (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_HEADER,
+                           .u.header = {.name = name, .val = value.ptr, .size = (ssize_t)value.len}};
+}
+
 enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka_topic *topic,
                                      const struct core_kafka_record *record, int *code) {
     MUST(kafka->magic == KAFKA_MAGIC);
@@ -258,7 +265,7 @@ enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka
         return CORE_KAFKA_TOPIC;
     }
     /* The unions' members are not const, though librdkafka writes to none of them. A value that is NULL is a tombstone. */
-    const rd_kafka_vu_t parts[] = {
+    rd_kafka_vu_t parts[PARTS_MAX] = {
         {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic->handle},
         {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = record->has_partition ? record->partition : RD_KAFKA_PARTITION_UA},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = record->is_copied ? RD_KAFKA_MSG_F_COPY : 0},
@@ -267,10 +274,14 @@ enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka
                    .size = record->is_tombstone ? 0 : record->value.len}},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {.ptr = (void *)(uintptr_t)record->key.ptr, .size = record->key.len}},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)record->ticket},
-        {.vtype = RD_KAFKA_VTYPE_HEADER, /* last: it may be left out */
-         .u.header = {.name = record->header_name, .val = record->header.ptr, .size = (ssize_t)record->header.len}},
     };
-    size_t parts_len = sizeof parts / sizeof parts[0] - (record->header_name == NULL ? 1 : 0);
+    size_t parts_len = PARTS_MAX - HEADERS_MAX;
+    if (record->header_name != NULL) {
+        parts[parts_len++] = header_part(record->header_name, record->header);
+    }
+    if (record->traceparent.len > 0) {
+        parts[parts_len++] = header_part("traceparent", record->traceparent);
+    }
     rd_kafka_error_t *error = rd_kafka_produceva(kafka->handle, parts, parts_len);
     if (error == NULL) {
         *code = 0;

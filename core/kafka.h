@@ -53,6 +53,8 @@ struct core_kafka_record {
     struct core_span key;
     const char *header_name; /* NULL: no header */
     struct core_span header;
+    struct core_span
+        traceparent; /* of a traced batch (W3C Trace Context): a header of that name; len 0: none. Copied */
     uint64_t ticket; /* comes back in the report */
     int partition;   /* if has_partition; else chosen by key */
     bool has_partition;

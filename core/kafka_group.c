@@ -27,6 +27,7 @@
 #define GROUP_MAGIC 0x6b677270u
 #define BUNDLE_MAX 512
 #define HEADER_NAME "tapline"
+#define HEADER_TRACE "traceparent"
 #define COMMITTED_MS 500 /* how long next() waits for the offsets of what is gained; it asks again */
 #define WAKE_MS 100      /* for a question whose answer does not matter */
 #define CLOSE_MS 5000    /* for the coordinator to take our leave */
@@ -526,24 +527,29 @@ static bool event_take(struct core_kafka_group *group, struct core_kafka_news *n
 
 /* ---- records ---------------------------------------------------------------------------------------------------------------- */
 
+/* The last one of that name. */
+static struct core_span header_of(const rd_kafka_headers_t *headers, const char *name) {
+    const void *value = NULL;
+    size_t len = 0;
+    if (rd_kafka_header_get_last(headers, name, &value, &len) != RD_KAFKA_RESP_ERR_NO_ERROR || value == NULL) {
+        return (struct core_span){0};
+    }
+    return (struct core_span){.ptr = value, .len = len};
+}
+
 static void record_fill(struct group_share *share, const rd_kafka_message_t *message, struct core_kafka_taken *taken) {
     rd_kafka_timestamp_type_t kind;
     int64_t timestamp_ms = rd_kafka_message_timestamp(message, &kind);
     rd_kafka_headers_t *headers = NULL;
-    const void *header = NULL;
-    size_t header_len = 0;
-    if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-        rd_kafka_header_get_last(headers, HEADER_NAME, &header, &header_len) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        header = NULL;
-        header_len = 0;
-    }
+    bool has_headers = rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR;
     *taken = (struct core_kafka_taken){
         .share = &share->is,
         .offset = message->offset,
         .timestamp_ms = kind == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : timestamp_ms,
         .key = {.ptr = message->key, .len = message->key == NULL ? 0 : message->key_len},
         .value = {.ptr = message->payload, .len = message->payload == NULL ? 0 : message->len},
-        .header = {.ptr = header, .len = header_len},
+        .header = has_headers ? header_of(headers, HEADER_NAME) : (struct core_span){0},
+        .traceparent = has_headers ? header_of(headers, HEADER_TRACE) : (struct core_span){0},
         .is_tombstone = message->payload == NULL,
     };
 }

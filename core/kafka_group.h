@@ -46,7 +46,8 @@ struct core_kafka_taken {
     int64_t timestamp_ms; /* since the epoch; -1: none */
     struct core_span key;
     struct core_span value;
-    struct core_span header; /* `tapline`; len 0: has none */
+    struct core_span header;      /* `tapline`; len 0: has none */
+    struct core_span traceparent; /* the same, of that name */
     bool is_tombstone;
 };
 

@@ -38,6 +38,7 @@
 #define SCRATCH_BYTES CORE_MIB /* 64 KiB of raw text, each byte as long as JSON can make it, and the rest */
 #define SHORT_RAW_BYTES ((size_t)128)
 #define HEADER_NAME "tapline"
+#define TRACE_BYTES ((size_t)55) /* "00-" 32 digits "-" 16 digits "-01" */
 
 _Static_assert(CORE_BATCH_LINES_MAX <= 1 << TICKET_INDEX_BITS, "an event's index must fit into a ticket");
 
@@ -309,12 +310,36 @@ static struct core_span dead_letter_make(struct sink *sink, const struct slot *s
     return core_buf_written(&buf);
 }
 
+/* As W3C's Trace Context has it. Shape: TRACE_BYTES, no NUL; empty if the batch is not traced. */
+static struct core_span trace_write(const struct core_trace *trace, char out[TRACE_BYTES]) {
+    static const char digits[] = "0123456789abcdef";
+    if (!trace->is_sampled) {
+        return (struct core_span){0};
+    }
+    size_t at = 0;
+    memcpy(out, "00-", 3);
+    at += 3;
+    for (size_t i = 0; i < sizeof trace->trace_id; i++) {
+        out[at++] = digits[trace->trace_id[i] >> 4];
+        out[at++] = digits[trace->trace_id[i] & 15];
+    }
+    out[at++] = '-';
+    for (size_t i = 0; i < sizeof trace->span_id; i++) {
+        out[at++] = digits[trace->span_id[i] >> 4];
+        out[at++] = digits[trace->span_id[i] & 15];
+    }
+    memcpy(out + at, "-01", 3);
+    MUST(at + 3 == TRACE_BYTES);
+    return (struct core_span){.ptr = out, .len = TRACE_BYTES};
+}
+
 static enum core_kafka_fate record_send(struct sink *sink, const struct slot *slot, uint32_t index,
                                         const struct kafka_topic *topic, enum kafka_lane lane, int *code) {
     const struct core_event *event = &slot->batch->events[index];
     bool is_dead_letter = slot->state[index] >= EVENT_DEAD_WAITS;
     unsigned char header[32];
     char id[32];
+    char trace[TRACE_BYTES];
     core_put_be64(header, slot->batch->stream->gen);
     core_put_be64(header + 8, event->start);
     core_put_be64(header + 16, event->end);
@@ -324,6 +349,7 @@ static enum core_kafka_fate record_send(struct sink *sink, const struct slot *sl
         .key = event->key,
         .header_name = HEADER_NAME,
         .header = {.ptr = (const char *)header, .len = event->from < event->start ? 32 : 24},
+        .traceparent = trace_write(&slot->batch->trace, trace),
         .ticket = (uint64_t)slot->number << TICKET_INDEX_BITS | index,
         .is_copied = is_dead_letter,
     };

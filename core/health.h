@@ -208,6 +208,15 @@ void core_health_free(struct core_health *health); /* takes NULL */
 /* A new configuration (SIGHUP): intervals and limits; addresses need a restart. */
 void core_health_reload(struct core_health *health, const struct core_health_conf *conf);
 
+#define CORE_HEALTH_DATASET "tapline.health"
+/* The fields of a line of the health log, for the exported schemas. */
+struct core_health_field {
+    const char *name;
+    bool is_required; /* every line has it */
+};
+extern const struct core_health_field core_health_fields[];
+extern const size_t core_health_fields_len;
+
 /* The health document: one JSON object.
  *   {"node":…,"process":"run","instance":0,"pid":N,"version":…,"started":ISO,"time":ISO,"state":"ok|degraded|failing",
  *    "ready":bool,"left_out":N,

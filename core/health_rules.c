@@ -321,12 +321,13 @@ static bool has_word(const char *list, const char *code) {
     return false;
 }
 
-/* Does a complaint speak of the same thing? One with an empty label means all of them. */
+/* Does a complaint speak of the same thing? One with an empty label, or about the process itself, means all of them. */
 static bool is_covered(const struct health_look *look) {
     const struct health_rule *rule = &health_rules[look->rule];
     for (size_t i = 0; i < PROBLEMS_MAX; i++) {
         const struct slot *slot = &look->rules->slots[i];
-        if (slot->key == 0 || !slot->is_said || !slot->is_complaint || slot->kind != look->row->kind ||
+        if (slot->key == 0 || !slot->is_said || !slot->is_complaint ||
+            (slot->kind != look->row->kind && slot->labels_len > 0) ||
             (slot->rule != look->rule && !has_word(rule->covered_by, health_rules[slot->rule].code))) {
             continue;
         }

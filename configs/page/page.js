@@ -2,7 +2,7 @@
 // everything that is on the screen draws itself from the store. If nothing comes, that is said, with how old the numbers are.
 // SPDX-License-Identifier: Apache-2.0
 
-import { LEVEL_WORDS, NONE, byId, bytes, clock, count, el, isKnown, percent, perSecond, plural, say, set, sign, span } from "./page_words.js";
+import { LEVEL_WORDS, NONE, byId, bytes, clock, count, el, isKnown, percent, perSecond, plural, say, set, sign, span, tailOf } from "./page_words.js";
 import { Store } from "./page_store.js";
 import { OtherTables, Table, showState } from "./page_tables.js";
 import { KNOWN, describe, problemItem } from "./page_rows.js";
@@ -110,7 +110,7 @@ function drawTotals() {
     tile("read", "Read", perSecond(last.read), `${count(store.total("run", "ingest.lines"))} lines in all`);
     tile("accepted", "Accepted", perSecond(last.accepted), `${count(store.total("run", "sink.accepted"))} by sinks in all`);
     if (store.process("feed-0") || tiles.has("indexed")) tile("indexed", "Indexed", perSecond(last.indexed), `${count(store.total("feed", "feed.indexed"))} in all`);
-    tile("lag", "Worst lag", span(lagging?.lag_seconds), lagging ? (lagging.lag_seconds > 0 ? lagging.path : "every log is caught up") : "no log", levelOf(lagging, "file"));
+    tile("lag", "Worst lag", span(lagging?.lag_seconds), lagging ? (lagging.lag_seconds > 0 ? tailOf(lagging.path) : "every log is caught up") : "no log", levelOf(lagging, "file"));
     tile("waiting", "Waiting in logs", bytes(last.waiting), `${plural(store.rows("file").filter((row) => row.lag_bytes > 0).length, "log")} of ${count(store.rows("file").length)}`);
     if (partition || tiles.has("behind")) tile("behind", "Feeder behind", count(store.sum("consumer_partition", "lag_records")), partition ? `records; worst ${span(partition.lag_seconds)}` : "records", levelOf(partition, "consumer_partition"));
     const dead = store.sum("dead", "records") ?? store.total("run", "sink.dead");
@@ -132,7 +132,7 @@ function drawTables() {
         byId(id).hidden = n === 0;
         byId(`to-${id}`).hidden = n === 0;
     }
-    control.show(store.hasControl, rows.supervised > 0);
+    control.show(store.hasControl, rows.supervised > 0, tables.supervised.table);
 }
 
 function drawAll() {

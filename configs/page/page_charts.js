@@ -11,6 +11,7 @@ const RIGHT = 10;
 const TOP = 10;
 const BOTTOM = 24;
 const GAP_S = 5;
+const RANGES_S = [120, 300, HISTORY_S]; // a page just opened shows less, so that there is something to see
 const STEPS = [1, 2, 5, 10];
 const SECONDS_STEPS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400];
 
@@ -21,7 +22,7 @@ export const CHARTS = [
     { id: "lag", title: "Lag in time", f: span, isTime: true, series: [
         { name: "lag", label: "worst log", look: "a" }, { name: "consumerLag", label: "worst partition", look: "c" }] },
     { id: "waiting", title: "Lag in bytes", f: bytes, isBytes: true, series: [
-        { name: "waiting", label: "all logs, read and not accepted yet or not read", look: "a" }] },
+        { name: "waiting", label: "not accepted yet, all logs", look: "a" }] },
 ];
 
 /* The next round number: the top of the scale. */
@@ -65,17 +66,19 @@ class Chart {
     }
 
     point(x) {
-        this.at = x === null ? null : this.now - HISTORY_S + ((x - LEFT) / Math.max(1, this.width - LEFT - RIGHT)) * HISTORY_S;
+        this.at = x === null ? null : this.now - this.range + ((x - LEFT) / Math.max(1, this.width - LEFT - RIGHT)) * this.range;
         if (this.history) this.update(this.history, this.now);
     }
 
     update(history, now) {
+        const kept = history.length ? now - history[0].at : 0;
+        this.range = RANGES_S.find((range) => range >= kept) ?? HISTORY_S;
         Object.assign(this, { history, now, width: Math.floor(this.svg.clientWidth) || 300 });
         const { chart, width } = this;
         const known = chart.series.filter((one) => history.some((point) => isKnown(point[one.name])));
         const most = Math.max(0, ...known.flatMap((one) => history.map((point) => point[one.name] ?? 0)));
         const top = roundUp(Math.max(most, chart.isBytes ? 1024 : 1), chart);
-        const x = (at) => LEFT + ((at - now + HISTORY_S) / HISTORY_S) * (width - LEFT - RIGHT);
+        const x = (at) => LEFT + ((at - now + this.range) / this.range) * (width - LEFT - RIGHT);
         const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
         this.scale(top, x, y);
         const shown = this.at ? history.findLast((point) => point.at <= this.at) : history[history.length - 1];
@@ -93,7 +96,7 @@ class Chart {
 
     scale(top, x, y) {
         const { chart, now, width } = this;
-        const key = `${top} ${width}`;
+        const key = `${top} ${width} ${this.range}`;
         if (this.scaled === key) return;
         this.scaled = key;
         const parts = [];
@@ -101,9 +104,10 @@ class Chart {
             parts.push(draw("path", { d: `M${LEFT} ${y(top * share).toFixed(1)}H${width - RIGHT}` }));
             parts.push(draw("text", { x: LEFT - 8, y: y(top * share) + 4, "text-anchor": "end" }, chart.f(top * share)));
         }
-        for (const minutes of [15, 10, 5, 0]) {
-            const at = x(now - minutes * 60);
-            parts.push(draw("text", { x: at, y: HEIGHT - 6, "text-anchor": minutes === 15 ? "start" : minutes ? "middle" : "end" }, minutes ? `−${minutes} min` : "now"));
+        for (const part of [1, 0.5, 0]) {
+            const age = part * this.range;
+            const anchor = part === 1 ? "start" : part ? "middle" : "end";
+            parts.push(draw("text", { x: x(now - age), y: HEIGHT - 6, "text-anchor": anchor }, age ? `−${age < 120 ? `${age} s` : `${age / 60} min`}` : "now"));
         }
         this.grid.replaceChildren(...parts);
     }

@@ -23,7 +23,8 @@ export class Control {
         byId("lock").addEventListener("click", () => this.lock("Locked. The token is forgotten."));
     }
 
-    show(hasControl, hasNodes) {
+    show(hasControl, hasNodes, table) {
+        table.classList.toggle("locked", this.token === null); // the column of buttons is not there
         byId("unlock").hidden = !hasControl || this.token !== null || !hasNodes;
         byId("unlocked").hidden = this.token === null;
         byId("no-control").hidden = hasControl || !hasNodes;
@@ -83,7 +84,7 @@ export class Control {
         if (cell.dataset.look === look) return;
         cell.dataset.look = look;
         if (this.token === null) {
-            cell.replaceChildren(el("span", { class: "note" }, "locked"));
+            cell.replaceChildren();
             return;
         }
         const focused = cell.contains(document.activeElement) ? document.activeElement.dataset.action : null;

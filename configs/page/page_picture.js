@@ -18,6 +18,7 @@ const HEAD_HEIGHT = 26;
 const LINE_WIDTH_MIN = 1.5;
 const LINE_WIDTH_MORE = 15;
 const LETTER_WIDTH = 7.3; // of the names' font, about: what is longer is cut in its middle
+const SMALL_LETTER_WIDTH = 5.9;
 
 // ---- what there is to draw ---------------------------------------------------------------------------------------------------
 
@@ -32,8 +33,8 @@ function limit(nodes, max, word) {
     const others = nodes.slice(max - 1);
     const rates = others.map((node) => node.rate).filter(isKnown);
     const level = others.reduce((so, node) => worse(so, node.level), "idle");
-    kept.push({ key: `others ${word}`, name: `${count(others.length)} more ${word}`, level, rate: rates.length ? rates.reduce((a, b) => a + b, 0) : null,
-        detail: "not drawn one by one", title: `${count(others.length)} ${word} that are not drawn: the table below has them all`, others });
+    kept.push({ key: `others ${word}`, isBytes: others[0].isBytes, name: `${count(others.length)} more ${word}`, level, rate: rates.length ? rates.reduce((a, b) => a + b, 0) : null,
+        detail: "all in the table", title: `${count(others.length)} ${word} that are not drawn: the table below has them all`, others });
     return kept;
 }
 
@@ -63,7 +64,7 @@ function sensorNodes(store, logs) {
         const loss = store.rows("capture").filter((one) => one.sensor === row.node && isKnown(one.loss_ratio)).map((one) => one.loss_ratio);
         const level = store.rows("capture").filter((one) => one.sensor === row.node)
             .reduce((so, one) => worse(so, store.levelOf(one, "capture")), supervisedLevel(row, store));
-        nodes.set(row.node, { key: `sensor ${row.node}`, name: row.node, level, rate: null, word: supervisedWord(row),
+        nodes.set(row.node, { key: `sensor ${row.node}`, name: row.node, level, rate: null, isBytes: true, word: supervisedWord(row),
             detail: loss.length ? `${percent(Math.max(...loss))} lost` : "", title: `sensor ${row.node}` });
     }
     for (const log of logs) {
@@ -71,10 +72,11 @@ function sensorNodes(store, logs) {
         const folder = log.path.slice(0, log.path.lastIndexOf("/")) || "/";
         const name = writer ? writer.node : folder;
         if (!nodes.has(name)) {
-            nodes.set(name, { key: `folder ${name}`, name: folder, level: "idle", rate: null, word: "folder", detail: "", title: `folder ${folder}: no sensor that tapline runs` });
+            nodes.set(name, { key: `folder ${name}`, name: folder, level: "idle", rate: null, isBytes: true, word: "folder", detail: "", title: `folder ${folder}: no sensor that tapline runs` });
         }
         const node = nodes.get(name);
         log.from = node;
+        if (writer) log.detail ||= writer.node;
         if (isKnown(log.rate)) node.rate = (node.rate ?? 0) + log.rate;
         if (node.key.startsWith("folder") && log.rate > 0) node.level = worse(node.level, "ok");
     }
@@ -118,7 +120,7 @@ function stageNodes(store, doc, sinks) {
     }
     for (const node of stages.values()) {
         node.detail = `busy ${percent(Math.min(1, node.busy))}${node.queued > 0 ? `, ${count(node.queued)} wait` : ""}`;
-        if (node.workers > 1) node.name = `${node.name} ×${node.workers}`;
+        if (node.workers > 1) node.title += `, ${node.workers} threads, the busiest of them`;
     }
     return [...stages.values()];
 }
@@ -132,7 +134,7 @@ function sinkNodes(store, doc) {
         if (row.up === 0) level = worse(level, "error");
         const p99 = row.latency?.p99;
         return { key: `sink ${row.key}`, name: row.sink, level, rate: row.documents_rate ?? null, word: row.up === 0 ? "away" : row.stalled_seconds > 0 && level !== "ok" ? "stalled" : null,
-            detail: isKnown(p99) && p99 >= 0 ? `p99 ${p99 < 1 ? `${Math.round(p99 * 1000)} ms` : span(p99)}` : "", title: `${doc.name}: sink ${row.sink}`, sink: row.sink };
+            detail: row.up !== 0 && isKnown(p99) && p99 >= 0 ? `p99 ${p99 < 1 ? `${Math.round(p99 * 1000)} ms` : span(p99)}` : "", title: `${doc.name}: sink ${row.sink}`, sink: row.sink };
     });
     return limit(worstFirst(nodes), SINKS_MAX, "sinks");
 }
@@ -158,8 +160,8 @@ function kafkaNode(store, feeders) {
     const topics = new Set([...store.rows("producer_partition"), ...store.rows("consumer_partition")].map((row) => row.topic));
     let level = store.rows("broker").reduce((so, row) => worse(so, store.levelOf(row, "broker")), "ok");
     if (brokers.size > 0 && up === 0) level = "error";
-    return { key: "kafka", name: "Kafka", level, rate: null, word: brokers.size > 0 && up === 0 ? "away" : null, title: "the brokers, as librdkafka sees them",
-        detail: brokers.size ? `${up} of ${plural(brokers.size, "broker")}` : feeders.length ? plural(topics.size, "topic") : "" };
+    return { key: "kafka", name: "Kafka", level, rate: null, title: "the brokers, as librdkafka sees them",
+        detail: brokers.size ? `${up} of ${plural(brokers.size, "broker")} up` : feeders.length ? plural(topics.size, "topic") : "" };
 }
 
 function link(from, to, value, links) {
@@ -176,6 +178,8 @@ export function reckon(store) {
     const allLogs = logNodes(store);
     const sensors = sensorNodes(store, allLogs);
     const logs = limit(worstFirst(allLogs), LOGS_MAX, "logs");
+    const order = (log) => (log.others ? sensors.length : sensors.findIndex((node) => (node.others ?? [node]).includes(log.from)));
+    logs.sort((a, b) => order(a) - order(b)); // fewer lines cross
     layers.push({ name: "Sensors", nodes: sensors }, { name: "Logs", nodes: logs });
     const sum = allLogs.reduce((so, node) => so + (node.rate ?? 0), 0);
     const lines = run?.rates["ingest.lines"] ?? null;
@@ -371,9 +375,9 @@ export class Picture {
     showBox(box, node) {
         const letters = Math.floor((box.width - 36) / LETTER_WIDTH);
         say(box.name, cutMiddle(node.name, letters));
-        say(box.rate, rateText(node));
-        const word = node.word ?? (["ok", "idle"].includes(node.level) ? "" : LEVEL_WORDS[node.level]);
-        say(box.detail, cutMiddle([word, node.detail].filter(Boolean).join(", "), Math.floor((box.width - 16) / (LETTER_WIDTH - 1))));
+        say(box.rate, isKnown(node.rate) ? rateText(node) : "");
+        const word = node.word ?? (["ok", "idle"].includes(node.level) || node.detail ? "" : LEVEL_WORDS[node.level]); // the sign has said it
+        say(box.detail, cutMiddle([word, node.detail].filter(Boolean).join(", "), Math.floor((box.width - 14) / SMALL_LETTER_WIDTH)));
         say(box.title, `${node.title}: ${LEVEL_WORDS[node.level]}${word ? ` (${word})` : ""}, ${rateText(node)}${node.detail ? `, ${node.detail}` : ""}`);
         if (box.level !== node.level) {
             box.level = node.level;

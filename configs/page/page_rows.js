@@ -69,7 +69,7 @@ export function describe(control) {
             number("Time", (row) => row.at, clock), number("Read", (row) => row.read, perSecond), number("Accepted", (row) => row.accepted, perSecond),
             number("Indexed", (row) => row.indexed, perSecond), number("Dead letters", (row) => row.dead, perSecond), number("Worst log", (row) => row.lag, span),
             number("Worst partition", (row) => row.consumerLag, span), number("Bytes waiting", (row) => row.waiting, bytes)] },
-        supervised: { title: "Supervised processes", rows: (store) => store.rows("supervised"), none: "The Supervisor runs no process.", columns: [
+        supervised: { title: "Supervised processes", rows: (store) => store.rows("supervised"), none: "The Supervisor runs no process.", sort: { column: 0, isDown: false }, columns: [
             text("Name", (row) => row.node), text("Group", (row) => row.group), state("State", supervisedState), number("Restarts", (row) => row.restarts),
             number("Up for", (row, store) => (row.running === 0 && row.state !== 2 && row.state !== 3 ? null : store.age(row.start_time_timestamp_seconds ?? row.start_time_seconds)), span),
             number("CPU", (row) => row.cpu_seconds_rate, percent), number("Memory", (row) => row.resident_memory_bytes, bytes),

@@ -4,7 +4,9 @@
 
 import { LEVELS, LEVEL_WORDS, NONE, byId, count, el, isKnown, plural, say, set, sign } from "./page_words.js";
 
-const SHOWN_MAX = 50;
+const SHOWN_MAX = 40;
+const SHOWN_NARROW_MAX = 6; // where a row is a list
+const NARROW = matchMedia("(max-width: 44rem)"); // as page.css has it
 const ALL_MAX = 2000;
 const FILTER_FROM = 8; // rows: below, a filter is only in the way
 
@@ -31,7 +33,7 @@ export class Table {
     constructor(place, description) {
         this.description = description;
         this.columns = description.columns;
-        this.sort = { ...(description.sort ?? { column: 0, isDown: false }) };
+        this.sort = { ...(description.sort ?? { column: null, isDown: false }) }; // null: as the documents have them
         this.filter = "";
         this.isAll = false;
         this.lines = new Map();
@@ -77,13 +79,14 @@ export class Table {
 
     /* What to show, in which order. */
     choose(rows) {
-        const column = this.columns[this.sort.column];
+        const column = this.columns[this.sort.column] ?? null;
         const valueOf = (row) => {
             const value = column.v(row, this.store);
             return column.isState ? LEVELS.indexOf(value.level) : value;
         };
         const wanted = this.filter === "" ? rows
             : rows.filter((row) => this.columns.some((one) => one.isText && this.textOf(one, row).toLowerCase().includes(this.filter)));
+        if (column === null) return wanted;
         const sorted = wanted.map((row) => [valueOf(row), row]).sort((a, b) => {
             const order = compare(a[0], b[0]);
             return (this.sort.isDown ? -order : order) || compare(a[1].key, b[1].key);
@@ -100,7 +103,8 @@ export class Table {
         this.store = store;
         const rows = this.description.rows(store);
         const chosen = this.choose(rows);
-        const shown = chosen.slice(0, this.isAll ? ALL_MAX : SHOWN_MAX);
+        this.max = NARROW.matches ? SHOWN_NARROW_MAX : SHOWN_MAX;
+        const shown = chosen.slice(0, this.isAll ? ALL_MAX : this.max);
         this.place.hidden = rows.length === 0 && !this.description.none;
         this.bar.hidden = rows.length < FILTER_FROM && this.filter === "";
         this.columns.forEach((column, at) => {
@@ -119,8 +123,9 @@ export class Table {
         say(this.note, words);
         this.note.hidden = words === "";
         this.table.hidden = all === 0;
-        this.more.hidden = chosen <= SHOWN_MAX;
-        say(this.more, this.isAll ? `Show ${SHOWN_MAX} only` : chosen > ALL_MAX ? `Show ${count(ALL_MAX)}` : "Show all");
+        this.table.classList.toggle("few", all < 4);
+        this.more.hidden = chosen <= this.max;
+        say(this.more, this.isAll ? `Show ${this.max} only` : chosen > ALL_MAX ? `Show ${count(ALL_MAX)}` : "Show all");
     }
 
     arrange(rows) {

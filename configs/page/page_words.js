@@ -96,6 +96,12 @@ export function cutMiddle(text, max) {
     return `${letters.slice(0, head).join("")}…${letters.slice(letters.length - (max - 1 - head)).join("")}`;
 }
 
+/* The last folders of a path, as far as they tell it from its neighbours. */
+export function tailOf(path) {
+    const parts = path.split("/");
+    return parts.length <= 4 ? path : `…/${parts.slice(-3).join("/")}`;
+}
+
 export function baseName(path) {
     return path.slice(path.lastIndexOf("/") + 1) || path;
 }

@@ -21,6 +21,7 @@
 #define OWN_BYTES_MAX (ALL_BYTES_MAX / 2)
 #define ALL_OLD_NS (CORE_NS_PER_S / 4)
 #define AWAY_AFTER_NS (2 * CORE_NS_PER_S) /* a Supervisor that is replaced is away for a moment, too */
+#define DOWN_AFTER_NS CORE_NS_PER_S       /* between two states of a start it is down, too */
 #define SOON_NS (10 * CORE_NS_PER_MS)     /* several changes are one look */
 
 /* ---- supervised processes --------------------------------------------------------------------------------------------- */
@@ -51,7 +52,8 @@ static void process_complain(struct core_health_page *page, const struct serve_p
         core_health_complain(page, "sensor_restarting", CORE_HEALTH_SUPERVISED, name, group, NULL,
                              "%s died (%" PRIu64 " times so far)%s%s", name, process->deaths,
                              why[0] != '\0' ? ": " : "", why);
-    } else if (process->state == SUPERVISOR_DOWN && process->is_wanted) {
+    } else if (process->state == SUPERVISOR_DOWN && process->is_wanted &&
+               core_now_ns() - process->since_ns > DOWN_AFTER_NS) {
         core_health_complain(page, "sensor_down", CORE_HEALTH_SUPERVISED, name, group, NULL,
                              "%s is to run and does not%s%s", name, why[0] != '\0' ? ": " : "", why);
     }
@@ -135,11 +137,8 @@ struct core_span serve_health_json(struct serve_health *health) {
         core_buf_char(&out, '{');
         core_json_put_bool(&out, "control", token != NULL && token[0] != '\0');
         core_buf_span(&out, CORE_SPAN(",\"processes\":["));
-        if (own.is_full) { /* more problems than can be: the others' numbers are worth having all the same */
-            core_buf_span(&out, CORE_SPAN("{\"process\":\"serve\",\"left_out\":1,\"problems\":[],\"rows\":{}}"));
-        } else {
-            core_buf_span(&out, core_buf_written(&own));
-        }
+        MUST(!own.is_full);
+        core_buf_span(&out, core_buf_written(&own));
         out.end -= 2;
         serve_peers_put(health->peers, &out);
         out.end += 2;

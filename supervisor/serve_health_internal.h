@@ -52,8 +52,8 @@ void serve_captures_write(const struct serve_captures *captures, struct core_hea
 
 /* ---- serve_page.c: what Main has over HTTP beside /metrics ---------------------------------------------------------------------- */
 struct serve_page *serve_page_new(struct serve_health *health);
-void serve_page_free(struct serve_page *page); /* after the board, whose server it is on */
-/* Once a second: routes on a server that is new, numbers to who watches. */
+void serve_page_free(struct serve_page *page); /* after the board, whose server it is on and which ends its streams */
+/* Once a second: numbers to who watches. */
 void serve_page_turn(struct serve_page *page);
 
 /* The files of the page, in the program (configs/page, by page_files.cmake). */

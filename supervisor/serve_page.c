@@ -61,7 +61,6 @@ struct control {
 };
 struct serve_page {
     struct serve_health *health;
-    struct core_httpd *httpd; /* where the routes are; NULL: nothing listens */
     struct watcher *watchers;
     size_t watchers_len;
     struct control *controls;
@@ -373,25 +372,19 @@ static void answer_control(void *ctx, struct core_httpd_request *request) {
 
 /* ---- life -------------------------------------------------------------------------------------------------------------------------- */
 
-static void routes_set(struct serve_page *page) {
+static void on_httpd(void *ctx, struct core_httpd *httpd) {
+    struct serve_page *page = ctx;
     for (size_t i = 0; i < serve_page_files_len; i++) {
         const struct serve_page_file *file = &serve_page_files[i];
-        core_httpd_route(page->httpd, "GET", file->path, answer_file, (void *)(uintptr_t)file);
+        core_httpd_route(httpd, "GET", file->path, answer_file, (void *)(uintptr_t)file);
     }
-    core_httpd_route(page->httpd, "GET", "/api/health", answer_health, page);
-    core_httpd_route(page->httpd, "GET", "/api/events", answer_events, page);
-    core_httpd_route(page->httpd, "POST", "/api/control", answer_control, page);
-    core_httpd_csp(page->httpd, policy);
+    core_httpd_route(httpd, "GET", "/api/health", answer_health, page);
+    core_httpd_route(httpd, "GET", "/api/events", answer_events, page);
+    core_httpd_route(httpd, "POST", "/api/control", answer_control, page);
+    core_httpd_csp(httpd, policy);
 }
 
 void serve_page_turn(struct serve_page *page) {
-    struct core_httpd *httpd = core_health_httpd(page->health->board);
-    if (httpd != page->httpd) { /* it listens now, after a while maybe */
-        page->httpd = httpd;
-        if (httpd != NULL) {
-            routes_set(page);
-        }
-    }
     if (page->watchers == NULL) {
         return;
     }
@@ -411,6 +404,7 @@ struct serve_page *serve_page_new(struct serve_health *health) {
     page->event = malloc(CORE_RPC_LINE_BYTES_MAX + sizeof(EVENT_HEAD) + 2);
     MUST(page->event != NULL);
     MUST(core_arena_init(&page->arena, ARENA_BYTES, &fail) == CORE_OK);
+    core_health_on_httpd(health->board, on_httpd, page);
     return page;
 }
 

@@ -40,6 +40,7 @@ struct group_share {
     rd_kafka_queue_t *queue; /* the partition's own */
     int64_t next;            /* offsets before it were given */
     int64_t end;             /* as last told by END, if nothing came since; else -1 */
+    int64_t asked_end;       /* as last asked for; -1: never */
     bool is_leaving;
     char name[];
 };
@@ -131,7 +132,7 @@ static struct group_share *share_add(struct core_kafka_group *group, const rd_ka
     MUST(share != NULL && shares != NULL);
     memcpy(share->name, place->topic, size);
     share->is = (struct core_kafka_share){.topic = share->name, .partition = place->partition, .offset = -1};
-    share->end = -1;
+    share->end = share->asked_end = -1;
     if (place->offset >= 0) {
         share->is.offset = share->next = place->offset;
     }
@@ -599,12 +600,23 @@ static bool bundle_take(struct core_kafka_group *group, struct core_kafka_news *
  * full sleeps up to a second, which is longer than a full queue lasts (2.0.2; later ones have fetch.queue.backoff.ms). Any
  * request wakes them: where the partitions' ends are is a cheap one, and asks the leaders of all. */
 static void fetch_wake(struct core_kafka_group *group) {
+    core_kafka_group_ends(group, WAKE_MS);
+}
+
+void core_kafka_group_ends(struct core_kafka_group *group, int timeout_ms) {
+    MUST(group->magic == GROUP_MAGIC);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)group->shares_len);
     for (size_t i = 0; i < group->shares_len; i++) {
         rd_kafka_topic_partition_list_add(list, group->shares[i]->name, group->shares[i]->is.partition)->offset =
             RD_KAFKA_OFFSET_END;
     }
-    rd_kafka_resp_err_t asked CORE_UNUSED = rd_kafka_offsets_for_times(group->handle, list, WAKE_MS);
+    rd_kafka_resp_err_t asked = rd_kafka_offsets_for_times(group->handle, list, timeout_ms);
+    for (int i = 0; i < list->cnt && asked == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        struct group_share *share = share_find(group, list->elems[i].topic, list->elems[i].partition);
+        if (share != NULL && list->elems[i].err == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[i].offset >= 0) {
+            share->asked_end = list->elems[i].offset;
+        }
+    }
     rd_kafka_topic_partition_list_destroy(list);
 }
 
@@ -709,8 +721,13 @@ int64_t core_kafka_group_lag(struct core_kafka_group *group, const struct core_k
         return 0; /* what is behind are marks of transactions, if anything */
     }
     if (rd_kafka_get_watermark_offsets(group->handle, share->topic, share->partition, &low, &high) !=
-            RD_KAFKA_RESP_ERR_NO_ERROR ||
-        high < 0 || offset < 0) {
+        RD_KAFKA_RESP_ERR_NO_ERROR) {
+        high = -1;
+    }
+    if (own != NULL && own->asked_end > high) { /* nothing was fetched since */
+        high = own->asked_end;
+    }
+    if (high < 0 || offset < 0) {
         return -1;
     }
     return high > offset ? high - offset : 0;

@@ -87,6 +87,8 @@ void core_kafka_group_pause(struct core_kafka_group *group, bool is_paused);
 void core_kafka_group_release(struct core_kafka_group *group);
 /* For how many records do the committed offsets lag behind, as last known; -1: not known. For share alone. */
 int64_t core_kafka_group_lag(struct core_kafka_group *group, const struct core_kafka_share *share, int64_t offset);
+/* Ask the brokers where the partitions end, so that the lag is known although nothing is fetched. Waits up to timeout_ms. */
+void core_kafka_group_ends(struct core_kafka_group *group, int timeout_ms);
 /* As core_kafka_health() and core_kafka_look(). */
 void core_kafka_group_health(const struct core_kafka_group *group, const char *client, struct core_health_page *page);
 void core_kafka_group_look(const struct core_kafka_group *group, struct core_kafka_look *out);

@@ -279,7 +279,8 @@ static enum step group_join(struct feed *feed, int64_t now) {
                                                .group = feed->env.conf->group,
                                                .topics = topics,
                                                .topics_len = topics_len,
-                                               .queued_bytes = feed->env.conf->queued_bytes};
+                                               .queued_bytes = feed->env.conf->queued_bytes,
+                                               .wants_statistics = feed->env.wants_statistics};
     enum core_err err = core_kafka_group_open(&feed->group, &conf, &fail);
     feed_pairs_release(&pairs);
     free((void *)(uintptr_t)topics);

@@ -191,14 +191,16 @@ bool feed_fill_has_room(struct feed *feed) {
 }
 
 /* The batch has records of this share, up to here. */
-static void mark(struct feed *feed, struct feed_side *side, struct feed_share *share, int64_t to) {
+static void mark(struct feed *feed, struct feed_side *side, struct feed_share *share,
+                 const struct core_kafka_taken *taken) {
     if (share->marked_batch != feed->batches_made) {
+        feed_health_point(share, taken->offset, taken->timestamp_ms);
         MUST(side->marks_len < CORE_BATCH_LINES_MAX);
         share->marked_batch = feed->batches_made;
         share->mark_at = side->marks_len++;
         side->marks[share->mark_at].share = share;
     }
-    side->marks[share->mark_at].to = to;
+    side->marks[share->mark_at].to = taken->offset + 1;
 }
 
 void feed_fill_record(struct feed *feed, const struct core_kafka_taken *taken) {
@@ -222,7 +224,7 @@ void feed_fill_record(struct feed *feed, const struct core_kafka_taken *taken) {
     side->begun_ns = side->begun_ns == 0 ? core_tick_ns() : side->begun_ns;
     side->records++;
     feed->filling_records = side->records;
-    mark(feed, side, share, share->next);
+    mark(feed, side, share, taken);
     if (taken->is_tombstone) {
         core_count(feed->env.counters, CORE_COUNT_FEED_TOMBSTONES, 1);
         return;
@@ -233,6 +235,7 @@ void feed_fill_record(struct feed *feed, const struct core_kafka_taken *taken) {
     const char *reason = why_unreadable(doc);
     if (reason == NULL) {
         event_make(feed, batch, share, taken, doc);
+        feed_link_add(batch, taken->traceparent);
     } else {
         note->dead = unreadable_make(batch, share, taken, reason);
         note->dead->dataset = feed_dataset(feed, feed_dataset_of(taken->value))->name;

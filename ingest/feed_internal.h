@@ -47,6 +47,13 @@ struct feed_row {
     struct feed_pair pairs[FEED_PAIRS_MAX];
 };
 
+/* Where a batch's records of a partition begin, and when Kafka took the first of them. */
+struct feed_point {
+    int64_t offset;
+    int64_t taken_ms;
+};
+#define FEED_POINTS_MAX 64 /* of a partition; further batches count as old as the last one that is kept */
+
 /* A partition that is ours, and for as long as batches with its records are under way after that. */
 struct feed_share {
     uint32_t magic;
@@ -66,6 +73,9 @@ struct feed_share {
     const char *dataset;   /* the last record's */
     struct feed_row *rows; /* oldest first; the last one is counted into */
     struct feed_row *row;
+    struct feed_point points[FEED_POINTS_MAX]; /* for its lag: from what is committed on, oldest first */
+    uint32_t points_len;
+    int64_t caught_up_ns;  /* wall clock: when it was last seen without any lag; 0: never */
     uint64_t marked_batch; /* feed->batches_made when it was marked last, and where */
     uint32_t mark_at;
 };
@@ -218,6 +228,7 @@ struct feed {
     struct feed_count reasons[FEED_REASONS_MAX + 1];
     size_t reasons_len;
     struct feed_sums committed;
+    int64_t ends_asked_ns; /* for the lag: core_tick_ns() */
 };
 #define FEED_MAGIC 0x66656564u
 #define FEED_SCRATCH_BYTES CORE_MIB
@@ -285,6 +296,13 @@ void feed_ledger_committed(struct feed_share *share);
 /* key and value of a row, both in buf. False: no room. */
 bool feed_ledger_write(struct core_buf *buf, const struct feed *feed, const struct feed_share *share,
                        const struct feed_row *row, struct core_span *key, struct core_span *value);
+
+/* ---- health, and traces (feed_health.c) ------------------------------------------------------------------------------------- */
+
+/* The first record of the share in a batch. */
+void feed_health_point(struct feed_share *share, int64_t offset, int64_t taken_ms);
+/* A record's `traceparent`, if it has one, becomes a link of the batch. */
+void feed_link_add(struct core_batch *batch, struct core_span traceparent);
 
 /* ---- commits (feed_commit.c) ----------------------------------------------------------------------------------------------- */
 

@@ -106,7 +106,8 @@ async function post(token, body) {
         const answer = await fetch("api/control", { method: "POST", credentials: "omit", signal: stop.signal, body: JSON.stringify(body),
             headers: { "Content-Type": "application/json", Authorization: `Bearer ${utf8(token)}` } });
         const said = await answer.json().catch(() => ({}));
-        return { ...said, ok: answer.ok, status: answer.status, ...(answer.ok ? {} : { error: said.error ?? `Main answered ${answer.status}.` }) };
+        const error = said.error ?? (answer.ok ? null : `Main answered ${answer.status}.`); // one known late comes with a 200
+        return { ...said, ok: error === null, status: answer.status, error };
     } catch (failure) {
         return { ok: false, status: 0, error: stop.signal.aborted ? "Main has not answered for two minutes. See its log." : "Main cannot be reached." };
     } finally {

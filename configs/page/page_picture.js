@@ -17,8 +17,6 @@ const BOX_SPACE = 10;
 const HEAD_HEIGHT = 26;
 const LINE_WIDTH_MIN = 1.5;
 const LINE_WIDTH_MORE = 15;
-const LETTER_WIDTH = 7.3; // of the names' font, about: what is longer is cut in its middle
-const SMALL_LETTER_WIDTH = 5.9;
 
 // ---- what there is to draw ---------------------------------------------------------------------------------------------------
 
@@ -311,6 +309,16 @@ function wideCurve(one, places) {
     return `M${x0.toFixed(1)} ${one.fromY.toFixed(1)}C${middle.toFixed(1)} ${one.fromY.toFixed(1)} ${middle.toFixed(1)} ${one.toY.toFixed(1)} ${b.x.toFixed(1)} ${one.toY.toFixed(1)}`;
 }
 
+const pen = document.createElement("canvas").getContext("2d");
+
+/* A text as long as there is room for it: its middle goes first. */
+function fit(text, width, font) {
+    pen.font = `${font} ${getComputedStyle(document.body).fontFamily}`;
+    let shown = text;
+    for (let letters = Array.from(text).length - 1; letters > 3 && pen.measureText(shown).width > width; letters -= 1) shown = cutMiddle(text, letters);
+    return shown;
+}
+
 export class Picture {
     constructor() {
         this.place = byId("picture");
@@ -373,11 +381,10 @@ export class Picture {
     }
 
     showBox(box, node) {
-        const letters = Math.floor((box.width - 36) / LETTER_WIDTH);
-        say(box.name, cutMiddle(node.name, letters));
+        say(box.name, fit(node.name, box.width - 38, "620 13px"));
         say(box.rate, isKnown(node.rate) ? rateText(node) : "");
         const word = node.word ?? (["ok", "idle"].includes(node.level) || node.detail ? "" : LEVEL_WORDS[node.level]); // the sign has said it
-        say(box.detail, cutMiddle([word, node.detail].filter(Boolean).join(", "), Math.floor((box.width - 14) / SMALL_LETTER_WIDTH)));
+        say(box.detail, fit([word, node.detail].filter(Boolean).join(", "), box.width - 17, "11.5px"));
         say(box.title, `${node.title}: ${LEVEL_WORDS[node.level]}${word ? ` (${word})` : ""}, ${rateText(node)}${node.detail ? `, ${node.detail}` : ""}`);
         if (box.level !== node.level) {
             box.level = node.level;

@@ -111,6 +111,9 @@ static void topics_list(struct kafka *kafka) {
         setup_tell(kafka->setup, &(struct setup_thing){part, "topics", "of datasets"}, SETUP_LEFT,
                    "sinks.kafka.topic is not " TOPIC_TEMPLATE "; they are made as documents come");
     }
+    if (config->health.topic != NULL && config->health.topic[0] != '\0') {
+        topic_add(kafka, config->health.topic, false);
+    }
     topic_add(kafka, config->feed.dead_letter_topic, false);
     topic_add(kafka, config->feed.ledger_topic, true);
     topic_add(kafka, config->feed.checkpoint_topic, true);

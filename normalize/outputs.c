@@ -2,6 +2,7 @@
  * functions write, what every document has, and the prefixes below which records' other fields are kept.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/deadletter.h"
+#include "core/health.h"
 #include "normalize/outputs_internal.h"
 
 #include <stdio.h>
@@ -213,20 +214,29 @@ static void log_add(struct normalize_outputs *outputs, const struct log_row *row
     map_add(outputs, dataset_get(outputs, name), row->map);
 }
 
-static void dead_letters_add(struct normalize_outputs *outputs) {
-    struct dataset *dataset = dataset_get(outputs, CORE_DEAD_DATASET);
+/* What no map writes: dead letters, and lines of the health log. */
+static void field_add(struct normalize_outputs *outputs, struct dataset *dataset, const char *name, bool is_required) {
+    struct output output = {.name = name, .required_by = is_required};
+    output.schema = schema_find(outputs->maps, core_span_of(name));
+    if (output.schema != NULL && output.schema->type != SCHEMA_OWN) {
+        output_add(outputs, dataset, &output);
+    }
+}
+
+static void own_documents_add(struct normalize_outputs *outputs) {
+    struct dataset *dead = dataset_get(outputs, CORE_DEAD_DATASET);
     for (size_t i = 0; i < core_dead_fields_len; i++) {
-        struct output output = {.name = core_dead_fields[i].name, .required_by = core_dead_fields[i].is_required};
-        output.schema = schema_find(outputs->maps, core_span_of(output.name));
-        if (output.schema != NULL && output.schema->type != SCHEMA_OWN) {
-            output_add(outputs, dataset, &output);
-        }
+        field_add(outputs, dead, core_dead_fields[i].name, core_dead_fields[i].is_required);
+    }
+    struct dataset *health = dataset_get(outputs, CORE_HEALTH_DATASET);
+    for (size_t i = 0; i < core_health_fields_len; i++) {
+        field_add(outputs, health, core_health_fields[i].name, core_health_fields[i].is_required);
     }
 }
 
 static void dataset_finish(struct normalize_outputs *outputs, struct dataset *dataset, const char *const *open_fields,
                            size_t open_fields_len) {
-    size_t writers = dataset->maps_len > 0 ? dataset->maps_len : 1; /* dead letters have no map */
+    size_t writers = dataset->maps_len > 0 ? dataset->maps_len : 1; /* dead letters and the health log have no map */
     for (size_t i = 0; i < dataset->outputs_len; i++) {
         dataset->outputs[i].is_required = dataset->outputs[i].required_by == writers;
     }
@@ -254,11 +264,11 @@ struct normalize_outputs *outputs_new(const struct normalize_maps *maps, const c
     MUST(outputs != NULL);
     MUST(core_arena_init(&outputs->arena, OUTPUTS_ARENA_BYTES, &fail) == CORE_OK);
     outputs->maps = maps;
-    outputs->datasets = outputs_alloc(outputs, (maps->logs_len + 1) * sizeof(*outputs->datasets));
+    outputs->datasets = outputs_alloc(outputs, (maps->logs_len + 2) * sizeof(*outputs->datasets));
     for (size_t i = 0; i < maps->logs_len; i++) {
         log_add(outputs, &maps->logs[i]);
     }
-    dead_letters_add(outputs);
+    own_documents_add(outputs);
     for (size_t i = 0; i < outputs->datasets_len; i++) {
         dataset_finish(outputs, &outputs->datasets[i], open_fields, open_fields_len);
     }

@@ -156,12 +156,87 @@ static void reference_feeds(void) {
 /* ---- counters, fields ---------------------------------------------------------------------------------------------------- */
 
 static void reference_counters(void) {
-    static const char *const names[] = {"Counter", "Unit", "Meaning"};
-    rst_table("30 10 60", names, sizeof(names) / sizeof(names[0]));
+    static const char *const names[] = {"Counter", "Unit", "Meaning", "In /metrics"};
+    rst_table("22 8 45 25", names, sizeof(names) / sizeof(names[0]));
     for (size_t i = 0; i < CORE_COUNT__MAX; i++) {
+        char name[160];
+        core_health_counter_name((enum core_counter)i, name);
+        strncat(name, "_total", sizeof(name) - strlen(name) - 1);
         rst_cell(true, true, core_counter_table[i].name);
         rst_cell(false, false, core_counter_table[i].unit);
         rst_cell(false, false, core_counter_table[i].meaning);
+        rst_cell(false, true, name);
+    }
+    (void)fputc('\n', stdout);
+}
+
+/* ---- rows of health, problems --------------------------------------------------------------------------------------------- */
+
+static const char *unit_word(enum core_health_unit unit) {
+    static const char *const words[] = {[CORE_UNIT_NUMBER] = "",
+                                        [CORE_UNIT_BYTES] = "bytes",
+                                        [CORE_UNIT_NS] = "seconds",
+                                        [CORE_UNIT_TIME] = "time, seconds since 1970",
+                                        [CORE_UNIT_SINCE] = "age, seconds",
+                                        [CORE_UNIT_PPM] = "ratio, 0 to 1",
+                                        [CORE_UNIT_FLAG] = "0 or 1"};
+    return words[unit];
+}
+
+static void measure_row(enum core_health_measure measure) {
+    const struct core_health_measure_info *info = &core_health_measures[measure];
+    char member[64];
+    char name[176];
+    core_health_measure_name(measure, member);
+    core_health_metric_name(measure, name);
+    strncat(name, info->only_grows ? "_total" : "", sizeof(name) - strlen(name) - 1);
+    rst_cell(true, true, member);
+    rst_cell(false, false, unit_word(info->unit));
+    rst_cell(false, false, info->meaning);
+    rst_cell(false, true, name);
+}
+
+static void reference_metrics(void) {
+    static const char *const names[] = {"Member", "Unit", "Meaning", "In /metrics"};
+    for (int kind = 0; kind < CORE_HEALTH__MAX; kind++) {
+        const struct core_health_kind_info *info = core_health_kind_info((enum core_health_kind)kind);
+        rst_title(info->name, '^');
+        rst_text(info->meaning);
+        (void)fputs(info->label_names[0] == NULL ? ". There is one" : ". Labels:", stdout);
+        for (size_t i = 0; i < CORE_HEALTH_LABELS_MAX && info->label_names[i] != NULL; i++) {
+            printf("%s ``%s``", i == 0 ? "" : ",", info->label_names[i]);
+        }
+        (void)fputs(".\n\n", stdout);
+        rst_table("22 8 45 25", names, sizeof(names) / sizeof(names[0]));
+        for (int i = 0; i < info->measures_len; i++) {
+            measure_row((enum core_health_measure)(info->first_measure + i));
+        }
+        if (info->histogram != NULL) {
+            char name[160];
+            core_health_histogram_name((enum core_health_kind)kind, name);
+            rst_cell(true, true, info->histogram);
+            rst_cell(false, false, "histogram, seconds");
+            rst_cell(false, false, info->histogram_meaning);
+            rst_cell(false, true, name);
+        }
+        (void)fputc('\n', stdout);
+    }
+}
+
+static void reference_problems(void) {
+    static const char *const names[] = {"Code", "Severity", "What it means", "What to do"};
+    static const char *const words[] = {
+        [CORE_HEALTH_INFO] = "info", [CORE_HEALTH_WARN] = "warn", [CORE_HEALTH_ERROR] = "error"};
+    const char *code = NULL;
+    const char *meaning = NULL;
+    const char *help = NULL;
+    enum core_health_severity severity = CORE_HEALTH_INFO;
+    rst_table("18 8 34 40", names, sizeof(names) / sizeof(names[0]));
+    for (size_t i = 0; core_health_rule_at(i, &code, &severity, &meaning, &help); i++) {
+        rst_cell(true, true, code);
+        rst_cell(false, false, words[severity]);
+        rst_cell(false, false, meaning);
+        rst_cell(false, false, help);
     }
     (void)fputc('\n', stdout);
 }
@@ -353,6 +428,15 @@ static bool reference_man(const char *name) {
     return true;
 }
 
+static const struct {
+    const char *name;
+    void (*print)(void);
+} parts[] = {
+    {"options", reference_options},   {"feeds", reference_feeds},       {"counters", reference_counters},
+    {"metrics", reference_metrics},   {"problems", reference_problems}, {"methods", reference_methods},
+    {"commands", reference_commands},
+};
+
 static int reference_run(const struct cmd *cmd, int argc, char **argv) {
     struct cmd_args args;
     int code = CORE_EXIT_DONE;
@@ -366,35 +450,31 @@ static int reference_run(const struct cmd *cmd, int argc, char **argv) {
         fprintf(stderr, "tapline reference: one part at a time; \"%s\" is too much\n", args.files[args.files_len - 1]);
         return CORE_EXIT_USAGE;
     }
-    if (strcmp(what, "options") == 0) {
-        reference_options();
-    } else if (strcmp(what, "counters") == 0) {
-        reference_counters();
-    } else if (strcmp(what, "feeds") == 0) {
-        reference_feeds();
-    } else if (strcmp(what, "fields") == 0 || strcmp(what, "coverage") == 0 || strcmp(what, "observables") == 0) {
-        return reference_maps(&conf, what);
-    } else if (strcmp(what, "methods") == 0) {
-        reference_methods();
-    } else if (strcmp(what, "commands") == 0) {
-        reference_commands();
-    } else if (strcmp(what, "man") == 0) {
-        return reference_man(name) ? CORE_EXIT_DONE : CORE_EXIT_USAGE;
-    } else {
-        fprintf(stderr, "tapline reference: say which part: options, feeds, counters, fields, coverage, observables, "
-                        "methods, commands or man\n");
-        return CORE_EXIT_USAGE;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (strcmp(what, parts[i].name) == 0) {
+            parts[i].print();
+            return CORE_EXIT_DONE;
+        }
     }
-    return CORE_EXIT_DONE;
+    if (strcmp(what, "fields") == 0 || strcmp(what, "coverage") == 0 || strcmp(what, "observables") == 0) {
+        return reference_maps(&conf, what);
+    }
+    if (strcmp(what, "man") == 0) {
+        return reference_man(name) ? CORE_EXIT_DONE : CORE_EXIT_USAGE;
+    }
+    fprintf(stderr, "tapline reference: say which part: options, feeds, counters, metrics, problems, fields, coverage, "
+                    "observables, methods, commands or man\n");
+    return CORE_EXIT_USAGE;
 }
 
 const struct cmd cmd_reference = {
     .name = "reference",
-    .summary = "print the reference of options, counters, fields, methods or commands",
-    .args = "options|feeds|counters|fields|coverage|observables|methods|commands|man [COMMAND]",
+    .summary = "print the reference of options, metrics, problems, fields, methods or commands",
+    .args = "options|feeds|counters|metrics|problems|fields|coverage|observables|methods|commands|man [COMMAND]",
     .about =
         "Prints a part of the reference as reStructuredText, made from the tables that the program works with: every "
-        "key of the configuration, every type of feeds, every counter, every field of the schema, the fields of each "
+        "key of the configuration, every type of feeds, every counter, metric and problem, every field of the schema, "
+        "the fields of each "
         "dataset, every "
         "observable, every method of the control channel, every command. With man, the page of one "
         "command, or the list of pages.",

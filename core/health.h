@@ -143,6 +143,9 @@ struct core_health_problem {
     enum core_health_kind kind;                 /* of the row it is about … */
     const char *labels[CORE_HEALTH_LABELS_MAX]; /* … and which one: so that whoever draws can colour it */
 };
+/* Row i of the table of all there can be, for the reference. False: there are no more. Thread: any. */
+CORE_CHECKED bool core_health_rule_at(size_t i, const char **code, enum core_health_severity *severity,
+                                      const char **meaning, const char **help);
 /* As of the last turn, worst first, then oldest. Valid until the next turn. */
 const struct core_health_problem *core_health_problems(const struct core_health *health, size_t *len);
 /* Rows alone do not say everything: who knows of a problem by himself (a disk that is full, a server's refusal) says it here,

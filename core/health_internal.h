@@ -98,9 +98,6 @@ struct core_health_rules *core_health_rules_new(void);
 void core_health_rules_free(struct core_health_rules *rules);
 /* Look at health->rows; true: the problems are not those of the last turn (one came or went). */
 bool core_health_rules_turn(struct core_health *health);
-/* Row i of the table of problems, for the reference. False: there are no more. */
-CORE_CHECKED bool core_health_rule_at(size_t i, const char **code, enum core_health_severity *severity,
-                                      const char **meaning, const char **help);
 bool core_health_is_ready(const struct core_health *health);
 const char *core_health_state(const struct core_health *health); /* "ok", "degraded", "failing" */
 

@@ -37,7 +37,7 @@ def title_of(rst):
     return re.search(r"^(.+)\n=+$", rst, re.M).group(1)
 
 
-for part in ("options", "feeds", "counters", "fields", "coverage", "observables", "methods", "commands"):
+for part in ("options", "feeds", "counters", "metrics", "problems", "fields", "coverage", "observables", "methods", "commands"):
     write(f"{part}.inc", tapline("reference", part))
 
 pages = [line.split("\t") for line in tapline("reference", "man").splitlines()]

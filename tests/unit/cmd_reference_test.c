@@ -11,7 +11,17 @@ static void test_reference(void **state) {
     says("stix\n----\n");
     says("   * - ``split``\n");
     assert_int_equal(sh("$TAPLINE reference counters"), 0);
-    says("   * - ``ingest.bytes``\n     - bytes\n     - bytes read from files (decompressed)\n");
+    says("   * - ``ingest.bytes``\n     - bytes\n     - bytes read from files (decompressed)\n"
+         "     - ``tapline_ingest_bytes_total``\n");
+    assert_int_equal(sh("$TAPLINE reference metrics"), 0);
+    says("file\n^^^^\n");
+    says("Labels: ``path``.\n");
+    says("   * - ``lag_seconds``\n     - age, seconds\n");
+    says("     - ``tapline_file_lag_seconds``\n");
+    says("     - ``tapline_file_rotations_total``\n");
+    says("     - ``tapline_sink_latency_seconds``\n");
+    assert_int_equal(sh("$TAPLINE reference problems"), 0);
+    says("   * - ``sink_unreachable``\n     - error\n");
     assert_int_equal(sh("$TAPLINE reference fields | grep -A3 'related.ip``'"), 0);
     says("   * - ``related.ip``\n     - ip, a list\n");
     assert_int_equal(sh("$TAPLINE reference fields | grep -A3 '``network.protocol``'"), 0);

@@ -40,6 +40,30 @@ def title_of(rst):
 for part in ("options", "feeds", "counters", "metrics", "problems", "fields", "coverage", "observables", "methods", "commands"):
     write(f"{part}.inc", tapline("reference", part))
 
+
+
+def literal(text):
+    """Our Markdown's `code` as reStructuredText has it."""
+    return re.sub(r"`([^`]+)`", r"``\1``", text.replace("*", r"\*"))
+
+
+def troubleshooting():
+    """docs/troubleshooting.tsv as definition lists: problems first, then the log's messages by stage."""
+    rows = [line.split("\t") for line in (DOCS / "troubleshooting.tsv").read_text().splitlines()[2:]]
+    text, last = ["Problems", "-" * 8, ""], None
+    for level, stage, message, cause, cure in rows:
+        if stage != last and level != "problem":
+            title = f"Messages of stage {stage}"
+            text += [title, "-" * len(title), ""]
+        last = stage
+        text += [f".. _problem-{message}:", ""] if level == "problem" else []
+        term = f"``{message}``" if level == "problem" else f"*{level}* ``{message}``"
+        text += [term, f"   {literal(cause)}", "", f"   **What to do:** {literal(cure)}", ""]
+    return "\n".join(text)
+
+
+write("troubleshooting.inc", troubleshooting())
+
 pages = [line.split("\t") for line in tapline("reference", "man").splitlines()]
 for page, _ in pages:
     write(f"man/{page}.rst", tapline("reference", "man", page))

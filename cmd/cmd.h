@@ -27,13 +27,14 @@ struct cmd {
     int (*run)(const struct cmd *cmd, int argc, char **argv); /* argv[0] is the subcommand; returns enum core_exit */
 };
 
-extern const struct cmd cmd_normalize, cmd_run, cmd_feed, cmd_serve, cmd_check, cmd_map_check, cmd_map_explain,
-    cmd_map_export, cmd_map_test, cmd_replay, cmd_verify, cmd_ledger, cmd_config_show, cmd_reference, cmd_setup,
-    cmd_supervise, cmd_version;
+extern const struct cmd cmd_normalize, cmd_run, cmd_feed, cmd_serve, cmd_check, cmd_log_level, cmd_map_check,
+    cmd_map_explain, cmd_map_export, cmd_map_test, cmd_replay, cmd_verify, cmd_ledger, cmd_config_show, cmd_reference,
+    cmd_setup, cmd_supervise, cmd_version;
 extern const struct cmd cmd_intel_sync, cmd_intel_load, cmd_intel_list, cmd_intel_get, cmd_intel_add, cmd_intel_rm,
     cmd_intel_allow, cmd_intel_stats, cmd_intel_match, cmd_intel_export;
 extern const struct cmd cmd_status, cmd_start, cmd_stop, cmd_restart, cmd_kill, cmd_deploy, cmd_diag, cmd_netstats,
     cmd_capstats, cmd_df, cmd_nodes, cmd_logs, cmd_events, cmd_shell;
+extern const struct cmd cmd_top, cmd_tap;
 extern const struct cmd cmd_dead_letter_list, cmd_dead_letter_show, cmd_dead_letter_retry;
 extern const struct cmd *const cmd_table[]; /* NULL-terminated, in the order of help */
 

@@ -31,26 +31,9 @@ static void health_call(void *ctx, struct core_rpc_request *request, const struc
     free(bytes);
 }
 
-static void log_level_call(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
-    static const char *const levels[] = {"error", "warn", "info", "debug"};
-    const struct pipeline *pipeline = ctx;
-    struct core_span wanted = core_json_tree_text(params, "level");
-    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-        if (core_span_is(wanted, levels[i])) {
-            core_log(CORE_LEVEL_INFO, pipeline->source->stage, "what is told changes", "level=%s by=\"%s\"", levels[i],
-                     core_rpc_request_who(request));
-            core_log_level((enum core_level)i);
-            core_rpc_result(request, CORE_SPAN("{}"));
-            return;
-        }
-    }
-    core_rpc_refuse(request, CORE_RPC_BAD_PARAMS, "level is one of error, warn, info, debug");
-}
-
 static const struct core_rpc_method methods[] = {
     {"health", "{}: the health document: what this process knows of itself.", health_call},
-    {"log.level", "{level}: what this process tells on its stderr from now on: error, warn, info, debug.",
-     log_level_call},
+    {"log.level", CORE_RPC_LOG_LEVEL, core_rpc_log_level},
     {"tap", "{stage, …}: what passes there, as progress, until the connection ends.", pipeline_tap_call},
 };
 

@@ -190,30 +190,55 @@ static void bytes_write(const char *line, size_t len) {
     (void)wrote; /* stderr is gone: there is nowhere to say so, and no reason to stop */
 }
 
-/* key=value, key="a \"b\"": the next of a text. Returns false at its end. A word without '=' has the key "text", for every byte of
- * a message must be found again. value is unescaped into room, which is as long as the text. */
+/* How long the key at the beginning of a text is; 0: it begins with no key=. */
+static size_t key_len(const char *text) {
+    size_t len = strcspn(text, "= \"");
+    return text[len] == '=' ? len : 0;
+}
+
+/* Words up to the next key=, as they stand. */
+static struct core_span words_next(const char *from) {
+    size_t len = 0;
+    do {
+        len += strcspn(from + len, " ");
+        size_t gap = strspn(from + len, " ");
+        if (from[len + gap] == '\0' || key_len(from + len + gap) > 0) {
+            break;
+        }
+        len += gap;
+    } while (true);
+    return (struct core_span){.ptr = from, .len = len};
+}
+
+/* key=value, key="a \"b\"", key=value; and a sentence: the next of a text. Returns false at its end. Words without a key have the
+ * key "text", for every word of a message must be found again. A value with quotes is unescaped into room, which is as long as
+ * the text. */
 static bool pair_next(const char **at, struct core_span *key, char *room, struct core_span *value) {
     const char *from = *at + strspn(*at, " ");
     if (*from == '\0') {
         return false;
     }
-    size_t key_len = strcspn(from, "= \"");
-    bool has_key = key_len > 0 && from[key_len] == '=';
-    *key = has_key ? (struct core_span){.ptr = from, .len = key_len} : CORE_SPAN("text");
-    from += has_key ? key_len + 1 : 0;
-    char *to = room;
-    if (*from == '"') {
-        for (from++; *from != '\0' && *from != '"'; from++) {
-            from += *from == '\\' && (from[1] == '"' || from[1] == '\\') ? 1 : 0;
-            *to++ = *from;
-        }
-        from += *from == '"' ? 1 : 0;
-    } else {
-        size_t len = strcspn(from, " ");
-        memcpy(to, from, len);
-        to += len;
-        from += len;
+    size_t len = key_len(from);
+    *key = len > 0 ? (struct core_span){.ptr = from, .len = len} : CORE_SPAN("text");
+    if (len == 0) {
+        *value = words_next(from);
+        *at = from + value->len;
+        return true;
     }
+    from += len + 1;
+    if (*from != '"') {
+        len = strcspn(from, " ");
+        *at = from + len;
+        *value = (struct core_span){.ptr = from, .len = len - (len > 0 && from[len - 1] == ';' ? 1 : 0)};
+        return true;
+    }
+    char *to = room;
+    for (from++; *from != '\0' && *from != '"'; from++) {
+        from += *from == '\\' && (from[1] == '"' || from[1] == '\\') ? 1 : 0;
+        *to++ = *from;
+    }
+    from += *from == '"' ? 1 : 0;
+    from += *from == ';' ? 1 : 0;
     *value = (struct core_span){.ptr = room, .len = (size_t)(to - room)};
     *at = from;
     return true;

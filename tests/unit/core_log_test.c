@@ -259,7 +259,7 @@ static void test_ecs(void **state) {
     ecs_begin();
     capture_begin();
     core_log(CORE_LEVEL_WARN, "ingest", "ecs \"quoted\"",
-             "path=\"/a \\\"b\\\\\" n=%d N.x=y text n=2 \"lone words\" why=no=room", 3);
+             "path=\"/a \\\"b\\\\\" n=%d; a sentence, with \"words\". N.x=y; n=2 more why=no=room", 3);
     capture_end();
     const struct core_json_tree *line = ecs_line();
     const struct core_json_tree *labels = core_json_tree_get(line, "labels");
@@ -278,9 +278,9 @@ static void test_ecs(void **state) {
     assert_member(labels, "path", "/a \"b\\");
     assert_member(labels, "n", "3");
     assert_member(labels, "__x", "y");
-    assert_member(labels, "text", "text");
+    assert_member(labels, "text", "a sentence, with \"words\".");
     assert_member(labels, "n_2", "2");
-    assert_member(labels, "text_2", "lone words");
+    assert_member(labels, "text_2", "more");
     assert_member(labels, "why", "no=room");
     capture_begin();
     for (int i = 0; i < 5; i++) {

@@ -1,0 +1,84 @@
+/* cmd/peers.c: which processes of this host can be spoken to: their sockets, found by the configuration.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/peers.h"
+#include "cmd/config.h"
+
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static bool is_socket(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+static void take(struct peer *peers, size_t *len, const char *name, size_t name_len, const char *path) {
+    if (*len == PEERS_MAX || name_len >= PEER_NAME_BYTES || strlen(path) >= PEER_ADDRESS_BYTES || !is_socket(path)) {
+        return; /* no socket of ours has such a name or path: it could not be bound */
+    }
+    struct peer *peer = &peers[(*len)++];
+    (void)snprintf(peer->name, sizeof(peer->name), "%.*s", (int)name_len, name);
+    (void)snprintf(peer->address, sizeof(peer->address), "%s", path);
+}
+
+static void take_state(struct peer *peers, size_t *len, const char *state) {
+    static const char suffix[] = ".sock";
+    char *pattern = NULL;
+    glob_t found = {0};
+    if (asprintf(&pattern, "%s/*%s", state, suffix) < 0) {
+        MUST(!"out of memory");
+    }
+    if (glob(pattern, 0, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+            const char *name = strrchr(found.gl_pathv[i], '/') + 1;
+            take(peers, len, name, strlen(name) - (sizeof(suffix) - 1), found.gl_pathv[i]);
+        }
+    }
+    globfree(&found);
+    free(pattern);
+}
+
+/* The rows of a section of the configuration. */
+static const struct config_section *section(const char *name) {
+    size_t len = 0;
+    const struct config_section *sections = config_sections(&len);
+    for (size_t i = 0; i < len; i++) {
+        if (strcmp(sections[i].name, name) == 0) {
+            return &sections[i];
+        }
+    }
+    MUST(!"there is such a section");
+    return NULL;
+}
+
+enum core_err peers_find(const char *path, struct peer peers[PEERS_MAX], size_t *len, struct core_fail *fail) {
+    struct core_conf_file *file = NULL;
+    struct core_conf_mistakes mistakes = {0}; /* not ours to tell: `tapline check` does */
+    struct config_node node = {0};
+    struct serve_conf serve = {0};
+    const struct config_section *node_rows = section("node");
+    enum core_err err = core_conf_open(&file, path == NULL ? "/dev/null" : path, fail);
+    *len = 0;
+    if (err != CORE_OK) {
+        return err;
+    }
+    const struct core_conf_node *root = core_conf_root(file);
+    enum core_err wrong CORE_UNUSED = CORE_OK;
+    wrong = core_conf_bind(file, core_conf_get(root, "node"), "node", node_rows->opts, node_rows->opts_len, &node,
+                           &mistakes);
+    wrong = core_conf_bind(file, core_conf_get(root, "serve"), "serve", serve_opts, serve_opts_len, &serve, &mistakes);
+    if (node.state != NULL) {
+        take_state(peers, len, node.state);
+    }
+    if (serve.socket != NULL) {
+        take(peers, len, "serve", strlen("serve"), serve.socket);
+    }
+    if (serve.supervisor_socket != NULL) {
+        take(peers, len, "supervise", strlen("supervise"), serve.supervisor_socket);
+    }
+    core_conf_release(node_rows->opts, node_rows->opts_len, &node);
+    core_conf_release(serve_opts, serve_opts_len, &serve);
+    core_conf_close(file);
+    return CORE_OK;
+}

@@ -121,7 +121,8 @@ void ingest_file_retire(struct ingest *ingest, struct ingest_file *file) {
 void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file) {
     /* Renamed and truncated at once: the name that its sensor knows is the one that an input names. */
     char *first_path = ingest_strdup(file->rotated_from != NULL ? file->rotated_from : file->path);
-    (void)ingest_file_orphan(ingest, file);
+    struct ingest_file *orphan = ingest_file_orphan(ingest, file);
+    ingest_health_replaced(file, orphan);
     file->memory = (struct ingest_memory){.first_path = first_path};
     file->hold = (struct ingest_hold){0};
     file->is_settled = file->is_over = false;
@@ -147,6 +148,7 @@ static void note_failure(struct ingest *ingest, struct ingest_file *file, const 
                  file->is_stuck ? " when it changes: put a whole copy in its place" : " at every scan");
     }
     file->is_failed = true;
+    ingest_health_trouble(file, fail->text);
     /* A descriptor may stay dead when its file system is well again (mounted anew): the next try opens the name. */
     struct stat st;
     if (file->source.fd >= 0 && !file->is_unlinked && stat(file->path, &st) == 0 && st.st_dev == file->dev &&
@@ -158,6 +160,7 @@ static void note_failure(struct ingest *ingest, struct ingest_file *file, const 
 static void note_well(struct ingest_file *file) {
     if (file->is_failed) {
         file->is_failed = false;
+        ingest_health_trouble(file, NULL);
         core_log(CORE_LEVEL_INFO, "ingest", "file readable again", "file=%s position=%llu; read on from there",
                  file->path, (unsigned long long)ingest_file_pos(file));
     }
@@ -265,6 +268,7 @@ static void note_replaced(struct ingest *ingest, struct ingest_file *file) {
     const uint64_t unread = lost_bytes(file);
     const uint64_t lost = is_kept ? 0 : unread; /* else it is counted when it is forgotten */
     core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_TRUNCATED, 1);
+    ingest_health_rotated(ingest, file);
     core_count(ingest->env.counters, CORE_COUNT_INGEST_BYTES_LOST, lost);
     core_log(lost > 0 ? CORE_LEVEL_ERROR : CORE_LEVEL_WARN, "ingest",
              was_proven ? "file truncated or replaced in place" : "file is not the one remembered",
@@ -659,6 +663,7 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     }
     struct core_fail fail = {0};
     struct core_batch *batch = core_pool_take(ingest->env.pool);
+    batch->stamps[CORE_STAMP_READ] = file->looked_tick;
     file->cutter.is_still = has_stood_still(ingest, file);
     const uint64_t end = ingest->is_once && !file->source.is_gz ? file->once_end : UINT64_MAX;
     const uint64_t limit = file->source.window.line_len > 0 ? file->copy_good : end;

@@ -359,6 +359,7 @@ static void take_over(struct ingest *ingest, struct ingest_file *gone, struct in
     }
     ingest_file_free(ingest, file);
     core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_ROTATED, 1);
+    ingest_health_rotated(ingest, gone);
     core_log(
         CORE_LEVEL_INFO, "ingest", "file goes on under another name",
         "from=%s to=%s position=%llu gz=%d; its first record and the bytes before the position are the same, so it "

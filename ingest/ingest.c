@@ -14,6 +14,7 @@
 #include "ingest/ingest_internal.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/queue.h"
@@ -41,6 +42,7 @@ enum core_err ingest_open(struct ingest **out, const struct ingest_env *env, str
     ingest->unsaved_tail = &ingest->unsaved;
     ingest->watch.fd = -1;
     ingest->still_due = INT64_MAX;
+    ingest->health.opened_tick = core_tick_ns();
     ingest->tickets = calloc(env->pool->len, sizeof(*ingest->tickets));
     MUST(ingest->tickets != NULL);
     ingest_wants_init(&ingest->wants, env->inputs, env->inputs_len);
@@ -121,6 +123,7 @@ void ingest_close(struct ingest *ingest) {
     ingest_spool_close(ingest);
     ingest_wants_release(&ingest->wants);
     ingest_commit_close(ingest);
+    ingest_health_close(ingest);
     free(ingest->over_lines.text);
     free(ingest->over_gens.slots);
     free(ingest->tickets);
@@ -237,6 +240,8 @@ static enum core_err checkpoint(struct ingest *ingest, struct core_fail *fail) {
         push_unsaved(ingest);
         return CORE_OK;
     }
+    (void)snprintf(ingest->health.state_trouble, sizeof(ingest->health.state_trouble), "%.*s",
+                   (int)sizeof(ingest->health.state_trouble) - 1, local.text);
     core_log(CORE_LEVEL_ERROR, "ingest", "the checkpoint was not written",
              "where=%s reason=\"%s\"; %s; tried again every ingest.checkpoint_interval. Nothing is lost%s", local.where,
              local.text,
@@ -345,7 +350,9 @@ static void wait_for_work(struct ingest *ingest, int timeout_ms) {
         core_bell_arm(bell);
     }
     if (!take_returned(ingest) && !ingest_commit_notice(ingest)) {
+        const int64_t before = core_tick_ns();
         (void)poll(fds, sizeof(fds) / sizeof(fds[0]), wait_ms(ingest, timeout_ms));
+        ingest->health.waited_ns += core_tick_ns() - before;
     }
     if (bell != NULL) {
         core_bell_disarm(bell);
@@ -417,6 +424,10 @@ bool ingest_is_drained(const struct ingest *ingest) {
     MUST(ingest->magic == INGEST_MAGIC);
     return ingest->is_stopped && ingest->outstanding == 0 && ingest->pending == 0 && ingest->unsaved == NULL &&
            ingest->streams == NULL && !ingest->is_dirty;
+}
+
+int64_t ingest_waited_ns(const struct ingest *ingest) {
+    return ingest->health.waited_ns;
 }
 
 uint64_t ingest_outstanding(const struct ingest *ingest) {

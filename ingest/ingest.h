@@ -117,6 +117,12 @@ bool ingest_is_drained(const struct ingest *ingest);
 /* Batches under way: pushed and not returned, or delivered and not committed (core/commit.h). */
 uint64_t ingest_outstanding(const struct ingest *ingest);
 
+struct core_health_page; /* core/health.h */
+/* Add rows (logs) and complaints to a page, which the caller begins and publishes. Thread: ingest. */
+void ingest_health(struct ingest *ingest, struct core_health_page *page);
+/* For how long turns have waited for something to do, in all. Units: ns. */
+int64_t ingest_waited_ns(const struct ingest *ingest);
+
 /* Inputs or conf changed (SIGHUP): the new env replaces the old; open files that no input names any more are read to
  * their end and closed; env->pool, push, returned, bell must be the same. */
 CORE_CHECKED enum core_err ingest_reload(struct ingest *ingest, const struct ingest_env *env, struct core_fail *fail);

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "core/codec.h"
+#include "ingest/health_internal.h"
 #include "ingest/ingest.h"
 
 #define INGEST_MARKER_BYTES 1024              /* bytes before a position whose hash proves that the file is the same */
@@ -342,13 +343,15 @@ struct ingest_file {
     bool is_unlinked;
     bool is_pinned; /* its name does not lead to it: not to be closed before a scan has found out */
     bool is_gone_told;
-    uint64_t gone_scan_no;    /* in which scan it was lost sight of */
-    bool is_gone;             /* no fd, and no name leads to it */
-    bool is_searched;         /* its directory was searched for it since it is gone */
-    bool is_failed;           /* the trouble was told; tried again when it changes, or at the next scan */
-    bool is_stuck;            /* a damaged .gz: tried again only when it changes */
-    uint64_t told_difference; /* of its account, when that was last told */
-    int64_t quiet_tick;       /* when it was closed or lost: it is forgotten some time later */
+    uint64_t gone_scan_no;        /* in which scan it was lost sight of */
+    bool is_gone;                 /* no fd, and no name leads to it */
+    bool is_searched;             /* its directory was searched for it since it is gone */
+    bool is_failed;               /* the trouble was told; tried again when it changes, or at the next scan */
+    bool is_stuck;                /* a damaged .gz: tried again only when it changes */
+    uint64_t told_difference;     /* of its account, when that was last told */
+    struct ingest_growth *growth; /* health.c's; NULL: not looked at yet */
+    char *trouble;                /* why it is_failed, in words; NULL: it is not */
+    int64_t quiet_tick;           /* when it was closed or lost: it is forgotten some time later */
     /* Where it is: */
     enum ingest_queue_id queue;
     int64_t due_tick; /* in the linger queue */
@@ -597,6 +600,8 @@ void ingest_spool_reload(struct ingest *ingest, const struct ingest_spool_conf *
 bool ingest_spool_turn(struct ingest *ingest);
 /* Remove copies that were read to their end, when the checkpoint says so, too. */
 void ingest_spool_clean(struct ingest *ingest);
+/* Is it read from a copy, up to which of the original's bytes does that go? 0: it is none. */
+uint64_t ingest_spool_end_of(const struct ingest *ingest, const struct ingest_file *file);
 /* Is this the path of a copy? */
 bool ingest_spool_has(const struct ingest *ingest, const char *path);
 /* A copy was opened: does it have what follows the position? If not the file is looked for elsewhere first, and this is false;
@@ -721,6 +726,7 @@ struct ingest {
     struct core_batch **unsaved_tail;
     uint64_t outstanding; /* pushed, not returned */
     struct ingest_spool spool;
+    struct ingest_health health;
     uint64_t pending; /* delivered, not committed */
     struct ingest_commit commit;
     struct ingest_lines over_lines; /* for the ledger on this disk */

@@ -152,6 +152,7 @@ static void look(struct ingest *ingest, struct ingest_file *file, const struct s
 
 static void note_renamed(struct ingest *ingest, struct ingest_file *file, const char *path) {
     core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_ROTATED, 1);
+    ingest_health_rotated(ingest, file);
     core_log(CORE_LEVEL_INFO, "ingest", "file renamed",
              "from=%s to=%s position=%llu; it is the same stream and read on from there", file->path, path,
              (unsigned long long)ingest_file_pos(file));
@@ -308,6 +309,7 @@ void ingest_scan_moved(struct ingest *ingest, const char *from, const char *to) 
     file->size_found = st.st_size;
     set_origin(file, want->origin);
     core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_ROTATED, 1);
+    ingest_health_rotated(ingest, file);
     file->rotated_from = ingest_strdup(from);
     ingest_file_set_path(ingest, file, to);
     first_sight(ingest, file, &st);
@@ -415,6 +417,7 @@ static void note_unlinked(struct ingest *ingest, struct ingest_file *file) {
     file->is_unlinked = true;
     ingest->is_dirty = true;
     core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_ROTATED, 1);
+    ingest_health_rotated(ingest, file);
     core_log(CORE_LEVEL_INFO, "ingest", "file deleted", "file=%s; it is open, and is read to its end first",
              file->path);
 }

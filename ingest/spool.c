@@ -75,6 +75,11 @@ static bool name_of(const struct ingest *ingest, const struct ingest_file *file,
     return ingest_spool_has(ingest, file->path) && parse_name(file->path + strlen(ingest->spool.conf.dir) + 1, name);
 }
 
+uint64_t ingest_spool_end_of(const struct ingest *ingest, const struct ingest_file *file) {
+    struct name name;
+    return name_of(ingest, file, &name) ? name.end : 0;
+}
+
 /* ---- open, close ------------------------------------------------------------------------------------------------------------- */
 
 void ingest_spool_open(struct ingest *ingest, const struct ingest_spool_conf *conf) {

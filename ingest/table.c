@@ -112,6 +112,8 @@ void ingest_file_free(struct ingest *ingest, struct ingest_file *file) {
     ingest->files_len--;
     ingest_cutter_release(&file->cutter);
     ingest_origin_drop(file->origin);
+    free(file->growth);
+    free(file->trouble);
     free(file->memory.first_path);
     free(file->rotated_from);
     free(file->path);

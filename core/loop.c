@@ -237,15 +237,29 @@ enum core_err core_loop_signals(struct core_loop *loop, const int *numbers, size
     return CORE_OK;
 }
 
-void core_loop_signals_reset(void) {
-    /* The system call, and not libc's: libc refuses the signals it uses for its own threads (32, 33), and whoever started us
-     * may have left them ignored, which lasts over exec. All zeros is SIG_DFL in the kernel's layout of every machine. */
+/* libc refuses to touch the signals that it uses for its own threads (32, 33), and whoever started us may have left them
+ * ignored, which lasts over exec: the system call resets those. A handler of libc's is left to it: exec ends it anyway, and until
+ * then a change of user may need it. Shape: the kernel's layout of every machine begins with the handler, and all zeros is SIG_DFL. */
+static void libc_signal_reset(int number) {
+    const size_t set_bytes = (size_t)(NSIG - 1) / CHAR_BIT;
     const unsigned char by_default[64] = {0};
+    union {
+        void (*handler)(int);
+        unsigned char bytes[64];
+    } now = {.bytes = {0}};
+    if (syscall(SYS_rt_sigaction, number, NULL, &now, set_bytes) == 0 && now.handler == SIG_IGN) {
+        (void)syscall(SYS_rt_sigaction, number, by_default, NULL, set_bytes);
+    }
+}
+
+void core_loop_signals_reset(void) {
+    const struct sigaction by_default = {.sa_handler = SIG_DFL};
     sigset_t none;
     sigemptyset(&none);
     for (int number = 1; number < NSIG; number++) {
-        (void)syscall(SYS_rt_sigaction, number, by_default, NULL,
-                      (size_t)(NSIG - 1) / CHAR_BIT); /* but SIGKILL, SIGSTOP */
+        if (sigaction(number, &by_default, NULL) != 0) { /* SIGKILL, SIGSTOP and libc's own */
+            libc_signal_reset(number);
+        }
     }
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -50,6 +50,7 @@ const struct cmd *const cmd_table[] = {
     &cmd_intel_export,
     &cmd_top,
     &cmd_tap,
+    &cmd_health,
     &cmd_status,
     &cmd_start,
     &cmd_stop,

@@ -34,7 +34,7 @@ extern const struct cmd cmd_intel_sync, cmd_intel_load, cmd_intel_list, cmd_inte
     cmd_intel_allow, cmd_intel_stats, cmd_intel_match, cmd_intel_export;
 extern const struct cmd cmd_status, cmd_start, cmd_stop, cmd_restart, cmd_kill, cmd_deploy, cmd_diag, cmd_netstats,
     cmd_capstats, cmd_df, cmd_nodes, cmd_logs, cmd_events, cmd_shell;
-extern const struct cmd cmd_top, cmd_tap;
+extern const struct cmd cmd_top, cmd_tap, cmd_health;
 extern const struct cmd cmd_dead_letter_list, cmd_dead_letter_show, cmd_dead_letter_retry;
 extern const struct cmd *const cmd_table[]; /* NULL-terminated, in the order of help */
 

@@ -3,10 +3,14 @@
 #include "cmd/peers.h"
 #include "cmd/config.h"
 
-#include <glob.h>
+#include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+
+static const char suffix[] = ".sock";
+#define SUFFIX_LEN (sizeof(suffix) - 1)
 
 static bool is_socket(const char *path) {
     struct stat st;
@@ -22,21 +26,23 @@ static void take(struct peer *peers, size_t *len, const char *name, size_t name_
     (void)snprintf(peer->address, sizeof(peer->address), "%s", path);
 }
 
+static int is_ours(const struct dirent *entry) {
+    size_t len = strlen(entry->d_name);
+    return len > SUFFIX_LEN && strcmp(entry->d_name + len - SUFFIX_LEN, suffix) == 0;
+}
+
 static void take_state(struct peer *peers, size_t *len, const char *state) {
-    static const char suffix[] = ".sock";
-    char *pattern = NULL;
-    glob_t found = {0};
-    if (asprintf(&pattern, "%s/*%s", state, suffix) < 0) {
-        MUST(!"out of memory");
-    }
-    if (glob(pattern, 0, NULL, &found) == 0) {
-        for (size_t i = 0; i < found.gl_pathc; i++) {
-            const char *name = strrchr(found.gl_pathv[i], '/') + 1;
-            take(peers, len, name, strlen(name) - (sizeof(suffix) - 1), found.gl_pathv[i]);
+    struct dirent **found = NULL;
+    int found_len = scandir(state, &found, is_ours, alphasort);
+    for (int i = 0; i < found_len; i++) {
+        char path[PATH_MAX];
+        const char *name = found[i]->d_name;
+        if (snprintf(path, sizeof(path), "%s/%s", state, name) < (int)sizeof(path)) {
+            take(peers, len, name, strlen(name) - SUFFIX_LEN, path);
         }
+        free(found[i]);
     }
-    globfree(&found);
-    free(pattern);
+    free(found);
 }
 
 /* The rows of a section of the configuration. */
@@ -50,6 +56,21 @@ static const struct config_section *section(const char *name) {
     }
     MUST(!"there is such a section");
     return NULL;
+}
+
+/* Section serve without its secrets: who may speak to a process need not be able to read them. */
+static enum core_err serve_bind(const struct core_conf_file *file, struct serve_conf *serve,
+                                struct core_conf_mistakes *mistakes) {
+    struct core_opt *rows = calloc(serve_opts_len, sizeof(*rows));
+    MUST(rows != NULL);
+    for (size_t i = 0; i < serve_opts_len; i++) {
+        rows[i] = serve_opts[i];
+        rows[i].is_secret = false;
+    }
+    enum core_err err = core_conf_bind(file, core_conf_get(core_conf_root(file), "serve"), "serve", rows,
+                                       serve_opts_len, serve, mistakes);
+    free(rows);
+    return err;
 }
 
 enum core_err peers_find(const char *path, struct peer peers[PEERS_MAX], size_t *len, struct core_fail *fail) {
@@ -67,7 +88,7 @@ enum core_err peers_find(const char *path, struct peer peers[PEERS_MAX], size_t 
     enum core_err wrong CORE_UNUSED = CORE_OK;
     wrong = core_conf_bind(file, core_conf_get(root, "node"), "node", node_rows->opts, node_rows->opts_len, &node,
                            &mistakes);
-    wrong = core_conf_bind(file, core_conf_get(root, "serve"), "serve", serve_opts, serve_opts_len, &serve, &mistakes);
+    wrong = serve_bind(file, &serve, &mistakes);
     if (node.state != NULL) {
         take_state(peers, len, node.state);
     }

@@ -321,8 +321,10 @@ static bool ledger_open(struct ledger *ledger, int *code) {
     if (!cmd_kafka_places(ledger->cmd, ledger->config, &ledger->places)) {
         return false;
     }
-    struct proof_source source = {
-        .places = &ledger->places, .node = ledger->config->node.name, .shows_progress = isatty(STDERR_FILENO) == 1};
+    struct proof_source source = {.places = &ledger->places,
+                                  .node = ledger->config->node.name,
+                                  .health_topic = ledger->config->health.topic,
+                                  .shows_progress = isatty(STDERR_FILENO) == 1};
     if (proof_open(&ledger->proof, &source, &fail) != CORE_OK) {
         *code = cmd_exit_of(ledger->cmd, fail.err, &fail);
         return false;

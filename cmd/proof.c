@@ -374,9 +374,12 @@ static enum core_err positions_read(struct proof *proof, struct core_fail *fail)
 /* ---- topics -------------------------------------------------------------------------------------------------------------- */
 
 /* Does it hold documents or dead letters of this config? */
-static bool topic_is_wanted(const struct sink_kafka_places *places, const char *name, bool *is_dead) {
+static bool topic_is_wanted(const struct proof_source *source, const char *name, bool *is_dead) {
+    const struct sink_kafka_places *places = source->places;
+    bool is_health = source->health_topic != NULL && strcmp(name, source->health_topic) == 0;
     *is_dead = sink_topic_fits(places->dead_letter_topic, name);
-    return strcmp(name, places->checkpoint_topic) != 0 && (*is_dead || sink_topic_fits(places->topic, name));
+    return !is_health && strcmp(name, places->checkpoint_topic) != 0 &&
+           (*is_dead || sink_topic_fits(places->topic, name));
 }
 
 static void topic_add(struct proof *proof, const struct core_kafka_seen *seen, bool is_dead) {
@@ -431,7 +434,7 @@ static enum core_err topics_find(struct proof *proof, struct core_fail *fail) {
     enum core_err err = core_kafka_reader_topics(proof->reader, ASK_TIMEOUT_MS, &seen, &len, fail);
     for (size_t i = 0; i < len && err == CORE_OK; i++) {
         bool is_dead = false;
-        if (topic_is_wanted(proof->source.places, seen[i].name, &is_dead)) {
+        if (topic_is_wanted(&proof->source, seen[i].name, &is_dead)) {
             topic_add(proof, &seen[i], is_dead);
         }
     }

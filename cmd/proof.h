@@ -35,7 +35,8 @@
 struct proof_source {
     const struct sink_kafka_places *places;
     const char *node;
-    bool shows_progress; /* stderr is a terminal */
+    const char *health_topic; /* lines of the health log, which no sensor wrote: it is not read; NULL: there is none */
+    bool shows_progress;      /* stderr is a terminal */
 };
 
 /* A partition that is read. */

@@ -164,6 +164,7 @@ static int verify_main(const struct cmd *cmd, int argc, char **argv) {
         const char *node = cmd_value(cmd, &args, "node");
         struct proof_source source = {.places = &places,
                                       .node = node == NULL ? config->node.name : node,
+                                      .health_topic = config->health.topic,
                                       .shows_progress = isatty(STDERR_FILENO) == 1};
         code = verify_node(cmd, &source, cmd_value(cmd, &args, "json") != NULL);
         sink_kafka_places_release(&places);

@@ -137,6 +137,7 @@ static enum core_err sink_open_one(struct pipeline *pipeline, uint32_t i, struct
     sink->env = (struct sink_env){.node = pipeline->node,
                                   .counters = &pipeline->counters,
                                   .wake_fd = sink->thread.bell.fd,
+                                  .wants_statistics = pipeline->config->health.is_on,
                                   .commit = sink->is_last ? pipeline_commit(pipeline) : NULL,
                                   .keeps_refused = pipeline->source->counts_commits};
     return sink->ops->open(&sink->sink, conf->conf, &sink->env, fail);
@@ -210,6 +211,7 @@ enum core_err pipeline_open(struct pipeline **out, struct config *config, const 
         pipeline_close(pipeline);
         return err;
     }
+    pipeline_pages_open(pipeline);
     *out = pipeline;
     return CORE_OK;
 }
@@ -241,6 +243,7 @@ void pipeline_close(struct pipeline *pipeline) {
         core_bell_destroy(&pipeline->workers[i].thread.bell);
     }
     free(pipeline->workers);
+    pipeline_notes_close(pipeline);
     core_queue_destroy(&pipeline->returns);
     core_bell_destroy(&pipeline->ingest_thread.bell);
     core_pool_destroy(&pipeline->pool);

@@ -21,6 +21,7 @@ struct pipeline_dataset {
     char name[128];
     uint64_t events;
     uint64_t pending; /* delivered in a transaction that was not committed: not accepted, and not in events */
+    int capture;      /* enum pipeline_capture_kind: its documents are a sensor's counts of packets */
 };
 
 struct pipeline_report {

@@ -301,6 +301,7 @@ static void again_wait(struct pipeline_enrich *stage) {
     while ((left = until - core_tick_ns()) > 0 && !is_quitting(stage)) {
         core_bell_wait(&stage->thread.bell, is_quitting, stage, (int)(left / CORE_NS_PER_MS) + 1);
     }
+    stage->thread.meter.waited_ns += AGAIN_NS;
 }
 
 /* A stop while the first batch waits: no batch has passed, none will, so there is nothing that the stop could wait for. */
@@ -351,6 +352,7 @@ void *pipeline_enrich_main(void *arg) {
     struct pipeline_enrich *stage = arg;
     MUST(stage->magic == PIPELINE_ENRICH_MAGIC);
     struct pipeline *pipeline = stage->pipeline;
+    struct pipeline_meter *meter = &stage->thread.meter;
     while (!is_quitting(stage)) {
         int64_t now = core_tick_ns();
         log_if_told(stage);
@@ -358,11 +360,14 @@ void *pipeline_enrich_main(void *arg) {
         if (!stage->is_told || now - stage->looked_tick >= LOOK_NS) {
             state_look(stage, now);
         }
+        pipeline_show_enrich(stage, now);
         struct core_batch *batch = batch_next(stage);
         if (batch == NULL) {
             core_bell_wait(&stage->thread.bell, has_work, stage, SLEEP_MS);
+            meter->waited_ns += core_tick_ns() - now;
             continue;
         }
+        meter->in += stage->held == NULL ? batch->events_len : 0;
         if (batch->stamps[CORE_STAMP_ENRICH] == 0) {
             batch->stamps[CORE_STAMP_ENRICH] = core_tick_ns();
         }
@@ -373,10 +378,13 @@ void *pipeline_enrich_main(void *arg) {
         }
         stage->held = NULL;
         batch->stamps[CORE_STAMP_ENRICHED] = core_tick_ns();
+        meter->out += batch->events_len;
+        meter->batches++;
         pipeline_passes(pipeline, PIPELINE_AT_ENRICHED, batch);
         core_queue_push(stage->out, batch);
     }
     enrich_status(stage->enrich, &stage->status);
+    pipeline_show_enrich_last(stage);
     enrich_close(stage->enrich);
     stage->enrich = NULL;
     return pipeline_thread_end(pipeline, &stage->thread);

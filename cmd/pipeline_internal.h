@@ -39,6 +39,16 @@ struct pipeline_reload {
     unsigned number; /* main's: SIGHUPs answered, so that the log does not fold two answers into one */
 };
 
+/* What a thread counts of itself, and where it shows that (cmd/pipeline_health.c). */
+struct pipeline_meter {
+    struct core_health_page *page;
+    uint64_t in, out, batches;
+    int64_t begun_tick;
+    int64_t waited_ns; /* in all */
+    int64_t due_tick;  /* the page is shown no sooner */
+    bool is_stale;     /* the page does not show all that was counted */
+};
+
 /* A thread of the pipeline. */
 struct pipeline_thread {
     pthread_t id;
@@ -47,6 +57,7 @@ struct pipeline_thread {
     _Atomic bool is_failed; /* fail is set; the process ends with pipeline_exit() of it */
     struct core_fail fail;
     struct core_bell bell; /* its queues ring it; so does main, for a new phase or a reload */
+    struct pipeline_meter meter;
 };
 
 struct pipeline_worker {
@@ -82,7 +93,9 @@ struct pipeline_source {
     void (*stop)(struct pipeline *pipeline);
     bool (*is_drained)(const struct pipeline *pipeline);
     uint64_t (*outstanding)(const struct pipeline *pipeline);
-    void (*log)(struct pipeline *pipeline); /* what is only its to tell; NULL: nothing */
+    void (*health)(struct pipeline *pipeline, struct core_health_page *page); /* its rows and complaints */
+    int64_t (*waited_ns)(const struct pipeline *pipeline); /* NULL: not known; busy is processor time then */
+    void (*log)(struct pipeline *pipeline);                /* what is only its to tell; NULL: nothing */
     void (*close)(struct pipeline *pipeline);
 };
 extern const struct pipeline_source *const pipeline_sources[]; /* by enum pipeline_kind */
@@ -131,8 +144,67 @@ struct pipeline_sink {
     uint32_t held;              /* batches the sink has */
     bool is_flushed;            /* since the last batch it took, or there was none */
     bool is_last;
+    uint64_t in_flight;   /* documents it has */
+    uint64_t accepted;    /* documents it gave back */
+    int64_t waiting_tick; /* since when it accepts nothing though documents wait; 0: none wait */
+    uint64_t committed;   /* the keeper's last transaction that was seen */
+    struct core_histogram latency;
 };
 #define PIPELINE_SINK_MAGIC 0x736e6b72u
+
+/* ---- what is noted of what passes (cmd/pipeline_notes.c) ------------------------------------------------------------------ */
+
+#define PIPELINE_DEADS_MAX 64 /* reasons; beyond that they are counted together */
+#define PIPELINE_DEAD_SECONDS 60
+#define PIPELINE_CAPTURES_MAX 256
+
+struct pipeline_dead {
+    char stage[32];
+    char reason[104];
+    char path[512]; /* the last one's file */
+    char text[256]; /* its reason, in words */
+    uint64_t records;
+    int64_t last_tick;
+    int64_t last_ns;
+    struct {
+        int64_t at; /* core_tick_ns() in seconds */
+        uint64_t count;
+    } seconds[PIPELINE_DEAD_SECONDS];
+};
+
+/* -1: not known. */
+struct pipeline_capture {
+    char sensor[256];
+    const char *source;
+    int64_t received, dropped, loss_ppm, last_ns;
+};
+
+enum pipeline_step {
+    PIPELINE_EVENT_READ,
+    PIPELINE_READ_ACCEPTED,
+    PIPELINE_EVENT_ACCEPTED,
+    PIPELINE_ACCEPTED_INDEXED, /* from here on a feeder's */
+    PIPELINE_EVENT_INDEXED,
+    PIPELINE_STEP__MAX
+};
+
+enum pipeline_capture_kind {
+    PIPELINE_CAPTURE_NONE,
+    PIPELINE_CAPTURE_STATS,
+    PIPELINE_CAPTURE_LOSS,
+    PIPELINE_CAPTURE_EVE
+};
+
+struct pipeline_notes {
+    struct core_histogram steps[PIPELINE_STEP__MAX];
+    uint64_t *dead_before; /* by the batch's place in the pool: its dead letters so far. Whose the batch is */
+    char kept_in[512];     /* where dead letters go, in words */
+    pthread_mutex_t lock;  /* of the rest */
+    struct pipeline_dead deads[PIPELINE_DEADS_MAX + 1];
+    size_t deads_len;
+    struct pipeline_capture captures[PIPELINE_CAPTURES_MAX];
+    size_t captures_len;
+};
 
 struct pipeline {
     uint32_t magic;
@@ -169,6 +241,8 @@ struct pipeline {
     struct core_watch *watches[2];
     struct core_health *health;
     struct core_rpc_server *control; /* NULL: cannot be had */
+    struct pipeline_notes notes;
+    uint64_t dead_told; /* the source's: dead letters of the feeder that notes have */
     int64_t start_ns;
     int64_t end_ns;
     int64_t stop_deadline_ns; /* core_tick_ns(); 0 before SIGTERM */
@@ -217,6 +291,31 @@ void pipeline_poke(int event_fd);
 void pipeline_health_open(struct pipeline *pipeline);
 void pipeline_health_begin(struct pipeline *pipeline);
 void pipeline_health_end(struct pipeline *pipeline);
+/* A page for each thread; with all stages open, before threads run. */
+void pipeline_pages_open(struct pipeline *pipeline);
+/* Show how the thread is, if it is time. now: core_tick_ns(). Thread: that one. */
+void pipeline_show_ingest(struct pipeline *pipeline, int64_t now);
+void pipeline_show_worker(struct pipeline_worker *worker, int64_t now);
+void pipeline_show_enrich(struct pipeline_enrich *stage, int64_t now);
+void pipeline_show_sink(struct pipeline_sink *sink, int64_t now);
+/* The last time: without what the stage below shows, which is about to go away. */
+void pipeline_show_enrich_last(struct pipeline_enrich *stage);
+void pipeline_show_sink_last(struct pipeline_sink *sink);
+
+/* cmd/pipeline_notes.c. close: takes what was never opened. */
+void pipeline_notes_open(struct pipeline *pipeline);
+void pipeline_notes_close(struct pipeline *pipeline);
+void pipeline_notes_show(struct pipeline *pipeline, struct core_health_page *page); /* thread: the source's */
+/* Dead letters of a batch: those that normalize made (there are some), those that a sink was refused (there may be), those that
+ * a feeder has committed. Thread: that which has the batch, or the source's. */
+void pipeline_note_unread(struct pipeline *pipeline, const struct core_batch *batch);
+void pipeline_note_refused(struct pipeline *pipeline, const char *stage, const struct core_batch *batch);
+void pipeline_note_summary(struct pipeline *pipeline, const struct feed_summary *summary);
+/* It was accepted now. Thread: the last sink's, as of the next two. */
+void pipeline_note_times(struct pipeline *pipeline, const struct core_batch *batch, int64_t now);
+enum pipeline_capture_kind pipeline_capture_of(const char *dataset);
+void pipeline_note_capture(struct pipeline *pipeline, enum pipeline_capture_kind kind, const struct core_batch *batch,
+                           const struct core_event *event);
 
 /* cmd/pipeline_control.c: the control socket. Where none can be had, that is said. Thread: main. */
 void pipeline_control_begin(struct pipeline *pipeline);
@@ -224,7 +323,7 @@ void pipeline_control_end(struct pipeline *pipeline);
 
 /* cmd/pipeline_tap.c: method `tap` of the control socket; ctx: the pipeline. Thread: main. */
 void pipeline_tap_call(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params);
-void pipeline_tap_end(struct pipeline *pipeline); /* answers all who watch; before the control socket goes */
+void pipeline_tap_end(struct pipeline *pipeline);  /* answers all who watch; before the control socket goes */
 void pipeline_tap_free(struct pipeline *pipeline); /* after that, with no thread left */
 /* A batch passes a point that is watched. Thread: that which has the batch. */
 void pipeline_watched(struct pipeline *pipeline, int point, struct core_batch *batch);

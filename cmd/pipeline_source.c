@@ -25,6 +25,7 @@ static void files_push(void *ctx, struct core_batch *batch) {
     MUST(pipeline->magic == PIPELINE_MAGIC);
     MUST(batch->stream->worker < pipeline->workers_len);
     pipeline->pushed++;
+    pipeline->ingest_thread.meter.out += batch->tally.records;
     core_queue_push(&pipeline->workers[batch->stream->worker].in, batch);
 }
 
@@ -93,6 +94,16 @@ static uint64_t files_outstanding(const struct pipeline *pipeline) {
     return ingest_outstanding(pipeline->ingest);
 }
 
+static void files_health(struct pipeline *pipeline, struct core_health_page *page) {
+    if (pipeline->ingest != NULL) {
+        ingest_health(pipeline->ingest, page);
+    }
+}
+
+static int64_t files_waited(const struct pipeline *pipeline) {
+    return pipeline->ingest == NULL ? 0 : ingest_waited_ns(pipeline->ingest);
+}
+
 static void files_close(struct pipeline *pipeline) {
     ingest_close(pipeline->ingest);
     pipeline->ingest = NULL;
@@ -112,6 +123,8 @@ static const struct pipeline_source source_files = {
     .stop = files_stop,
     .is_drained = files_is_drained,
     .outstanding = files_outstanding,
+    .health = files_health,
+    .waited_ns = files_waited,
     .close = files_close,
 };
 
@@ -121,6 +134,8 @@ static void feed_push(void *ctx, struct core_batch *batch) {
     struct pipeline *pipeline = ctx;
     MUST(pipeline->magic == PIPELINE_MAGIC);
     pipeline->pushed++;
+    pipeline->ingest_thread.meter.out += batch->events_len;
+    pipeline->notes.dead_before[batch - pipeline->pool.batches] = 0;
     pipeline_passes(pipeline, PIPELINE_AT_NORMALIZED, batch);
     core_queue_push(&pipeline->sinks[0].ins[0], batch);
 }
@@ -146,6 +161,7 @@ static enum core_err feed_source_open(struct pipeline *pipeline, struct core_fai
                                  .conf = &pipeline->config->feed,
                                  .pool = &pipeline->pool,
                                  .counters = &pipeline->counters,
+                                 .wants_statistics = pipeline->config->health.is_on,
                                  .ctx = pipeline,
                                  .push = feed_push,
                                  .returned = source_returned,
@@ -190,6 +206,22 @@ static void feed_source_log(struct pipeline *pipeline) {
     feed_log(pipeline->feed);
 }
 
+static void feed_source_health(struct pipeline *pipeline, struct core_health_page *page) {
+    if (pipeline->feed == NULL) {
+        return;
+    }
+    feed_health(pipeline->feed, page);
+    uint64_t dead = core_counted(&pipeline->counters, CORE_COUNT_FEED_DEAD);
+    if (dead != pipeline->dead_told) {
+        struct feed_summary *summary = calloc(1, sizeof(*summary));
+        MUST(summary != NULL);
+        feed_summarize(pipeline->feed, summary);
+        pipeline_note_summary(pipeline, summary);
+        free(summary);
+        pipeline->dead_told = dead;
+    }
+}
+
 static void feed_source_close(struct pipeline *pipeline) {
     if (pipeline->feed != NULL) {
         pipeline->summary = calloc(1, sizeof(*pipeline->summary));
@@ -214,6 +246,7 @@ static const struct pipeline_source source_feed = {
     .stop = feed_source_stop,
     .is_drained = feed_source_is_drained,
     .outstanding = feed_source_outstanding,
+    .health = feed_source_health,
     .log = feed_source_log,
     .close = feed_source_close,
 };

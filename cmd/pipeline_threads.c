@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define INGEST_TURN_MS 1000
+#define INGEST_TURN_MS 500      /* it shows how logs are so often, whatever else there is to do */
 #define SINK_DONE_MAX 64        /* batches asked for at once */
 #define SINK_FLUSH_AFTER_MS 20  /* without work for so long, what a sink buffers is pushed out */
 #define SINK_OFFER_AFTER_MS 100 /* a batch it would not take is offered again */
@@ -76,6 +76,7 @@ void *pipeline_ingest_main(void *arg) {
         uint64_t pushed = pipeline->pushed;
         enum core_err err = source->turn(pipeline, INGEST_TURN_MS, &thread->fail);
         ending_tell(pipeline, pushed);
+        pipeline_show_ingest(pipeline, core_tick_ns());
         if (err != CORE_OK && err != CORE_AGAIN) {
             atomic_store(&thread->is_failed, true);
             break;
@@ -115,6 +116,30 @@ static void worker_remap_if_told(struct pipeline_worker *worker) {
     }
 }
 
+/* What was counted is shown before it sleeps for long: its numbers then stay as they are. */
+static void worker_wait(struct pipeline_worker *worker) {
+    struct pipeline_meter *meter = &worker->thread.meter;
+    int64_t now = core_tick_ns();
+    pipeline_show_worker(worker, now);
+    int64_t left_ms = (meter->due_tick - now) / CORE_NS_PER_MS + 1;
+    int timeout_ms = !meter->is_stale ? -1 : left_ms < 1 ? 1 : (int)left_ms;
+    core_bell_wait(&worker->thread.bell, worker_has_work, worker, timeout_ms);
+    meter->waited_ns += core_tick_ns() - now;
+}
+
+static void worker_count(struct pipeline_worker *worker, const struct core_batch *batch) {
+    struct pipeline_meter *meter = &worker->thread.meter;
+    meter->in += batch->tally.records;
+    meter->out += batch->events_len;
+    meter->batches++;
+    meter->is_stale = true;
+    if (batch->tally.dead > 0) {
+        pipeline_note_unread(worker->pipeline, batch);
+    } else {
+        worker->pipeline->notes.dead_before[batch - worker->pipeline->pool.batches] = 0;
+    }
+}
+
 void *pipeline_worker_main(void *arg) {
     struct pipeline_worker *worker = arg;
     MUST(worker->magic == PIPELINE_WORKER_MAGIC);
@@ -124,15 +149,18 @@ void *pipeline_worker_main(void *arg) {
         worker_remap_if_told(worker);
         struct core_batch *batch = core_queue_pop(&worker->in);
         if (batch == NULL) {
-            core_bell_wait(&worker->thread.bell, worker_has_work, worker, -1);
+            worker_wait(worker);
             continue;
         }
         batch->stamps[CORE_STAMP_NORMALIZE] = core_tick_ns();
         pipeline_passes(pipeline, PIPELINE_AT_WORKER, batch);
         normalize_batch(worker->normalize, batch);
-        batch->stamps[CORE_STAMP_NORMALIZED] = core_tick_ns();
+        const int64_t now = core_tick_ns();
+        batch->stamps[CORE_STAMP_NORMALIZED] = now;
+        worker_count(worker, batch);
         pipeline_passes(pipeline, PIPELINE_AT_NORMALIZED, batch);
         core_queue_push(worker->out, batch);
+        pipeline_show_worker(worker, now);
     }
     return pipeline_thread_end(pipeline, &worker->thread);
 }
@@ -153,6 +181,7 @@ static struct pipeline_dataset *dataset_row(struct pipeline *pipeline, const cha
         size_t len = strnlen(shown, sizeof(row->name) - 1);
         memcpy(row->name, shown, len);
         row->name[len] = '\0';
+        row->capture = pipeline_capture_of(row->name);
     }
     return &pipeline->datasets[i];
 }
@@ -167,6 +196,9 @@ static void datasets_count(struct pipeline *pipeline, const struct core_batch *b
         }
         struct pipeline_dataset *row = dataset_row(pipeline, name);
         *(is_pending ? &row->pending : &row->events) += run - i;
+        for (uint32_t k = i; k < run && row->capture != PIPELINE_CAPTURE_NONE; k++) {
+            pipeline_note_capture(pipeline, (enum pipeline_capture_kind)row->capture, batch, &batch->events[k]);
+        }
         i = run;
     }
     if (is_pending) {
@@ -241,16 +273,58 @@ static bool sink_take(struct pipeline_sink *sink) {
             batch->stamps[CORE_STAMP_SEND] = batch->stamps[CORE_STAMP_GIVEN];
         }
         sink->held++;
+        sink->in_flight += batch->events_len;
+        sink->thread.meter.in += batch->events_len;
         sink->is_flushed = false;
         has_taken = true;
     }
     return has_taken;
 }
 
+static void sink_count(struct pipeline_sink *sink, struct core_batch *batch, int64_t now) {
+    struct pipeline_meter *meter = &sink->thread.meter;
+    meter->out += batch->events_len;
+    meter->batches++;
+    sink->in_flight -= batch->events_len;
+    sink->accepted += batch->tally.events;
+    core_histogram_add(&sink->latency, now - batch->stamps[CORE_STAMP_GIVEN], 1);
+    if (sink->pipeline->source->has_workers) {
+        pipeline_note_refused(sink->pipeline, sink->ops->name, batch);
+    }
+    if (sink->is_last) {
+        batch->stamps[CORE_STAMP_DELIVERED] = now;
+        pipeline_note_times(sink->pipeline, batch, now);
+    }
+}
+
+/* Since when does it accept nothing, though documents wait? The keeper accepts when it commits. */
+static void sink_stall(struct pipeline_sink *sink, bool has_given, int64_t now) {
+    struct pipeline *pipeline = sink->pipeline;
+    bool waits = sink->held > 0 || sink->offered != NULL;
+    bool has_accepted = has_given;
+    for (uint32_t i = 0; i < sink->ins_len && !waits; i++) {
+        waits = !core_queue_is_empty(&sink->ins[i]);
+    }
+    if (sink->is_last && pipeline->has_keeper) {
+        uint64_t committed = atomic_load(&pipeline->commit.committed);
+        waits = waits || pipeline->pending > 0;
+        has_accepted = committed != sink->committed || (has_given && pipeline->pending == 0);
+        sink->committed = committed;
+    }
+    if (!waits) {
+        sink->waiting_tick = 0;
+    } else if (has_accepted || sink->waiting_tick == 0) {
+        sink->waiting_tick = now;
+    }
+}
+
 /* Pass on what the sink gives back. Returns whether it gave anything. */
 static bool sink_give(struct pipeline_sink *sink, int timeout_ms) {
     struct core_batch *done[SINK_DONE_MAX];
+    const int64_t before = core_tick_ns();
     size_t len = sink->ops->poll(sink->sink, done, SINK_DONE_MAX, timeout_ms);
+    const int64_t now = timeout_ms == 0 && len == 0 ? before : core_tick_ns();
+    sink->thread.meter.waited_ns += timeout_ms == 0 ? 0 : now - before;
     MUST(len <= sink->held);
     const bool counts = sink->is_last && !sink->pipeline->source->counts_commits;
     if (counts) {
@@ -260,13 +334,15 @@ static bool sink_give(struct pipeline_sink *sink, int timeout_ms) {
         if (counts) {
             accepted_count(sink->pipeline, done[i]);
         }
+        sink_count(sink, done[i], now);
         if (sink->is_last) {
-            done[i]->stamps[CORE_STAMP_DELIVERED] = core_tick_ns();
             pipeline_passes(sink->pipeline, PIPELINE_AT_DELIVERED, done[i]);
         }
         core_queue_push(sink->out, done[i]);
     }
     sink->held -= (uint32_t)len;
+    sink_stall(sink, len > 0, now);
+    pipeline_show_sink(sink, now);
     return len > 0;
 }
 
@@ -315,6 +391,7 @@ void *pipeline_sink_main(void *arg) {
             break;
         }
     }
+    pipeline_show_sink_last(sink);
     sink->ops->close(sink->sink);
     sink->sink = NULL;
     if (sink->is_last) {

@@ -162,7 +162,8 @@ struct core_event {
     int64_t accepted_ms; /* when Kafka took the record, since the epoch; 0: it does not come from there */
     /* By a sink that indexes: what became of it there, and with REFUSED why, in the engine's words. */
     uint8_t fate;        /* enum core_fate */
-    const char *refusal; /* NUL-terminated, in the arena; NULL unless refused */
+    const char *refusal; /* NUL-terminated, in the arena; NULL unless refused, or a dead letter that normalize made */
+    const char *reason;  /* of such a dead letter: a word that stays the same, static: "bad_value" */
     /* In the arena; in the order of the map's rows. Empty unless somebody asked (normalize_worker_observe). */
     const struct core_observable *observables;
     uint16_t observables_len;

@@ -111,6 +111,12 @@ bool core_queue_is_empty(struct core_queue *queue) {
     return head == atomic_load(&queue->tail);
 }
 
+uint32_t core_queue_len(struct core_queue *queue) {
+    uint32_t head = atomic_load(&queue->head);
+    uint32_t len = atomic_load(&queue->tail) - head;
+    return len < queue->cap ? len : queue->cap; /* some may have been taken, and others put, in between */
+}
+
 void core_queue_destroy(struct core_queue *queue) {
     free(queue->slots);
     *queue = (struct core_queue){0};

@@ -34,6 +34,7 @@ CORE_CHECKED enum core_err core_queue_init(struct core_queue *queue, uint32_t le
 void core_queue_push(struct core_queue *queue, struct core_batch *batch); /* producer only */
 struct core_batch *core_queue_pop(struct core_queue *queue);              /* consumer only; NULL when empty */
 bool core_queue_is_empty(struct core_queue *queue);                       /* either end */
+uint32_t core_queue_len(struct core_queue *queue);                        /* any thread: as of a moment */
 void core_queue_destroy(struct core_queue *queue);
 
 #endif

@@ -553,6 +553,7 @@ struct normalize_worker {
     bool is_dropped;        /* the current record: a `drop when` row fits it */
     uint8_t snort_year;     /* enum snort_year: where the current record's format puts a year of two digits */
     char reason[512];       /* why the current record is a dead letter; "" : it is none */
+    const char *reason_word; /* the same in a word for counting; NULL: undecodable */
 };
 
 /* Say why the current record cannot be read. Always false. */

@@ -139,6 +139,7 @@ struct value value_iso(struct normalize_worker *worker, int64_t ns) {
         return value_none();
     }
     if (!iso_write(&worker->day, ns, p)) {
+        worker->reason_word = "bad_value";
         (void)record_refuse(worker, "a time outside the years 0 to 9999");
         return value_none();
     }
@@ -438,6 +439,7 @@ bool time_to_ns(struct core_span text, bool is_number, int64_t *ns) {
 static bool refuse_type(struct normalize_worker *worker, struct core_span name, struct value in, enum field_type type) {
     int len = (int)(in.len < 80 ? in.len : 80);
     bool has_text = value_is_scalar(in);
+    worker->reason_word = "bad_value";
     return record_refuse(worker, "field %.*s: \"%.*s%s\" is no %s", (int)(name.len < 100 ? name.len : 100), name.ptr,
                          has_text ? len : 4, has_text ? in.ptr : "list", has_text && in.len > 80 ? "…" : "",
                          field_type_name(type));

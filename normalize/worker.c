@@ -192,6 +192,7 @@ static bool document_write(struct normalize_worker *worker, struct core_batch *b
         event->key.len = key.len;
     }
     if (buf.is_full) {
+        worker->reason_word = "document_too_long";
         return record_refuse(worker, "its document would be longer than %zu MiB", CORE_DOC_BYTES_MAX / CORE_MIB);
     }
     arena->used += core_buf_written(&buf).len;
@@ -214,7 +215,9 @@ static void dead_write(struct normalize_worker *worker, struct core_batch *batch
     event->key = (struct core_span){buf.pos, 0};
     event->dataset = CORE_DEAD_DATASET;
     event->is_dead = true;
+    event->reason = worker->reason_word;
     arena->used += event->doc.len;
+    event->refusal = core_arena_copy(arena, core_span_of(worker->reason));
 }
 
 static bool record_run(struct normalize_worker *worker, struct core_batch *batch, const struct core_line *line,
@@ -222,6 +225,7 @@ static bool record_run(struct normalize_worker *worker, struct core_batch *batch
     struct stream_state *state = batch->stream->decode;
     struct plan *plan = NULL;
     if ((line->flags & CORE_LINE_CUT) != 0) {
+        worker->reason_word = "line_too_long";
         return record_refuse(worker, "the line is longer than the maximum of %zu bytes", (size_t)CORE_LINE_BYTES_MAX);
     }
     MUST(line->text.len > 0);
@@ -304,6 +308,7 @@ static void line_run(struct normalize_worker *worker, struct core_batch *batch, 
     struct core_event *event = &batch->events[batch->events_len++];
     *event = (struct core_event){.start = line->start, .end = line->end};
     worker->reason[0] = '\0';
+    worker->reason_word = NULL;
     worker->has_set = false;
     bool is_in_segment = line->text.ptr >= batch->segment && line->text.ptr < batch->segment + batch->segment_len;
     worker->line = line->text.ptr;
@@ -312,6 +317,7 @@ static void line_run(struct normalize_worker *worker, struct core_batch *batch, 
     worker->scratch.used = 0;
     if (!record_run(worker, batch, line, event)) {
         MUST(worker->reason[0] != '\0');
+        worker->reason_word = worker->reason_word == NULL ? "undecodable" : worker->reason_word;
         dead_write(worker, batch, line, event);
     }
     if (worker->is_dropped) {

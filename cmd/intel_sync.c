@@ -5,14 +5,13 @@
  * last looked at, so that together they look as often as one. A random part of the interval keeps them, and others who have
  * the same feeds, from asking all at the same second.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "cmd/intel.h"
+#include "cmd/intel_watch.h"
 
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 
 #define SLICE_NS (200 * CORE_NS_PER_MS)
 #define ELSEWHERE_S 20 /* somebody else has the feed: look again, should that process end */
@@ -38,6 +37,7 @@ struct syncing {
     char doing[ENRICH_FEED_NAME_BYTES_MAX + 40]; /* the bar's words */
     const char *feed;                            /* being read */
     bool is_watch;
+    struct intel_watch *watch; /* NULL without --watch */
     bool has_failed;
     bool has_cut;
 };
@@ -50,7 +50,8 @@ static void on_signal(int number) {
 }
 
 static bool goes_on(void *ctx) {
-    (void)ctx;
+    const struct syncing *syncing = ctx;
+    intel_watch_pump(syncing->watch);
     return !sync_stopped;
 }
 
@@ -60,6 +61,7 @@ static void on_progress(void *ctx, const char *doing, double share, uint64_t ite
         intel_bar_end(&syncing->bar);
         return;
     }
+    intel_watch_pump(syncing->watch);
     (void)snprintf(syncing->doing, sizeof(syncing->doing), "%s: %s", syncing->feed, doing);
     intel_bar_tell(&syncing->bar, share, items);
 }
@@ -181,6 +183,9 @@ static void feed_sync(struct syncing *syncing, size_t i) {
         sightings_tell(syncing, feed, &report);
     }
     show(syncing, feed->name, err, &report, &fail, (double)(core_tick_ns() - start_ns) / (double)CORE_NS_PER_S);
+    if (syncing->watch != NULL) {
+        intel_watch_synced(syncing->watch, i, err, &report);
+    }
     syncing->has_failed = syncing->has_failed || err != CORE_OK;
     syncing->has_cut = syncing->has_cut || report.is_cut;
     int64_t now_s = core_now_ns() / CORE_NS_PER_S;
@@ -202,8 +207,7 @@ static void watch(struct syncing *syncing) {
                 feed_sync(syncing, i);
             }
         }
-        struct timespec slice = {.tv_nsec = SLICE_NS};
-        (void)nanosleep(&slice, NULL); /* a signal may cut it short: that is what it is for */
+        intel_watch_wait(syncing->watch, SLICE_NS); /* a signal may cut it short: that is what it is for */
     }
 }
 
@@ -242,8 +246,14 @@ static int sync_all(struct syncing *syncing) {
     syncing->how.ctx = syncing;
     syncing->bar = intel_bar_new(syncing->doing);
     if (syncing->is_watch) {
-        watch(syncing);
-        return CORE_EXIT_DONE;
+        int exit_code = CORE_EXIT_DONE;
+        syncing->watch = intel_watch_new(&syncing->intel, syncing->feeds, syncing->len, &exit_code);
+        if (syncing->watch != NULL) {
+            watch(syncing);
+        }
+        intel_watch_free(syncing->watch);
+        syncing->watch = NULL;
+        return exit_code;
     }
     for (size_t i = 0; i < syncing->len && !sync_stopped; i++) {
         feed_sync(syncing, i);

@@ -1,0 +1,230 @@
+"""What processes serve over HTTP is what Prometheus takes: promtool accepts /metrics without a complaint, a strict foreign parser
+accepts its OpenMetrics, /healthz and /readyz answer as they promise, and a port in use, odd file names, foreign Host headers or a
+long sync are no trouble.
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+import rig
+from feeds import Fault, FeedServer, Files
+from redis_server import free_port, redis_server  # noqa: F401
+
+OPEN = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
+
+
+class Site:
+    def __init__(self, port):
+        self.url = f"http://127.0.0.1:{port}"
+
+    def get(self, path, headers=None, method="GET"):
+        request = urllib.request.Request(self.url + path, headers=headers or {}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, dict(error.headers), error.read()
+
+    def is_there(self):
+        try:
+            return self.get("/healthz")[0] == 200
+        except OSError:
+            return False
+
+    def text(self, headers=None):
+        status, _, body = self.get("/metrics", headers)
+        assert status == 200
+        return body.decode()  # strict: it is UTF-8
+
+    def open(self):
+        """{(sample, labels): value}, from a parser that takes nothing that is not as OpenMetrics wants it."""
+        return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value
+                for family in text_string_to_metric_families(self.text(OPEN)) for sample in family.samples}
+
+
+def promtool(text):
+    done = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.fixture
+def process():
+    """process(config, *command): starts it, ends it."""
+    made = []
+
+    def start(config, *command):
+        path = config.pop("path")
+        path.write_text(json.dumps(config))
+        made.append(subprocess.Popen([str(rig.TAPLINE), *command, "-c", str(path)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True))
+        return made[-1]
+
+    yield start
+    for one in made:
+        if one.poll() is None:
+            one.send_signal(signal.SIGTERM)
+        try:
+            one.communicate(timeout=40)
+        except subprocess.TimeoutExpired:
+            one.kill()
+            one.communicate()
+            raise
+
+
+def config_of(folder, port, logs=None, **sections):
+    logs = logs or folder / "logs"
+    logs.mkdir(exist_ok=True)
+    (folder / "state").mkdir(exist_ok=True)
+    return {"path": folder / "tapline.yml",
+            "node": {"name": 'n"1', "state": str(folder / "state")},
+            "inputs": [{"type": "zeek", "paths": [str(logs / "*.log")]}],
+            "sinks": {"file": {"path": str(folder / "out.ndjson")}},
+            "health": {"run": f"127.0.0.1:{port}"}, **sections}
+
+
+def conn_lines(path, count):
+    with open(path, "ab") as file:
+        for i in range(count):
+            file.write(json.dumps({"ts": time.time(), "uid": f"C{i}", "id.orig_h": "10.0.0.1", "id.orig_p": i % 65536, "id.resp_h": "10.0.0.2",
+                                   "id.resp_p": 53, "proto": "udp", "_path": "conn"}).encode() + b"\n")
+
+
+def test_metrics(tmp_path, process):
+    port = free_port()
+    site = Site(port)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    conn_lines(logs / "conn.log", 500)
+    # Names that a shell, a JSON or a label would stumble over; each is a file of its own.
+    odd = [b'qu"ote\\.log', b"new\nline.log", b"bad\xff\xfe.log", b"bad\\xff\\xfe.log", "bücher\u2028.log".encode()]
+    for i, name in enumerate(odd):
+        conn_lines(os.fsencode(logs) + b"/" + name, i + 1)
+    run = process(config_of(tmp_path, port), "run")
+    rig.wait_for("HTTP", site.is_there)
+    rig.wait_for("all documents", lambda: site.open().get(("tapline_sink_accepted_total", ())) == 515)
+
+    promtool(site.text())
+    status, headers, body = site.get("/metrics", OPEN)
+    assert headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8" and body.endswith(b"\n# EOF\n")
+    status, headers, body = site.get("/metrics", {"Accept": "text/plain"})
+    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8" and b"# EOF" not in body
+    # The counters of three sources are the same numbers.
+    samples = site.open()
+    document = json.loads(site.get("/health")[2])
+    counters = {name: value for name, value in document["counters"].items() if not name.startswith("checkpoint.")}
+    assert counters["ingest.lines"] == 515
+    text = dict(re.findall(r"^(tapline_[a-z_]+_total) (\d+)$", site.text(), re.M))
+    for name, value in counters.items():
+        metric = f"tapline_{name.replace('.', '_')}_total"
+        assert samples[metric, ()] == value == int(text[metric]), name
+    # Files: each name is one series, and what it says is true.
+    sizes = {dict(labels)["path"]: value for (name, labels), value in samples.items() if name == "tapline_file_size_bytes"}
+    assert sizes[str(logs / "conn.log")] == (logs / "conn.log").stat().st_size
+    assert str(logs / 'qu"ote\\.log') in sizes and str(logs / "new\nline.log") in sizes and str(logs / "bücher\u2028.log") in sizes
+    assert [path for path in sizes if path.endswith("/bad\\xff\\xfe.log")], sizes
+    # The process's own numbers are those of the kernel.
+    rss = int(open(f"/proc/{run.pid}/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    assert abs(samples["tapline_process_resident_memory_bytes", ()] - rss) < 64 << 20
+    assert abs(samples["tapline_process_open_fds", ()] - len(os.listdir(f"/proc/{run.pid}/fd"))) <= 5
+    disk = os.statvfs(tmp_path / "state")
+    assert abs(samples["tapline_process_state_free_bytes", ()] / (disk.f_bavail * disk.f_frsize) - 1) < 0.2
+    build = [dict(labels) for (name, labels) in samples if name == "tapline_build_info"]
+    assert build == [{"version": document["version"], "process": "run", "node": 'n"1'}]
+    latency = {dict(labels)["le"]: value for (name, labels), value in samples.items() if name == "tapline_sink_latency_seconds_bucket"}
+    assert list(latency.values()) == sorted(latency.values()) and latency["+Inf"] > 0
+
+
+def test_other_routes(tmp_path, process):
+    port = free_port()
+    site = Site(port)
+    process(config_of(tmp_path, port), "run")
+    rig.wait_for("HTTP", site.is_there)
+    assert site.get("/healthz")[2] == b"ok\n"
+    rig.wait_for("ready", lambda: site.get("/readyz")[0] == 200)
+    status, headers, body = site.get("/readyz")
+    assert json.loads(body) == {"ready": True, "state": "ok", "problems": []}
+    assert headers["Content-Type"] == "application/json" and headers["Cache-Control"] == "no-store"
+    assert site.get("/")[0] == 404 and site.get("/metrics/")[0] == 404
+    assert site.get("/metrics", method="POST")[0] == 405
+    assert site.get("/metrics", method="HEAD")[2] == b""
+    assert site.get("/metrics", {"Host": "evil.example"})[0] == 403
+    assert site.get("/metrics", {"Host": f"localhost:{port}"})[0] == 200
+    # curl, too, and many at once.
+    pids = [subprocess.Popen(["curl", "-sf", "-o", "/dev/null", site.url + "/metrics"]) for _ in range(40)]
+    assert [pid.wait(30) for pid in pids] == [0] * 40
+
+
+def test_not_ready(tmp_path, process):
+    """A Kafka that is not there: alive, but not ready, and says which broker."""
+    port, gone = free_port(), free_port()
+    site = Site(port)
+    config = config_of(tmp_path, port, sinks={"kafka": {"rdkafka": {"bootstrap.servers": f"127.0.0.1:{gone}"}}})
+    conn_lines(tmp_path / "logs" / "conn.log", 10)
+    process(config, "run")
+    rig.wait_for("HTTP", site.is_there)
+    rig.wait_for("not ready", lambda: site.get("/readyz")[0] == 503, timeout=10)
+    said = json.loads(site.get("/readyz")[2])
+    assert said["ready"] is False and said["state"] == "failing"
+    assert str(gone) in json.dumps(said["problems"])
+    assert site.get("/healthz")[0] == 200
+    promtool(site.text())
+    problems = [dict(labels) for (name, labels) in site.open() if name == "tapline_problem_age_seconds"]
+    assert {problem["code"] for problem in problems} == {problem["code"] for problem in json.loads(site.get("/readyz")[2])["problems"]}
+
+
+def test_port_in_use(tmp_path, process):
+    """Somebody has the port: logs are shipped all the same, it is said once, and taken when it is free."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        conn_lines_path = tmp_path / "logs"
+        conn_lines_path.mkdir()
+        conn_lines(conn_lines_path / "conn.log", 20)
+        run = process(config_of(tmp_path, port), "run")
+        out = tmp_path / "out.ndjson"
+        rig.wait_for("documents", lambda: out.exists() and out.read_bytes().count(b"\n") == 20)
+        said = ""
+        while "are not served" not in said:
+            said = run.stderr.readline()
+        assert "/metrics" in said and str(port) in said and "in use" in said and " warn " in said
+    site = Site(port)
+    rig.wait_for("the port to be taken", site.is_there, timeout=15)
+    assert site.open()["tapline_sink_accepted_total", ()] == 20
+
+
+def test_intel_sync(tmp_path, process, redis_server):  # noqa: F811
+    """A sync that takes long answers all the while; then its numbers are there."""
+    port = free_port()
+    site = Site(port)
+    server = FeedServer(site=Files({"/list.txt": b"198.51.100.1\n198.51.100.2\n", "/none.txt": b""})).start()
+    try:
+        server.faults.append(Fault(slow=3, change=lambda answer: answer))
+        feeds = [{"name": name, "type": "list", "url": f"{server.url}/{file}.txt", "confidence": "7", "tlp": "GREEN", "patience": "5s"}
+                 for name, file in (("good", "list"), ("bad", "missing"))]
+        process(config_of(tmp_path, port, health={"intel_sync": f"127.0.0.1:{port}"}, intel={"redis": {"urls": [redis_server.url]}, "feeds": feeds}), "intel", "sync", "--watch")
+        rig.wait_for("HTTP", site.is_there)
+        slowest, began = 0.0, time.monotonic()
+        while ("tapline_intel_feed_failed", (("feed", "bad"),)) not in site.open():
+            start = time.monotonic()
+            assert site.is_there()
+            slowest = max(slowest, time.monotonic() - start)
+            assert start - began < 30
+            time.sleep(0.05)
+        assert slowest < 2
+        samples = site.open()
+        assert samples["tapline_intel_feed_indicators", (("feed", "good"),)] == 2
+        assert samples["tapline_intel_feed_failed", (("feed", "good"),)] == 0
+        assert samples["tapline_intel_feed_failed", (("feed", "bad"),)] == 1
+        assert abs(samples["tapline_intel_feed_last_success_timestamp_seconds", (("feed", "good"),)] - time.time()) < 30
+        promtool(site.text())
+        rig.wait_for("the problem", lambda: "bad" in json.dumps(json.loads(site.get("/readyz")[2])["problems"]), timeout=10)
+    finally:
+        server.close()

@@ -594,7 +594,7 @@ def test_check_finds_mistakes_in_maps(tmp_path):
 
 def test_the_example_that_ships_has_no_mistakes_even_with_all_of_it_switched_on(tmp_path):
     example = (rig.TOP / "configs/tapline.yml.example").read_text()
-    keys = "name|maps|networks|networks_file|geo_databases|site_maps|metrics_url|elasticsearch|kafka"
+    keys = "name|maps|networks|networks_file|geo_databases|site_maps|log_dir|otlp|metrics_url|elasticsearch|kafka"
     whole = re.sub(rf"(?m)^( +)# (?=  |- |({keys}):)", r"\1", example)
     intel, syncs = (re.sub(r"(?m)^# ", "", block) for block in re.findall(r"(?m)^# intel:\n(?:# .*\n)+", whole))
     files = "intel:\n  " + re.search(r"(?m)^  # (files: .*\n)", intel)[1]  # instead of redis

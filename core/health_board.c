@@ -395,6 +395,24 @@ static struct core_health_row *rows_order(struct core_arena *arena, const struct
     return rows;
 }
 
+/* A copy of its numbers: a thread that ends shows a last page without the histograms of what it takes away then, and readers
+ * may still have the rows of the page before. Under the page's lock. */
+static bool histogram_take(struct core_arena *arena, const struct core_histogram **histogram) {
+    if (*histogram == NULL) {
+        return true;
+    }
+    struct core_histogram *copy = core_arena_alloc(arena, sizeof(*copy));
+    if (copy == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < CORE_HISTOGRAM_BUCKETS; i++) {
+        atomic_init(&copy->counts[i], atomic_load_explicit(&(*histogram)->counts[i], memory_order_relaxed));
+    }
+    atomic_init(&copy->sum_ns, atomic_load_explicit(&(*histogram)->sum_ns, memory_order_relaxed));
+    *histogram = copy;
+    return true;
+}
+
 const struct core_health_row *core_health_rows(struct core_health *health, struct core_arena *arena, size_t *len) {
     size_t max = 0;
     size_t used = 0;
@@ -416,7 +434,7 @@ const struct core_health_row *core_health_rows(struct core_health *health, struc
         health->left_out += page->shown->left_out;
         for (size_t i = 0; i < page->shown->rows_len && has_room && used < max; i++) {
             rows[used] = page->shown->rows[i];
-            has_room = labels_take(arena, rows[used].labels);
+            has_room = labels_take(arena, rows[used].labels) && histogram_take(arena, &rows[used].histogram);
             used += has_room ? 1 : 0;
         }
         MUST(pthread_mutex_unlock(&page->lock) == 0);

@@ -135,22 +135,20 @@ static void on_checked(void *ctx) {
 static bool conf_fresh(struct serve *serve, struct core_conf_mistakes *mistakes) {
     struct serve_conf *conf = NULL;
     struct sensors_conf *sensors = NULL;
+    const char *section = NULL;
     const char *key = NULL;
     if (serve->env->load(serve->env->ctx, &conf, &sensors, mistakes) != CORE_OK) {
         return false;
     }
-    if (!core_conf_same_restart(serve_opts, serve_opts_len, serve->conf, conf, &key)) {
+    if (serve_conf_needs_restart(serve, conf, &section, &key)) {
         MUST(mistakes->len < sizeof(mistakes->fails) / sizeof(mistakes->fails[0]));
         (void)core_fail_set(&mistakes->fails[mistakes->len++], CORE_BAD, serve->env->path,
-                            "serve.%s has changed, which needs a restart of tapline serve first (it touches no sensor)",
-                            key);
+                            "%s.%s has changed, which needs a restart of tapline serve first (it touches no sensor)",
+                            section, key);
         serve->env->release(serve->env->ctx, conf, sensors);
         return false;
     }
-    serve->env->release(serve->env->ctx, serve->conf, serve->sensors);
-    serve->conf = conf;
-    serve->sensors = sensors;
-    serve->group = serve->group != NULL ? conf->group : NULL;
+    serve_conf_swap(serve, conf, sensors);
     return true;
 }
 

@@ -95,8 +95,8 @@ out:
     free(mistakes);
 }
 
-static bool needs_restart(const struct serve *serve, const struct serve_conf *next, const char **section,
-                          const char **key) {
+bool serve_conf_needs_restart(const struct serve *serve, const struct serve_conf *next, const char **section,
+                              const char **key) {
     const struct serve_env *env = serve->env;
     const char *node = NULL;
     const struct core_health_conf *health_now = env->health(env->ctx, serve->conf, &node);
@@ -114,6 +114,16 @@ static bool needs_restart(const struct serve *serve, const struct serve_conf *ne
            !core_conf_same_restart(core_health_opts, core_health_opts_len, health_now, health_next, key);
 }
 
+void serve_conf_swap(struct serve *serve, struct serve_conf *conf, struct sensors_conf *sensors) {
+    struct serve_conf *conf_before = serve->conf;
+    struct sensors_conf *sensors_before = serve->sensors;
+    serve->conf = conf;
+    serve->sensors = sensors;
+    serve->group = serve->group != NULL ? conf->group : NULL;
+    serve_health_reload(serve); /* whose texts were those of the one before */
+    serve->env->release(serve->env->ctx, conf_before, sensors_before);
+}
+
 /* SIGHUP: the new file counts from now on; nodes change by a deploy only. */
 static void conf_reload(struct serve *serve) {
     static const char effect[] = "the configuration stays as it was";
@@ -129,20 +139,14 @@ static void conf_reload(struct serve *serve) {
     if (!conf_load(serve, &conf, &sensors, effect)) {
         return;
     }
-    if (needs_restart(serve, conf, &section, &key)) {
+    if (serve_conf_needs_restart(serve, conf, &section, &key)) {
         core_log(CORE_LEVEL_WARN, "serve", "a key that needs a restart has changed",
                  "key=%s.%s effect=\"%s\" help=\"restart tapline serve: no sensor is touched by it\"", section, key,
                  effect);
         serve->env->release(serve->env->ctx, conf, sensors);
         return;
     }
-    struct serve_conf *conf_before = serve->conf;
-    struct sensors_conf *sensors_before = serve->sensors;
-    serve->conf = conf;
-    serve->sensors = sensors;
-    serve->group = serve->group != NULL ? conf->group : NULL;
-    serve_health_reload(serve); /* its texts are those of the conf from now on */
-    serve->env->release(serve->env->ctx, conf_before, sensors_before);
+    serve_conf_swap(serve, conf, sensors);
     changes_tell(serve);
 }
 

@@ -107,6 +107,7 @@ static void round_done(void *ctx, bool is_stopped) {
     captures->rows = round->rows;
     captures->rows_len = round->rows_len;
     free(round);
+    serve_health_on_state(captures->health->serve);
 }
 
 /* Of a cluster only the workers see packets. */
@@ -135,22 +136,21 @@ static void row_begin(const struct serve_captures *captures, const struct sensor
 
 void serve_captures_turn(struct serve_captures *captures) {
     struct serve *serve = captures->health->serve;
-    if (captures->is_asking || core_tick_ns() < captures->due_tick) {
+    size_t len = 0;
+    for (size_t i = 0; i < serve->deployed.nodes_len; i++) {
+        len += is_asked(serve, &serve->deployed.nodes[i]) ? 1 : 0;
+    }
+    if (captures->is_asking || core_tick_ns() < captures->due_tick || (len == 0 && captures->rows_len == 0)) {
         return;
     }
     struct round *round = calloc(1, sizeof(*round));
     MUST(round != NULL);
-    *round = (struct round){
-        .captures = captures, .env = serve->env, .rows = calloc(serve->deployed.nodes_len + 1, sizeof(*round->rows))};
+    *round = (struct round){.captures = captures, .env = serve->env, .rows = calloc(len + 1, sizeof(*round->rows))};
     MUST(round->rows != NULL);
     for (size_t i = 0; i < serve->deployed.nodes_len; i++) {
         if (is_asked(serve, &serve->deployed.nodes[i])) {
             row_begin(captures, &serve->deployed.nodes[i], &round->rows[round->rows_len++]);
         }
-    }
-    if (round->rows_len == 0) { /* nobody to ask: no thread for that */
-        round_done(round, false);
-        return;
     }
     captures->is_asking = true;
     serve_work_start(serve, &(struct serve_job){.run = round_run, .done = round_done, .ctx = round});

@@ -22,6 +22,7 @@
 #define ALL_OLD_NS (CORE_NS_PER_S / 4)
 #define AWAY_AFTER_NS (2 * CORE_NS_PER_S) /* a Supervisor that is replaced is away for a moment, too */
 #define DOWN_AFTER_NS CORE_NS_PER_S       /* between two states of a start it is down, too */
+#define DIED_NS (5 * CORE_NS_PER_S)       /* a death is told for so long, also of one that is back at once */
 #define SOON_NS (10 * CORE_NS_PER_MS)     /* several changes are one look */
 
 /* ---- supervised processes --------------------------------------------------------------------------------------------- */
@@ -52,6 +53,10 @@ static void process_complain(struct core_health_page *page, const struct serve_p
         core_health_complain(page, "sensor_restarting", CORE_HEALTH_SUPERVISED, name, group, NULL,
                              "%s died (%" PRIu64 " times so far)%s%s", name, process->deaths,
                              why[0] != '\0' ? ": " : "", why);
+    } else if (process->is_wanted && process->died_ns != 0 && core_now_ns() - process->died_ns < DIED_NS) {
+        core_health_complain(page, "sensor_restarting", CORE_HEALTH_SUPERVISED, name, group, NULL,
+                             "%s died (%" PRIu64 " times so far), the last time with %s, and was started again", name,
+                             process->deaths, process->last_end);
     } else if (process->state == SUPERVISOR_DOWN && process->is_wanted &&
                core_now_ns() - process->since_ns > DOWN_AFTER_NS) {
         core_health_complain(page, "sensor_down", CORE_HEALTH_SUPERVISED, name, group, NULL,

@@ -29,6 +29,7 @@ struct serve_process {
     int64_t since_ns;
     uint64_t starts;
     uint64_t deaths;
+    int64_t died_ns; /* when this Main last saw it end by itself; 0: never */
     uint64_t rss_bytes;
     double cpu_seconds;
     uint64_t threads;
@@ -78,6 +79,13 @@ struct serve {
     bool is_ending;               /* the Supervisor is going for good: no new one */
     int exit_code;
 };
+
+/* ---- serve.c: another configuration, as env->load() gave it ---------------------------------------------------------------------- */
+/* Has a key changed that only a restart can take over? Then which one. */
+CORE_CHECKED bool serve_conf_needs_restart(const struct serve *serve, const struct serve_conf *next,
+                                           const char **section, const char **key);
+void serve_conf_swap(struct serve *serve, struct serve_conf *conf,
+                     struct sensors_conf *sensors); /* releases the one before */
 
 /* ---- serve_link.c: everything that needs the Supervisor is refused with a clear text while there is none ---------------------- */
 void serve_link_begin(struct serve *serve); /* connect, or start a Supervisor, and try again by timer */

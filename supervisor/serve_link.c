@@ -244,6 +244,7 @@ static void process_read(struct serve *serve, const struct core_json_tree *row, 
     text_copy(out->quiet, sizeof(out->quiet), core_json_tree_text(row, "quiet"));
     end_of(core_json_tree_get(row, "last_end"), out->last_end);
     struct serve_process *before = serve_process_find(serve, core_span_of(out->name));
+    out->died_ns = before != NULL ? before->died_ns : 0;
     if (out->spec == NULL && before != NULL) { /* a list without specs: they are what they were */
         out->spec = before->spec;
         before->spec = NULL;
@@ -354,6 +355,7 @@ static void event_state(struct serve *serve, const struct core_json_tree *event)
     serve_health_on_state(serve);
     if (is_crash(event, from, to)) {
         process->deaths++;
+        process->died_ns = core_now_ns();
         serve_crash_on_end(serve, process, event);
     }
     if (serve->is_linked) { /* else the list to come is newer than this */

@@ -185,6 +185,9 @@ static void on_document(void *ctx, const struct core_rpc_answer *answer) {
     if (answer->result == NULL && answer->code == 0) {
         return; /* the connection ended: on_closed() follows */
     }
+    if (!peer_is_up(peer)) {
+        serve_health_on_state(peer->peers->health->serve);
+    }
     peer->answered_tick = core_tick_ns();
     peer->answered_ns = core_now_ns();
     if (answer->result != NULL && answer->result->kind == CORE_JSON_OBJECT) {
@@ -196,6 +199,7 @@ static void on_closed(void *ctx, const struct core_fail *why) {
     struct peer *peer = ctx;
     (void)why;
     peer->is_closed = true;
+    serve_health_on_state(peer->peers->health->serve);
 }
 
 enum knock { KNOCK_OPEN, KNOCK_FULL, KNOCK_NOBODY, KNOCK_NO_SOCKET };

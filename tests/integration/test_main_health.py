@@ -1,0 +1,271 @@
+"""Main knows how everything is, and says it in time: a frozen sensor, a dead `tapline run`, a Supervisor that is away, Zeek's packets;
+in health.all, in /metrics, in /readyz and in the health log; and the next Main finds all of it again.
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from serving import program, serving, wait_until  # noqa: F401 (serving: the fixture)
+from supervising import TAPLINE, is_running
+from test_netstats import telemetry, zeek  # noqa: F401 (telemetry: a fixture)
+
+SECONDS = 5.0  # the promise
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class Http:
+    """What Main has over HTTP."""
+
+    def __init__(self):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.section = {"serve": f"127.0.0.1:{self.port}", "run": "off"}
+
+    def get(self, path):
+        """Status and text."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read().decode()
+
+    def metric(self, name):
+        """Values of a metric: {labels as they stand: value}."""
+        found = {}
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith(name + "{"):
+                labels, value = line.rsplit(" ", 1)
+                found[labels[len(name):]] = float(value)
+        return found
+
+
+@pytest.fixture
+def http():
+    return Http()
+
+
+def documents(main):
+    return {document["process"]: document for document in main.call("health.all")["processes"]}
+
+
+def problems(main, process="serve"):
+    return {problem["code"]: problem for problem in documents(main).get(process, {"problems": []})["problems"]}
+
+
+def rows(main, kind, process="serve"):
+    return documents(main)[process]["rows"].get(kind, [])
+
+
+def within(condition, seconds=SECONDS):
+    """How long it took."""
+    began = time.monotonic()
+    value = wait_until(condition, seconds)
+    return time.monotonic() - began, value
+
+
+def run_node(tmp_path, name="tapline-run"):
+    """A node that is `tapline run`, with a log and a file for what it delivers."""
+    log = tmp_path / "conn.log"
+    log.write_text("#separator \\x09\n#fields\tts\tuid\n#types\ttime\tstring\n")
+    config = tmp_path / "run.yml"
+    config.write_text(json.dumps({
+        "node": {"name": "test", "state": str(tmp_path / "main" / "state")},
+        "inputs": [{"type": "zeek", "paths": [str(log)]}],
+        "sinks": {"file": {"path": str(tmp_path / "out.ndjson")}},
+    }))
+    return program(name, TAPLINE, "run", "-c", config)
+
+
+def test_a_frozen_sensor_is_a_problem_within_five_seconds_and_everywhere(serving, http, tmp_path):
+    log_dir = tmp_path / "logs"
+    log_dir.mkdir()
+    main = serving([program("sensor-1", "sleep", "600"), program("sensor-2", "sleep", "600")],
+                   more={"health": http.section | {"log_dir": str(log_dir)}})
+    main.wait_for_all()
+    wait_until(lambda: http.metric("tapline_supervised_running") == {'{node="sensor-1",group=""}': 1,
+                                                                     '{node="sensor-2",group=""}': 1})
+    assert not problems(main)
+    assert http.get("/healthz")[0] == 200
+    pid = main.pids()["sensor-1"]
+    os.kill(pid, signal.SIGSTOP)
+    took, problem = within(lambda: problems(main).get("sensor_frozen"))
+    assert "sensor-1" in problem["text"] and str(pid) in problem["text"] and problem["help"]
+    assert problem["severity"] == "error" and problem["labels"]["node"] == "sensor-1"
+    assert http.metric("tapline_supervised_running")['{node="sensor-1",group=""}'] == 0
+    assert any('code="sensor_frozen"' in labels for labels in http.metric("tapline_problem_age_seconds"))
+    assert "sensor_frozen" in http.get("/readyz")[1]
+
+    def logged():
+        text = (log_dir / "health-serve.ndjson").read_text() if (log_dir / "health-serve.ndjson").exists() else ""
+        return [line for line in text.splitlines() if "sensor_frozen" in line]
+
+    more, _ = within(logged)
+    assert took + more < SECONDS
+    assert json.loads(logged()[0])["event"]["dataset"] == "tapline.health"
+    os.kill(pid, signal.SIGCONT)
+    within(lambda: not problems(main), 10)
+    assert http.metric("tapline_supervised_running")['{node="sensor-1",group=""}'] == 1
+
+
+def test_numbers_of_processes_are_the_kernels(serving, http):
+    main = serving([program("busy", "sh", "-c", "while :; do :; done")], more={"health": http.section})
+    main.wait_for_all()
+    pid = main.pids()["busy"]
+    time.sleep(1.5)
+    row = rows(main, "supervised")[0]
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    assert row["cpu_seconds"] == pytest.approx(used, abs=1.5) and row["cpu_seconds"] > 0
+    assert row["resident_memory_bytes"] == int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+    started = [int(line.split()[1]) for line in open("/proc/stat") if line.startswith("btime")][0] + \
+        int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    start = [value for key, value in row.items() if key.startswith("start_time")][0]
+    assert start == pytest.approx(started, abs=1.5)
+    assert (row["state"], row["wanted"], row["running"], row["restarts"]) == (3, 1, 1, 0)
+
+
+def test_a_node_that_dies_and_one_that_has_died_too_often(serving, http):
+    nodes = [program("once", "sleep", "600", restart_delay_min="3s", restart_delay_max="3s"),
+             program("never", "sh", "-c", "sleep 1; exit 7", restart_deaths_max=2, settle="30s")]
+    main = serving(nodes, more={"health": http.section})
+    main.wait_for("once", ("ready", "up"))
+    _, latched = within(lambda: problems(main).get("sensor_latched"), 15)
+    assert "never" in latched["text"] and "exit 7" in latched["text"]
+    os.kill(main.pids()["once"], signal.SIGKILL)
+    _, (problem,) = within(lambda: [one for one in documents(main)["serve"]["problems"]
+                                    if one["code"] == "sensor_restarting" and one["labels"]["node"] == "once"])
+    assert "once died" in problem["text"] and "KILL" in problem["text"]
+    main.wait_for("once", ("ready", "up"))
+    wait_until(lambda: "sensor_restarting" not in problems(main), 15)
+    wait_until(lambda: [row["restarts"] for row in rows(main, "supervised") if row["node"] == "once"] == [1])
+
+
+def test_a_run_is_heard_of_and_its_end_too(serving, http, tmp_path):
+    main = serving([run_node(tmp_path)], more={"health": http.section})
+    main.wait_for_all()
+    wait_until(lambda: "run" in documents(main))
+    document = documents(main)["run"]
+    assert document["pid"] == main.pids()["tapline-run"] and document["node"] == "test"
+    assert rows(main, "peer") == [{"process": "run", "up": 1, "silent_seconds": 0}]
+    # Frozen: it is there and says nothing.
+    os.kill(document["pid"], signal.SIGSTOP)
+    took, problem = within(lambda: problems(main).get("process_gone"), 8)
+    assert took > 2 and "frozen" in problem["text"] and str(document["pid"]) in problem["text"]
+    assert "sensor_frozen" in problems(main)
+    assert http.metric("tapline_peer_up") == {'{process="run"}': 0}
+    os.kill(document["pid"], signal.SIGCONT)
+    within(lambda: http.metric("tapline_peer_up") == {'{process="run"}': 1})
+    wait_until(lambda: not problems(main), 10)
+    # Killed: started again, and heard of again.
+    os.kill(document["pid"], signal.SIGKILL)
+    within(lambda: {"process_gone", "sensor_restarting"} & set(problems(main)))
+    wait_until(lambda: documents(main).get("run", document)["pid"] != document["pid"], 15)
+    wait_until(lambda: not problems(main), 15)
+    # Stopped by wish: that is no problem, and it is forgotten.
+    main.call("stop", nodes=["tapline-run"])
+    wait_until(lambda: rows(main, "peer") == [] and "run" not in documents(main))
+    for _ in range(8):
+        assert not problems(main)
+        time.sleep(0.25)
+
+
+def test_a_run_that_somebody_else_started(serving, http, tmp_path):
+    node = run_node(tmp_path)
+    main = serving([program("a", "sleep", "600")], more={"health": http.section})
+    main.wait_for_all()
+    (tmp_path / "main" / "state").mkdir(exist_ok=True)
+    child = subprocess.Popen(node["command"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: documents(main).get("run", {}).get("pid") == child.pid)
+        child.kill()
+        child.wait()
+        within(lambda: problems(main).get("process_gone"))
+        child = subprocess.Popen(node["command"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
+        wait_until(lambda: documents(main).get("run", {}).get("pid") == child.pid and not problems(main), 15)
+        child.terminate()  # in order: nobody misses it
+        child.wait(30)
+        wait_until(lambda: rows(main, "peer") == [])
+        assert not problems(main)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_the_next_main_finds_all_again(serving, http, tmp_path):
+    main = serving([run_node(tmp_path), program("frozen", "sleep", "600")], more={"health": http.section})
+    main.wait_for_all()
+    wait_until(lambda: "run" in documents(main))
+    pids = main.pids()
+    os.kill(pids["frozen"], signal.SIGSTOP)
+    within(lambda: "sensor_frozen" in problems(main))
+    main.kill()
+    main.start()
+    within(lambda: "sensor_frozen" in problems(main) and documents(main).get("run", {}).get("pid") == pids["tapline-run"])
+    assert {row["node"]: row["running"] for row in rows(main, "supervised")} == {"tapline-run": 1, "frozen": 0}
+    assert http.metric("tapline_peer_up") == {'{process="run"}': 1}
+    assert all(is_running(pid) for pid in pids.values())
+
+
+def test_a_supervisor_that_is_away(serving, http):
+    main = serving([program("a", "sleep", "600")], serve={"starts_supervisor": False}, start=False,
+                   more={"health": http.section})
+    main.start(wait=False)
+    took, problem = within(lambda: problems(main).get("supervisor_away"), 8)
+    assert str(main.supervisor_socket) in problem["text"]
+    status, text = http.get("/readyz")
+    assert status == 503 and "supervisor_away" in text
+    assert http.get("/healthz")[0] == 200
+
+
+def test_zeeks_packets_stand_beside_ours(serving, telemetry, http):
+    url = f"http://127.0.0.1:{telemetry.server_port}/metrics"
+    nodes = [program("manager", "sleep", "600", ready=["after 0s"]) | {"type": "manager", "metrics_url": url},
+             zeek("w1", url), zeek("w2"), program("other", "sleep", "600")]
+    main = serving(nodes, more={"health": http.section})
+    main.wait_for_all()
+    wait_until(lambda: rows(main, "capture"), )
+    (row,) = rows(main, "capture")
+    assert (row["sensor"], row["source"], row["packets_dropped"]) == ("w1", "telemetry", 10)
+    assert row["packets_received"] == telemetry.received > 0
+    assert http.metric("tapline_capture_packets_received_total") == {'{sensor="w1",source="telemetry"}': telemetry.received}
+
+
+@pytest.mark.parametrize("more", [{"health": {"serve": "127.0.0.1:1"}}, {}], ids=["another port", "no section"])
+def test_a_reload_keeps_it_going_and_some_keys_want_a_restart(serving, http, more):
+    main = serving([program("a", "sleep", "600")], more={"health": http.section})
+    main.wait_for_all()
+    main.configure([program("a", "sleep", "600")], more={"health": http.section | {"interval": "1s"}})
+    main.reload()
+    main.wait_for_log("the configuration was read again")
+    assert http.get("/healthz")[0] == 200
+    main.configure([program("a", "sleep", "600")], more=more)
+    main.reload()
+    main.wait_for_log("key=health.serve")
+    assert http.get("/api/health")[0] == 200 and not problems(main)
+
+
+def test_without_the_section_nothing_listens_and_the_socket_tells_all_the_same(serving):
+    main = serving([program("a", "sleep", "600")])
+    main.wait_for_all()
+    wait_until(lambda: rows(main, "supervised"))
+    assert main.call("health.all")["control"] is False
+    sockets = {os.readlink(f"/proc/{main.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{main.pid}/fd")
+               if os.path.exists(f"/proc/{main.pid}/fd/{fd}")}
+    inodes = {name[8:-1] for name in sockets if name.startswith("socket:")}
+    listening = [line.split() for name in ("tcp", "tcp6") for line in open(f"/proc/net/{name}")]
+    assert not [fields for fields in listening if len(fields) > 9 and fields[9] in inodes]

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define STALLED_AFTER_NS CORE_NS_PER_S /* what is shorter is how sinks work */
-
 /* ---- how the topic's brokers are reached ------------------------------------------------------------------------------- */
 
 /* What comes later wins: librdkafka takes the last value of a key. */
@@ -198,8 +196,8 @@ static void sink_show(struct pipeline_sink *sink, int64_t now, bool is_last) {
     core_health_set(row, CORE_STAGE_HELD, (int64_t)sink->held + (sink->offered != NULL ? 1 : 0));
     row = core_health_add(meter->page, CORE_HEALTH_SINK, sink->ops->name, NULL, NULL);
     core_health_set(row, CORE_SINK_IN_FLIGHT, (int64_t)sink->in_flight);
-    bool is_stalled = sink->waiting_tick != 0 && now - sink->waiting_tick >= STALLED_AFTER_NS;
-    core_health_set(row, CORE_SINK_STALLED_SINCE, is_stalled ? core_now_ns() - (now - sink->waiting_tick) : 0);
+    sink->shows_waiting = sink->waiting_tick != 0;
+    core_health_set(row, CORE_SINK_STALLED_SINCE, sink->shows_waiting ? core_now_ns() - (now - sink->waiting_tick) : 0);
     core_health_set(row, CORE_SINK_ACCEPTED, (int64_t)sink->accepted);
     int up = sink->ops->is_up == NULL || is_last ? -1 : sink->ops->is_up(sink->sink);
     core_health_set(row, CORE_SINK_UP, up < 0 ? CORE_HEALTH_UNKNOWN : up);
@@ -214,6 +212,15 @@ static void sink_show(struct pipeline_sink *sink, int64_t now, bool is_last) {
 
 void pipeline_show_sink(struct pipeline_sink *sink, int64_t now) {
     if (is_due(&sink->thread.meter, now)) {
+        sink_show(sink, now, false);
+    }
+}
+
+void pipeline_show_sink_waiting(struct pipeline_sink *sink, int64_t now) {
+    if (sink->waiting_tick == 0) {
+        sink->waiting_tick = now;
+    }
+    if (!sink->shows_waiting) {
         sink_show(sink, now, false);
     }
 }

@@ -147,6 +147,7 @@ struct pipeline_sink {
     uint64_t in_flight;   /* documents it has */
     uint64_t accepted;    /* documents it gave back */
     int64_t waiting_tick; /* since when it accepts nothing though documents wait; 0: none wait */
+    bool shows_waiting;   /* its row has that */
     uint64_t committed;   /* the keeper's last transaction that was seen */
     struct core_histogram latency;
 };
@@ -298,6 +299,8 @@ void pipeline_show_ingest(struct pipeline *pipeline, int64_t now);
 void pipeline_show_worker(struct pipeline_worker *worker, int64_t now);
 void pipeline_show_enrich(struct pipeline_enrich *stage, int64_t now);
 void pipeline_show_sink(struct pipeline_sink *sink, int64_t now);
+/* It is about to be given a batch, which may take it long: from then on nobody hears of it. */
+void pipeline_show_sink_waiting(struct pipeline_sink *sink, int64_t now);
 /* The last time: without what the stage below shows, which is about to go away. */
 void pipeline_show_enrich_last(struct pipeline_enrich *stage);
 void pipeline_show_sink_last(struct pipeline_sink *sink);

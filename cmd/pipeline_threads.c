@@ -261,6 +261,7 @@ static bool sink_take(struct pipeline_sink *sink) {
     bool has_taken = false;
     struct core_batch *batch;
     while ((batch = sink_next(sink)) != NULL) {
+        pipeline_show_sink_waiting(sink, core_tick_ns());
         enum core_err err = sink->ops->send(sink->sink, batch);
         if (err != CORE_OK) {
             MUST(err == CORE_AGAIN);
@@ -276,6 +277,7 @@ static bool sink_take(struct pipeline_sink *sink) {
         sink->in_flight += batch->events_len;
         sink->thread.meter.in += batch->events_len;
         sink->is_flushed = false;
+        sink->thread.meter.is_stale = true;
         has_taken = true;
     }
     return has_taken;
@@ -362,6 +364,10 @@ static bool sink_has_work(const struct pipeline_sink *sink) {
 static void sink_sleep(struct pipeline_sink *sink) {
     bool is_due_flush = !sink->is_flushed; /* with a keeper also when all is back: its transaction may be open */
     int timeout_ms = is_due_flush ? SINK_FLUSH_AFTER_MS : sink->offered != NULL ? SINK_OFFER_AFTER_MS : SINK_SLEEP_MS;
+    int64_t due_ms = (sink->thread.meter.due_tick - core_tick_ns()) / CORE_NS_PER_MS + 1;
+    if (!is_due_flush && sink->thread.meter.is_stale && due_ms < timeout_ms) {
+        timeout_ms = due_ms < 1 ? 1 : (int)due_ms;
+    }
     core_bell_arm(&sink->thread.bell);
     bool is_idle = false;
     if (!sink_has_work(sink)) {

@@ -5,6 +5,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/health_rules_internal.h"
 
+#define LAG_MAX_NS (60 * CORE_NS_PER_S) /* these three: as core_health_opts have them */
+#define STALL_AFTER_NS (5 * CORE_NS_PER_S)
+#define LOSS_MAX_PPM 10000
 #define DEAD_WINDOW_NS (60 * CORE_NS_PER_S)
 #define LOST_WINDOW_NS (300 * CORE_NS_PER_S)
 #define RESTARTS_WINDOW_NS (300 * CORE_NS_PER_S)
@@ -22,6 +25,19 @@
 
 enum { INTEL_BUILDING = 1, INTEL_READY, INTEL_STALE, INTEL_UNAVAILABLE };
 enum { NODE_DOWN, NODE_STARTING, NODE_READY, NODE_UP, NODE_STOPPING, NODE_BACKOFF, NODE_LATCHED };
+
+/* A process whose file has no section health is watched with the defaults. */
+static int64_t lag_max(const struct core_health *health) {
+    return health->conf.lag_max_ns > 0 ? health->conf.lag_max_ns : LAG_MAX_NS;
+}
+
+static int64_t stall_after(const struct core_health *health) {
+    return health->conf.stall_after_ns > 0 ? health->conf.stall_after_ns : STALL_AFTER_NS;
+}
+
+static int64_t loss_max(const struct core_health *health) {
+    return health->conf.is_on || health->conf.loss_max_ppm > 0 ? (int64_t)health->conf.loss_max_ppm : LOSS_MAX_PPM;
+}
 
 static int64_t get(const struct health_look *look, enum core_health_measure measure) {
     return core_health_get(look->row, measure);
@@ -49,7 +65,7 @@ static bool sink_is_unreachable(struct health_look *look) {
 
 static bool sink_is_stalled(struct health_look *look) {
     int64_t stalled = age(look, CORE_SINK_STALLED_SINCE);
-    if (stalled == 0 || stalled < look->health->conf.stall_after_ns || get(look, CORE_SINK_UP) == 0) {
+    if (stalled == 0 || stalled < stall_after(look->health) || get(look, CORE_SINK_UP) == 0) {
         return false;
     }
     char text[32];
@@ -94,7 +110,7 @@ static bool brokers_are_away(struct health_look *look) {
 
 static bool consumer_lags(struct health_look *look) {
     int64_t lag = age(look, CORE_CONSUMED_LAG_SINCE);
-    if (lag <= look->health->conf.lag_max_ns) {
+    if (lag <= lag_max(look->health)) {
         return false;
     }
     char text[32];
@@ -133,7 +149,7 @@ static bool state_is_low(struct health_look *look) {
 
 static bool file_lags(struct health_look *look) {
     int64_t lag = age(look, CORE_FILE_LAG_SINCE);
-    if (lag <= look->health->conf.lag_max_ns) {
+    if (lag <= lag_max(look->health)) {
         return false;
     }
     char text[32];
@@ -245,7 +261,7 @@ static bool sink_is_ill(const struct health_look *look, const char *name) {
         if (row->kind == CORE_HEALTH_SINK && strcmp(row->labels[0], name) == 0) {
             int64_t stalled = core_health_shown(row, CORE_SINK_STALLED_SINCE, look->now_ns);
             return core_health_get(row, CORE_SINK_UP) == 0 ||
-                   (stalled != CORE_HEALTH_UNKNOWN && stalled >= health->conf.stall_after_ns);
+                   (stalled != CORE_HEALTH_UNKNOWN && stalled >= stall_after(health));
         }
     }
     return false;
@@ -289,7 +305,7 @@ static bool queue_is_full(struct health_look *look) {
 
 static bool capture_is_lossy(struct health_look *look) {
     int64_t loss = get(look, CORE_CAPTURE_LOSS);
-    int64_t limit = (int64_t)look->health->conf.loss_max_ppm;
+    int64_t limit = loss_max(look->health);
     if (loss == CORE_HEALTH_UNKNOWN || loss <= limit) {
         return false;
     }

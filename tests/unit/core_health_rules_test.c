@@ -447,6 +447,26 @@ static void test_a_complaint_says_it_better(void **state) {
     world_end(&world);
 }
 
+/* Without section health the limits are the defaults, not 0. */
+static void test_without_the_section(void **state) {
+    (void)state;
+    struct world world;
+    world_begin(&world);
+    core_health_reload(world.health, &(struct core_health_conf){0});
+    core_health_begin(world.page);
+    core_health_set(core_health_add(world.page, CORE_HEALTH_FILE, "/l/a.log", NULL, NULL), CORE_FILE_LAG_SINCE,
+                    core_now_ns() - 59 * S);
+    core_health_set(core_health_add(world.page, CORE_HEALTH_SINK, "file", NULL, NULL), CORE_SINK_STALLED_SINCE,
+                    core_now_ns() - 4 * S);
+    core_health_set(core_health_add(world.page, CORE_HEALTH_CAPTURE, "s", "stats", NULL), CORE_CAPTURE_LOSS, 9999);
+    (void)turn(&world);
+    assert_int_equal(count(&world), 0);
+    passed_ns += 2 * S;
+    (void)core_health_rules_turn(world.health);
+    assert_int_equal(count(&world), 2);
+    world_end(&world);
+}
+
 static void test_what_flickers_is_one_problem(void **state) {
     (void)state;
     struct world world;
@@ -592,6 +612,7 @@ int main(void) {
         cmocka_unit_test(test_losses),
         cmocka_unit_test(test_dead_letters_of_a_minute),
         cmocka_unit_test(test_a_complaint_says_it_better),
+        cmocka_unit_test(test_without_the_section),
         cmocka_unit_test(test_what_flickers_is_one_problem),
         cmocka_unit_test(test_brokers),
         cmocka_unit_test(test_the_slow_stage),

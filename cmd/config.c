@@ -109,7 +109,7 @@ static const struct section_row section_rows[] = {
      serve_opts, &serve_opts_len, offsetof(struct config, serve), false, ROW_SERVE},
     {"health",
      "What tells how the pipeline is: metrics, the health log, its topic, traces. Without the section there is none.",
-     core_health_opts, &core_health_opts_len, offsetof(struct config, health), true, ROW_ALL},
+     core_health_opts, &core_health_opts_len, offsetof(struct config, health), false, ROW_ALL},
     {"log", "What tapline tells about itself.", log_opts, &log_opts_len, offsetof(struct config, log), false, ROW_ALL},
 };
 #define SECTION_ROWS_LEN (sizeof(section_rows) / sizeof(section_rows[0]))

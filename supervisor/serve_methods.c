@@ -346,6 +346,15 @@ static void supervisor_put(struct core_buf *out, const struct serve *serve) {
     core_buf_span(out, CORE_SPAN("},\"nodes\":["));
 }
 
+static bool is_named(const struct status *status, const char *name) {
+    for (size_t i = 0; i < status->names_len; i++) {
+        if (strcmp(status->names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void on_list(void *ctx, const struct core_rpc_answer *answer) {
     struct status *status = ctx;
     struct serve *serve = status->serve;
@@ -362,8 +371,8 @@ static void on_list(void *ctx, const struct core_rpc_answer *answer) {
     for (size_t i = 0; i < status->names_len; i++) {
         status_put(&out, serve, status->names[i]);
     }
-    for (size_t i = 0; status->is_all && i < serve->processes_len; i++) {
-        if (!is_deployed(serve, serve->processes[i].name)) {
+    for (size_t i = 0; status->is_all && i < serve->processes_len; i++) { /* strangers, and what was deployed since */
+        if (!is_named(status, serve->processes[i].name)) {
             status_put(&out, serve, serve->processes[i].name);
         }
     }

@@ -60,9 +60,10 @@ def test_zeek_tells_by_telemetry(serving, telemetry):
                                              "1.0\t900.0\tw1\t3\t100\t1.25\n")
     row = main.call("netstats")["nodes"][0]
     assert row["source"] == "telemetry" and row["name"] == "w1"
-    assert (row["received"], row["dropped"], row["link"]) == (2000, 10, 2010)
-    assert 300 < row["received_per_s"] <= 1000
-    assert row["dropped_percent"] == pytest.approx(100 * 10 / 2010, abs=0.01)
+    assert row["received"] in (2000, 3000)  # Main asks by itself now and then
+    assert (row["dropped"], row["link"]) == (10, row["received"] + 10)
+    assert 300 < row["received_per_s"] <= 2000
+    assert row["dropped_percent"] == pytest.approx(100 * 10 / row["link"], abs=0.01)
     assert row["capture_loss_percent"] == 1.25
 
 

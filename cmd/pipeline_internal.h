@@ -331,7 +331,12 @@ void pipeline_tap_free(struct pipeline *pipeline); /* after that, with no thread
 /* A batch passes a point that is watched. Thread: that which has the batch. */
 void pipeline_watched(struct pipeline *pipeline, int point, struct core_batch *batch);
 
-/* Where a batch passes that somebody may watch (`tapline tap`, traces). */
+/* cmd/pipeline_trace.c. push: the source hands it on. delivered: the last sink gives it back; before it goes anywhere. Thread: that
+ * which has the batch. */
+void pipeline_trace_push(struct pipeline *pipeline, struct core_batch *batch);
+void pipeline_trace_delivered(struct pipeline *pipeline, const struct core_batch *batch);
+
+/* Where a batch passes that somebody may watch (`tapline tap`). */
 enum pipeline_point {
     PIPELINE_AT_WORKER,     /* lines, no events yet */
     PIPELINE_AT_NORMALIZED, /* events, as the map made them */

@@ -26,6 +26,7 @@ static void files_push(void *ctx, struct core_batch *batch) {
     MUST(batch->stream->worker < pipeline->workers_len);
     pipeline->pushed++;
     pipeline->ingest_thread.meter.out += batch->tally.records;
+    pipeline_trace_push(pipeline, batch);
     core_queue_push(&pipeline->workers[batch->stream->worker].in, batch);
 }
 
@@ -135,6 +136,7 @@ static void feed_push(void *ctx, struct core_batch *batch) {
     MUST(pipeline->magic == PIPELINE_MAGIC);
     pipeline->pushed++;
     pipeline->ingest_thread.meter.out += batch->events_len;
+    pipeline_trace_push(pipeline, batch);
     pipeline->notes.dead_before[batch - pipeline->pool.batches] = 0;
     pipeline_passes(pipeline, PIPELINE_AT_NORMALIZED, batch);
     core_queue_push(&pipeline->sinks[0].ins[0], batch);

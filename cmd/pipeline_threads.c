@@ -296,6 +296,7 @@ static void sink_count(struct pipeline_sink *sink, struct core_batch *batch, int
     if (sink->is_last) {
         batch->stamps[CORE_STAMP_DELIVERED] = now;
         pipeline_note_times(sink->pipeline, batch, now);
+        pipeline_trace_delivered(sink->pipeline, batch);
     }
 }
 

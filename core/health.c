@@ -72,6 +72,7 @@ struct core_health *core_health_new(const struct core_health_env *env) {
     MUST(core_arena_init(&health->arena, CORE_HEALTH_ARENA_BYTES, &fail) == CORE_OK);
     health->rules = core_health_rules_new();
     health->own = core_health_page_new(health, "process");
+    core_otlp_open(health);
     health->turn = (struct core_timer){.on_time = turn, .ctx = health};
     return health;
 }
@@ -87,6 +88,7 @@ void core_health_on_turn(struct core_health *health, void (*on_turn)(void *ctx),
 
 void core_health_reload(struct core_health *health, const struct core_health_conf *conf) {
     health->conf = *conf;
+    core_otlp_reload(health);
 }
 
 void core_health_free(struct core_health *health) {

@@ -110,7 +110,10 @@ void core_health_log_turn(struct core_health *health, bool is_changed);
 void core_health_log_free(struct core_health *health); /* with the last line */
 
 /* ---- otlp.c ------------------------------------------------------------------------------------------------------------------- */
-void core_otlp_turn(struct core_health *health); /* metrics, each interval, if wanted */
+void core_otlp_open(struct core_health *health); /* with the board, before there are threads */
+void core_otlp_reload(struct core_health *health);
+void core_otlp_turn(struct core_health *health);                                /* metrics, each interval, if wanted */
+void core_otlp_show(struct core_health *health, struct core_health_page *page); /* its row, its complaint */
 void core_otlp_free(struct core_health *health);
 
 #endif

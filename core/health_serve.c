@@ -95,6 +95,7 @@ void core_health_own_write(struct core_health *health) {
                              "/metrics and /readyz are not served at %s: %s; tried again each 10 s",
                              health->serve->address, health->serve->fail.text);
     }
+    core_otlp_show(health, page);
     core_health_publish(page);
 }
 

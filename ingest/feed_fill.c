@@ -259,6 +259,7 @@ void feed_fill_push(struct feed *feed) {
     batch->seq = feed->seq++;
     batch->epoch = 0; /* no keeper of positions has any part in it */
     batch->tally = (struct core_tally){.records = side->notes_len, .events = batch->events_len};
+    batch->stamps[CORE_STAMP_READ] = side->begun_ns;
     batch->stamps[CORE_STAMP_PUSHED] = core_tick_ns();
     feed->filling = NULL;
     feed->filling_records = 0;

@@ -70,6 +70,7 @@ export function span(seconds) {
 /* How long something took: mostly milliseconds. */
 export function took(seconds) {
     if (!isKnown(seconds)) return NONE;
+    if (seconds >= HOUR_S) return "over 1 h"; // histograms tell no more
     if (seconds < 1) return `${seconds < 0.01 ? (seconds * 1000).toFixed(1) : Math.round(seconds * 1000)} ms`;
     return seconds < 10 ? `${seconds.toFixed(2)} s` : span(seconds);
 }

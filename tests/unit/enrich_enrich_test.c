@@ -2,6 +2,7 @@
  * events are marked, which are held, what is asked and how often.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/enrich_store_fake.h"
+#include "tests/unit/health_look.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -502,9 +503,64 @@ static void test_indicators_from_a_file(void **state) {
     assert_int_equal(remove(path), 0);
 }
 
+/* ---- health ------------------------------------------------------------------------------------------------------------------ */
+
+static void look(struct rig *rig, struct health_rig *board) {
+    core_health_begin(board->page);
+    enrich_health(rig->enrich, board->page);
+    core_health_publish(board->page);
+}
+
+static int64_t intel(struct health_rig *board, enum core_health_measure measure) {
+    return health_look(board, measure, NULL, NULL, NULL);
+}
+
+/* Away at the start, there, away while it is asked, there again. */
+static void test_health(void **state) {
+    (void)state;
+    struct rig *rig = rig_new();
+    struct health_rig board = {0};
+    assert_int_equal(health_rig_new(&board), 0);
+    fake_say(rig->world, CORE_INDICATOR_USER, "eve", FAKE_BOTH);
+    atomic_store(&rig->world->open_err, CORE_NET);
+    rig_open(rig);
+    EVENTUALLY(state_of(rig) == ENRICH_UNAVAILABLE);
+    EVENTUALLY((look(rig, &board), intel(&board, CORE_INTEL_UP) == 0));
+    assert_int_equal(intel(&board, CORE_INTEL_STATE), ENRICH_UNAVAILABLE);
+    assert_int_equal(intel(&board, CORE_INTEL_BEHIND), CORE_HEALTH_UNKNOWN);
+    const char *text = health_look_complaint(&board, "intel_unavailable");
+    assert_non_null(text);
+    assert_non_null(strstr(text, "marked labels.intel: unavailable"));
+    atomic_store(&rig->world->open_err, CORE_OK);
+    EVENTUALLY(state_of(rig) == ENRICH_READY);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    look(rig, &board);
+    assert_null(health_look_complaint(&board, "intel_unavailable"));
+    assert_int_equal(intel(&board, CORE_INTEL_UP), 1);
+    assert_int_equal(intel(&board, CORE_INTEL_INDICATORS), 1);
+    assert_int_equal(intel(&board, CORE_INTEL_HIT_RATE), 500000); /* two of four observables */
+    const struct core_health_row *row = health_look_row(&board, CORE_HEALTH_INTEL, NULL, NULL, NULL);
+    assert_true(core_histogram_quantile_ns(row->histogram, 1) >= 0); /* one round trip */
+    atomic_store(&rig->world->get_err, CORE_NET);
+    rig_batch(rig);
+    assert_int_equal(enrich_batch(rig->enrich, &rig->batch), CORE_OK);
+    look(rig, &board);
+    assert_int_equal(intel(&board, CORE_INTEL_STATE), ENRICH_UNAVAILABLE);
+    assert_non_null(health_look_complaint(&board, "intel_unavailable"));
+    atomic_store(&rig->world->get_err, CORE_OK);
+    EVENTUALLY((rig_batch(rig), enrich_batch(rig->enrich, &rig->batch) == CORE_OK && has(rig, 0, "user:eve")));
+    look(rig, &board);
+    assert_int_equal(intel(&board, CORE_INTEL_UP), 1);
+    assert_null(health_look_complaint(&board, "intel_unavailable"));
+    health_rig_free(&board);
+    rig_close(rig);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hits_and_none),
+        cmocka_unit_test(test_health),
         cmocka_unit_test(test_subdomains_and_the_allow_list),
         cmocka_unit_test(test_away_at_the_start),
         cmocka_unit_test(test_held_while_away),

@@ -504,11 +504,88 @@ static void test_rows_that_are_none(void **state) {
     assert_int_equal(rows.rows, 1);
 }
 
+/* ---- traces and lag ------------------------------------------------------------------------------------------------------- */
+
+#define TRACE "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+static void put_traced(struct rig *rig, int64_t offset, const char *traceparent) {
+    struct core_kafka_taken taken = {.share = &rig->places[0],
+                                     .offset = offset,
+                                     .timestamp_ms = 1000 + offset,
+                                     .value = CORE_SPAN(DOC("zeek.dns")),
+                                     .traceparent = core_span_of(traceparent)};
+    assert_true(feed_fill_has_room(rig->feed));
+    feed_fill_record(rig->feed, &taken);
+}
+
+static void test_links_of_a_batch(void **state) {
+    struct rig *rig = *state;
+    static const char *const none[] = {"",
+                                       "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+                                       "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+                                       "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+                                       "00-4BF92F3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                                       "00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"};
+    int64_t offset = 10;
+    put_traced(rig, offset++, TRACE);
+    put_traced(rig, offset++, TRACE);
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        put_traced(rig, offset++, none[i]);
+    }
+    put_traced(rig, offset++, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b8-01");
+    put_traced(rig, offset++, TRACE);
+    feed_fill_push(rig->feed);
+    const struct core_batch *batch = rig->pushed[0];
+    assert_int_equal(batch->events_len, offset - 10);
+    assert_int_equal(batch->links_len, 2);
+    static const unsigned char trace_id[16] = {0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6,
+                                               0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36};
+    static const unsigned char span_id[8] = {0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7};
+    assert_memory_equal(batch->links[0].trace_id, trace_id, 16);
+    assert_memory_equal(batch->links[0].span_id, span_id, 8);
+    assert_int_equal(batch->links[1].span_id[7], 0xb8);
+    for (int i = 0; i < 100; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba9%04x-01", 0x1000 + i);
+        put_traced(rig, offset++, text);
+    }
+    feed_fill_push(rig->feed);
+    assert_int_equal(rig->pushed[1]->links_len, CORE_LINKS_MAX);
+    put_traced(rig, offset++, "");
+    feed_fill_push(rig->feed);
+    assert_int_equal(rig->pushed[2]->links_len, 0);
+    assert_null(rig->pushed[2]->links);
+    come_back(rig);
+}
+
+/* A batch's first record of a partition is what its age is counted from; no more of them are kept than there is room for. */
+static void test_points_of_a_share(void **state) {
+    struct rig *rig = *state;
+    struct feed_share *share = share_of(rig, 0);
+    put_traced(rig, 10, "");
+    put_traced(rig, 11, "");
+    feed_fill_push(rig->feed);
+    put_traced(rig, 15, "");
+    feed_fill_push(rig->feed);
+    assert_int_equal(share->points_len, 2);
+    assert_int_equal(share->points[0].offset, 10);
+    assert_int_equal(share->points[0].taken_ms, 1010);
+    assert_int_equal(share->points[1].offset, 15);
+    for (int64_t i = 0; i < 2 * (int64_t)FEED_POINTS_MAX; i++) {
+        feed_health_point(share, 100 + i, 5000 + i);
+    }
+    assert_int_equal(share->points_len, FEED_POINTS_MAX);
+    assert_int_equal(share->points[FEED_POINTS_MAX - 1].offset, 100 + FEED_POINTS_MAX - 3);
+    come_back(rig);
+}
+
 #define RIGGED(test) cmocka_unit_test_setup_teardown(test, rig_open, rig_close)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         RIGGED(test_a_record_is_an_event),
+        RIGGED(test_links_of_a_batch),
+        RIGGED(test_points_of_a_share),
         RIGGED(test_an_id_of_its_place),
         cmocka_unit_test(test_datasets),
         RIGGED(test_which_topics),

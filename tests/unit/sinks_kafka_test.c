@@ -51,6 +51,7 @@ struct read {
     int32_t partitions[4096];
     unsigned char headers[4096][32];
     size_t header_lens[4096];
+    char traces[4096][64]; /* "": none */
 };
 static struct read got;
 
@@ -61,7 +62,11 @@ static void take_message(const rd_kafka_message_t *message) {
     size_t i = got.len++;
     assert_true(i < 4096);
     assert_int_equal(rd_kafka_message_headers(message, &headers), RD_KAFKA_RESP_ERR_NO_ERROR);
-    assert_int_equal(rd_kafka_header_cnt(headers), 1);
+    const void *trace = NULL;
+    size_t trace_len = 0;
+    bool is_traced = rd_kafka_header_get_last(headers, "traceparent", &trace, &trace_len) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    assert_int_equal(rd_kafka_header_cnt(headers), is_traced ? 2 : 1);
+    snprintf(got.traces[i], sizeof got.traces[i], "%.*s", (int)trace_len, is_traced ? (const char *)trace : "");
     assert_int_equal(rd_kafka_header_get_last(headers, "tapline", &header, &header_len), RD_KAFKA_RESP_ERR_NO_ERROR);
     assert_true(header_len == 24 || header_len == 32);
     memcpy(got.headers[i], header, header_len);
@@ -131,6 +136,29 @@ static void test_key_header_partition(void **state) {
     assert_int_equal(got.header_lens[1 - plain], 32);
     assert_memory_equal(got.headers[1 - plain] + 8, "\0\0\0\0\0\0\0\x64\0\0\0\0\0\0\0\xc8\0\0\0\0\0\0\0\x32", 24);
     assert_memory_equal(got.headers[plain], "\x01\x23\x45\x67\x89\xab\xcd\xef\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x64", 24);
+    rig_close(&rig);
+}
+
+/* Records of a traced batch say so, those of others have no such header. */
+static void test_traceparent(void **state) {
+    (void)state;
+    struct rig rig;
+    topic_make("tapline.traced", 1);
+    open_sink(&rig, "", 2);
+    struct core_batch *batch = rig_numbers(&rig, "traced", 0, 3);
+    batch->trace = (struct core_trace){
+        .is_sampled = true,
+        .trace_id = {0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36},
+        .span_id = {0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7}};
+    deliver(&rig, batch);
+    batch = rig_numbers(&rig, "traced", 3, 2);
+    assert_false(batch->trace.is_sampled);
+    deliver(&rig, batch);
+    read_topic("tapline.traced", 1);
+    assert_int_equal(got.len, 5);
+    for (size_t i = 0; i < 5; i++) {
+        assert_string_equal(got.traces[i], i < 3 ? "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" : "");
+    }
     rig_close(&rig);
 }
 
@@ -382,6 +410,7 @@ static void test_close_in_the_middle(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_key_header_partition),
+        TEST(test_traceparent),
         TEST(test_a_batch_of_nothing),
         TEST(test_partitions_are_javas),
         TEST(test_errors_that_pass),

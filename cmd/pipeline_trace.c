@@ -17,7 +17,7 @@
 
 void pipeline_trace_push(struct pipeline *pipeline, struct core_batch *batch) {
     struct core_otlp *otlp = core_health_otlp(pipeline->health);
-    if (otlp == NULL) {
+    if (otlp == NULL || batch->tally.records == 0) { /* it may only carry the end of its stream */
         return;
     }
     bool is_one = core_otlp_samples(otlp);
@@ -127,7 +127,7 @@ static void steps_of_feed(struct trace *trace, const char *sink) {
 
 void pipeline_trace_delivered(struct pipeline *pipeline, const struct core_batch *batch) {
     struct core_otlp *otlp = core_health_otlp(pipeline->health);
-    if (otlp == NULL) {
+    if (otlp == NULL || batch->tally.records == 0) {
         return;
     }
     const int64_t *stamps = batch->stamps;

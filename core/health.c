@@ -61,12 +61,19 @@ static void env_release(struct core_health_env *env) {
     free((void *)(uintptr_t)env->version);
 }
 
+static void conf_take(struct core_health *health, const struct core_health_conf *conf) {
+    health->conf = conf != NULL ? *conf : (struct core_health_conf){0};
+    if (!health->conf.is_on) {
+        core_health_conf_limits(&health->conf);
+    }
+}
+
 struct core_health *core_health_new(const struct core_health_env *env) {
     MUST(env != NULL && env->process != NULL && env->node != NULL && env->loop != NULL);
     struct core_health *health = calloc(1, sizeof(*health));
     MUST(health != NULL);
     env_copy(&health->env, env);
-    health->conf = env->conf != NULL ? *env->conf : (struct core_health_conf){0};
+    conf_take(health, env->conf);
     health->started_ns = core_now_ns();
     struct core_fail fail;
     MUST(core_arena_init(&health->arena, CORE_HEALTH_ARENA_BYTES, &fail) == CORE_OK);
@@ -87,7 +94,7 @@ void core_health_on_turn(struct core_health *health, void (*on_turn)(void *ctx),
 }
 
 void core_health_reload(struct core_health *health, const struct core_health_conf *conf) {
-    health->conf = *conf;
+    conf_take(health, conf);
     core_otlp_reload(health);
 }
 

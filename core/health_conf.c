@@ -48,6 +48,20 @@ const struct core_opt core_health_opts[] = {
 };
 const size_t core_health_opts_len = sizeof(core_health_opts) / sizeof(core_health_opts[0]);
 
+void core_health_conf_limits(struct core_health_conf *conf) {
+    for (size_t i = 0; i < core_health_opts_len; i++) {
+        const struct core_opt *opt = &core_health_opts[i];
+        void *field = (char *)conf + opt->offset;
+        if (opt->type == CORE_OPT_DURATION) {
+            MUST(core_parse_duration(opt->def, field));
+        } else if (opt->type == CORE_OPT_SIZE) {
+            MUST(core_parse_size(opt->def, field));
+        } else if (opt->type == CORE_OPT_UINT) {
+            *(uint64_t *)field = strtoull(opt->def, NULL, 10);
+        }
+    }
+}
+
 /* ---- what rows cannot say ------------------------------------------------------------------------------------------------------ */
 
 #define TOPIC_BYTES_MAX 249 /* Kafka's */

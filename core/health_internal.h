@@ -85,6 +85,10 @@ const char *core_health_severity_word(enum core_health_severity severity); /* "i
 /* ---- health_metrics.c, too: names, without _total or _bucket; public for the reference and OTLP -------------------------------- */
 const char *core_health_unit_word(enum core_health_unit unit); /* "bytes", "seconds", "ratio", "" */
 
+/* ---- health_conf.c, too ------------------------------------------------------------------------------------------------------- */
+/* The limits of a file without the section: what is a problem is one all the same. */
+void core_health_conf_limits(struct core_health_conf *conf);
+
 /* ---- health_serve.c, too: row `process` ------------------------------------------------------------------------------------- */
 void core_health_own_measure(struct core_health *health);
 /* With the problems of now. */

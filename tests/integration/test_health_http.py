@@ -134,7 +134,7 @@ def test_metrics(tmp_path, process):
     # The process's own numbers are those of the kernel.
     rss = int(open(f"/proc/{run.pid}/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE")
     assert abs(samples["tapline_process_resident_memory_bytes", ()] - rss) < 64 << 20
-    assert abs(samples["tapline_process_open_fds", ()] - len(os.listdir(f"/proc/{run.pid}/fd"))) <= 5
+    rig.wait_for("its descriptors", lambda: abs(site.open()["tapline_process_open_fds", ()] - len(os.listdir(f"/proc/{run.pid}/fd"))) <= 3, 10)
     disk = os.statvfs(tmp_path / "state")
     assert abs(samples["tapline_process_state_free_bytes", ()] / (disk.f_bavail * disk.f_frsize) - 1) < 0.2
     build = [dict(labels) for (name, labels) in samples if name == "tapline_build_info"]
@@ -172,13 +172,13 @@ def test_not_ready(tmp_path, process):
     process(config, "run")
     rig.wait_for("HTTP", site.is_there)
     rig.wait_for("not ready", lambda: site.get("/readyz")[0] == 503, timeout=10)
+    rig.wait_for("which broker", lambda: f"127.0.0.1:{gone}" in site.get("/readyz")[2].decode(), timeout=10)
     said = json.loads(site.get("/readyz")[2])
     assert said["ready"] is False and said["state"] == "failing"
-    assert str(gone) in json.dumps(said["problems"])
     assert site.get("/healthz")[0] == 200
     promtool(site.text())
-    problems = [dict(labels) for (name, labels) in site.open() if name == "tapline_problem_age_seconds"]
-    assert {problem["code"] for problem in problems} == {problem["code"] for problem in json.loads(site.get("/readyz")[2])["problems"]}
+    codes = {dict(labels)["code"] for (name, labels) in site.open() if name == "tapline_problem_age_seconds"}
+    assert "sink_unreachable" in codes and codes & {problem["code"] for problem in json.loads(site.get("/readyz")[2])["problems"]}
 
 
 def test_port_in_use(tmp_path, process):

@@ -1,6 +1,6 @@
 /* Tests of core/health_conf.c: what section health may say, and in which words it is told what it may not.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "core/health.h"
+#include "core/health_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -113,11 +113,36 @@ static void test_wrong(void **state) {
     }
 }
 
+/* A process whose file has no section health has the same limits. */
+static void test_limits(void **state) {
+    (void)state;
+    struct core_loop *loop = NULL;
+    struct core_fail fail = {0};
+    assert_int_equal(core_loop_new(&loop, &fail), CORE_OK);
+    const struct core_health_conf none = {0};
+    const struct core_health_conf given = {.is_on = true, .lag_max_ns = 7, .stall_after_ns = 8, .loss_max_ppm = 9};
+    struct core_health *health =
+        core_health_new(&(struct core_health_env){.process = "run", .node = "n", .loop = loop, .conf = &none});
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(health->conf.lag_max_ns, 60 * CORE_NS_PER_S);
+        assert_int_equal(health->conf.stall_after_ns, 5 * CORE_NS_PER_S);
+        assert_int_equal(health->conf.loss_max_ppm, 10000);
+        assert_int_equal(health->conf.interval_ns, 10 * CORE_NS_PER_S);
+        assert_int_equal(health->conf.log_bytes_max, 16 * CORE_MIB);
+        core_health_reload(health, &given);
+        assert_int_equal(health->conf.lag_max_ns, 7);
+        core_health_reload(health, &none);
+    }
+    core_health_free(health);
+    core_loop_free(loop);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_right),
         cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

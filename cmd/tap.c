@@ -282,9 +282,7 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
     MUST(bytes != NULL);
     struct core_buf params = {.start = bytes, .pos = bytes, .end = bytes + PARAMS_BYTES};
     code = CORE_EXIT_USAGE;
-    if (args.files_len > 0) {
-        (void)fprintf(stderr, "tapline tap: \"%s\" is no option\n", args.files[0]);
-    } else if (cmd_value(cmd, &args, "match") != NULL) {
+    if (cmd_value(cmd, &args, "match") != NULL) {
         (void)fprintf(stderr, "tapline tap: --match may be given %d times\n", TAP_MATCHES_MAX);
     } else if (!params_write(cmd, &args, matches, matches_len, &tap, &params)) {
         code = CORE_EXIT_USAGE; /* said */

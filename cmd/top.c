@@ -90,15 +90,17 @@ static void bottom_make(const struct top *top, char *out, size_t out_len) {
     char more[64] = "";
     size_t page = page_len();
     if (top->lines.len > page) {
-        (void)snprintf(more, sizeof(more), "  %zu-%zu of %zu lines", top->first + 1,
-                       top->first + page < top->lines.len ? top->first + page : top->lines.len, top->lines.len);
+        (void)snprintf(more, sizeof(more), "%s%zu-%zu of %zu lines", top->state.filter[0] == '\0' ? "" : "  ",
+                       top->first + 1, top->first + page < top->lines.len ? top->first + page : top->lines.len,
+                       top->lines.len);
     }
     if (top->is_typing) {
         (void)snprintf(out, out_len, "show only rows with: %s_", top->state.filter);
     } else {
-        (void)snprintf(out, out_len, "h help  q quit  %s%s%s%s",
-                       top->state.is_one || top->state.is_help ? "Esc back" : "Enter more  s sort  / filter  p pause",
-                       top->state.filter[0] == '\0' ? "" : "  only: ", top->state.filter, more);
+        (void)snprintf(out, out_len, "h help  q quit  %s%s%s%s%s",
+                       top->state.filter[0] == '\0' ? "" : "only: ", top->state.filter, more,
+                       more[0] != '\0' || top->state.filter[0] != '\0' ? "  " : "",
+                       top->state.is_one || top->state.is_help ? "Esc back" : "Enter more  s sort  / filter  p pause");
     }
 }
 
@@ -125,7 +127,7 @@ static void on_draw(void *ctx) {
 }
 
 static void draw_soon(struct top *top) {
-    if (!core_timer_is_set(&top->draw)) {
+    if (top->draw.on_time != NULL && !core_timer_is_set(&top->draw)) { /* there is a screen */
         core_timer_set(top->loop, &top->draw, core_tick_ns() + DRAW_AFTER_NS);
     }
 }
@@ -465,11 +467,11 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
     }
     const bool is_once = cmd_value(cmd, &args, "once") != NULL;
     const bool is_json = cmd_value(cmd, &args, "json") != NULL;
-    if (!interval_read(cmd, &args, &top.interval_ns) || args.files_len > 0 || (is_json && !is_once)) {
-        if (args.files_len > 0 || is_json) {
-            (void)fprintf(stderr, "tapline top: %s\n",
-                          args.files_len > 0 ? "takes no words beside options" : "--json goes with --once");
-        }
+    if (!interval_read(cmd, &args, &top.interval_ns)) {
+        return CORE_EXIT_USAGE;
+    }
+    if (is_json && !is_once) {
+        (void)fprintf(stderr, "tapline top: --json goes with --once\n");
         return CORE_EXIT_USAGE;
     }
     (void)setlocale(LC_CTYPE, "");
@@ -481,7 +483,6 @@ static int run(const struct cmd *cmd, int argc, char **argv) {
     top_state_begin(&top.state);
     top.data = top_data_new();
     top.source = top_source_new(top.loop, cmd_value(cmd, &args, "config"), on_document, &top);
-    top.draw = (struct core_timer){0};
     if (top_source_ask(top.source, &fail) != CORE_OK) {
         (void)fprintf(stderr, "tapline top: %s: %s\n", fail.where, fail.text);
         code = CORE_EXIT_USAGE;

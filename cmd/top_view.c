@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define PROBLEMS_MAX 256
-#define NAME_CELLS 26
+#define NAME_CELLS 29 /* "last_event_timestamp_seconds" */
 #define NUMBER_CELLS 12
 #define BAR_CELLS_MAX 40
 
@@ -194,7 +194,7 @@ static void measure_draw(const struct top_data *data, const struct top_row *row,
         top_put(line->text, &at, "", NUMBER_CELLS - 2, false, false);
     }
     size_t room = lines->width > NAME_CELLS + 2 * NUMBER_CELLS ? lines->width - NAME_CELLS - 2 * NUMBER_CELLS : 0;
-    size_t len = top_history(data, row, measure, values);
+    size_t len = info->unit == CORE_UNIT_TIME ? 0 : top_history(data, row, measure, values); /* a time only grows */
     size_t shown = len < room ? len : room;
     top_sparkline(values + (len - shown), shown, past, sizeof(past));
     top_put(line->text, &at, "", 2, false, false);
@@ -277,7 +277,7 @@ static void one_draw(struct top_data *data, const struct top_state *state, struc
 
 static void help_draw(struct top_lines *lines) {
     static const char *const texts[] = {
-        "1 … 7, Tab      views: Overview, Sensors, Logs, Stages, Sinks, Partitions, Intel",
+        "1 to 7, Tab     views: Overview, Sensors, Logs, Stages, Sinks, Partitions, Intel",
         "Up, Down, PgUp, PgDn, Home, End     choose a row, or scroll",
         "Enter           all about the chosen row, and its last minute; Esc or Left goes back",
         "s               sort by the next column of the chosen row's table",

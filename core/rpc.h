@@ -113,7 +113,7 @@ void core_rpc_refuse(struct core_rpc_request *request, enum core_rpc_code code, 
 /* With error.data, one JSON value. */
 void core_rpc_refuse_with(struct core_rpc_request *request, enum core_rpc_code code, struct core_span data,
                           const char *fmt, ...) CORE_PRINTF(4, 5);
-/* A notification "progress" to who asked: members as above; id is put in front. */
+/* A notification "progress" to who asked: members as above; id is put in front. What does not fit into a line is dropped. */
 void core_rpc_progress(struct core_rpc_request *request, struct core_span members);
 /* Who asks: "uid 1000 (ann), pid 77", or "127.0.0.1:40332". NUL-terminated, valid while the request is. */
 const char *core_rpc_request_who(const struct core_rpc_request *request);

@@ -90,6 +90,8 @@ bool rpc_auth_token(struct core_span said, struct core_span token);
 #define RPC_INSTANCE_BYTES 64
 #define RPC_REFUSAL_BYTES 1024
 #define RPC_EVENT_BYTES_MAX (64 * CORE_KIB)
+#define RPC_PROGRESS_BYTES_MAX                                                                                         \
+    (CORE_RPC_LINE_BYTES_MAX - RPC_ENVELOPE_BYTES - RPC_ID_BYTES_MAX) /* a document with it */
 
 struct core_rpc_request {
     uint32_t magic;

@@ -135,7 +135,7 @@ void core_rpc_result(struct core_rpc_request *request, struct core_span json) {
 
 void core_rpc_progress(struct core_rpc_request *request, struct core_span members) {
     MUST(request->magic == REQUEST_MAGIC);
-    if (request->peer == NULL || request->id_len == 0 || members.len > RPC_EVENT_BYTES_MAX) {
+    if (request->peer == NULL || request->id_len == 0 || members.len > RPC_PROGRESS_BYTES_MAX) {
         return;
     }
     struct core_buf buf = rpc_conn_line(request->peer->conn, RPC_ENVELOPE_BYTES + request->id_len + members.len);

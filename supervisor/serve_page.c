@@ -409,12 +409,8 @@ struct serve_page *serve_page_new(struct serve_health *health) {
 }
 
 void serve_page_free(struct serve_page *page) {
-    while (page->watchers != NULL) { /* the server has gone with its streams */
-        watcher_forget(page->watchers);
-    }
-    while (page->controls != NULL) {
-        control_free(page->controls);
-    }
+    MUST(page->watchers == NULL); /* each was told when the server ended its streams */
+    MUST(page->controls == NULL); /* all who waited were refused before */
     core_arena_destroy(&page->arena);
     free(page->event);
     free(page);

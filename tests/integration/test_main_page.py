@@ -185,6 +185,27 @@ def test_a_reader_that_goes_takes_nothing_with_it(serving):
     assert page.ask("GET", "/healthz")[0] == 200
 
 
+def test_main_ends_though_others_wait(serving):
+    page = Page(serving)
+    page.main.configure([program("a", "sleep", "600"), program("b", "sh", "-c", "trap '' TERM; while :; do sleep 1; done")],
+                        serve={"token": TOKEN}, more={"health": {"serve": page.host}})
+    page.main.call("deploy")
+    page.main.wait_for_all()
+    watched = socket.create_connection(("127.0.0.1", page.port))
+    watched.sendall(f"GET /api/events HTTP/1.1\r\nHost: {page.host}\r\n\r\n".encode())
+    asked = socket.create_connection(("127.0.0.1", page.port))
+    body = json.dumps({"action": "stop", "node": "b"})
+    asked.sendall(f"POST /api/control HTTP/1.1\r\nHost: {page.host}\r\nContent-Type: application/json\r\n"
+                  f"Authorization: Bearer {TOKEN}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    page.main.wait_for("b", "stopping")
+    assert page.main.stop() == 0
+    said = b"".join(iter(lambda: asked.recv(4096), b""))
+    assert b'{"error":"tapline serve ends' in said
+    assert b"event: health" in b"".join(iter(lambda: watched.recv(65536), b""))
+    page.main.start()
+    page.main.wait_for("b", "down")  # the Supervisor goes on with what it was told
+
+
 @pytest.mark.parametrize("body, status", [
     ("", 400), ("no JSON", 400), ("[]", 400), ("{}", 400), ({"action": "shutdown"}, 400), ({"action": "stop"}, 404),
     ({"action": "stop", "node": "c"}, 404), ({"action": "stop", "node": "all"}, 404), ({"action": "stop", "node": ["a"]}, 404),

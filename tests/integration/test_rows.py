@@ -1,0 +1,176 @@
+"""Rows of `tapline run`: stages, the sink, dead letters by reason, what sensors say of their own packets and how long events
+took are what really passed; a sink that is stuck is seen to be; an idle run costs next to nothing.
+SPDX-License-Identifier: Apache-2.0
+"""
+import datetime
+import json
+import socket
+import threading
+import time
+
+import rig
+
+
+def document(state):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.settimeout(10)
+        one.connect(str(state / "run.sock"))
+        one.sendall(b'{"jsonrpc":"2.0","id":1,"method":"health","params":{}}\n')
+        return json.loads(one.makefile().readline())["result"]
+
+
+def rows(state, kind, **labels):
+    """Those of this kind with these labels; none as long as there is no socket."""
+    try:
+        found = document(state)["rows"].get(kind, [])
+    except (FileNotFoundError, ConnectionRefusedError):
+        return []
+    return [row for row in found if all(row[name] == value for name, value in labels.items())]
+
+
+def row(state, kind, **labels):
+    found = rows(state, kind, **labels)
+    assert len(found) <= 1, found
+    return found[0] if found else None
+
+
+def config_of(tmp_path, sinks=None, **sections):
+    inputs = [{"type": "zeek", "paths": [str(tmp_path / "*.log")]}, {"type": "suricata", "paths": [str(tmp_path / "eve.json")]}]
+    return rig.config_write(tmp_path / "tapline.yml", inputs, sinks or {"file": {"path": str(tmp_path / "out.ndjson")}}, **sections)
+
+
+def test_stages_and_sink_count_what_passed(tmp_path, runs, conn_log):
+    (tmp_path / "conn.log").write_text(conn_log.text(0, 20000))
+    state = tmp_path / "state"
+    run = runs(config_of(tmp_path, normalize={"workers": 2}))
+    run.wait_for("all accepted", lambda: (row(state, "sink", sink="file") or {}).get("documents") == 20000)
+    time.sleep(1.2)
+    shown = document(state)["rows"]
+    stages = {(one["stage"], one["worker"]): one for one in shown["stage"]}
+    assert set(stages) == {("ingest", ""), ("normalize", "0"), ("normalize", "1"), ("file", "")}
+    assert stages["ingest", ""]["in"] == stages["ingest", ""]["out"] == 20000
+    assert stages["normalize", "0"]["out"] + stages["normalize", "1"]["out"] == 20000
+    assert stages["file", ""]["in"] == stages["file", ""]["out"] == 20000
+    assert all(one["queue_used"] == 0 and one["queue_capacity"] == 16 for one in stages.values())
+    busy = max(stages["normalize", worker]["busy_seconds"] for worker in "01")
+    assert 0.02 < busy < 5
+    sink = row(state, "sink", sink="file")
+    assert (sink["in_flight"], sink["stalled_seconds"], sink["up"]) == (0, 0, 1)
+    assert sink["latency"]["count"] >= stages["file", ""]["batches"] - 1 and sink["latency"]["p99"] < 5
+    took = {one["step"]: one["latency"] for one in shown["latency"]}
+    assert set(took) == {"event_read", "read_accepted", "event_accepted"}
+    assert took["read_accepted"]["count"] == 20000 and took["read_accepted"]["sum"] / 20000 < 5
+    run.stop()
+
+
+def test_an_events_way_is_timed(tmp_path, runs):
+    """Records that carry the time now, a second old: the sensor's second is in event_read, and not in read_accepted."""
+    state = tmp_path / "state"
+    log = tmp_path / "conn.log"
+    log.write_text("")
+    run = runs(config_of(tmp_path))
+    run.wait_for("a row", lambda: row(state, "file", path=str(log)))
+    for serial in range(20):
+        with open(log, "a") as more:
+            more.write(json.dumps({"ts": time.time() - 1.2, "uid": f"C{serial:017d}", "id.orig_h": "10.0.0.1", "id.orig_p": 1,
+                                   "id.resp_h": "10.0.0.2", "id.resp_p": 53, "proto": "udp"}) + "\n")
+        time.sleep(0.05)
+    run.wait_for("all accepted", lambda: (row(state, "sink", sink="file") or {}).get("documents") == 20)
+    time.sleep(1)
+    took = {one["step"]: one["latency"] for one in document(state)["rows"]["latency"]}
+    assert 1.2 < took["event_read"]["sum"] / took["event_read"]["count"] < 1.6
+    assert 1.2 < took["event_accepted"]["sum"] / took["event_accepted"]["count"] < 2
+    assert took["read_accepted"]["count"] == 20 and took["read_accepted"]["sum"] / 20 < 0.5
+    run.stop()
+
+
+def test_dead_letters_by_reason(tmp_path, runs, conn_log):
+    good = conn_log.text(0, 3).splitlines(keepends=True)
+    (tmp_path / "conn.log").write_text("".join(good) + good[-1].replace("\tudp\t", "\tudp\textra\t") + "\n")
+    (tmp_path / "junk.log").write_text("this is no log\nnor is this\n")
+    bad = {"ts": "yesterday", "uid": "C1", "id.orig_h": "10.0.0.1", "proto": "udp"}
+    (tmp_path / "dns.log").write_text(json.dumps(bad) + "\n")
+    (tmp_path / "http.log").write_text("x" * (1024 * 1024 + 10) + "\n")
+    state = tmp_path / "state"
+    run = runs(config_of(tmp_path))
+
+    def reasons():
+        return {one["reason"]: one["records"] for one in rows(state, "dead", stage="normalize")}
+
+    run.wait_for("dead letters", lambda: sum(reasons().values()) >= 4)
+    time.sleep(1)
+    counted = document(state)["counters"]["normalize.dead"]
+    assert sum(reasons().values()) == counted
+    assert reasons()["line_too_long"] == 1 and reasons()["bad_value"] == 1 and reasons()["undecodable"] >= 2
+    problems = [one for one in document(state)["problems"] if one["code"] == "dead_letters"]
+    texts = {one["labels"]["reason"]: one["text"] for one in problems}
+    assert str(tmp_path / "dns.log") in texts["bad_value"] and "yesterday" in texts["bad_value"]
+    assert "1 records" in texts["line_too_long"] and "sinks.file" in texts["line_too_long"]
+    run.stop()
+
+
+def test_sensors_own_counts(tmp_path, runs):
+    losses = [line for line in (rig.SAMPLES / "zeek/capture_loss.log").read_text().splitlines() if not line.startswith("#close")]
+    (tmp_path / "capture_loss.log").write_text("".join(line + "\n" for line in losses))
+    stats = (rig.SAMPLES / "zeek/stats.log").read_text()
+    (tmp_path / "stats.log").write_text(stats)
+    eve = tmp_path / "eve.json"
+    stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f+0000")
+
+    def eve_add(packets, drops):
+        record = {"timestamp": stamp, "event_type": "stats", "stats": {"uptime": 8, "capture": {"kernel_packets": packets, "kernel_drops": drops}}}
+        with open(eve, "a") as more:
+            more.write(json.dumps(record) + "\n")
+
+    eve_add(1000, 0)
+    state = tmp_path / "state"
+    run = runs(config_of(tmp_path))
+    run.wait_for("suricata's", lambda: row(state, "capture", source="eve"))
+    first = row(state, "capture", source="eve")
+    assert (first["sensor"], first["packets_received"], first["packets_dropped"], first["loss_ratio"]) == (str(eve), 1000, 0, 0)
+    eve_add(2000, 50)
+    run.wait_for("the next one", lambda: row(state, "capture", source="eve")["packets_received"] == 2000)
+    assert row(state, "capture", source="eve")["loss_ratio"] == 0.05
+
+    # Zeek counts anew in each interval; its own words, added up by hand.
+    names = next(line for line in stats.splitlines() if line.startswith("#fields")).split("\t")[1:]
+    records = [dict(zip(names, line.split("\t"))) for line in stats.splitlines() if not line.startswith("#")]
+    run.wait_for("zeek's", lambda: rows(state, "capture", source="stats"))
+    assert row(state, "capture", source="stats")["packets_received"] == sum(int(one["pkts_proc"]) for one in records)
+    loss = row(state, "capture", source="capture_loss")
+    assert loss["sensor"] == "zeek" and loss["loss_ratio"] == 0
+    with open(tmp_path / "capture_loss.log", "a") as more:
+        more.write("\t".join(losses[-1].split("\t")[:-1] + ["12.5"]) + "\n")
+    run.wait_for("a loss", lambda: row(state, "capture", source="capture_loss")["loss_ratio"] == 0.125)
+    run.stop()
+
+
+def test_a_sink_that_is_stuck_in_a_write(tmp_path, runs, conn_log):
+    """Nobody reads stdout: the sink's thread hangs in one write, and all the same its row says for how long."""
+    (tmp_path / "conn.log").write_text(conn_log.text(0, 5000))
+    state = tmp_path / "state"
+    begun = time.time()
+    run = runs(config_of(tmp_path, {"stdout": {}}, health={"run": "off", "stall_after": "2s"}))
+    run.wait_for("a stall", lambda: (row(state, "sink", sink="stdout") or {"stalled_seconds": 0})["stalled_seconds"] > 3, 30)
+    assert row(state, "sink", sink="stdout")["stalled_seconds"] <= time.time() - begun
+    assert "sink_stalled" in {one["code"] for one in document(state)["problems"]}
+    taken = threading.Thread(target=lambda: [None for _ in run.process.stdout], daemon=True)
+    taken.start()
+    run.wait_for("all accepted", lambda: row(state, "sink", sink="stdout")["documents"] == 5000)
+    run.wait_for("no stall", lambda: row(state, "sink", sink="stdout")["stalled_seconds"] == 0)
+    run.stop()
+
+
+def test_an_idle_run_costs_next_to_nothing(tmp_path, runs, conn_log):
+    for i in range(50):
+        (tmp_path / f"conn.{i}.log").write_text(conn_log.text(i * 10, i * 10 + 10))
+    state = tmp_path / "state"
+    run = runs(config_of(tmp_path))
+    run.wait_for("all accepted", lambda: (row(state, "sink", sink="file") or {}).get("documents") == 500)
+    time.sleep(2)
+    before = run.cpu_ticks()
+    time.sleep(10)
+    used = run.cpu_ticks() - before  # of 1,000
+    print(f"{used / 10:.1f} % of a core")
+    assert used <= 20
+    run.stop()

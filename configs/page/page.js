@@ -103,7 +103,7 @@ function drawTotals() {
     const lagging = store.worst("file", "lag_seconds");
     const partition = store.worst("consumer_partition", "lag_seconds");
     const loss = store.worst("capture", "loss_ratio");
-    const recent = store.history.filter((point) => store.now - point.at <= 60).map((point) => point.dead ?? 0);
+    const isFresh = store.rows("dead").some((row) => store.age(row.last_timestamp_seconds) <= 60);
     const lost = ["ingest.bytes_lost", "spool.bytes_lost"].map((name) => store.total("run", name)).filter(isKnown).reduce((a, b) => a + b, 0);
     const last = store.history[store.history.length - 1] ?? {};
     const levelOf = (row, kind) => (row && store.levelOf(row, kind) !== "ok" ? store.levelOf(row, kind) : null);
@@ -114,7 +114,7 @@ function drawTotals() {
     tile("waiting", "Waiting in logs", bytes(last.waiting), `${plural(store.rows("file").filter((row) => row.lag_bytes > 0).length, "log")} of ${count(store.rows("file").length)}`);
     if (partition || tiles.has("behind")) tile("behind", "Feeder behind", count(store.sum("consumer_partition", "lag_records")), partition ? `records; worst ${span(partition.lag_seconds)}` : "records", levelOf(partition, "consumer_partition"));
     const dead = store.sum("dead", "records") ?? store.total("run", "sink.dead");
-    tile("dead", "Dead letters", count(dead), recent.some((value) => value > 0) ? "more came in the last minute" : "none in the last minute", recent.some((value) => value > 0) ? "warn" : null);
+    tile("dead", "Dead letters", count(dead), isFresh ? "the last one within a minute" : "none in the last minute", isFresh ? "warn" : null);
     tile("lost", "Lost unread", bytes(lost), lost > 0 ? "see the log for which files" : "since tapline run was started", lost > 0 ? "error" : null);
     if (loss || tiles.has("loss")) tile("loss", "Packets lost", percent(loss?.loss_ratio), loss ? `${loss.sensor}, by ${loss.source}` : NONE, levelOf(loss, "capture"));
 }
@@ -169,7 +169,7 @@ function take(text) {
         return; // cut off: the next one comes in a second
     }
     store.take(data);
-    if (!isPaused) drawAll();
+    if (!isPaused && !document.hidden) drawAll(); // nobody looks at a hidden page
     drawConnection();
 }
 
@@ -230,6 +230,7 @@ function begin() {
         if (!isPaused) drawAll();
         drawConnection();
     });
+    document.addEventListener("visibilitychange", () => !document.hidden && !isPaused && drawAll());
     connect();
     setInterval(drawConnection, 1000);
 }

@@ -99,16 +99,12 @@ function stageNodes(store, doc, sinks) {
     for (const row of doc.rows.stage ?? []) {
         if (sinks.has(row.stage)) continue;
         const node = stages.get(row.stage) ?? { key: `stage ${doc.name} ${row.stage}`, name: row.stage, level: "ok", rate: null, busy: 0, queued: 0, workers: 0, title: `${doc.name}: stage ${row.stage}` };
-        node.level = worse(node.level, store.levelOf(row, "stage"));
+        node.level = worse(node.level, store.stageLevel(row));
         if (isKnown(row.out_rate)) node.rate = (node.rate ?? 0) + row.out_rate;
         node.busy = Math.max(node.busy, row.busy_seconds_rate ?? 0);
         node.queued += row.queue_used ?? 0;
         node.workers += 1;
         stages.set(row.stage, node);
-    }
-    for (const row of doc.rows.dead ?? []) {
-        const node = stages.get(row.stage);
-        if (node) node.level = worse(node.level, store.levelOf(row, "dead"));
     }
     for (const kind of ["intel", "intel_feed"]) {
         for (const row of doc.rows[kind] ?? []) {
@@ -333,12 +329,9 @@ export class Picture {
         const width = Math.floor(this.place.clientWidth);
         if (width <= 0) return 0;
         const { layers, links } = reckon(store);
-        if (layers.length === 0) {
-            if (this.shape === "none") return 0;
-            this.shape = "none";
-            this.place.replaceChildren(el("p", { class: "plain" }, "There is no process yet that reads logs: neither tapline run nor tapline feed answers."));
-            return 0;
-        }
+        say(byId("pipeline-said"), store.documents.some((doc) => ["run", "feed"].includes(doc.process)) ? "" : "Neither tapline run nor tapline feed answers: nothing reads logs on this host, or it has another node.state.");
+        this.place.hidden = layers.length === 0;
+        if (layers.length === 0) return 0;
         linkWidths(links);
         const wide = isWide(width, layers);
         const { places, height } = wide ? placeWide(layers, width) : placeNarrow(layers, width);

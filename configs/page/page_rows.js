@@ -85,7 +85,7 @@ export function describe(control) {
             number("Size", (row) => row.size_bytes, bytes), number("Read", (row) => row.read_position_bytes, bytes), number("Accepted", (row) => row.accepted_position_bytes, bytes),
             number("Last event", ...ago("last_event_timestamp_seconds")), number("Rotations", (row) => row.rotations)] },
         stages: { title: "Stages", rows: (store) => store.rows("stage"), columns: [
-            text("Stage", (row) => `${row.stage}${row.worker ? ` ${row.worker}` : ""}`), process, state("State", (row, store) => ({ level: store.levelOf(row, "stage"), word: LEVEL_WORDS[store.levelOf(row, "stage")] })),
+            text("Stage", (row) => `${row.stage}${row.worker ? ` ${row.worker}` : ""}`), process, state("State", (row, store) => ({ level: store.stageLevel(row), word: LEVEL_WORDS[store.stageLevel(row)] })),
             number("In", (row) => row.in_rate, perSecond), number("Out", (row) => row.out_rate, perSecond), number("Busy", (row) => (isKnown(row.busy_seconds_rate) ? Math.min(1, row.busy_seconds_rate) : null), percent),
             number("Queue", (row) => row.queue_used, (value, row) => (isKnown(value) ? `${count(value)} of ${count(row.queue_capacity)}` : "–"), { tip: "batches that wait before it" }),
             number("In hand", (row) => row.held), number("All in", (row) => row.in), number("All out", (row) => row.out)] },
@@ -127,6 +127,11 @@ export function describe(control) {
 export const KNOWN = new Set(["process", "problem", "file", "stage", "dead", "sink", "sink_retry", "broker", "producer_partition", "consumer_partition", "intel",
     "intel_feed", "supervised", "peer", "capture", "latency"]);
 
+/* A text with `commands` in it. */
+function withCommands(text) {
+    return text.split("`").map((part, at) => (at % 2 ? el("code", {}, part) : part));
+}
+
 /* One problem, as the list has it. */
 export function problemItem(problem) {
     const when = el("span", { class: "since" });
@@ -134,6 +139,6 @@ export function problemItem(problem) {
     showState(sign, { level: problem.severity, word: LEVEL_WORDS[problem.severity] });
     const what = el("p", { class: "what" });
     const item = el("li", { class: problem.severity }, el("div", { class: "line" }, sign, el("strong", {}, problem.component), el("code", {}, problem.code), when), what);
-    if (problem.help) item.append(el("p", { class: "help" }, el("span", {}, "What to do: "), problem.help));
+    if (problem.help) item.append(el("p", { class: "help" }, el("span", {}, "What to do: "), ...withCommands(problem.help)));
     return { item, when, what };
 }

@@ -110,7 +110,7 @@ export class Store {
     }
 
     age(timestamp) {
-        return timestamp ? Math.max(0, this.now - timestamp) : null;
+        return timestamp ? Math.max(0, this.now - timestamp) : null; // null: never
     }
 
     /* Worst first, then oldest; the same one told by two processes is one. */
@@ -134,6 +134,12 @@ export class Store {
             if (Object.entries(problem.labels ?? {}).every(([name, value]) => row[name] === value)) level = worse(level, problem.severity);
         }
         return level;
+    }
+
+    /* A stage has the problems of its dead letters, too. */
+    stageLevel(row) {
+        const dead = (row.of.rows.dead ?? []).filter((one) => one.stage === row.stage);
+        return dead.reduce((so, one) => worse(so, this.levelOf(one, "dead")), this.levelOf(row, "stage"));
     }
 
     total(process, counter) {

@@ -200,6 +200,7 @@ struct pipeline_notes {
     struct core_histogram steps[PIPELINE_STEP__MAX];
     uint64_t *dead_before; /* by the batch's place in the pool: its dead letters so far. Whose the batch is */
     char kept_in[512];     /* where dead letters go, in words */
+    char keeper[256];      /* who keeps positions, if a sink does: "Kafka (127.0.0.1:9092)" */
     pthread_mutex_t lock;  /* of the rest */
     struct pipeline_dead deads[PIPELINE_DEADS_MAX + 1];
     size_t deads_len;

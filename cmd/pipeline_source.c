@@ -4,6 +4,7 @@
  * with them; what it promises about that is in its own header. Nothing else of the pipeline asks which of the two it is.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/pipeline_internal.h"
+#include "core/kafka.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,26 @@ static void files_push(void *ctx, struct core_batch *batch) {
     core_queue_push(&pipeline->workers[batch->stream->worker].in, batch);
 }
 
+/* Who keeps the positions, for messages. */
+static void keeper_name(struct pipeline *pipeline) {
+    const struct config *config = pipeline->config;
+    for (size_t i = 0; i < config->sinks_len && pipeline->notes.keeper[0] == '\0'; i++) {
+        struct sink_kafka_places places = {0};
+        if (strcmp(config->sinks[i].ops->name, "kafka") != 0) {
+            continue;
+        }
+        enum core_err err = sink_kafka_places(config->sinks[i].conf, &places);
+        MUST(err == CORE_OK || err == CORE_GONE);
+        for (size_t k = 0; k < places.pairs_len; k++) {
+            if (strcmp(places.pairs[k].key, "bootstrap.servers") == 0) {
+                (void)snprintf(pipeline->notes.keeper, sizeof(pipeline->notes.keeper), "Kafka (%s)",
+                               places.pairs[k].value);
+            }
+        }
+        sink_kafka_places_release(&places);
+    }
+}
+
 static void files_env(struct pipeline *pipeline, const struct config *config, struct ingest_env *env) {
     size_t inputs_len;
     const struct ingest_input *inputs = pipeline_enrich_inputs(pipeline, config, &inputs_len);
@@ -46,7 +67,8 @@ static void files_env(struct pipeline *pipeline, const struct config *config, st
                                .push = files_push,
                                .returned = source_returned,
                                .bell = &pipeline->ingest_thread.bell,
-                               .commit = pipeline_commit(pipeline)};
+                               .commit = pipeline_commit(pipeline),
+                               .keeper = pipeline->notes.keeper};
 }
 
 static enum core_err files_lock(struct pipeline *pipeline, struct core_fail *fail) {
@@ -55,6 +77,7 @@ static enum core_err files_lock(struct pipeline *pipeline, struct core_fail *fai
 
 static enum core_err files_open(struct pipeline *pipeline, struct core_fail *fail) {
     struct ingest_env env;
+    keeper_name(pipeline);
     files_env(pipeline, pipeline->config, &env);
     enum core_err err = ingest_open(&pipeline->ingest, &env, fail);
     if (err == CORE_OK && pipeline->options.is_once) {

@@ -358,11 +358,10 @@ static void state_complain(const struct ingest *ingest, struct core_health_page 
     }
     const bool is_waiting = ingest->env.commit != NULL && !ingest->commit.is_ready;
     if (is_waiting && core_tick_ns() - health->opened_tick > POSITIONS_AFTER_NS) {
-        core_health_complain(
-            page, "positions_unknown", CORE_HEALTH_PROCESS, NULL, NULL, NULL,
-            "Kafka has not said for %lld s up to where the logs were delivered, and until then none is "
-            "read: its brokers cannot be reached, or do not give the topic of positions",
-            (long long)((core_tick_ns() - health->opened_tick) / CORE_NS_PER_S));
+        core_health_complain(page, "positions_unknown", CORE_HEALTH_PROCESS, NULL, NULL, NULL,
+                             "%s has not said for %lld s up to where the logs were delivered, and until then none is "
+                             "read: its brokers cannot be reached, or do not give the topic of positions",
+                             ingest->env.keeper, (long long)((core_tick_ns() - health->opened_tick) / CORE_NS_PER_S));
     }
 }
 

@@ -35,6 +35,7 @@ enum core_err ingest_open(struct ingest **out, const struct ingest_env *env, str
     ingest->env = *env;
     ingest->env.node = ingest_strdup(env->node);
     ingest->env.state_dir = ingest_strdup(env->state_dir);
+    ingest->env.keeper = ingest_strdup(env->keeper != NULL ? env->keeper : "Kafka");
     ingest->env.inputs = NULL;
     ingest->env.conf = NULL;
     ingest->env.spool = NULL;
@@ -131,6 +132,7 @@ void ingest_close(struct ingest *ingest) {
     free(ingest->globs_seen);
     free((char *)(uintptr_t)ingest->env.node);
     free((char *)(uintptr_t)ingest->env.state_dir);
+    free((char *)(uintptr_t)ingest->env.keeper);
     ingest->magic = 0;
     free(ingest);
 }

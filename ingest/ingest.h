@@ -88,6 +88,7 @@ struct ingest_env {
     struct core_batch *(*returned)(void *ctx);
     struct core_bell *bell;
     struct core_commit *commit; /* NULL: a batch that comes back is accepted */
+    const char *keeper;         /* who keeps the positions, for messages: "Kafka (127.0.0.1:9092)"; NULL: "Kafka" */
 };
 
 /* Make origin from the other fields (fields_json is built once, nested by the dots). */

@@ -113,7 +113,7 @@ static void test_room(void **state) {
         core_health_set(core_health_add(rig->page, CORE_HEALTH_FILE, path, NULL, NULL), CORE_FILE_SIZE, i);
     }
     for (int i = 0; i < 5; i++) {
-        char worker[8];
+        char worker[16];
         snprintf(worker, sizeof worker, "%d", i);
         core_health_set(core_health_add(rig->page, CORE_HEALTH_STAGE, "normalize", worker, NULL), CORE_STAGE_IN, i);
     }

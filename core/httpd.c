@@ -355,7 +355,7 @@ void core_httpd_stream_write(struct core_httpd_stream *stream, struct core_span 
         stream_break(stream);
         return;
     }
-    if (stream->at + stream->len + bytes.len > stream->cap) {
+    if (stream->at > 0 && stream->at + stream->len + bytes.len > stream->cap) {
         memmove(stream->bytes, stream->bytes + stream->at, stream->len);
         stream->at = 0;
     }

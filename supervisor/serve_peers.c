@@ -179,6 +179,18 @@ static void peer_take(struct peer *peer, const struct core_json_tree *document) 
     peer->pid = core_json_tree_integer(document, "pid", 0);
 }
 
+/* Readers of health.all may rely on these. */
+static bool is_document(const struct core_json_tree *tree) {
+    const struct core_json_tree *rows = core_json_tree_get(tree, "rows");
+    const struct core_json_tree *problems = core_json_tree_get(tree, "problems");
+    bool is_one = core_json_tree_text(tree, "process").len > 0 && rows != NULL && rows->kind == CORE_JSON_OBJECT &&
+                  problems != NULL && problems->kind == CORE_JSON_ARRAY;
+    for (const struct core_json_tree *kind = is_one ? rows->first : NULL; kind != NULL; kind = kind->next) {
+        is_one = is_one && kind->kind == CORE_JSON_ARRAY;
+    }
+    return is_one;
+}
+
 static void on_document(void *ctx, const struct core_rpc_answer *answer) {
     struct peer *peer = ctx;
     peer->is_asked = false;
@@ -190,7 +202,7 @@ static void on_document(void *ctx, const struct core_rpc_answer *answer) {
     }
     peer->answered_tick = core_tick_ns();
     peer->answered_ns = core_now_ns();
-    if (answer->result != NULL && answer->result->kind == CORE_JSON_OBJECT) {
+    if (answer->result != NULL && is_document(answer->result)) {
         peer_take(peer, answer->result);
     }
 }

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -204,6 +205,113 @@ def test_a_run_that_somebody_else_started(serving, http, tmp_path):
     finally:
         child.kill()
         child.wait()
+
+
+class Peer:
+    """Something at run.sock (or another) that answers every line with what a test wants."""
+
+    def __init__(self, state, answer, name="run"):
+        state.mkdir(exist_ok=True)
+        self.path = state / f"{name}.sock"
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(self.path))
+        self.socket.listen()
+        self.answer, self.asked, self.is_ending, self.connections = answer, 0, False, []
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while not self.is_ending:
+            connection, _ = self.socket.accept()
+            self.connections.append(connection)
+            with connection, connection.makefile("rb") as lines:
+                try:
+                    for line in lines:
+                        self.asked += 1
+                        said = self.answer(json.loads(line)["id"])
+                        if said is None:
+                            break
+                        connection.sendall(said)
+                except OSError:
+                    pass
+
+    def close(self):
+        self.is_ending = True
+        with socket.socket(socket.AF_UNIX) as last:
+            last.connect(str(self.path))
+            for connection in self.connections:
+                if connection.fileno() >= 0:
+                    connection.shutdown(socket.SHUT_RDWR)
+        self.thread.join(10)
+        self.socket.close()
+        self.path.unlink()
+
+
+@pytest.fixture
+def peer(tmp_path):
+    made = []
+
+    def make(answer, name="run"):
+        made.append(Peer(tmp_path / "main" / "state", answer, name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def result(number, value):
+    return json.dumps({"jsonrpc": "2.0", "id": number, "result": value}).encode() + b"\n"
+
+
+def test_a_document_of_thousands_of_files_is_cut_and_says_so(serving, http, peer):
+    main = serving([program("a", "sleep", "600")], more={"health": http.section})
+    files = [{"path": f"/logs/{i:05}/" + "x" * 200, "lag_bytes": i} for i in range(4000)]
+    document = {"process": "run", "pid": 1, "problems": [], "left_out": 5, "rows": {"file": files, "sink": [{"sink": "kafka"}]}}
+    made = peer(lambda number: result(number, document))
+    wait_until(lambda: "run" in documents(main))
+    said = documents(main)["run"]
+    kept = said["rows"]["file"]
+    assert 400 < len(kept) <= 1000 and kept == files[:len(kept)]
+    assert said["left_out"] == 5 + 4000 - len(kept) and said["rows"]["sink"] == [{"sink": "kafka"}]
+    assert json.loads(http.get("/api/health")[1])["processes"][1]["rows"]["file"] == kept
+    asked = made.asked
+    time.sleep(3)
+    assert 2 <= made.asked - asked <= 5
+
+
+NONSENSE = {
+    "no JSON": lambda number: b"no JSON\n",
+    "endless": lambda number: b"x" * (3 << 20),
+    "lines": lambda number: b"\n\n{}\n[]\n\xff\xfe\n",
+    "array": lambda number: result(number, [1, 2]),
+    "odd": lambda number: result(number, {"rows": [1], "pid": "x", "left_out": -1}),
+    "odd rows": lambda number: result(number, {"process": "run", "rows": {"file": {"a": 1}}, "problems": 7}),
+    "error": lambda number: json.dumps({"jsonrpc": "2.0", "id": number, "error": {"code": -1, "message": "?"}}).encode() + b"\n",
+    "silent": lambda number: b"",
+    "closes": lambda number: None,
+}
+
+
+def test_peers_that_talk_nonsense_do_no_harm(serving, http, peer):
+    main = serving([program("a", "sleep", "600")], more={"health": http.section})
+    made = [peer(answer, f"feed-{i}") for i, answer in enumerate(NONSENSE.values())]
+    peer(lambda number: result(number, {"process": "run", "pid": 1, "problems": [], "rows": {}}))
+    for name in ("other.sock", "feed-.sock", "feed-1x.sock", "run.sock.sock"):
+        (tmp := main.folder / "state" / name).touch()
+        assert tmp.exists()
+    wait_until(lambda: all(one.asked for one in made) and "run" in documents(main))
+    for _ in range(10):
+        began = time.monotonic()
+        said = main.call("health.all")["processes"]
+        assert time.monotonic() - began < 1 and said[0]["process"] == "serve"
+        assert [document["process"] for document in said] == ["serve", "run"]
+        time.sleep(0.4)
+    assert json.loads(http.get("/api/health")[1])["processes"][0]["pid"] == main.pid
+    up = {row["process"]: row["up"] for row in rows(main, "peer")}
+    assert up["run"] == 1 and up["feed-7"] == 0  # silent
+    assert up["feed-6"] == 1  # it answers, whatever it says
+    assert main.status()["a"]["state"] in ("ready", "up")
 
 
 def test_the_next_main_finds_all_again(serving, http, tmp_path):

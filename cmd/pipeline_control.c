@@ -14,7 +14,7 @@
 #include <sys/un.h>
 
 #define CONTROL_GROUP "tapline" /* serve.group's default: that section's own is not read here, for its secrets */
-#define HEALTH_BYTES_MAX (CORE_RPC_LINE_BYTES_MAX - CORE_KIB)
+#define HEALTH_BYTES_MAX CORE_HEALTH_DOCUMENT_BYTES
 
 static void health_call(void *ctx, struct core_rpc_request *request, const struct core_json_tree *params) {
     struct pipeline *pipeline = ctx;

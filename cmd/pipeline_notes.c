@@ -72,12 +72,22 @@ static void dead_note(struct pipeline *pipeline, const char *stage, const char *
 }
 
 void pipeline_note_unread(struct pipeline *pipeline, const struct core_batch *batch) {
+    const struct core_event *last = NULL; /* of a run with one reason: what is fed garbage has many */
+    uint64_t run = 0;
     for (uint32_t i = 0; i < batch->events_len; i++) {
         const struct core_event *event = &batch->events[i];
-        if (event->is_dead) {
-            const char *reason = event->reason != NULL ? event->reason : "unreadable";
-            dead_note(pipeline, "normalize", reason, 1, batch->stream->path, event->refusal);
+        if (!event->is_dead) {
+            continue;
         }
+        if (last != NULL && last->reason != event->reason) {
+            dead_note(pipeline, "normalize", last->reason, run, batch->stream->path, last->refusal);
+            run = 0;
+        }
+        last = event;
+        run++;
+    }
+    if (last != NULL) {
+        dead_note(pipeline, "normalize", last->reason, run, batch->stream->path, last->refusal);
     }
     pipeline->notes.dead_before[batch - pipeline->pool.batches] = batch->tally.dead;
 }

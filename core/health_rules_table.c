@@ -14,6 +14,7 @@
 #define RESTARTS_MANY 3
 #define BROKERS_AWAY_NS (2 * CORE_NS_PER_S)
 #define QUEUE_FULL_NS (30 * CORE_NS_PER_S)
+#define BEHIND_NS (5 * CORE_NS_PER_S)
 #define FROZEN_NS CORE_NS_PER_S     /* one that has just died is not frozen: the Supervisor says so within this */
 #define DOWN_NS (2 * CORE_NS_PER_S) /* down and wanted is a state that a start passes through */
 #define SLOW_START_NS (120 * CORE_NS_PER_S)
@@ -267,7 +268,25 @@ static bool sink_is_ill(const struct health_look *look, const char *name) {
     return false;
 }
 
-/* All batches are one pool. A stage that has most of them, before it and in hand, is the one that the others wait for: those
+/* Is any log, or partition, further behind than what is under way explains? */
+static bool is_behind(const struct health_look *look) {
+    const struct core_health *health = look->health;
+    for (size_t i = 0; i < health->rows_len; i++) {
+        const struct core_health_row *row = &health->rows[i];
+        if (row->kind != CORE_HEALTH_FILE && row->kind != CORE_HEALTH_CONSUMED) {
+            continue;
+        }
+        bool is_file = row->kind == CORE_HEALTH_FILE;
+        int64_t lag = core_health_shown(row, is_file ? CORE_FILE_LAG_SINCE : CORE_CONSUMED_LAG_SINCE, look->now_ns);
+        if (lag != CORE_HEALTH_UNKNOWN && lag > BEHIND_NS) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* All batches are one pool. A sink may have most of them in hand because they wait for a transaction's end, and nothing is
+ * behind; but when something is, a stage that has most of them, before it and in hand, is the one that the others wait for: those
  * before it have nowhere to read to, those behind it nothing to do. Ingest hands out; it is never the one. */
 static bool queue_is_full(struct health_look *look) {
     const struct core_health *health = look->health;
@@ -289,7 +308,8 @@ static bool queue_is_full(struct health_look *look) {
         cap = row_cap > cap ? row_cap : cap;
     }
     look->labels[1] = "";
-    bool is_so = cap > 0 && has * FULL_SHARE_OF >= cap * (FULL_SHARE_OF - 1) && !sink_is_ill(look, look->labels[0]);
+    bool is_so = cap > 0 && has * FULL_SHARE_OF >= cap * (FULL_SHARE_OF - 1) && !sink_is_ill(look, look->labels[0]) &&
+                 is_behind(look);
     if (!health_lasts(look, is_so, QUEUE_FULL_NS)) {
         return false;
     }
@@ -443,7 +463,7 @@ const struct health_rule health_rules[] = {
      "format needs "
      "another map; garbage needs its writer stopped. `tapline dead-letter retry` sends them again."},
     {"queue_full", CORE_HEALTH_WARN, false, CORE_HEALTH_STAGE, queue_is_full, NULL,
-     "one stage has nearly all batches for half a minute: it is slower than what comes",
+     "a log is behind, and one stage has nearly all batches for half a minute: it is slower than what comes",
      "While a backlog is worked off this is as it should be. If it stays: more workers for normalize, a nearer or "
      "faster server "
      "for a sink or for intelligence, or fewer logs."},

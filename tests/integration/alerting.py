@@ -13,9 +13,9 @@ from redis_server import free_port
 
 RULES = rig.TOP / "configs/prometheus/tapline.rules.yml"
 DASHBOARD = rig.TOP / "configs/grafana/tapline.json"
-STEP_S = 15
-# Metrics are well for 5 minutes, then ill for 15, then well for 40: long enough for every `for` and every range.
-WELL, ILL, AFTER = 20, 60, 160
+STEP_S = 30
+# Metrics are well for 5 minutes, then ill for 11, then well for 12: long enough for every `for` and every range.
+WELL, ILL, AFTER = 10, 22, 24
 
 
 def flip(well, ill):
@@ -71,7 +71,7 @@ FIRED_BY = {
     "TaplineDeadLetters": ({'tapline_dead_last_timestamp_seconds{stage="normalize",reason="no JSON"}': last_time()}, []),
     "TaplineStageSlow": ({'tapline_stage_queue_used{stage="normalize",worker="0"}': flip(0, 6), 'tapline_stage_held{stage="normalize",worker="1"}': flip(1, 6),
                           'tapline_stage_queue_capacity{stage="normalize",worker="0"}': flip(16, 16),
-                          'tapline_stage_queue_used{stage="ingest",worker=""}': flip(16, 16)}, []),
+                          'tapline_stage_queue_used{stage="ingest",worker=""}': flip(16, 16), 'tapline_file_lag_seconds{path="/l"}': flip(9, 9)}, []),
     "TaplineIntelUnavailable": ({"tapline_intel_store_up": flip(1, 0), "tapline_intel_state": flip(2, 2)}, []),
     "TaplineIntelStale": ({"tapline_intel_state": flip(2, 3)}, []),
     "TaplineIntelFeedFailed": ({'tapline_intel_feed_failed{feed="misp"}': flip(0, 1)}, []),
@@ -126,7 +126,8 @@ class Prometheus:
     def __init__(self, folder, targets):
         self.folder, self.port = pathlib.Path(folder), free_port()
         self.folder.mkdir(parents=True)
-        rules = re.sub(r"^        for: .*$", "        for: 1s", RULES.read_text(), flags=re.M).replace("interval: 15s", "interval: 1s")
+        rules = re.sub(r"^        for: (?!5m).*$", "        for: 1s", RULES.read_text(), flags=re.M)
+        rules = rules.replace("interval: 15s", "interval: 1s").replace("for: 5m", "for: 15s")
         rules = rules.replace("> 30\n", "> 5\n").replace("} > 120\n", "} > 5\n").replace("> 60\n", "> 5\n").replace("< 120\n", "< 10\n")
         rules = rules.replace("[5m]", "[20s]")
         (self.folder / "rules.yml").write_text(rules)

@@ -271,6 +271,10 @@ static const struct fault faults[] = {
 
 static void row_write(const struct world *world, const struct fault *fault, const struct value values[4]) {
     core_health_begin(world->page);
+    if (fault->kind == CORE_HEALTH_STAGE) { /* only then is a stage the slow one */
+        core_health_set(core_health_add(world->page, CORE_HEALTH_FILE, "/l/behind.log", NULL, NULL),
+                        CORE_FILE_LAG_SINCE, core_now_ns() - 10 * S);
+    }
     struct core_health_row *row =
         core_health_add(world->page, fault->kind, fault->labels[0], fault->labels[1], fault->labels[2]);
     for (size_t i = 0; i < 4 && (i == 0 || values[i].measure != 0); i++) {
@@ -514,8 +518,11 @@ static void test_the_slow_stage(void **state) {
     (void)state;
     struct world world;
     world_begin(&world);
-    for (int at = 0; at < 40; at++) {
+    for (int at = 0; at < 80; at++) {
         core_health_begin(world.page);
+        core_health_set(core_health_add(world.page, CORE_HEALTH_FILE, "/l/a.log", NULL, NULL), CORE_FILE_LAG_SINCE,
+                        core_now_ns() - (at < 40 ? S : 10 * S));
+        assert_true(at > 40 || find(&world, "queue_full") == NULL); /* nothing is behind: all is well */
         for (int worker = 0; worker < 4; worker++) {
             char number[2] = {(char)('0' + worker), '\0'};
             struct core_health_row *row = core_health_add(world.page, CORE_HEALTH_STAGE, "normalize", number, NULL);

@@ -18,6 +18,7 @@ import netaddr
 import pytest
 from mmdb_writer import MMDBWriter
 
+import health_lines
 import kibana
 import rig
 from kibana import Kql
@@ -341,6 +342,8 @@ def documents(folder):
     yield from dead.read_bytes().splitlines()
     for name in ("retro_match", "sighting"):
         yield from (rig.TOP / "tests" / "golden" / f"tapline.{name}" / "out.ndjson").read_bytes().splitlines()
+    for line in health_lines.lines():
+        yield json.dumps(line).encode()
     one = next(line for line in done.stdout.splitlines() if b'"dataset":"zeek.http"' in line)
     yield json.dumps(enriched.enriched(json.loads(one))).encode()
     yield json.dumps(refused(one.decode())).encode()

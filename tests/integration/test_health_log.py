@@ -13,6 +13,7 @@ import time
 import jsonschema
 import pytest
 
+import health_lines
 import rig
 from redis_server import free_port
 
@@ -100,6 +101,23 @@ def test_lines_are_true_and_of_the_schema(site, schema, conn_log):
     assert sum(own(one)["rate"]["accepted"] for one in counted) > 0
     assert own(lines[-1])["total"]["accepted"] == 1000 and lines[-1]["event"]["type"] == ["end"]
     assert {one["event"]["kind"] for one in lines if own(one)["line"] == "interval"} == {"metric"}
+
+
+def leaves(value, prefix=""):
+    """Names of all fields of a document, or of a schema's properties."""
+    return {name for key, one in value.items() for name in (leaves(one, f"{prefix}{key}.") if isinstance(one, dict) else {prefix + key})}
+
+
+def properties(schema, prefix=""):
+    return {name for key, one in schema["properties"].items()
+            for name in (properties(one, f"{prefix}{key}.") if "properties" in one else {prefix + key})}
+
+
+def test_the_lines_that_dashboards_are_tested_with_have_every_field(schema):
+    made = health_lines.lines()
+    for one in made:
+        schema.validate(one)
+    assert set().union(*(leaves(one) for one in made)) == properties(schema.schema)
 
 
 def test_garbage_is_told_at_once_and_read_to_a_person(site, schema, conn_log, tmp_path):

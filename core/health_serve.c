@@ -29,15 +29,15 @@ struct core_health_serve {
 /* ---- the process's own row --------------------------------------------------------------------------------------------------- */
 
 static int64_t rss_bytes(void) {
-    unsigned long long all = 0;
-    unsigned long long resident = 0;
+    char line[256];
     FILE *file = fopen("/proc/self/statm", "re");
     if (file == NULL) {
         return CORE_HEALTH_UNKNOWN;
     }
-    int got = fscanf(file, "%llu %llu", &all, &resident);
+    bool is_read = fgets(line, sizeof line, file) != NULL;
     (void)fclose(file);
-    return got == 2 ? (int64_t)resident * sysconf(_SC_PAGESIZE) : CORE_HEALTH_UNKNOWN;
+    const char *resident = is_read ? strchr(line, ' ') : NULL; /* the second number, in pages */
+    return resident != NULL ? strtoll(resident, NULL, 10) * sysconf(_SC_PAGESIZE) : CORE_HEALTH_UNKNOWN;
 }
 
 static int64_t cpu_ns(void) {

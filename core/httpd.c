@@ -236,6 +236,7 @@ static void body_add(struct core_httpd_request *request, const char *bytes, size
 }
 
 /* libmicrohttpd calls this when the head of a request is there, then for each part of its body, then once more. */
+// NOLINTNEXTLINE(readability-function-size): its number of parameters is libmicrohttpd's
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *path, const char *method,
                                   const char *version, const char *bytes, size_t *len, void **memory) {
     struct core_httpd_request *request = *memory;

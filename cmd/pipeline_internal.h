@@ -348,7 +348,7 @@ enum pipeline_point {
 /* A batch passes a point. Costs a load while nobody looks. Thread: that which has the batch. */
 static inline void pipeline_passes(struct pipeline *pipeline, enum pipeline_point point, struct core_batch *batch) {
     if ((atomic_load_explicit(&pipeline->watched, memory_order_relaxed) & 1U << point) != 0) {
-        pipeline_watched(pipeline, point, batch);
+        pipeline_watched(pipeline, (int)point, batch);
     }
 }
 

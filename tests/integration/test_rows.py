@@ -161,6 +161,34 @@ def test_a_sink_that_is_stuck_in_a_write(tmp_path, runs, conn_log):
     run.stop()
 
 
+def test_with_a_keeper_accepted_is_committed(tmp_path, runs, own_broker, conn_log):
+    """Kafka goes away in the middle of a log: what was committed is accepted and no more, the sink is stalled, the lag grows
+    older; and all of it is over when Kafka is back."""
+    log, state = tmp_path / "conn.log", tmp_path / "state"
+    log.write_text(conn_log.text(0, 1000))
+    run = runs(config_of(tmp_path, {"kafka": {"partitions": 2, "rdkafka": {"bootstrap.servers": own_broker.address}}}))
+
+    def file():
+        return row(state, "file", path=str(log)) or {"lag_bytes": -1}
+
+    run.wait_for("all committed", lambda: file()["lag_bytes"] == 0, 60)
+    done = log.stat().st_size
+    assert file()["accepted_position_bytes"] == done and row(state, "sink", sink="kafka")["stalled_seconds"] == 0
+    own_broker.kill()
+    gone = time.time()
+    with open(log, "a") as more:
+        more.write(conn_log.text(1000, 3000, header=False))
+    run.wait_for("a stall", lambda: row(state, "sink", sink="kafka")["stalled_seconds"] > 4, 30)
+    now = file()
+    assert now["accepted_position_bytes"] == done and now["lag_bytes"] == log.stat().st_size - done
+    assert abs(now["lag_seconds"] - (time.time() - gone)) < 1.5
+    own_broker.start()
+    run.wait_for("all committed", lambda: file()["lag_bytes"] == 0, 90)
+    run.wait_for("no stall", lambda: row(state, "sink", sink="kafka")["stalled_seconds"] == 0)
+    assert file()["lag_seconds"] == 0 and row(state, "sink", sink="kafka")["in_flight"] == 0
+    run.stop()
+
+
 def test_an_idle_run_costs_next_to_nothing(tmp_path, runs, conn_log):
     for i in range(50):
         (tmp_path / f"conn.{i}.log").write_text(conn_log.text(i * 10, i * 10 + 10))

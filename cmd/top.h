@@ -206,6 +206,7 @@ struct top_state {
     struct top_sort sorts[TOP_TABLES_MAX];
     char filter[128];
     bool is_paused;
+    bool is_once; /* all views one after the other: nothing twice */
     bool is_help;
     bool is_one; /* one row: */
     uint64_t one_key;

@@ -247,19 +247,32 @@ size_t top_history(const struct top_data *data, const struct top_row *row, enum 
 
 /* ---- documents come ------------------------------------------------------------------------------------------------------------------- */
 
-/* "2026-11-22T08:30:00.123456Z"; 0: it is none. */
-static int64_t time_of(struct core_span text) {
-    char copy[64];
-    int year;
-    unsigned month, day, hour, minute;
-    double second;
-    (void)snprintf(copy, sizeof(copy), "%.*s", (int)(text.len < sizeof(copy) ? text.len : 0),
-                   text.len == 0 ? "" : text.ptr);
-    if (sscanf(copy, "%4d-%2u-%2uT%2u:%2u:%lf", &year, &month, &day, &hour, &minute, &second) != 6) {
-        return 0;
+/* Digits at a place of a text; -1: there is something else. */
+static int64_t digits_at(struct core_span text, size_t at, size_t len) {
+    int64_t number = 0;
+    for (size_t i = at; i < at + len; i++) {
+        if (i >= text.len || !core_is_digit(text.ptr[i])) {
+            return -1;
+        }
+        number = number * 10 + (text.ptr[i] - '0');
     }
-    int64_t minutes = (core_days_from_civil(year, month, day) * 24 + hour) * 60 + minute;
-    return minutes * 60 * CORE_NS_PER_S + (int64_t)(second * (double)CORE_NS_PER_S);
+    return number;
+}
+
+/* "2026-11-22T08:30:00.123456Z", as core_time_iso() writes it; 0: it is none. */
+static int64_t time_of(struct core_span text) {
+    static const struct { size_t at, len; } places[] = {{0, 4}, {5, 2}, {8, 2}, {11, 2}, {14, 2}, {17, 2}, {20, 6}};
+    int64_t parts[sizeof(places) / sizeof(places[0])];
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        parts[i] = digits_at(text, places[i].at, places[i].len);
+        if (parts[i] < 0 && places[i].len != 6) {
+            return 0;
+        }
+        parts[i] = parts[i] < 0 ? 0 : parts[i]; /* no fraction */
+    }
+    int64_t days = core_days_from_civil(parts[0], (unsigned)parts[1], (unsigned)parts[2]);
+    int64_t seconds = ((days * 24 + parts[3]) * 60 + parts[4]) * 60 + parts[5];
+    return seconds * CORE_NS_PER_S + parts[6] * CORE_NS_PER_US;
 }
 
 static struct top_process *process_of(struct top_data *data, const struct core_json_tree *document) {

@@ -19,9 +19,10 @@ static void lines_print(const struct top_lines *lines) {
 
 void top_once_text(struct top_data *data, const struct top_source *source, size_t width) {
     struct top_state state;
-    struct top_lines lines = {.width = width};
+    struct top_lines lines = {.width = width < TOP_LINE_BYTES / 4 ? width : TOP_LINE_BYTES / 4};
     char title[TOP_LINE_BYTES];
     top_state_begin(&state);
+    state.is_once = true;
     top_title(data, source, &state, title, sizeof(title));
     (void)printf("%s\n", title);
     for (int view = 0; view < TOP_VIEW__MAX; view++) {

@@ -3,10 +3,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/top.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-#define FLEX_MIN 12  /* cells of the column that takes what is left */
-#define MARK_CELLS 2 /* "! " before a row with a problem */
+#define FLEX_MIN 12            /* cells of the column that takes what is left */
+#define QUANTILE_MOST_S 3600.0 /* the last bound of histograms: what took longer is only known to be longer */
+#define MARK_CELLS 2           /* "! " before a row with a problem */
 
 /* ---- what is no measure by itself ---------------------------------------------------------------------------------------------- */
 
@@ -241,7 +243,6 @@ static const struct top_column feed_columns[] = {LABEL("Feed", 0, TOP_TEXT, 0, 0
 
 const struct top_table top_tables[] = {
     {"Processes", CORE_HEALTH_PROCESS, 0, false, process_columns},
-    {"How long events take", CORE_HEALTH_LATENCY, 0, false, latency_columns},
     {"Supervised", CORE_HEALTH_SUPERVISED, 0, false, supervised_columns},
     {"What sensors say of their packets", CORE_HEALTH_CAPTURE, 4, true, capture_columns},
     {"Logs", CORE_HEALTH_FILE, 3, true, file_columns},
@@ -249,6 +250,7 @@ const struct top_table top_tables[] = {
      stage_columns}, /* as they come: in the order of the pipeline */
     {"Dead letters", CORE_HEALTH_DEAD, 4, true, dead_columns},
     {"Sinks", CORE_HEALTH_SINK, TOP_COLUMNS_MAX, false, sink_columns},
+    {"How long events take", CORE_HEALTH_LATENCY, 0, false, latency_columns},
     {"Retries", CORE_HEALTH_RETRY, 4, true, retry_columns},
     {"Search engine", CORE_HEALTH_ENDPOINT, 0, false, endpoint_columns},
     {"Brokers", CORE_HEALTH_BROKER, 0, false, broker_columns},
@@ -349,8 +351,21 @@ static struct sorted *rows_sort(struct top_data *data, const struct top_table *t
 
 /* ---- drawing ----------------------------------------------------------------------------------------------------------------------------- */
 
+/* The longest text of a column, its title included. */
+static size_t widest(const struct top_column *column, const struct top_rows *rows) {
+    size_t most = strlen(column->title) + 1;
+    for (size_t i = 0; i < rows->len; i++) {
+        char text[TOP_LINE_BYTES];
+        top_clean(cell_text(&rows->all[i], column), text, sizeof(text));
+        size_t is = top_width(text);
+        most = is > most ? is : most;
+    }
+    return most;
+}
+
 /* How wide each column is; 0: left out. */
-static void widths_settle(const struct top_table *table, size_t width, unsigned widths[TOP_COLUMNS_MAX]) {
+static void widths_settle(const struct top_table *table, const struct top_rows *rows, size_t width,
+                          unsigned widths[TOP_COLUMNS_MAX]) {
     size_t len = 0;
     size_t used = MARK_CELLS;
     for (; table->columns[len].title != NULL; len++) {
@@ -367,7 +382,11 @@ static void widths_settle(const struct top_table *table, size_t width, unsigned 
         }
     }
     for (size_t i = 0; i < len && used <= width; i++) {
-        widths[i] += table->columns[i].width == 0 ? (unsigned)(width - used) : 0;
+        if (table->columns[i].width == 0) {
+            size_t wanted = widest(&table->columns[i], rows);
+            size_t room = FLEX_MIN + width - used;
+            widths[i] = (unsigned)(wanted < FLEX_MIN ? FLEX_MIN : wanted < room ? wanted : room);
+        }
     }
 }
 
@@ -423,7 +442,9 @@ static void row_draw(struct top_data *data, const struct top_table *table, const
         if (is_text(column)) {
             top_clean(cell_text(row, column), text, sizeof(text));
         } else if (cell_number(data, row, column, &number)) {
+            bool is_beyond = column->from == TOP_QUANTILE && number >= QUANTILE_MOST_S;
             top_form(column->form, number, text, sizeof(text));
+            (void)snprintf(text, is_beyond ? sizeof(text) : 0, ">1h");
         }
         top_put(line->text, &at, text, widths[i], !is_text(column), column->form == TOP_PATH);
         top_put(line->text, &at, "", 1, false, false);
@@ -435,7 +456,7 @@ void top_table_draw(struct top_data *data, const struct top_table *table, const 
     unsigned widths[TOP_COLUMNS_MAX] = {0};
     struct top_rows rows = {0};
     top_rows_take(data, table->kind, filter, &rows);
-    widths_settle(table, lines->width, widths);
+    widths_settle(table, &rows, lines->width, widths);
     if (rows.len > 0) {
         struct sorted *sorted = rows_sort(data, table, sort, &rows);
         head_draw(table, sort, widths, lines);

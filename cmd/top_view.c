@@ -36,7 +36,8 @@ size_t top_view_tables(enum top_view view, size_t out[TOP_TABLES_MAX]) {
     };
     size_t len = 0;
     for (size_t i = 0; i < top_tables_len; i++) {
-        if (views[top_tables[i].kind] == view) {
+        bool is_too = view == TOP_OVERVIEW && top_tables[i].kind == CORE_HEALTH_SINK; /* who is behind is seen there */
+        if (views[top_tables[i].kind] == view || is_too) {
             out[len++] = i;
         }
     }
@@ -146,6 +147,9 @@ static void tables_draw(struct top_data *data, const struct top_state *state, en
     for (size_t i = 0; i < len; i++) {
         const struct top_table *table = &top_tables[tables[i]];
         size_t before = lines->len;
+        if (state->is_once && view != TOP_OVERVIEW && table->kind == CORE_HEALTH_SINK) {
+            continue; /* shown already */
+        }
         top_line_print(lines, TOP_PLAIN, "%s", "");
         top_line_print(lines, TOP_BOLD, "%s", table->title);
         size_t head = lines->len;
@@ -287,8 +291,8 @@ static void help_draw(struct top_lines *lines) {
         "h or ?          this help",
         "q               quit",
         "",
-        "! and ? before a row: it has a problem (error, warning). In/s, Out/s: records read, documents accepted, per "
-        "second.",
+        "! and ? before a row: it has a problem (error, warning).",
+        "In/s, Out/s: records read, documents accepted, per second.",
         "Lag: bytes (or records) that are not accepted yet. Behind: the age of the oldest of them.",
         "- is not known (yet): rates need two answers of a process.",
         "Every number is explained by Enter, and in the reference of metrics.",

@@ -262,7 +262,7 @@ void top_line_print(struct top_lines *lines, enum top_look look, const char *fmt
 }
 
 void top_line_wrap(struct top_lines *lines, enum top_look look, size_t indent, struct core_span text) {
-    char clean[8 * TOP_LINE_BYTES];
+    char clean[8 * TOP_LINE_BYTES] = "";
     char blanks[32];
     top_clean(text, clean, sizeof(clean));
     indent = indent < sizeof(blanks) - 1 ? indent : sizeof(blanks) - 1;

@@ -2,9 +2,9 @@
  *
  * Each turn (once a second) every rule looks at every row of its kind; complaints come first, and a rule says nothing about a row
  * that a complaint of its code, or of one that says it better, is about. A problem is known by code, kind and labels. It begins at
- * once and ends when nobody has said it for GONE_AFTER_NS, so that what flickers is one problem with one beginning. At most
- * CODE_MAX problems have one code; the others of it are one more, "(others)": a dead disk with 500 files is to be read, not
- * counted. There are PROBLEMS_MAX slots; if they are all taken, a worse problem takes a lesser one's.
+ * once and ends when nobody has said it for GONE_AFTER_NS (mere information: at once), so that what flickers is one problem with
+ * one beginning. At most CODE_MAX problems have one code; the others of it are one more, "(others)": a dead disk with 500 files
+ * is to be read, not counted. There are PROBLEMS_MAX slots; if they are all taken, a worse problem takes a lesser one's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/health_rules_internal.h"
 
@@ -386,7 +386,8 @@ static void slots_show(struct core_health_rules *rules, int64_t tick_ns) {
     rules->shown_len = 0;
     for (size_t i = 0; i < PROBLEMS_MAX; i++) {
         struct slot *slot = &rules->slots[i];
-        if (slot->key != 0 && tick_ns - slot->said_ns >= GONE_AFTER_NS) {
+        bool is_info = health_rules[slot->rule].severity == CORE_HEALTH_INFO;
+        if (slot->key != 0 && tick_ns - slot->said_ns >= (is_info ? 1 : GONE_AFTER_NS)) {
             slot->key = 0;
             rules->is_changed = true;
         }

@@ -21,8 +21,8 @@ from serving import program
 from walk import Host
 
 FIRES_S, ENDS_S = 40, 60
-DISK_BYTES = 4 * 1024 * 1024
-CODES_WITHOUT_ALERT = {"port_taken"}  # who cannot listen cannot be asked: TaplineDown
+DISK_BYTES = 64 * 1024 * 1024  # the recording goes on: it must not fill it by itself
+CODES_WITHOUT_ALERT = {"port_taken", "positions_awaited"}  # who cannot listen cannot be asked: TaplineDown; a start is no fault
 DIES = "dies"
 
 

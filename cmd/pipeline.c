@@ -533,6 +533,7 @@ enum core_err pipeline_run(struct pipeline *pipeline, struct core_fail *fail) {
     MUST(fail != NULL);
     pipeline->start_ns = core_tick_ns();
     started_log(pipeline);
+    pipeline_show_ingest(pipeline, pipeline->start_ns); /* the first look must not find that nothing is wrong */
     enum core_err err = threads_start(pipeline, fail);
     if (err == CORE_OK) {
         pipeline_health_begin(pipeline);

@@ -356,13 +356,15 @@ static void state_complain(const struct ingest *ingest, struct core_health_page 
                              ingest->commit.is_keeping ? "delivery goes on, for Kafka has the positions"
                                                        : "files that are new wait; others go on");
     }
-    const bool is_waiting = ingest->env.commit != NULL && !ingest->commit.is_ready;
-    if (is_waiting && core_tick_ns() - health->opened_tick > POSITIONS_AFTER_NS) {
-        core_health_complain(page, "positions_unknown", CORE_HEALTH_PROCESS, NULL, NULL, NULL,
-                             "%s has not said for %lld s up to where the logs were delivered, and until then none is "
-                             "read: its brokers cannot be reached, or do not give the topic of positions",
-                             ingest->env.keeper, (long long)((core_tick_ns() - health->opened_tick) / CORE_NS_PER_S));
+    if (ingest->env.commit == NULL || ingest->commit.is_ready) {
+        return;
     }
+    const int64_t waited_ns = core_tick_ns() - health->opened_tick;
+    core_health_complain(page, waited_ns > POSITIONS_AFTER_NS ? "positions_unknown" : "positions_awaited",
+                         CORE_HEALTH_PROCESS, NULL, NULL, NULL,
+                         "%s has not said for %lld s up to where the logs were delivered, and until then none is read: "
+                         "its brokers cannot be reached, or do not give the topic of positions",
+                         ingest->env.keeper, (long long)(waited_ns / CORE_NS_PER_S));
 }
 
 void ingest_health(struct ingest *ingest, struct core_health_page *page) {

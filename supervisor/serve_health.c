@@ -24,6 +24,7 @@
 #define DOWN_AFTER_NS CORE_NS_PER_S       /* between two states of a start it is down, too */
 #define DIED_NS (5 * CORE_NS_PER_S)       /* a death is told for so long, also of one that is back at once */
 #define SOON_NS (10 * CORE_NS_PER_MS)     /* several changes are one look */
+#define AGAIN_NS (CORE_NS_PER_S / 4)      /* … and a start of hundreds of nodes is a few */
 
 /* ---- supervised processes --------------------------------------------------------------------------------------------- */
 
@@ -107,7 +108,8 @@ static void link_complain(struct serve_health *health) {
 static void look(void *ctx) {
     struct serve_health *health = ctx;
     struct serve *serve = health->serve;
-    core_timer_set(serve->loop, &health->look_timer, core_tick_ns() + SERVE_LOOK_NS);
+    health->look_tick = core_tick_ns();
+    core_timer_set(serve->loop, &health->look_timer, health->look_tick + SERVE_LOOK_NS);
     serve_peers_turn(health->peers);
     serve_captures_turn(health->captures);
     core_health_begin(health->page);
@@ -122,7 +124,9 @@ static void look(void *ctx) {
 
 void serve_health_on_state(struct serve *serve) {
     if (serve->health != NULL) {
-        int64_t due_ns = core_tick_ns() + SOON_NS;
+        int64_t soon_ns = core_tick_ns() + SOON_NS;
+        int64_t again_ns = serve->health->look_tick + AGAIN_NS;
+        int64_t due_ns = soon_ns > again_ns ? soon_ns : again_ns;
         struct core_timer *timer = &serve->health->look_timer;
         if (!core_timer_is_set(timer) || timer->due_ns > due_ns) {
             core_timer_set(serve->loop, timer, due_ns);

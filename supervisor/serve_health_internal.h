@@ -17,12 +17,13 @@ struct serve_health {
     struct core_health *board;
     struct core_health_page *page; /* everything that Main has to say but its own row */
     struct core_timer look_timer;
-    int64_t boot_ns;  /* wall clock of the machine's boot: a process's start is told in ticks since then */
-    int64_t away_ns;  /* wall clock since when no Supervisor answers; 0: one does */
-    char *own;        /* room for our own document */
-    char *all;        /* … and for that of all */
-    size_t all_len;   /* made in this turn; 0: not yet */
-    int64_t all_tick; /* when */
+    int64_t look_tick; /* of the last look */
+    int64_t boot_ns;   /* wall clock of the machine's boot: a process's start is told in ticks since then */
+    int64_t away_ns;   /* wall clock since when no Supervisor answers; 0: one does */
+    char *own;         /* room for our own document */
+    char *all;         /* … and for that of all */
+    size_t all_len;    /* made in this turn; 0: not yet */
+    int64_t all_tick;  /* when */
     struct serve_peers *peers;
     struct serve_captures *captures;
     struct serve_page *http;

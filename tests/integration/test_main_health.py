@@ -160,7 +160,7 @@ def test_a_run_is_heard_of_and_its_end_too(serving, http, tmp_path):
     wait_until(lambda: "run" in documents(main))
     document = documents(main)["run"]
     assert document["pid"] == main.pids()["tapline-run"] and document["node"] == "test"
-    assert rows(main, "peer") == [{"process": "run", "up": 1, "silent_seconds": 0}]
+    within(lambda: rows(main, "peer") == [{"process": "run", "up": 1, "silent_seconds": 0}])
     # Frozen: it is there and says nothing.
     os.kill(document["pid"], signal.SIGSTOP)
     took, problem = within(lambda: problems(main).get("process_gone"), 8)

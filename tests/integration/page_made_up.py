@@ -15,7 +15,7 @@ def iso(seconds):
 
 
 def document(process, rows, now, problems=(), state="ok", counters=None, instance=0):
-    own = {"start_time_timestamp_seconds": now - 7200, "resident_memory_bytes": 50331648, "cpu_seconds": now % 1000, "open_fds": 61,
+    own = {"start_timestamp_seconds": now - 7200, "resident_memory_bytes": 50331648, "cpu_seconds": now % 1000, "open_fds": 61,
            "state_free_bytes": 41_000_000_000, "problems": len(problems), "ready": 1}
     return {"node": "made-up", "process": process, "instance": instance, "pid": 4711, "version": "0.1.0", "started": iso(1_700_000_000),
             "time": iso(now), "state": state, "ready": state != "failing", "left_out": 0, "problems": list(problems),
@@ -80,7 +80,7 @@ def documents(logs=0, names=(), control=True, now=None):
     now = now or time.time()
     frozen = problem("sensor_frozen", "error", "sensor zeek-2", "zeek-2 (pid 812) is there and does not run.", "supervised", now, node="zeek-2", group="zeek")
     nodes = [{"node": name, "group": "zeek", "state": 3, "wanted": 1, "running": 0 if name == "zeek-2" else 1, "restarts": 4, "cpu_seconds": now % 100,
-              "start_time_timestamp_seconds": now - 7200, "resident_memory_bytes": 412_000_000} for name in ("zeek-1", "zeek-2", "suricata", *names)]
+              "start_timestamp_seconds": now - 7200, "resident_memory_bytes": 412_000_000} for name in ("zeek-1", "zeek-2", "suricata", *names)]
     serve = document("serve", {"supervised": nodes, "peer": [{"process": "run", "up": 1, "silent_seconds": 0}]}, now, [frozen], "degraded")
     feed = document("feed", {
         "stage": [stage_row("feed", now), stage_row("elastic", now)], "sink": [sink_row("elastic", now)],

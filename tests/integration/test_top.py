@@ -41,6 +41,7 @@ class Host:
         self.problems, self.more, self.count = [], {}, 3
         self.begin = time.time() - 1000
         self.is_silent = False
+        self.step = 0  # documents are this old at most: Main has those of others from its last turn
         main.on["health.all"] = lambda *_: self.answer()
 
     def answer(self):
@@ -48,18 +49,21 @@ class Host:
             raise controlling.Refused(-32003, "not now")
         return {"processes": [self.document("serve", rows=self.serve_rows()), self.document("run", self.problems, self.run_rows())]}
 
+    def now(self):
+        return time.time() // self.step * self.step if self.step else time.time()
+
     def document(self, process, problems=(), rows=None):
-        now = time.time()
+        now = self.now()
         worst = {p["severity"] for p in problems}
         state = "failing" if "error" in worst else "degraded" if "warn" in worst else "ok"
-        own = {"start_time_timestamp_seconds": self.begin, "resident_memory_bytes": 50 << 20, "cpu_seconds": now - self.begin, "ready": 1}
+        own = {"start_timestamp_seconds": self.begin, "resident_memory_bytes": 50 << 20, "cpu_seconds": now - self.begin, "ready": 1}
         return {"node": "sensor-1", "process": process, "instance": 0, "pid": 1, "version": "0", "started": iso(self.begin),
                 "time": iso(now), "state": state, "ready": True, "left_out": 0, "problems": list(problems),
                 "counters": {"ingest.lines": int(100 * (now - self.begin))} if process == "run" else {},
                 "rows": {"process": [own]} | (rows or {})}
 
     def run_rows(self):
-        done = int(100 * (time.time() - self.begin))
+        done = int(100 * (self.now() - self.begin))
         latency = {"count": 200, "sum": 3.0, "p50": 0.012, "p90": 0.04, "p99": 0.25, "buckets": [[0.025, 150], [0.25, 198], ["+Inf", 200]]}
         stage = {"in": done, "out": done, "batches": done // 10, "busy_seconds": (time.time() - self.begin) / 2, "queue_used": 4,
                  "queue_capacity": 16, "held": 1}
@@ -73,7 +77,7 @@ class Host:
 
     def serve_rows(self):
         return {"supervised": [{"node": "zeek-1", "group": "workers", "state": 3, "wanted": 1, "running": 1, "restarts": 2,
-                                "start_time_timestamp_seconds": self.begin, "resident_memory_bytes": 300 << 20,
+                                "start_timestamp_seconds": self.begin, "resident_memory_bytes": 300 << 20,
                                 "cpu_seconds": (time.time() - self.begin) / 4}]}
 
     def problem(self, code, severity, component, kind, labels, text, help):
@@ -380,6 +384,14 @@ def test_once_as_json_is_the_documents_and_their_rates(host, main):
     assert rates["run"]["rows"]["file"][1] == {"path": "/var/log/zeek/log-001.log", "read_position_bytes": 0, "accepted_position_bytes": 0,
                                                "rotations": 0}
     assert rates["serve"]["rows"]["supervised"][0]["cpu_seconds"] == pytest.approx(0.25, abs=0.02)
+
+
+def test_once_waits_for_a_second_document_of_each(host, main):
+    host.step = 2.5
+    told = json.loads(controlling.tapline(main, "top", "-c", str(host.config), "--once", "--json", "--interval", "200ms").stdout)
+    rates = {one["process"]: one for one in told["rates"]}
+    assert rates["run"]["seconds"] == pytest.approx(2.5, abs=0.01)
+    assert rates["run"]["counters"]["ingest.lines"] == pytest.approx(100, abs=1)
 
 
 def test_once_without_anybody(host, main):

@@ -492,21 +492,24 @@ static bool rebalance_take(struct core_kafka_group *group, rd_kafka_event_t *eve
     return is_gain ? gain(group, news) : lose(group, news);
 }
 
+/* One rebalance after the other. */
+static bool is_rebalancing(const struct core_kafka_group *group) {
+    return group->gaining != NULL || group->asked != NULL;
+}
+
 /* What concerns the group. True: news has something to tell. The queue is looked into also while the owner has not released
- * what it was asked for: that is what says that we are alive (max.poll.interval.ms). */
+ * what it was asked for, or offsets are not known yet: that is what says that we are alive (max.poll.interval.ms), and what is
+ * wrong with the brokers meanwhile is known. */
 static bool event_take(struct core_kafka_group *group, struct core_kafka_news *news) {
-    if (group->gaining != NULL) {
-        return gain(group, news);
-    }
     rd_kafka_event_t *event = group->held;
-    if (event != NULL && group->asked == NULL) {
+    if (event != NULL && !is_rebalancing(group)) {
         group->held = NULL;
         return rebalance_take(group, event, news);
     }
     while (group->held == NULL && (event = rd_kafka_queue_poll(group->events, 0)) != NULL) {
         bool is_told = false;
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE && group->asked != NULL) {
-            group->held = event; /* one after the other */
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE && is_rebalancing(group)) {
+            group->held = event;
         } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
             is_told = rebalance_take(group, event, news);
         } else {
@@ -523,7 +526,7 @@ static bool event_take(struct core_kafka_group *group, struct core_kafka_news *n
             return true;
         }
     }
-    return false;
+    return group->gaining != NULL && gain(group, news);
 }
 
 /* ---- records ---------------------------------------------------------------------------------------------------------------- */

@@ -129,13 +129,13 @@ static void trouble_take(struct feed *feed, const struct core_kafka_news *news) 
     }
 }
 
-/* Returns false when there is nothing. The group may be gone afterwards. */
-static bool news_take(struct feed *feed) {
+/* What came. The group may be gone afterwards. */
+static enum core_kafka_came news_take(struct feed *feed) {
     struct core_kafka_news news;
     core_kafka_group_next(feed->group, 0, &news);
     switch (news.came) {
     case CORE_KAFKA_CAME_NOTHING:
-        return false;
+        break;
     case CORE_KAFKA_CAME_RECORD:
         feed_fill_record(feed, &news.taken);
         break;
@@ -158,10 +158,12 @@ static bool news_take(struct feed *feed) {
         trouble_take(feed, &news);
         break;
     }
-    return true;
+    return news.came;
 }
 
-/* A batch with room before each record that may come; without one only the group's own news are taken. */
+/* A batch with room before each record that may come; without one only the group's own news are taken. Trouble may have taken
+ * half a second to come (what is gained is asked about), and may come again at once: the turn ends with it, so that all else
+ * goes on. */
 static bool group_turn(struct feed *feed) {
     bool did = false;
     for (int i = 0; i < NEWS_MAX && feed->group != NULL && feed->state != FEED_GONE; i++) {
@@ -170,10 +172,11 @@ static bool group_turn(struct feed *feed) {
             core_kafka_group_pause(feed->group, is_full);
             feed->is_paused = is_full;
         }
-        if (!news_take(feed)) {
+        enum core_kafka_came came = news_take(feed);
+        did = did || came != CORE_KAFKA_CAME_NOTHING;
+        if (came == CORE_KAFKA_CAME_NOTHING || came == CORE_KAFKA_CAME_TROUBLE) {
             break;
         }
-        did = true;
     }
     return did;
 }

@@ -154,6 +154,27 @@ def test_a_node_that_dies_and_one_that_has_died_too_often(serving, http):
     wait_until(lambda: [row["restarts"] for row in rows(main, "supervised") if row["node"] == "once"] == [1])
 
 
+def test_a_sensor_that_is_silent_though_no_restart_would_help(serving, http):
+    node = program("w1", "sleep", "600", ready=["after 0s"], watchdog="2s", logs=["*.log"])
+    nodes = [program("m", "sleep", "600", ready=["after 0s"]) | {"type": "manager"},
+             node | {"type": "worker", "interface": "tlnone0"}]
+    main = serving(nodes, more={"health": http.section})
+    main.wait_for_all()
+    _, problem = within(lambda: problems(main).get("sensor_silent"), 15)
+    assert "w1" in problem["text"] and "tlnone0 is gone" in problem["text"]
+    main.kill()
+    main.start()  # the next one learns it of the Supervisor, which does not say it again
+    within(lambda: "sensor_silent" in problems(main))
+    log = main.sensors / "w1" / "conn.log"
+    end = time.monotonic() + 20
+    while "sensor_silent" in problems(main):
+        with open(log, "a") as more:
+            more.write("a line\n")
+        assert time.monotonic() < end
+        time.sleep(0.3)
+    assert not problems(main)
+
+
 def test_a_run_is_heard_of_and_its_end_too(serving, http, tmp_path):
     main = serving([run_node(tmp_path)], more={"health": http.section})
     main.wait_for_all()
@@ -327,6 +348,14 @@ def test_the_next_main_finds_all_again(serving, http, tmp_path):
     assert {row["node"]: row["running"] for row in rows(main, "supervised")} == {"tapline-run": 1, "frozen": 0}
     assert http.metric("tapline_peer_up") == {'{process="run"}': 1}
     assert all(is_running(pid) for pid in pids.values())
+    # One that is frozen already when Main begins: it takes the connection and says nothing.
+    os.kill(pids["tapline-run"], signal.SIGSTOP)
+    main.kill()
+    main.start()
+    _, problem = within(lambda: problems(main).get("process_gone"), 8)
+    assert "does not answer" in problem["text"] and "run" not in documents(main)
+    os.kill(pids["tapline-run"], signal.SIGCONT)
+    within(lambda: documents(main).get("run", {}).get("pid") == pids["tapline-run"])
 
 
 def test_a_supervisor_that_is_away(serving, http):

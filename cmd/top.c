@@ -20,6 +20,7 @@
 #define INTERVAL_MAX_NS (3600 * CORE_NS_PER_S)
 #define DRAW_AFTER_NS (30 * CORE_NS_PER_MS) /* answers come one after the other */
 #define ONCE_ANSWER_NS (3 * CORE_NS_PER_S)
+#define ONCE_AGAIN_NS (250 * CORE_NS_PER_MS)
 #define ONCE_COLUMNS 160
 #define NO_LINE ((size_t)-1)
 
@@ -420,17 +421,33 @@ static enum core_err answers_wait(struct top *top, int64_t min_ns, struct core_f
     return err;
 }
 
+/* Has somebody been heard of, and everybody who was twice? Main's answers may be a second old, and then the same again. */
+static bool has_all_rates(const struct top *top) {
+    size_t len = top_data_processes(top->data);
+    for (size_t i = 0; i < len; i++) {
+        if (top_data_process(top->data, i)->seconds <= 0) {
+            return false;
+        }
+    }
+    return len > 0;
+}
+
 static int once_run(struct top *top, bool is_json) {
     struct core_fail fail = {0};
-    enum core_err err = CORE_OK;
-    for (int i = 0; i < 2 && err == CORE_OK; i++) {
-        err = answers_wait(top, i == 0 ? 0 : top->interval_ns, &fail);
-        err = err == CORE_OK ? top_source_ask(top->source, &fail) : err;
-        /* A Main that does not answer is known now, and the others are asked. */
-        err = err == CORE_OK ? answers_wait(top, 0, &fail) : err;
-        err = err == CORE_OK && top_data_processes(top->data) == 0 ? top_source_ask(top->source, &fail) : err;
+    enum core_err err = answers_wait(top, 0, &fail);
+    int64_t begin = core_tick_ns();
+    if (err == CORE_OK &&
+        top_data_processes(top->data) == 0) { /* a Main that does not answer is known now: the others */
+        err = top_source_ask(top->source, &fail);
     }
-    err = err == CORE_OK ? answers_wait(top, 0, &fail) : err;
+    for (int64_t pause_ns = top->interval_ns; err == CORE_OK && !has_all_rates(top); pause_ns = ONCE_AGAIN_NS) {
+        if (core_tick_ns() - begin > top->interval_ns + ONCE_ANSWER_NS) {
+            break; /* what is not known stands as that */
+        }
+        err = answers_wait(top, pause_ns, &fail);
+        err = err == CORE_OK ? top_source_ask(top->source, &fail) : err;
+        err = err == CORE_OK ? answers_wait(top, 0, &fail) : err;
+    }
     if (err != CORE_OK) {
         (void)fprintf(stderr, "tapline top: %s: %s\n", fail.where, fail.text);
         return CORE_EXIT_SYSTEM;

@@ -160,8 +160,14 @@ enum core_err top_screen_begin(struct core_fail *fail) {
         return core_fail_set(fail, CORE_BAD, "stdout",
                              "this is no terminal: --once prints the same as text, --once --json as JSON");
     }
+    /* newterm() would leave memory behind for a terminal it does not know. */
+    int why = 0;
+    bool is_known = setupterm(NULL, STDOUT_FILENO, &why) == OK;
+    if (is_known) {
+        (void)del_curterm(cur_term);
+    }
     terminal.has_modes = tcgetattr(STDIN_FILENO, &terminal.modes) == 0;
-    terminal.screen = newterm(NULL, stdout, stdin);
+    terminal.screen = is_known ? newterm(NULL, stdout, stdin) : NULL;
     if (terminal.screen == NULL) {
         return core_fail_set(
             fail, CORE_BAD, "TERM",

@@ -18,6 +18,8 @@
 
 #define ERROR_OLD_NS (70 * CORE_NS_PER_S) /* librdkafka tells the same error each half minute */
 
+#define CLOCK_NEAR_NS (60 * CORE_NS_PER_S)
+
 /* Where a name of the text stands: {"brokers":{NAME:{FIELD:…,"rtt":{FIELD:…}}},"topics":{NAME:{"partitions":{N:{FIELD:…}}}}} */
 enum section { SECTION_OTHER, SECTION_BROKERS, SECTION_TOPICS };
 enum group { GROUP_OTHER, GROUP_RTT, GROUP_INT_LATENCY, GROUP_LEADS, GROUP_PARTITIONS };
@@ -121,13 +123,20 @@ static void partition_end(struct kafka_stats_reading *reading) {
     }
 }
 
+/* With message.timeout.ms 0, as our sinks have it, older releases of librdkafka (github.com/confluentinc/librdkafka/issues/5555)
+ * take a moment that is none for when a message was queued: the wait is negative then, or about as long as the clock runs. */
+static int64_t queued_of(int64_t us) {
+    bool is_one = us >= 0 && us < (core_tick_ns() - CLOCK_NEAR_NS) / CORE_NS_PER_US;
+    return is_one ? us * CORE_NS_PER_US : CORE_HEALTH_UNKNOWN;
+}
+
 static void group_end(struct kafka_stats_reading *reading) {
     struct kafka_stats_broker *broker = &reading->broker;
     if (reading->section == SECTION_BROKERS && reading->window[2] > 0 && reading->group == GROUP_RTT) {
         broker->rtt_ns = reading->window[0] * CORE_NS_PER_US;
         broker->rtt_p99_ns = reading->window[1] * CORE_NS_PER_US;
     } else if (reading->section == SECTION_BROKERS && reading->window[2] > 0 && reading->group == GROUP_INT_LATENCY) {
-        broker->int_latency_ns = reading->window[0] * CORE_NS_PER_US;
+        broker->int_latency_ns = queued_of(reading->window[0]);
     }
     reading->group = GROUP_OTHER;
 }

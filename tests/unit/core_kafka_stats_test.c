@@ -116,6 +116,25 @@ static void test_what_an_interval_without_requests_leaves(void **state) {
     kafka_stats_free(&stats);
 }
 
+/* Some releases say that messages wait since the clock began, or a time below zero: that is no time at all. */
+static void test_waits_that_are_none(void **state) {
+    struct health_rig *rig = *state;
+    char text[512];
+    const int64_t waits_us[] = {core_tick_ns() / CORE_NS_PER_US, -9223372036854775LL, 1500};
+    for (size_t i = 0; i < 3; i++) {
+        struct kafka_stats stats;
+        kafka_stats_init(&stats);
+        snprintf(text, sizeof text,
+                 "{\"brokers\":{\"a:1/1\":{\"nodeid\":1,\"state\":\"UP\",\"int_latency\":{\"avg\":%lld,\"cnt\":3}}}}",
+                 (long long)waits_us[i]);
+        read_text(&stats, text);
+        show(rig, &stats);
+        assert_int_equal(broker(rig, CORE_BROKER_INT_LATENCY, "a:1/1"),
+                         i < 2 ? CORE_HEALTH_UNKNOWN : 1500 * CORE_NS_PER_US);
+        kafka_stats_free(&stats);
+    }
+}
+
 #define AWAY TEXT(BROKER("a:9092/1", 1, "learned", "TRY_CONNECT", WINDOW(0, 0, 0), ""), QUIET)
 
 static void test_down_and_up(void **state) {
@@ -267,6 +286,8 @@ static void test_a_broker_goes_and_comes(void **state) {
     assert_int_equal(health_look_count(rig, CORE_HEALTH_BROKER), 1);
     assert_int_equal(health_look(rig, CORE_BROKER_UP, "kafka", NULL, NULL), 1);
     assert_true(health_look(rig, CORE_BROKER_RTT, "kafka", NULL, NULL) > 0);
+    int64_t waited_ns = health_look(rig, CORE_BROKER_INT_LATENCY, "kafka", NULL, NULL);
+    assert_true(waited_ns == CORE_HEALTH_UNKNOWN || (waited_ns >= 0 && waited_ns < PATIENCE_NS));
     assert_int_equal(rd_kafka_mock_broker_set_down(world.mock, 1), 0);
     UNTIL(up_of(kafka) == 0);
     core_kafka_look(kafka, &look);
@@ -340,6 +361,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_rows_of_a_text, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_an_interval_without_requests_leaves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_waits_that_are_none, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_down_and_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_broker_goes_and_comes, set_up, tear_down),

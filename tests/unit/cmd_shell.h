@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 static char dir[] = "/tmp/tapline_cmd_test.XXXXXX";
-static char out[65536];
+static char out[262144];
 
 /* Run a shell command in dir; its stdout is in out. Returns the exit code. */
 CORE_UNUSED static int sh(const char *line) {

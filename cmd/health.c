@@ -345,7 +345,7 @@ const struct cmd cmd_health = {
              "the changes of all of them in the order of time: problems that came, with what a person can do, and that "
              "went.\n"
              "Without FILE or DIR they are where the configuration says. `tapline top` shows how things are now.",
-    .example = "tapline health -c /etc/tapline/tapline.yml --since 24h\n  tapline health -f /var/lib/tapline",
+    .example = "tapline health -c /etc/tapline/tapline.yml --since 24h\ntapline health -f /var/lib/tapline",
     .options = options,
     .run = health_run,
 };

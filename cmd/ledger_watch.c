@@ -219,7 +219,8 @@ int ledger_watch(struct ledger *ledger) {
         pause_for(watch.is_new && ledger->watch_ns > CONFIRM_NS ? CONFIRM_NS : ledger->watch_ns);
     }
     if (watch.is_full) {
-        core_log(CORE_LEVEL_ERROR, "ledger", "more was wrong than could be remembered", "max=%d", ALARMS_MAX);
+        core_log(CORE_LEVEL_ERROR, "ledger", "more was wrong than could be remembered",
+                 "max=%d; what was shown is a part: run tapline verify, which names all", ALARMS_MAX);
     }
     int code = watch.raised > 0 ? CORE_EXIT_NO : CORE_EXIT_DONE;
     free(watch.alarms);

@@ -7,6 +7,7 @@
 #include "cmd/pipeline.h"
 #include "core/json.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -208,7 +209,8 @@ static void summary_json(const struct pipeline_report *report) {
     MUST(!buf.is_full);
     struct core_span text = core_buf_written(&buf);
     if (fwrite(text.ptr, 1, text.len, stdout) != text.len || fflush(stdout) != 0) {
-        core_log(CORE_LEVEL_ERROR, "run", "cannot write the summary to stdout", "%s", "");
+        core_log(CORE_LEVEL_ERROR, "run", "cannot write the summary to stdout",
+                 "error=\"%s\"; what was to be done was done, the log and the exit code tell", strerror(errno));
     }
     free(bytes);
 }

@@ -287,7 +287,9 @@ static void watch(struct supervisor_process *process) {
     if (core_loop_watch(process->owner->loop, process->pid.pidfd, EPOLLIN, on_pidfd, process, &process->watch, &fail) !=
         CORE_OK) {
         process->watch = NULL;
-        core_log_fail(CORE_LEVEL_ERROR, "supervise", "a process's end will be seen late, or not at all", &fail);
+        core_log(CORE_LEVEL_ERROR, "supervise", "a process's end will be seen late, or not at all",
+                 "name=%s pid=%d reason=\"%s\" help=\"raise the limit of open files, then restart it\"",
+                 supervisor_process_name(process), (int)process->pid.pid, fail.text);
     }
     supervisor_trim_by(process, core_tick_ns() + TRIM_AT_FIRST_NS);
 }
@@ -302,7 +304,9 @@ void supervisor_process_spawn(struct supervisor_process *process) {
     enum core_err err = supervisor_spawn(&process->held->spec, &process->owner->cgroups, &process->pid, &fail);
     if (err != CORE_OK) {
         process->pid = (struct supervisor_pid){.pidfd = -1, .ready_fd = -1};
-        core_log_fail(CORE_LEVEL_ERROR, "supervise", "a process could not be started", &fail);
+        core_log(CORE_LEVEL_ERROR, "supervise", "a process could not be started",
+                 "name=%s where=\"%s\" reason=\"%s\" effect=\"tried again as its key restart says\"",
+                 supervisor_process_name(process), fail.where, fail.text);
         (void)snprintf(process->reason, sizeof(process->reason), "%.80s: %.280s", fail.where, fail.text);
         tell(process, false);
         supervisor_process_ended(process, (struct supervisor_end){.kind = SUPERVISOR_ENDED_UNBORN});

@@ -143,8 +143,10 @@ static void crash_write(struct crash *crash) {
                  report->reason, report->name, report->name);
     } else {
         core_log(CORE_LEVEL_ERROR, "serve", "a process died, and its crash report cannot be written",
-                 "node=%s end=\"%s\" reason=\"%s\" where=%s why=\"%s\"", report->node, report->end, report->reason,
-                 fail.where, fail.text);
+                 "node=%s end=\"%s\" reason=\"%s\" where=%s why=\"%s\" effect=\"it is restarted as ever\" help=\"make "
+                 "room in "
+                 "serve.state; its own output: tapline logs %s\"",
+                 report->node, report->end, report->reason, fail.where, fail.text, report->node);
     }
     crash_event(crash);
     free((void *)(uintptr_t)files.json.ptr);
@@ -488,8 +490,11 @@ void serve_crash_on_end(struct serve *serve, const struct serve_process *process
         return; /* told again */
     }
     if (len >= CRASHES_MAX) {
-        core_log(CORE_LEVEL_ERROR, "serve", "a process died; too many did at once for a crash report of each",
-                 "node=%s reason=\"%s\"", process->name, process->reason);
+        core_log(
+            CORE_LEVEL_ERROR, "serve", "a process died; too many did at once for a crash report of each",
+            "node=%s reason=\"%s\" max=%d effect=\"it is restarted as ever\" help=\"look at the reports of the others, "
+            "mostly there is one cause: memory, a disk, a network card\"",
+            process->name, process->reason, CRASHES_MAX);
         return;
     }
     struct serve_diag *diag = serve_diag_of(serve);

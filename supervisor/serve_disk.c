@@ -141,7 +141,10 @@ static void look_done(void *ctx, bool is_stopped) {
     if (!is_stopped && look->err == CORE_OK) {
         look_tell(look);
     } else if (!is_stopped && look->err != CORE_GONE) {
-        core_log_fail(CORE_LEVEL_WARN, "disk", "cannot look after the archive", &look->fail);
+        core_log(CORE_LEVEL_WARN, "disk", "cannot look after the archive",
+                 "where=%s why=\"%s\" effect=\"nothing is removed; looked at again in serve.disk_interval\" "
+                 "help=\"is it mounted, and may this user read it?\"",
+                 look->fail.where, look->fail.text);
     }
     if (!is_stopped) {
         disk_again(serve);

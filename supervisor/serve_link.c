@@ -100,7 +100,9 @@ static void seen_save(struct serve *serve) {
     if (serve_file_write(path, (struct core_span){text, (size_t)len}, &fail) == CORE_OK) {
         serve->line->seen_written = seq;
     } else {
-        core_log_fail(CORE_LEVEL_WARN, "serve", "cannot write which events were seen", &fail);
+        core_log(CORE_LEVEL_WARN, "serve", "cannot write which events were seen",
+                 "file=%s why=\"%s\" effect=\"the next start may tell some twice; tried again at the next event\"",
+                 fail.where, fail.text);
     }
 }
 

@@ -70,7 +70,9 @@ static void sending_ended(struct sending *sending, bool is_sent, bool is_final, 
         struct core_fail fail = {0};
         int len = snprintf(text, sizeof(text), "%u\n", tries);
         if (serve_file_write(sending->path, (struct core_span){.ptr = text, .len = (size_t)len}, &fail) != CORE_OK) {
-            core_log_fail(CORE_LEVEL_WARN, "serve", "cannot write down how often a report was sent", &fail);
+            core_log(CORE_LEVEL_WARN, "serve", "cannot write down how often a report was sent",
+                     "file=%s why=\"%s\" effect=\"after a restart it may be tried more often than meant\"", fail.where,
+                     fail.text);
         }
         wait_ns = WAITS_NS[tries - 1];
     }

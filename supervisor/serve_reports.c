@@ -109,8 +109,10 @@ static void report_remove(const char *dir, const char *name) {
         (void)close(fd);
     }
     if (rmdir(path) != 0 && errno != ENOENT) {
-        core_log(CORE_LEVEL_WARN, "serve", "cannot remove an old crash report", "directory=%s why=\"%s\"", path,
-                 strerror(errno));
+        core_log(CORE_LEVEL_WARN, "serve", "cannot remove an old crash report",
+                 "directory=%s why=\"%s\" effect=\"it takes room; tried again with the next report\" help=\"remove it "
+                 "by hand\"",
+                 path, strerror(errno));
     }
 }
 

@@ -11,7 +11,7 @@ const LOGS_MAX = 8;
 const SINKS_MAX = 6;
 const BOX_WIDTH_MIN = 118;
 const BOX_WIDTH_MAX = 216;
-const GAP_MIN = 30;
+const GAP_MIN = 26;
 const BOX_HEIGHT = 58;
 const BOX_SPACE = 10;
 const HEAD_HEIGHT = 26;
@@ -56,7 +56,8 @@ export function supervisedWord(row) {
 }
 
 function sensorNodes(store, logs) {
-    const supervised = store.rows("supervised");
+    const own = new Set(store.documents.flatMap((doc) => [doc.name, `tapline-${doc.name}`, doc.process, `tapline-${doc.process}`]));
+    const supervised = store.rows("supervised").filter((row) => !own.has(row.node)); // tapline's own stand further right
     const nodes = new Map();
     for (const row of supervised) {
         const loss = store.rows("capture").filter((one) => one.sensor === row.node && isKnown(one.loss_ratio)).map((one) => one.loss_ratio);
@@ -67,7 +68,7 @@ function sensorNodes(store, logs) {
     }
     for (const log of logs) {
         const writer = writerOf(log.path, supervised);
-        const folder = log.path.slice(0, log.path.lastIndexOf("/")) || "/";
+        const folder = log.path.slice(0, Math.max(0, log.path.lastIndexOf("/"))) || (log.path.startsWith("/") ? "/" : log.path); // "(others)" has none
         const name = writer ? writer.node : folder;
         if (!nodes.has(name)) {
             nodes.set(name, { key: `folder ${name}`, name: folder, level: "idle", rate: null, isBytes: true, word: "folder", detail: "", title: `folder ${folder}: no sensor that tapline runs` });
@@ -86,9 +87,9 @@ function logNodes(store) {
         const level = store.levelOf(row, "file");
         const failed = row.failed === 1;
         const moves = row.read_position_bytes_rate > 0;
-        const isBehind = row.lag_bytes > 0 && row.lag_seconds >= 2;
+        const isBehind = store.isBehind(row);
         return { key: `log ${row.key}`, path: row.path, name: baseName(row.path), rate: row.read_position_bytes_rate ?? null, isBytes: true,
-            level: failed ? "error" : level !== "ok" ? level : moves || isBehind ? "ok" : "idle",
+            level: failed ? "error" : level !== "ok" ? level : isBehind ? "info" : moves ? "ok" : "idle",
             word: failed ? "cannot be read" : null, detail: isBehind ? `${span(row.lag_seconds)} behind` : "", title: row.path };
     });
 }
@@ -113,7 +114,7 @@ function stageNodes(store, doc, sinks) {
         }
     }
     for (const node of stages.values()) {
-        node.detail = `busy ${percent(Math.min(1, node.busy))}${node.queued > 0 ? `, ${count(node.queued)} wait` : ""}`;
+        node.detail = `busy ${percent(Math.round(Math.min(1, node.busy) * 100) / 100)}${node.queued > 0 ? `, ${count(node.queued)} wait` : ""}`;
         if (node.workers > 1) node.title += `, ${node.workers} threads, the busiest of them`;
     }
     return [...stages.values()];
@@ -134,7 +135,7 @@ function sinkNodes(store, doc) {
 }
 
 function docLevel(doc) {
-    return doc.problems.reduce((so, problem) => (["process", "consumer_partition", "peer"].includes(problem.kind) ? worse(so, problem.severity) : so), "ok");
+    return doc.problems.reduce((so, problem) => (["process", "consumer_partition", "broker"].includes(problem.kind) ? worse(so, problem.severity) : so), "ok");
 }
 
 function feederNodes(store, feeders) {
@@ -321,7 +322,7 @@ export class Picture {
         this.shape = "";
         this.boxes = new Map();
         new ResizeObserver(() => this.store && this.update(this.store)).observe(this.place);
-        byId("pipeline-key").append(...["ok", "warn", "error", "idle"].map((level) => el("span", { class: `word ${level}` }, sign(level), LEVEL_WORDS[level])));
+        byId("pipeline-key").append(...["ok", "info", "warn", "error", "idle"].map((level) => el("span", { class: `word ${level}` }, sign(level), LEVEL_WORDS[level])));
     }
 
     update(store) {
@@ -367,23 +368,24 @@ export class Picture {
     }
 
     buildBox({ x, y, width, height }) {
-        const box = { width, level: "", title: draw("title"), name: draw("text", { x: 31, y: 18, class: "name" }), rate: draw("text", { x: 11, y: 35, class: "rate" }),
+        const box = { width, level: "", title: draw("title"), name: draw("text", { x: 29, y: 18, class: "name" }), rate: draw("text", { x: 11, y: 35, class: "rate" }),
             detail: draw("text", { x: 11, y: 50, class: "detail" }), sign: draw("g"), rect: draw("rect", { width, height, rx: 6, class: "box" }), bar: draw("rect", { width: 4, height: height - 12, y: 6, rx: 2 }) };
         box.g = draw("g", { transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` }, box.title, box.rect, box.bar, box.sign, box.name, box.rate, box.detail);
         return box;
     }
 
     showBox(box, node) {
-        say(box.name, fit(node.name, box.width - 38, "620 13px"));
-        say(box.rate, isKnown(node.rate) ? rateText(node) : "");
+        say(box.name, fit(node.name, box.width - 34, "620 12.5px"));
         const word = node.word ?? (["ok", "idle"].includes(node.level) || node.detail ? "" : LEVEL_WORDS[node.level]); // the sign has said it
-        say(box.detail, fit([word, node.detail].filter(Boolean).join(", "), box.width - 17, "11.5px"));
+        const detail = fit([word, node.detail].filter(Boolean).join(", "), box.width - 17, "11.5px");
+        say(box.rate, isKnown(node.rate) ? rateText(node) : detail);
+        say(box.detail, isKnown(node.rate) ? detail : "");
         say(box.title, `${node.title}: ${LEVEL_WORDS[node.level]}${word ? ` (${word})` : ""}, ${rateText(node)}${node.detail ? `, ${node.detail}` : ""}`);
         if (box.level !== node.level) {
             box.level = node.level;
             set(box.rect, "class", `box ${node.level}`);
             set(box.bar, "class", `bar ${node.level}`);
-            box.sign.replaceChildren(sign(node.level, { x: 10, y: 5.5, width: 15, height: 15 }));
+            box.sign.replaceChildren(sign(node.level, { x: 10, y: 6, width: 14, height: 14 }));
         }
     }
 

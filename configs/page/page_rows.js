@@ -1,7 +1,7 @@
 // page_rows.js: which tables there are, and their columns. Heads are the words of core/counters.def.
 // SPDX-License-Identifier: Apache-2.0
 
-import { INTEL_STATES, LEVEL_WORDS, bytes, bytesPerSecond, clock, count, el, isKnown, percent, perSecond, rate, span, took } from "./page_words.js";
+import { INTEL_STATES, LEVEL_WORDS, bytes, bytesPerSecond, clock, count, el, isKnown, percent, perSecond, rate, span, took, worse } from "./page_words.js";
 import { number, showState, state, text } from "./page_tables.js";
 import { pictureRows, supervisedWord } from "./page_picture.js";
 import { historyRows } from "./page_charts.js";
@@ -20,7 +20,7 @@ function upState(row, word) {
 function fileState(row, store) {
     const level = store.levelOf(row, "file");
     if (row.failed) return { level: "error", word: "cannot be read" };
-    if (row.lag_bytes > 0 && row.lag_seconds >= 2) return { level, word: "behind" };
+    if (store.isBehind(row)) return { level: worse(level, "info"), word: "behind" };
     return { level, word: level === "ok" ? "caught up" : LEVEL_WORDS[level] };
 }
 
@@ -71,7 +71,7 @@ export function describe(control) {
             number("Worst partition", (row) => row.consumerLag, span), number("Bytes waiting", (row) => row.waiting, bytes)] },
         supervised: { title: "Supervised processes", rows: (store) => store.rows("supervised"), none: "The Supervisor runs no process.", sort: { column: 0, isDown: false }, columns: [
             text("Name", (row) => row.node), text("Group", (row) => row.group), state("State", supervisedState), number("Restarts", (row) => row.restarts),
-            number("Up for", (row, store) => (row.running === 0 && row.state !== 2 && row.state !== 3 ? null : store.age(row.start_time_timestamp_seconds ?? row.start_time_seconds)), span),
+            number("Up for", (row, store) => (row.running === 0 && row.state !== 2 && row.state !== 3 ? null : store.age(row.start_time_timestamp_seconds ?? row.start_timestamp_seconds)), span),
             number("CPU", (row) => row.cpu_seconds_rate, percent), number("Memory", (row) => row.resident_memory_bytes, bytes),
             text("Control", () => "", { show: (cell, row) => control.cell(cell, row) })] },
         own: { title: "tapline's processes", rows: ownRows, none: "No process has answered yet.", columns: [
@@ -86,7 +86,7 @@ export function describe(control) {
             number("Last event", ...ago("last_event_timestamp_seconds")), number("Rotations", (row) => row.rotations)] },
         stages: { title: "Stages", rows: (store) => store.rows("stage"), columns: [
             text("Stage", (row) => `${row.stage}${row.worker ? ` ${row.worker}` : ""}`), process, state("State", (row, store) => ({ level: store.stageLevel(row), word: LEVEL_WORDS[store.stageLevel(row)] })),
-            number("In", (row) => row.in_rate, perSecond), number("Out", (row) => row.out_rate, perSecond), number("Busy", (row) => (isKnown(row.busy_seconds_rate) ? Math.min(1, row.busy_seconds_rate) : null), percent),
+            number("In", (row) => row.in_rate, perSecond), number("Out", (row) => row.out_rate, perSecond), number("Busy", (row) => (isKnown(row.busy_seconds_rate) ? Math.round(Math.min(1, row.busy_seconds_rate) * 1000) / 1000 : null), percent),
             number("Queue", (row) => row.queue_used, (value, row) => (isKnown(value) ? `${count(value)} of ${count(row.queue_capacity)}` : "–"), { tip: "batches that wait before it" }),
             number("In hand", (row) => row.held), number("All in", (row) => row.in), number("All out", (row) => row.out)] },
         latency: { title: "How long events take", rows: histogramRows, columns: [
@@ -103,6 +103,9 @@ export function describe(control) {
             text("Broker", (row) => row.broker), text("Client", (row) => row.client), process, state("State", (row) => upState(row)), number("Round trip", (row) => row.rtt_mean_seconds, took),
             number("p99", (row) => row.rtt_p99_seconds, took), number("In librdkafka", (row) => row.internal_latency_mean_seconds, took), number("To be sent", (row) => row.output_buffer_messages),
             number("Not answered", (row) => row.awaiting_response_messages), number("Errors", (row) => row.transmit_errors), number("Sent again", (row) => row.request_retries)] },
+        endpoints: { title: "Nodes of the search engine", rows: (store) => store.rows("endpoint"), columns: [
+            text("Node", (row) => row.endpoint), text("Sink", (row) => row.sink), process, state("State", (row) => upState(row)), number("p50", (row) => row.latency?.p50, took),
+            number("p99", (row) => row.latency?.p99, took), number("Requests", (row) => row.requests), number("Rate", (row) => row.requests_rate, perSecond)] },
         consumed: { title: "Partitions read by the feeder", rows: (store) => store.rows("consumer_partition"), sort: { column: 3, isDown: true }, columns: [
             text("Topic", (row) => row.topic), number("Partition", (row) => Number(row.partition), String), process, number("Lag", (row) => row.lag_seconds, span),
             number("Records behind", (row) => row.lag_records), number("Rate", (row) => row.position_rate, perSecond), number("Position", (row) => row.position), number("End", (row) => row.end), text("Group", (row) => row.group)] },
@@ -124,7 +127,7 @@ export function describe(control) {
 }
 
 /* Kinds of rows that are shown somewhere, or said by other means. */
-export const KNOWN = new Set(["process", "problem", "file", "stage", "dead", "sink", "sink_retry", "broker", "producer_partition", "consumer_partition", "intel",
+export const KNOWN = new Set(["process", "problem", "file", "stage", "dead", "sink", "sink_retry", "broker", "endpoint", "producer_partition", "consumer_partition", "intel",
     "intel_feed", "supervised", "peer", "capture", "latency"]);
 
 /* A text with `commands` in it. */

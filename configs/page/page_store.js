@@ -6,13 +6,14 @@ import { isKnown, worse } from "./page_words.js";
 export const HISTORY_S = 15 * 60;
 const WINDOW_S = 5; // a rate is what grew within so long: rows are written twice a second, so one second alone would flicker
 const AWAY_S = 5; // numbers of a process that are older than Main's by this are old
+const BEHIND_S = 5;
 const GROWING = {
     file: ["read_position_bytes", "accepted_position_bytes"],
     stage: ["in", "out", "busy_seconds"],
     dead: ["records"],
     sink: ["documents"],
     sink_retry: ["times"],
-    broker: ["transmit_errors"],
+    endpoint: ["requests"],
     consumer_partition: ["position"],
     producer_partition: ["messages"],
     supervised: ["cpu_seconds"],
@@ -21,7 +22,7 @@ const GROWING = {
 };
 export const LABELS = {
     file: ["path"], stage: ["stage", "worker"], dead: ["stage", "reason"], sink: ["sink"], sink_retry: ["sink", "cause"],
-    broker: ["client", "broker"], producer_partition: ["client", "topic", "partition"], consumer_partition: ["group", "topic", "partition"],
+    broker: ["client", "broker"], endpoint: ["sink", "endpoint"], producer_partition: ["client", "topic", "partition"], consumer_partition: ["group", "topic", "partition"],
     intel: [], intel_feed: ["feed"], supervised: ["node", "group"], peer: ["process"], capture: ["sensor", "source"], latency: ["step"],
     process: [], problem: ["code", "severity", "component"],
 };
@@ -134,6 +135,11 @@ export class Store {
             if (Object.entries(problem.labels ?? {}).every(([name, value]) => row[name] === value)) level = worse(level, problem.severity);
         }
         return level;
+    }
+
+    /* A log that is not caught up for longer than the pipeline takes anyhow. */
+    isBehind(row) {
+        return row.lag_bytes > 0 && row.lag_seconds >= BEHIND_S;
     }
 
     /* A stage has the problems of its dead letters, too. */

@@ -78,6 +78,7 @@ export function took(seconds) {
 export function percent(ratio) {
     if (!isKnown(ratio)) return NONE;
     const value = ratio * 100;
+    if (value > 0 && value < 0.001) return "< 0.001 %";
     return `${value === 0 || value >= 10 ? Math.round(value) : value.toFixed(value < 0.1 ? 3 : 1)} %`;
 }
 

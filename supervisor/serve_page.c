@@ -71,6 +71,45 @@ struct serve_page {
     char *event; /* room for one */
 };
 
+/* ---- who asks -------------------------------------------------------------------------------------------------------------- */
+
+/* Does the browser say that it is our own page which asks, or (by_hand) that somebody has typed the address? Programs that are no
+ * browsers say nothing. */
+static bool is_our_page(struct core_httpd_request *request, bool by_hand) {
+    const char *origin = core_httpd_header(request, "Origin");
+    const char *site = core_httpd_header(request, "Sec-Fetch-Site");
+    const char *host = core_httpd_header(request, "Host");
+    char ours[ORIGIN_BYTES_MAX];
+    if (site != NULL && strcmp(site, "same-origin") != 0 && !(by_hand && strcmp(site, "none") == 0)) {
+        return false;
+    }
+    if (origin == NULL) {
+        return true;
+    }
+    int len = snprintf(ours, sizeof(ours), "http://%s", host != NULL ? host : "");
+    return len > 0 && (size_t)len < sizeof(ours) && strcasecmp(origin, ours) == 0;
+}
+
+static void refuse(struct core_httpd_request *request, int status, const char *const *headers, const char *text) {
+    char bytes[ANSWER_BYTES_MAX];
+    struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
+    core_buf_span(&out, CORE_SPAN("{\"error\":"));
+    core_buf_string(&out, core_utf8_cut(core_span_of(text), ERROR_BYTES_MAX));
+    core_buf_char(&out, '}');
+    MUST(!out.is_full);
+    core_httpd_reply(request, status, json_type, headers, core_buf_written(&out));
+}
+
+/* False: answered already. */
+static bool may_read(struct core_httpd_request *request) {
+    bool may = is_our_page(request, true);
+    if (!may) {
+        refuse(request, HTTP_DENIED, NULL,
+               "these numbers are for tapline's own page, and this request is from another");
+    }
+    return may;
+}
+
 /* ---- the page and its numbers -------------------------------------------------------------------------------------------- */
 
 static void answer_file(void *ctx, struct core_httpd_request *request) {
@@ -83,7 +122,9 @@ static void answer_file(void *ctx, struct core_httpd_request *request) {
 
 static void answer_health(void *ctx, struct core_httpd_request *request) {
     struct serve_page *page = ctx;
-    core_httpd_reply(request, HTTP_OK, json_type, NULL, serve_health_json(page->health));
+    if (may_read(request)) {
+        core_httpd_reply(request, HTTP_OK, json_type, NULL, serve_health_json(page->health));
+    }
 }
 
 /* JSON has no newline, so it is one line of data. */
@@ -113,9 +154,11 @@ static void watcher_forget(void *ctx) {
 
 static void answer_events(void *ctx, struct core_httpd_request *request) {
     struct serve_page *page = ctx;
+    if (!may_read(request)) {
+        return;
+    }
     if (page->watchers_len >= WATCHERS_MAX) {
-        core_httpd_reply(request, HTTP_AWAY, "text/plain; charset=utf-8", NULL,
-                         CORE_SPAN("so many pages are open that no other one is told; close one\n"));
+        refuse(request, HTTP_AWAY, NULL, "so many pages are open that no other one is told; close one");
         return;
     }
     struct watcher *watcher = calloc(1, sizeof(*watcher));
@@ -135,16 +178,6 @@ static void answer_events(void *ctx, struct core_httpd_request *request) {
 
 /* ---- control: may they? -------------------------------------------------------------------------------------------------------- */
 
-static void refuse(struct core_httpd_request *request, int status, const char *const *headers, const char *text) {
-    char bytes[ANSWER_BYTES_MAX];
-    struct core_buf out = {.start = bytes, .pos = bytes, .end = bytes + sizeof(bytes)};
-    core_buf_span(&out, CORE_SPAN("{\"error\":"));
-    core_buf_string(&out, core_utf8_cut(core_span_of(text), ERROR_BYTES_MAX));
-    core_buf_char(&out, '}');
-    MUST(!out.is_full);
-    core_httpd_reply(request, status, json_type, headers, core_buf_written(&out));
-}
-
 /* In a time that does not tell how much of it was right. */
 static bool is_same(const char *said, const char *token) {
     size_t said_len = strlen(said);
@@ -154,22 +187,6 @@ static bool is_same(const char *said, const char *token) {
         differs |= (unsigned char)(said[i] ^ token[token_len == 0 ? 0 : i % token_len]);
     }
     return differs == 0 && token_len > 0;
-}
-
-/* Does the browser say that it is our own page which asks? Programs that are no browsers say nothing. */
-static bool is_our_page(struct core_httpd_request *request) {
-    const char *origin = core_httpd_header(request, "Origin");
-    const char *site = core_httpd_header(request, "Sec-Fetch-Site");
-    const char *host = core_httpd_header(request, "Host");
-    char ours[ORIGIN_BYTES_MAX];
-    if (site != NULL && strcmp(site, "same-origin") != 0) {
-        return false;
-    }
-    if (origin == NULL) {
-        return true;
-    }
-    int len = snprintf(ours, sizeof(ours), "http://%s", host != NULL ? host : "");
-    return len > 0 && (size_t)len < sizeof(ours) && strcasecmp(origin, ours) == 0;
 }
 
 static bool is_json(const char *type) {
@@ -199,7 +216,7 @@ static void token_was_wrong(struct serve_page *page, struct core_httpd_request *
 static bool may_control(struct serve_page *page, struct core_httpd_request *request) {
     static const char *const who[] = {"WWW-Authenticate: Bearer realm=\"tapline\"", NULL};
     const char *token = page->health->serve->conf->token;
-    if (!is_our_page(request)) {
+    if (!is_our_page(request, false)) {
         refuse(request, HTTP_DENIED, NULL,
                "only tapline's own page may ask for this, and this request is from another");
         return false;

@@ -78,6 +78,7 @@ def test_the_page_lies_in_the_program_and_may_load_nothing_from_elsewhere(page):
 
 
 def test_numbers_are_those_of_the_control_channel(page):
+    wait_until(lambda: '"node":"b"' in page.ask("GET", "/api/health")[2])
     status, headers, text = page.ask("GET", "/api/health")
     said = json.loads(text)
     assert status == 200 and headers["Content-Type"] == "application/json" and said["control"] is True
@@ -271,6 +272,16 @@ def test_a_name_that_points_here_is_not_served(shared_page, path):
         assert shared_page.ask("GET", path, headers={"Host": host})[0] in (400, 403), host
     if path != "/api/events":
         assert shared_page.ask("GET", path, headers={"Host": f"localhost:{shared_page.port}"})[0] == 200
+
+
+def test_numbers_are_not_for_pages_of_others(shared_page):
+    ours = {"Sec-Fetch-Site": "same-origin", "Origin": f"http://{shared_page.host}"}
+    for path in ("/api/health", "/api/events"):
+        for foreign in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
+            status, headers, text = shared_page.ask("GET", path, headers=foreign)
+            assert status == 403 and "supervised" not in text and "Access-Control-Allow-Origin" not in headers
+    for own in (ours, {"Sec-Fetch-Site": "none"}, {}):
+        assert shared_page.ask("GET", "/api/health", headers=own)[0] == 200
 
 
 def test_wrong_tokens_are_slowed_down(page):

@@ -40,8 +40,9 @@ struct kafka_stats_partition {
     int64_t queued, messages, bytes;
 };
 struct kafka_stats {
-    bool is_there; /* the brokers are known */
-    int up;        /* does any broker answer? -1: not known yet */
+    bool is_there;  /* the brokers are known */
+    int64_t due_ns; /* core_tick_ns(): a text before is not read */
+    int up;         /* does any broker answer? -1: not known yet */
     int64_t down_since_ns;
     bool is_denied;   /* the last error is one of credentials or rights */
     int64_t error_ns; /* core_tick_ns() of the last error */

@@ -1,9 +1,11 @@
 /* core/kafka_stats.c: what librdkafka knows of brokers and partitions, as rows.
  *
  * With statistics.interval.ms librdkafka makes a JSON text of all it counts, each time; it comes as an event of the queue that
- * the owner polls. It is read once, in one pass, for the few numbers that are shown; its texts are plain, so this costs a few
- * milliseconds for a megabyte. Brokers that nobody needs are not connected, and that is no fault: whether one is down is
- * known only of those that lead a partition of ours, or that a connection to has failed.
+ * the owner polls. It is read once, in one pass, for the few numbers that are shown; its texts are plain, so this costs three
+ * milliseconds for a megabyte, and a text of so many megabytes is read each so many seconds.
+ *
+ * Brokers that nobody needs are not connected, and that is no fault: whether one is down is known only of those that lead a
+ * partition of ours, or that a connection to has failed.
  *
  * Whether anybody answers at all is known without statistics, too: librdkafka says when the last broker is gone, and a record
  * that is accepted says that one is there.
@@ -307,6 +309,11 @@ static void up_set(struct kafka_stats *stats, bool is_up) {
 }
 
 void kafka_stats_read(struct kafka_stats *stats, struct core_span text) {
+    int64_t now = core_tick_ns();
+    if (now < stats->due_ns) {
+        return;
+    }
+    stats->due_ns = now + (int64_t)(text.len / CORE_MIB) * CORE_NS_PER_S; /* of thousands of partitions: seldom */
     struct kafka_stats_broker fresh[KAFKA_STATS_BROKERS_MAX];
     struct kafka_stats_reading reading = {.stats = stats, .brokers = fresh};
     if (stats->partitions == NULL) {

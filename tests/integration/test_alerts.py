@@ -3,6 +3,7 @@ metrics, and is quiet again; a real Prometheus scrapes a real host whose parts a
 should; each panel's query is one that it answers with data.
 SPDX-License-Identifier: Apache-2.0
 """
+import contextlib
 import json
 import os
 import re
@@ -70,16 +71,27 @@ def test_the_dashboard_is_what_its_script_writes():
 # ---- with one ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def small_disk(tmp_path_factory):
+@contextlib.contextmanager
+def disk(folder):
     if os.geteuid() != 0:
         pytest.skip("mounting a small tmpfs needs root")
-    folder = tmp_path_factory.mktemp("disk")
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip(f"mount is not allowed here: {mounted.stderr.decode()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory):
+    with disk(tmp_path_factory.mktemp("disk")) as folder:
+        yield folder
+
+
+@pytest.fixture
+def own_disk(tmp_path_factory):
+    with disk(tmp_path_factory.mktemp("disk")) as folder:
+        yield folder
 
 
 class Watched(Host):
@@ -95,7 +107,7 @@ class Watched(Host):
         feed = {"node": {"name": config["node"]["name"] + "-feed", "state": str(self.folder / "state")},
                 "feed": {"group": "alerts", "topics": [r"^tapline\.zeek\..*"], "replication_factor": 1,
                          "rdkafka": {"bootstrap.servers": broker.address}},
-                "sinks": {"file": {"path": str(self.folder / "fed.ndjson")}}, "health": config["health"]}
+                "sinks": {"file": {"path": str(disk / "fed.ndjson")}}, "health": config["health"]}
         self.feed_config = self.folder / "feed.yml"
         self.feed_config.write_text(json.dumps(feed))
         self.feed = self.prometheus = None
@@ -221,7 +233,7 @@ def test_the_disk_is_full(host):
                 out.write(b"x" * 4096)
         except OSError:
             pass
-    host.fires("TaplineDiskFull", "TaplineSinkUnreachable")
+    host.fires("TaplineDiskFull", "TaplineSinkUnreachable", "TaplineConsumerLag")
     ballast.unlink()
     host.quiet()
 
@@ -265,3 +277,89 @@ def test_the_health_log_cannot_be_written(host):
     host.fires("TaplineLogUnwritable")
     path.rmdir()
     host.quiet()
+
+
+# ---- faults of single processes ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alone(tmp_path, own_disk, runs):
+    """A run whose state and output are on the small disk; one whose broker is not there; Prometheus."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("NO PROMETHEUS")
+    dead, made = f"127.0.0.1:{free_port()}", []
+    ports = {"run": free_port(), "waiting": free_port()}
+    log = tmp_path / "conn.log"
+    log.write_text(rig.ConnLog().text(0, 10))
+    state = own_disk / "alone"
+    config = rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(log)]}],
+                              {"file": {"path": str(own_disk / "alone.ndjson"), "sync_interval": "10ms"}},
+                              node={"state": str(state)}, pipeline={"batches": 4},
+                              health={"run": f"127.0.0.1:{ports['run']}", "interval": "1s", "otlp": f"http://{dead}"})
+    (tmp_path / "waiting").mkdir()
+    waiting = rig.config_write(tmp_path / "waiting/tapline.yml", [{"type": "zeek", "paths": [str(log)]}],
+                               {"kafka": {"rdkafka": {"bootstrap.servers": dead}}}, health={"run": f"127.0.0.1:{ports['waiting']}"})
+    prometheus = Prometheus(tmp_path / "prometheus", ports)
+    made.append(prometheus)
+    yield {"run": runs(config), "waiting": runs(waiting), "log": log, "disk": own_disk, "prometheus": prometheus}
+    for one in made:
+        one.close()
+
+
+def fired_in(prometheus, names, seconds=FIRES_S):
+    seen = set()
+
+    def all_of_them():
+        seen.update((name, labels["job"].removeprefix("tapline-")) for name, labels in prometheus.firing())
+        return names <= seen
+
+    try:
+        rig.wait_for("alerts", all_of_them, seconds, 0.5)
+    except AssertionError:
+        raise AssertionError(f"{sorted(names - seen)} did not fire in {seconds} s; {sorted(seen)} did") from None
+    return seen
+
+
+def test_disks_collectors_and_brokers_of_single_processes(alone):
+    prometheus, log = alone["prometheus"], alone["log"]
+    seen = fired_in(prometheus, {("TaplineOtlpUnreachable", "run"), ("TaplinePositionsUnknown", "waiting"),
+                                 ("TaplineSinkUnreachable", "waiting"), ("TaplineNotReady", "waiting")})
+    assert not {("TaplineStateUnwritable", "run"), ("TaplineDiskFull", "run"), ("TaplineNotReady", "run")} & seen, seen
+    ballast = alone["disk"] / "ballast"
+    with open(ballast, "wb", buffering=0) as out:
+        out.truncate(0)
+        out.write(b"x" * (DISK_BYTES - 8 * 1024 * 1024))
+        fired_in(prometheus, {("TaplineStateLow", "run")})
+        try:
+            while True:
+                out.write(b"x" * 4096)
+        except OSError:
+            pass
+    conn = rig.ConnLog()
+    with open(log, "a") as more:  # more than all batches hold: some of it stays unread
+        more.write(conn.text(10, 60000, header=False))
+    fired_in(prometheus, {("TaplineDiskFull", "run"), ("TaplineSinkStalled", "run"), ("TaplineNotReady", "run"),
+                          ("TaplineLogUnwritable", "run"), ("TaplineFileLag", "run")})
+    time.sleep(2)
+    os.truncate(log, 0)
+    ballast.unlink()
+    fired_in(prometheus, {("TaplineBytesLost", "run")}, 60)
+
+
+def test_a_feed_of_indicators_fails(redis_server, tmp_path):
+    if shutil.which("prometheus") is None:
+        pytest.skip("NO PROMETHEUS")
+    port, config = free_port(), tmp_path / "tapline.yml"
+    feed = {"name": "list", "type": "list", "url": f"http://127.0.0.1:{free_port()}/list.txt", "patience": "1s"}
+    config.write_text(json.dumps({"node": {"name": "n", "state": str(tmp_path / "state")}, "health": {"intel_sync": f"127.0.0.1:{port}"},
+                                  "intel": {"redis": {"urls": [redis_server.url]}, "feeds": [feed]}}))
+    prometheus = Prometheus(tmp_path / "prometheus", {"sync": port})
+    with open(tmp_path / "log", "w") as log:
+        sync = subprocess.Popen([str(rig.TAPLINE), "intel", "sync", "--watch", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        fired_in(prometheus, {("TaplineIntelFeedFailed", "sync")})
+        assert {name for name, _ in prometheus.firing()} <= {"TaplineIntelFeedFailed", "TaplineProblem"}
+    finally:
+        sync.kill()
+        sync.wait()
+        prometheus.close()

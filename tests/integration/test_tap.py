@@ -12,10 +12,12 @@ import subprocess
 import tempfile
 import threading
 import time
+import types
 
 import pytest
 
 import rig
+from feeding import DAILY, MONTHLY, Site, document
 from rig import TAPLINE, wait_for
 
 WATCHERS_MAX = 8
@@ -253,3 +255,32 @@ def test_refusals(watched, options, code, words):
 def test_only_its_group_may_speak(watched):
     mode = watched.socket.stat().st_mode
     assert stat.S_ISSOCK(mode) and stat.S_IMODE(mode) == 0o660
+
+
+def test_a_feeder_is_watched_too(broker, feeds):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="tlt-", dir="/tmp"))
+    out = folder / "out.ndjson"
+    site = Site(folder, broker, types.SimpleNamespace(url=""), sinks={"file": {"path": str(out), "sync_interval": "50ms"}})
+    site.put(MONTHLY, [document(MONTHLY, 0)])
+    feed = feeds(site.config)
+    taps = []
+    try:
+        wait_for("a first document", lambda: out.exists() and out.read_text().count("\n") == 1, timeout=60)
+        refused = Tap(site.config, "--stage", "raw")
+        assert refused.wait() == 100 and "a feeder reads documents, no lines" in refused.errors()
+        taps = [Tap(site.config, "--process", "feed-0"), Tap(site.config, "--stage", "sent", "--dataset", DAILY)]
+        wait_for("both to be known", lambda: feed.log().count("somebody watches what passes") == 2)
+        site.put(DAILY, (document(DAILY, i) for i in range(1, 4)))
+        site.put(MONTHLY, [document(MONTHLY, 4)])
+        wait_for("the documents", lambda: len(taps[0].shown) == 4 and len(taps[1].shown) == 3)
+        wait_for("the file", lambda: out.read_text().count("\n") == 5)
+        written = out.read_text().splitlines()[1:]
+        assert sorted(taps[0].lines()) == sorted(written)
+        assert sorted(taps[1].lines()) == sorted(line for line in written if json.loads(line)["event"]["dataset"] == DAILY)
+        assert [tap.stop() for tap in taps] == [0, 0]
+    finally:
+        for tap in taps:
+            tap.process.kill()
+            tap.process.wait()
+        feed.kill()
+        shutil.rmtree(folder)

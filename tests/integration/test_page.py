@@ -242,43 +242,53 @@ def test_a_dialog_by_keyboard(site, look):
     assert site.main.status()["quiet"]["state"] in ("ready", "up")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_labels_headings_and_contrast(site, look, scheme):
+def test_labels_headings_and_contrast(site, look):
     """With a problem of each severity and a row of each kind: page_audit.js finds nothing to complain of."""
-    page = look(color_scheme=scheme, made_up={})
+    page = look(made_up={})
     problem(page, "sink_unreachable")
     page.get_by_text("The pipeline as a table").click()
     page.wait_for_timeout(700)
-    complaints = page.evaluate(AUDIT)
-    assert complaints == [], "\n".join(complaints)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        complaints = page.evaluate(AUDIT)
+        assert complaints == [], "\n".join([scheme, *complaints])
 
 
 def test_dark_light_and_the_switch(site, look):
-    ground = "getComputedStyle(document.body).backgroundColor"
-    dark, light = look(color_scheme="dark", made_up={}), look(color_scheme="light", made_up={})
-    was = dark.evaluate(ground), light.evaluate(ground)
-    assert was[0] != was[1]
-    light.get_by_label("Theme").select_option("dark")
-    assert light.evaluate(ground) == was[0]
-    light.reload()
-    assert light.evaluate(ground) == was[0], "it is kept"
-    light.get_by_label("Theme").select_option("")
-    assert light.evaluate(ground) == was[1]
-    calm = look(reduced_motion="reduce", made_up={})
-    assert calm.evaluate("[...document.querySelectorAll('#picture .link')].every((one) => parseFloat(getComputedStyle(one).transitionDuration) === 0)")
+    page = look(made_up={})
+
+    def ground(scheme):
+        page.emulate_media(color_scheme=scheme)
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    dark, light = ground("dark"), ground("light")
+    assert dark != light
+    page.get_by_label("Theme").select_option("dark")
+    assert ground("light") == dark
+    page.reload()
+    assert ground("light") == dark, "it is kept"
+    page.get_by_label("Theme").select_option("")
+    assert ground("light") == light
+    page.emulate_media(reduced_motion="reduce")
+    expect(page.locator("#picture .link").first).to_be_attached()
+    moving = "[...document.querySelectorAll('#picture .link')].filter((one) => parseFloat(getComputedStyle(one).transitionDuration) > 0).length"
+    assert page.evaluate(moving) == 0
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.evaluate(moving) > 0
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_is_wider_than_the_screen(site, look, width):
-    page = look(width=width, height=800, made_up={"logs": 30})
+def test_nothing_is_wider_than_the_screen(site, look):
+    page = look(made_up={"logs": 30})
     problem(page, "sink_unreachable")
-    page.wait_for_timeout(700)
-    wide = page.evaluate("""() => [document.documentElement.scrollWidth - innerWidth, ...[...document.querySelectorAll('main > section, #tiles > div, #problem-list li')]
-        .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.id || one.textContent.slice(0, 40))]""")
-    assert wide == [0]
-    drawn = page.evaluate("""() => [...document.querySelectorAll('#picture g')].filter((g) => { const rect = g.querySelector('rect.box'); if (!rect) return false;
-        const box = rect.getBoundingClientRect(); return [...g.querySelectorAll('text')].some((text) => text.getBoundingClientRect().right > box.right + 1); }).map((g) => g.textContent)""")
-    assert drawn == [], "texts that stick out of their boxes"
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_timeout(600)  # drawn anew
+        wide = page.evaluate("""() => [document.documentElement.scrollWidth - innerWidth, ...[...document.querySelectorAll('main > section, #tiles > div, #problem-list li')]
+            .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.id || one.textContent.slice(0, 40))]""")
+        assert wide == [0], width
+        out = page.evaluate("""() => [...document.querySelectorAll('#picture g')].filter((g) => { const rect = g.querySelector('rect.box'); if (!rect) return false;
+            const box = rect.getBoundingClientRect(); return [...g.querySelectorAll('text')].some((text) => text.getBoundingClientRect().right > box.right + 1); }).map((g) => g.textContent)""")
+        assert out == [], f"texts that stick out of their boxes, {width} wide"
 
 
 def test_500_logs_are_not_slow_and_what_is_not_drawn_is_counted(site, look):

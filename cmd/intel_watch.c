@@ -11,7 +11,6 @@
 #include "core/kafka.h"
 #include "core/rpc.h"
 
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -107,7 +106,7 @@ static void control_open(struct intel_watch *watch) {
     const struct core_rpc_server_conf conf = {.service = "intel-sync",
                                               .version = TAPLINE_VERSION,
                                               .path = path,
-                                              .group = getgrnam(CONTROL_GROUP) != NULL ? CONTROL_GROUP : NULL,
+                                              .group = core_rpc_group_if_ours(CONTROL_GROUP),
                                               .inherited_fd = -1,
                                               .methods = methods,
                                               .methods_len = sizeof(methods) / sizeof(methods[0]),

@@ -8,7 +8,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/pipeline_internal.h"
 
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
@@ -49,7 +48,7 @@ void pipeline_control_begin(struct pipeline *pipeline) {
     const struct core_rpc_server_conf conf = {.service = pipeline->source->stage,
                                               .version = TAPLINE_VERSION,
                                               .path = path,
-                                              .group = getgrnam(CONTROL_GROUP) != NULL ? CONTROL_GROUP : NULL,
+                                              .group = core_rpc_group_if_ours(CONTROL_GROUP),
                                               .inherited_fd = -1,
                                               .methods = methods,
                                               .methods_len = sizeof(methods) / sizeof(methods[0]),

@@ -91,6 +91,10 @@ struct core_rpc_server_conf {
     void *ctx; /* of the methods */
 };
 
+/* For conf.group: the group, if there is one of that name and this process may give its socket to it (it is root, or a member);
+ * else NULL. */
+const char *core_rpc_group_if_ours(const char *group);
+
 /* Listen. A socket file that nobody answers on is replaced; one that somebody answers on is CORE_LOCKED.
  * Owns: core_rpc_server_free(*out), not from within a method; texts of conf are copied, methods are not; inherited_fd is taken
  * over when it succeeds. Errors: CORE_IO, CORE_BAD, CORE_LOCKED. */

@@ -40,6 +40,24 @@ enum core_err rpc_auth_group(const char *name, gid_t *out, struct core_fail *fai
     return CORE_OK;
 }
 
+const char *core_rpc_group_if_ours(const char *group) {
+    struct core_fail fail;
+    gid_t id = (gid_t)-1;
+    if (group == NULL || rpc_auth_group(group, &id, &fail) != CORE_OK) {
+        return NULL;
+    }
+    bool is_ours = geteuid() == 0 || getegid() == id;
+    int len = getgroups(0, NULL);
+    gid_t *groups = calloc(len > 0 ? (size_t)len : 1, sizeof(*groups));
+    MUST(groups != NULL);
+    len = getgroups(len, groups);
+    for (int i = 0; i < len; i++) {
+        is_ours = is_ours || groups[i] == id;
+    }
+    free(groups);
+    return is_ours ? group : NULL;
+}
+
 /* " (ann)", from a line like ann:x:1000:1000::/home/ann:/bin/sh; empty if there is none. */
 static void user_name(uid_t uid, char *out, size_t out_len) {
     char line[AUTH_PASSWD_BYTES];

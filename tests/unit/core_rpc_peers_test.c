@@ -265,6 +265,36 @@ static void test_other_users_are_denied_and_members_of_the_group_let_in(void **s
     assert_non_null(strstr(fail.text, "groupadd"));
 }
 
+/* Would a process of that user, with this one supplementary group, give its socket to the group daemon? */
+static bool gives_to_daemon(uid_t uid, gid_t group) {
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (setgroups(group == 0 ? 0 : 1, &group) != 0 || setgid(NOBODY) != 0 || setuid(uid) != 0) {
+            _exit(2);
+        }
+        _exit(core_rpc_group_if_ours("daemon") != NULL ? 1 : 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+    return WEXITSTATUS(status) == 1;
+}
+
+static void test_a_group_is_named_only_by_who_may_give_to_it(void **state) {
+    (void)state;
+    const struct group *group = getgrnam("daemon");
+    assert_null(core_rpc_group_if_ours("no-such-group-here"));
+    assert_null(core_rpc_group_if_ours(NULL));
+    if (geteuid() != 0 || group == NULL) {
+        skip();
+    }
+    const gid_t gid = group->gr_gid;
+    assert_string_equal(core_rpc_group_if_ours("daemon"), "daemon");
+    assert_true(gives_to_daemon(NOBODY, gid));
+    assert_false(gives_to_daemon(NOBODY, 0));
+    assert_false(gives_to_daemon(NOBODY, gid + 1));
+}
+
 /* ---- the socket file ----------------------------------------------------------------------------------------------- */
 
 static void test_a_socket_somebody_answers_on_is_theirs(void **state) {
@@ -384,6 +414,7 @@ int main(void) {
         ROW(test_strangers_do_not_keep_others_out),
         ROW(test_tcp_is_for_the_loopback_and_with_a_token),
         ROW(test_other_users_are_denied_and_members_of_the_group_let_in),
+        ROW(test_a_group_is_named_only_by_who_may_give_to_it),
         ROW(test_a_socket_somebody_answers_on_is_theirs),
         ROW(test_a_socket_nobody_answers_on_is_replaced_and_other_files_are_not),
         ROW(test_a_listening_socket_outlives_its_server),

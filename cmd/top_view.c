@@ -82,18 +82,19 @@ static void problem_draw(struct top_data *data, const struct top_problem *proble
     static const char *const words[] = {"INFO ", "WARN ", "ERROR"};
     static const enum top_look looks[] = {TOP_PLAIN, TOP_WARN, TOP_ERROR};
     char component[512];
+    char code[64];
     char since[32];
     struct top_row row;
     top_clean(core_json_tree_text(problem->problem, "component"), component, sizeof(component));
+    top_clean(core_json_tree_text(problem->problem, "code"), code, sizeof(code));
     top_form(TOP_SECONDS, top_problem_seconds(problem), since, sizeof(since));
-    top_line_print(lines, looks[problem->severity], "%s %s (%s), for %s", words[problem->severity], component,
-                   problem->process->name, since);
+    top_line_print(lines, looks[problem->severity], "%s %s (%s), for %s: %s", words[problem->severity], component,
+                   problem->process->name, since, code);
     if (top_problem_row(data, problem, &row)) {
-        struct core_span code = core_json_tree_text(problem->problem, "code");
         struct top_line *line = &lines->all[lines->len - 1];
         line->key = row.key;
         line->kind = row.kind;
-        line->choice = core_hash64(code.len == 0 ? "" : code.ptr, code.len, row.key) | 1;
+        line->choice = core_hash64(code, strlen(code), row.key) | 1;
     }
     top_line_wrap(lines, TOP_PLAIN, 2, core_json_tree_text(problem->problem, "text"));
     top_line_wrap(lines, TOP_BOLD, 2, core_json_tree_text(problem->problem, "help"));

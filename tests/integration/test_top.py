@@ -118,7 +118,7 @@ def test_problems_come_first_with_what_to_do(host):
         terminal.wait("run ", 5)
         lines = terminal.lines()
         assert "sensor-1" in lines[0] and "FAILING, 2 problems" in lines[0] and "by Main" in lines[0]
-        assert re.fullmatch(r"ERROR sink kafka \(run\), for 2m1\ds", lines[2])
+        assert re.fullmatch(r"ERROR sink kafka \(run\), for 2m1\ds: sink_stalled", lines[2])
         assert "has accepted nothing for 2m10s" in lines[3]
         assert any("Is the broker up" in line for line in lines[4:8])
         assert [line.split()[0] for line in lines if line.startswith(("ERROR", "WARN"))] == ["ERROR", "WARN"]

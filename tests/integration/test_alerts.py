@@ -64,6 +64,19 @@ def test_each_code_has_an_alert_and_each_alert_is_complete():
     assert told - codes == {"not_ready"}
 
 
+def test_who_complains_has_a_code_and_each_code_is_used():
+    """A code that the table lacks would end the process; one that only threads can know of and nobody says is no code."""
+    table = (rig.TOP / "core/health_rules_table.c").read_text().split("const struct health_rule health_rules[]", 1)[1]
+    rows = re.findall(r'\{"([a-z_]+)",\s*CORE_HEALTH_\w+,\s*\w+,\s*CORE_HEALTH_\w+,\s*(\w+),', table)
+    said, words = set(), set()
+    for folder in ("core", "ingest", "normalize", "enrich", "sinks", "supervisor", "cmd"):
+        for path in set((rig.TOP / folder).glob("*.c")) - {rig.TOP / "core/health_rules_table.c"}:
+            words |= set(re.findall(r'"([a-z_]+)"', path.read_text()))
+            said |= set(re.findall(r'core_health_complain\(\s*[\w>.-]+,\s*"([a-z_]+)"', path.read_text()))
+    assert len(rows) > 30 and said <= {code for code, _ in rows}, said - {code for code, _ in rows}
+    assert {code for code, rule in rows if rule == "NULL"} <= words  # some are chosen between
+
+
 def test_the_dashboard_is_what_its_script_writes():
     subprocess.run([sys.executable, str(rig.TOP / "configs/grafana/generate.py"), "--check"], check=True)
 

@@ -25,7 +25,7 @@ SAYS = {
     "dd if=": ["ERROR sink file", "documents.ndjson cannot be written, its disk is full"],
     "kill -9": ["ERROR intelligence", "cannot be asked since", "labels.intel: unavailable"],
     "head -8": ["WARN", "became dead letters in the last minute", "dns.log"],
-    "--stage dead": ['"original":"garbage 26"', '"dataset":"tapline.deadletter"'],
+    "--stage dead": ['["garbage 26","1 columns, and the header above has 26",34]'],
     "kill -STOP": ["ERROR process zeek-1", "is stopped by a signal (SIGSTOP)"],
 }
 

@@ -19,6 +19,7 @@ static const struct cmd_option serve_options[] = {
 struct serving {
     const char *path; /* of the configuration */
     struct serve_known *known;
+    int level; /* log.level of the file when it was read last; -1: it was not */
 };
 
 /* What load() of the environment made: the sections lie in it. */
@@ -34,7 +35,10 @@ static enum core_err env_load(void *ctx, struct serve_conf **conf, struct sensor
     if (err != CORE_OK) {
         return err;
     }
-    core_log_level((enum core_level)config->log.level);
+    if (config->log.level != serving->level) { /* else what was set at run time stays: a check reads the file, too */
+        core_log_level((enum core_level)config->log.level);
+        serving->level = config->log.level;
+    }
     core_log_format((enum core_log_format)config->log.format, "tapline-serve");
     serve_known_set_state(serving->known, config->node.state);
     *conf = &config->serve;
@@ -106,7 +110,7 @@ static int serve_run(const struct cmd *cmd, int argc, char **argv) {
         free(path);
         return path == NULL ? CORE_EXIT_USAGE : CORE_EXIT_SYSTEM;
     }
-    struct serving serving = {.path = path, .known = serve_known_new()};
+    struct serving serving = {.path = path, .known = serve_known_new(), .level = -1};
     const struct serve_env env = {.path = path,
                                   .version = TAPLINE_VERSION,
                                   .supervise = program,

@@ -147,6 +147,7 @@ static void conf_reload(struct serve *serve) {
         return;
     }
     serve_conf_swap(serve, conf, sensors);
+    core_log_level_reset();
     changes_tell(serve);
 }
 

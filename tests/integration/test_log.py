@@ -65,6 +65,11 @@ def test_levels_of_all_of_one_and_of_a_stage(host):
     host["run"].send_signal(signal.SIGHUP)  # reads the file again: the rest is as it was told
     wait_until(lambda: levels(host)["run"] == "info")
     assert levels(host) == {"run": "info", "serve": "debug", "supervise": "debug"}
+    host["main"].call("check")  # reads the file, too, and is no order to say less
+    assert levels(host)["serve"] == "debug"
+    host["main"].reload()
+    wait_until(lambda: levels(host)["serve"] == "info")
+    assert levels(host)["supervise"] == "debug"
     level(host, "file")
     assert levels(host) == {"run": "info", "serve": "info", "supervise": "info"}
 

@@ -277,9 +277,17 @@ static void records_watch(struct pipeline *pipeline, const struct core_batch *ba
     normalize_worker_watch(pipeline->workers[number].normalize, &worker->watch);
 }
 
+/* Of an aborted transaction: its documents are no one's yet, and will be sent again. What is in an open one is shown: it was
+ * delivered, and the commit is all that it waits for. */
+static bool is_aborted(struct pipeline *pipeline, const struct core_batch *batch) {
+    bool is_committed = batch->txn != 0 && batch->txn <= atomic_load(&pipeline->commit.committed);
+    return pipeline->has_keeper && !is_committed && batch->epoch < atomic_load(&pipeline->commit.epoch);
+}
+
 void pipeline_watched(struct pipeline *pipeline, int point, struct core_batch *batch) {
     /* pipeline->tap was made before the first bit was set. */
-    if ((atomic_load_explicit(&pipeline->watched, memory_order_acquire) & 1U << point) == 0) {
+    bool is_watched = (atomic_load_explicit(&pipeline->watched, memory_order_acquire) & 1U << point) != 0;
+    if (!is_watched || (point == PIPELINE_AT_DELIVERED && is_aborted(pipeline, batch))) {
         return;
     }
     struct pipeline_tap *tap = pipeline->tap;

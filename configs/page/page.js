@@ -2,7 +2,24 @@
 // everything that is on the screen draws itself from the store. If nothing comes, that is said, with how old the numbers are.
 // SPDX-License-Identifier: Apache-2.0
 
-import { LEVEL_WORDS, NONE, byId, bytes, clock, count, el, isKnown, percent, perSecond, plural, say, set, sign, span, tailOf } from "./page_words.js";
+import {
+    LEVEL_WORDS,
+    NONE,
+    byId,
+    bytes,
+    clock,
+    count,
+    el,
+    isKnown,
+    percent,
+    perSecond,
+    plural,
+    say,
+    set,
+    sign,
+    span,
+    tailOf,
+} from "./page_words.js";
 import { Store } from "./page_store.js";
 import { OtherTables, Table, showState } from "./page_tables.js";
 import { KNOWN, describe, problemItem } from "./page_rows.js";
@@ -53,12 +70,22 @@ function drawProblems() {
 
 function drawHead(all) {
     const head = byId("problems-head");
-    if (all.length === 0) showState(head, store.documents.length ? { level: "ok", word: "No problems" } : { level: "idle", word: "No numbers yet" });
+    if (all.length === 0)
+        showState(
+            head,
+            store.documents.length ? { level: "ok", word: "No problems" } : { level: "idle", word: "No numbers yet" },
+        );
     else {
-        const kinds = [["error", "errors"], ["warn", "warnings"], ["info", "notes"]].map(([severity, many]) => {
-            const n = all.filter((problem) => problem.severity === severity).length;
-            return n ? plural(n, LEVEL_WORDS[severity], many) : "";
-        }).filter(Boolean);
+        const kinds = [
+            ["error", "errors"],
+            ["warn", "warnings"],
+            ["info", "notes"],
+        ]
+            .map(([severity, many]) => {
+                const n = all.filter((problem) => problem.severity === severity).length;
+                return n ? plural(n, LEVEL_WORDS[severity], many) : "";
+            })
+            .filter(Boolean);
         const left = all.length > PROBLEMS_MAX ? ` (the first ${PROBLEMS_MAX} are shown)` : "";
         showState(head, { level: all[0].severity, word: `${plural(all.length, "problem")}: ${kinds.join(", ")}${left}` });
     }
@@ -75,7 +102,8 @@ function announce(all) {
     const now = new Map(all.map((problem) => [problem.key, problem]));
     const news = [];
     if (announced !== null) {
-        for (const [key, problem] of now) if (!announced.has(key)) news.push(`New ${LEVEL_WORDS[problem.severity]}, ${problem.component}: ${problem.text}`);
+        for (const [key, problem] of now)
+            if (!announced.has(key)) news.push(`New ${LEVEL_WORDS[problem.severity]}, ${problem.component}: ${problem.text}`);
         for (const [key, problem] of announced) if (!now.has(key)) news.push(`Over: ${problem.component}, ${problem.code}.`);
     }
     if (news.length) say(byId("news"), news.slice(0, 5).join(" "));
@@ -84,7 +112,12 @@ function announce(all) {
 
 function tile(id, head, value, note, level = null) {
     if (!tiles.has(id)) {
-        const made = { box: el("div", { id: `tile-${id}` }), value: el("dd", { class: "figure" }), note: el("dd", { class: "note" }), sign: el("span") };
+        const made = {
+            box: el("div", { id: `tile-${id}` }),
+            value: el("dd", { class: "figure" }),
+            note: el("dd", { class: "note" }),
+            sign: el("span"),
+        };
         made.box.append(el("dt", {}, made.sign, head), made.value, made.note);
         byId("tiles").append(made.box);
         tiles.set(id, made);
@@ -104,19 +137,60 @@ function drawTotals() {
     const partition = store.worst("consumer_partition", "lag_seconds");
     const loss = store.worst("capture", "loss_ratio");
     const isFresh = store.rows("dead").some((row) => store.age(row.last_timestamp_seconds) <= 60);
-    const lost = ["ingest.bytes_lost", "spool.bytes_lost"].map((name) => store.total("run", name)).filter(isKnown).reduce((a, b) => a + b, 0);
+    const lost = ["ingest.bytes_lost", "spool.bytes_lost"]
+        .map((name) => store.total("run", name))
+        .filter(isKnown)
+        .reduce((a, b) => a + b, 0);
     const last = store.history[store.history.length - 1] ?? {};
     const levelOf = (row, kind) => (row && store.levelOf(row, kind) !== "ok" ? store.levelOf(row, kind) : null);
     tile("read", "Read", perSecond(last.read), `${count(store.total("run", "ingest.lines"))} lines in all`);
     tile("accepted", "Accepted", perSecond(last.accepted), `${count(store.total("run", "sink.accepted"))} by sinks in all`);
-    if (store.process("feed-0") || tiles.has("indexed")) tile("indexed", "Indexed", perSecond(last.indexed), `${count(store.total("feed", "feed.indexed"))} in all`);
-    tile("lag", "Worst lag", span(lagging?.lag_seconds), lagging ? (lagging.lag_seconds > 0 ? tailOf(lagging.path) : "every log is caught up") : "no log", levelOf(lagging, "file"));
-    tile("waiting", "Waiting in logs", bytes(last.waiting), `${plural(store.rows("file").filter((row) => row.lag_bytes > 0).length, "log")} of ${count(store.rows("file").length)}`);
-    if (partition || tiles.has("behind")) tile("behind", "Feeder behind", count(store.sum("consumer_partition", "lag_records")), partition ? `records; worst ${span(partition.lag_seconds)}` : "records", levelOf(partition, "consumer_partition"));
+    if (store.process("feed-0") || tiles.has("indexed"))
+        tile("indexed", "Indexed", perSecond(last.indexed), `${count(store.total("feed", "feed.indexed"))} in all`);
+    tile(
+        "lag",
+        "Worst lag",
+        span(lagging?.lag_seconds),
+        lagging ? (lagging.lag_seconds > 0 ? tailOf(lagging.path) : "every log is caught up") : "no log",
+        levelOf(lagging, "file"),
+    );
+    tile(
+        "waiting",
+        "Waiting in logs",
+        bytes(last.waiting),
+        `${plural(store.rows("file").filter((row) => row.lag_bytes > 0).length, "log")} of ${count(store.rows("file").length)}`,
+    );
+    if (partition || tiles.has("behind"))
+        tile(
+            "behind",
+            "Feeder behind",
+            count(store.sum("consumer_partition", "lag_records")),
+            partition ? `records; worst ${span(partition.lag_seconds)}` : "records",
+            levelOf(partition, "consumer_partition"),
+        );
     const dead = store.sum("dead", "records") ?? store.total("run", "sink.dead");
-    tile("dead", "Dead letters", count(dead), isFresh ? "the last one within a minute" : "none in the last minute", isFresh ? "warn" : null);
-    tile("lost", "Lost unread", bytes(lost), lost > 0 ? "see the log for which files" : "since tapline run was started", lost > 0 ? "error" : null);
-    if (loss || tiles.has("loss")) tile("loss", "Packets lost", percent(loss?.loss_ratio), loss ? `${loss.sensor}, by ${loss.source}` : NONE, levelOf(loss, "capture"));
+    tile(
+        "dead",
+        "Dead letters",
+        count(dead),
+        isFresh ? "the last one within a minute" : "none in the last minute",
+        isFresh ? "warn" : null,
+    );
+    tile(
+        "lost",
+        "Lost unread",
+        bytes(lost),
+        lost > 0 ? "see the log for which files" : "since tapline run was started",
+        lost > 0 ? "error" : null,
+    );
+    if (loss || tiles.has("loss"))
+        tile(
+            "loss",
+            "Packets lost",
+            percent(loss?.loss_ratio),
+            loss ? `${loss.sensor}, by ${loss.source}` : NONE,
+            levelOf(loss, "capture"),
+        );
 }
 
 // ---- all of it -----------------------------------------------------------------------------------------------------------------
@@ -127,7 +201,13 @@ function drawTables() {
         const details = table.place.closest("details");
         rows[name] = !details || details.open ? table.update(store) : 1;
     }
-    const sections = { stages: rows.stages + rows.latency, partitions: rows.consumed + rows.produced, intel: rows.intel + rows.feeds, capture: rows.capture, other: others.update(store) };
+    const sections = {
+        stages: rows.stages + rows.latency,
+        partitions: rows.consumed + rows.produced,
+        intel: rows.intel + rows.feeds,
+        capture: rows.capture,
+        other: others.update(store),
+    };
     for (const [id, n] of Object.entries(sections)) {
         byId(id).hidden = n === 0;
         byId(`to-${id}`).hidden = n === 0;
@@ -144,20 +224,35 @@ function drawAll() {
     drawTables();
     const own = store.process("serve") ?? store.documents[0];
     const left = store.documents.reduce((so, doc) => so + (doc.left_out ?? 0), 0);
-    say(byId("foot"), `tapline ${own?.version ?? ""}. The same numbers: tapline top, /metrics, /api/health.${left ? ` ${count(left)} rows were too many for the board, and are not here.` : ""}`);
+    say(
+        byId("foot"),
+        `tapline ${own?.version ?? ""}. The same numbers: tapline top, /metrics, /api/health.${left ? ` ${count(left)} rows were too many for the board, and are not here.` : ""}`,
+    );
 }
 
 function drawConnection() {
     const age = store.gotAt ? performance.now() / 1000 - store.gotAt : null;
     const lost = age !== null && age > SILENCE_S;
-    const words = age === null ? "Connecting…" : lost ? `no connection, numbers are ${span(Math.floor(age))} old` : isPaused ? "paused" : "live";
+    const words =
+        age === null
+            ? "Connecting…"
+            : lost
+              ? `no connection, numbers are ${span(Math.floor(age))} old`
+              : isPaused
+                ? "paused"
+                : "live";
     say(byId("connection"), words);
     set(byId("connection"), "class", lost ? "bad" : isPaused || age === null ? "" : "good");
     document.body.classList.toggle("stale", lost);
     if (lost !== isLost) {
         isLost = lost;
         byId("lost").hidden = !lost;
-        say(byId("lost"), lost ? `Main does not answer since ${clock(Date.now() / 1000 - age)}. What stands below is as old as that. This page tries again by itself; look whether tapline serve runs.` : "");
+        say(
+            byId("lost"),
+            lost
+                ? `Main does not answer since ${clock(Date.now() / 1000 - age)}. What stands below is as old as that. This page tries again by itself; look whether tapline serve runs.`
+                : "",
+        );
     }
 }
 

@@ -16,13 +16,34 @@ const STEPS = [1, 2, 5, 10];
 const SECONDS_STEPS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400];
 
 export const CHARTS = [
-    { id: "rate", title: "Events a second", f: perSecond, series: [
-        { name: "read", label: "read", look: "a" }, { name: "accepted", label: "accepted by all sinks", look: "b" },
-        { name: "indexed", label: "indexed", look: "c" }, { name: "dead", label: "dead letters", look: "bad" }] },
-    { id: "lag", title: "Lag in time", f: span, isTime: true, series: [
-        { name: "lag", label: "worst log", look: "a" }, { name: "consumerLag", label: "worst partition", look: "c" }] },
-    { id: "waiting", title: "Lag in bytes", f: bytes, isBytes: true, series: [
-        { name: "waiting", label: "not accepted yet, all logs", look: "a" }] },
+    {
+        id: "rate",
+        title: "Events a second",
+        f: perSecond,
+        series: [
+            { name: "read", label: "read", look: "a" },
+            { name: "accepted", label: "accepted by all sinks", look: "b" },
+            { name: "indexed", label: "indexed", look: "c" },
+            { name: "dead", label: "dead letters", look: "bad" },
+        ],
+    },
+    {
+        id: "lag",
+        title: "Lag in time",
+        f: span,
+        isTime: true,
+        series: [
+            { name: "lag", label: "worst log", look: "a" },
+            { name: "consumerLag", label: "worst partition", look: "c" },
+        ],
+    },
+    {
+        id: "waiting",
+        title: "Lag in bytes",
+        f: bytes,
+        isBytes: true,
+        series: [{ name: "waiting", label: "not accepted yet, all logs", look: "a" }],
+    },
 ];
 
 /* The next round number: the top of the scale. */
@@ -40,7 +61,12 @@ class Chart {
         this.lines = new Map();
         this.title = draw("title", { id: `${chart.id}-title` }, chart.title);
         this.desc = draw("desc", { id: `${chart.id}-desc` });
-        this.svg = draw("svg", { role: "img", "aria-labelledby": `${chart.id}-title ${chart.id}-desc`, height: HEIGHT, width: "100%" }, this.title, this.desc);
+        this.svg = draw(
+            "svg",
+            { role: "img", "aria-labelledby": `${chart.id}-title ${chart.id}-desc`, height: HEIGHT, width: "100%" },
+            this.title,
+            this.desc,
+        );
         this.grid = draw("g", { class: "grid", "aria-hidden": "true" });
         this.hair = draw("path", { class: "hair" });
         this.svg.append(this.grid, ...chart.series.map((one) => this.lineOf(one)), this.hair);
@@ -60,7 +86,17 @@ class Chart {
 
     legendOf(one) {
         one.value = el("output", { class: "value" });
-        one.item = el("li", {}, draw("svg", { viewBox: "0 0 26 8", width: 26, height: 8, "aria-hidden": "true" }, draw("path", { d: "M1 4H25", class: `line ${one.look}` })), el("span", {}, one.label), one.value);
+        one.item = el(
+            "li",
+            {},
+            draw(
+                "svg",
+                { viewBox: "0 0 26 8", width: 26, height: 8, "aria-hidden": "true" },
+                draw("path", { d: "M1 4H25", class: `line ${one.look}` }),
+            ),
+            el("span", {}, one.label),
+            one.value,
+        );
         one.value.setAttribute("aria-live", "off");
         return one.item;
     }
@@ -91,7 +127,15 @@ class Chart {
         say(this.when, isPointed ? `at ${clock(shown.at)}` : "now");
         set(this.hair, "d", isPointed ? `M${x(shown.at).toFixed(1)} ${TOP}V${HEIGHT - BOTTOM}` : "");
         const last = history[history.length - 1];
-        say(this.desc, known.map((one) => `${one.label}: now ${chart.f(last?.[one.name])}, highest ${chart.f(Math.max(...history.map((point) => point[one.name] ?? 0)))}`).join("; ") || "no numbers yet");
+        say(
+            this.desc,
+            known
+                .map(
+                    (one) =>
+                        `${one.label}: now ${chart.f(last?.[one.name])}, highest ${chart.f(Math.max(...history.map((point) => point[one.name] ?? 0)))}`,
+                )
+                .join("; ") || "no numbers yet",
+        );
     }
 
     scale(top, x, y) {
@@ -107,7 +151,13 @@ class Chart {
         for (const part of [1, 0.5, 0]) {
             const age = part * this.range;
             const anchor = part === 1 ? "start" : part ? "middle" : "end";
-            parts.push(draw("text", { x: x(now - age), y: HEIGHT - 6, "text-anchor": anchor }, age ? `−${age < 120 ? `${age} s` : `${age / 60} min`}` : "now"));
+            parts.push(
+                draw(
+                    "text",
+                    { x: x(now - age), y: HEIGHT - 6, "text-anchor": anchor },
+                    age ? `−${age < 120 ? `${age} s` : `${age / 60} min`}` : "now",
+                ),
+            );
         }
         this.grid.replaceChildren(...parts);
     }
@@ -140,7 +190,10 @@ export class Charts {
         this.store = store;
         if (this.since === null && store.history.length) {
             this.since = store.history[0].at;
-            say(byId("charts-note"), `Kept by this page since it was opened, at ${clock(Date.now() / 1000)}. For longer times: Prometheus.`);
+            say(
+                byId("charts-note"),
+                `Kept by this page since it was opened, at ${clock(Date.now() / 1000)}. For longer times: Prometheus.`,
+            );
         }
         for (const chart of this.charts) chart.update(store.history, store.now);
         return 1;

@@ -6,8 +6,16 @@ import { NODE_STATES, byId, el, say } from "./page_words.js";
 
 const PATIENCE_MS = 120000; // a stop takes as long as the node's stop_timeout
 const TEXTS = {
-    stop: (node) => [`Stop ${node}?`, "It stays stopped until somebody starts it. What passes meanwhile, it does not see.", "Stop"],
-    restart: (node) => [`Restart ${node}?`, "It is stopped and started again. What passes meanwhile, it does not see.", "Restart"],
+    stop: (node) => [
+        `Stop ${node}?`,
+        "It stays stopped until somebody starts it. What passes meanwhile, it does not see.",
+        "Stop",
+    ],
+    restart: (node) => [
+        `Restart ${node}?`,
+        "It is stopped and started again. What passes meanwhile, it does not see.",
+        "Restart",
+    ],
 };
 const DONE = { start: "started", stop: "stopped", restart: "restarted" };
 
@@ -89,12 +97,23 @@ export class Control {
         }
         const focused = cell.contains(document.activeElement) ? document.activeElement.dataset.action : null;
         const button = (action, word, isOff) => {
-            const made = el("button", { type: "button", "aria-label": `${word} ${row.node}`, "data-action": action, disabled: isOff || isBusy }, word);
+            const made = el(
+                "button",
+                { type: "button", "aria-label": `${word} ${row.node}`, "data-action": action, disabled: isOff || isBusy },
+                word,
+            );
             made.addEventListener("click", () => this.act(action, row.node));
             return made;
         };
-        cell.replaceChildren(button("start", "Start", !isDown), button("stop", "Stop", !row.wanted), button("restart", "Restart", isDown));
-        if (focused) (cell.querySelector(`[data-action=${focused}]:not(:disabled)`) ?? cell.querySelector("button:not(:disabled)"))?.focus();
+        cell.replaceChildren(
+            button("start", "Start", !isDown),
+            button("stop", "Stop", !row.wanted),
+            button("restart", "Restart", isDown),
+        );
+        if (focused)
+            (
+                cell.querySelector(`[data-action=${focused}]:not(:disabled)`) ?? cell.querySelector("button:not(:disabled)")
+            )?.focus();
     }
 }
 
@@ -103,13 +122,22 @@ async function post(token, body) {
     const stop = new AbortController();
     const timer = setTimeout(() => stop.abort(), PATIENCE_MS);
     try {
-        const answer = await fetch("api/control", { method: "POST", credentials: "omit", signal: stop.signal, body: JSON.stringify(body),
-            headers: { "Content-Type": "application/json", Authorization: `Bearer ${utf8(token)}` } });
+        const answer = await fetch("api/control", {
+            method: "POST",
+            credentials: "omit",
+            signal: stop.signal,
+            body: JSON.stringify(body),
+            headers: { "Content-Type": "application/json", Authorization: `Bearer ${utf8(token)}` },
+        });
         const said = await answer.json().catch(() => ({}));
         const error = said.error ?? (answer.ok ? null : `Main answered ${answer.status}.`); // one known late comes with a 200
         return { ...said, ok: error === null, status: answer.status, error };
     } catch (failure) {
-        return { ok: false, status: 0, error: stop.signal.aborted ? "Main has not answered for two minutes. See its log." : "Main cannot be reached." };
+        return {
+            ok: false,
+            status: 0,
+            error: stop.signal.aborted ? "Main has not answered for two minutes. See its log." : "Main cannot be reached.",
+        };
     } finally {
         clearTimeout(timer);
     }

@@ -21,10 +21,23 @@ const GROWING = {
     capture: ["packets_received", "packets_dropped"],
 };
 export const LABELS = {
-    file: ["path"], stage: ["stage", "worker"], dead: ["stage", "reason"], sink: ["sink"], sink_retry: ["sink", "cause"],
-    broker: ["client", "broker"], endpoint: ["sink", "endpoint"], producer_partition: ["client", "topic", "partition"], consumer_partition: ["group", "topic", "partition"],
-    intel: [], intel_feed: ["feed"], supervised: ["node", "group"], peer: ["process"], capture: ["sensor", "source"], latency: ["step"],
-    process: [], problem: ["code", "severity", "component"],
+    file: ["path"],
+    stage: ["stage", "worker"],
+    dead: ["stage", "reason"],
+    sink: ["sink"],
+    sink_retry: ["sink", "cause"],
+    broker: ["client", "broker"],
+    endpoint: ["sink", "endpoint"],
+    producer_partition: ["client", "topic", "partition"],
+    consumer_partition: ["group", "topic", "partition"],
+    intel: [],
+    intel_feed: ["feed"],
+    supervised: ["node", "group"],
+    peer: ["process"],
+    capture: ["sensor", "source"],
+    latency: ["step"],
+    process: [],
+    problem: ["code", "severity", "component"],
 };
 
 /* Rates of what only grows. One that shrank began anew (its process, or the file) and has no rate until it is seen twice. */
@@ -72,8 +85,10 @@ export class Store {
         this.hasControl = data.control !== false;
         this.documents = documents;
         this.gotAt = performance.now() / 1000;
-        this.now = Math.max(...documents.filter((doc) => doc.process === "serve").map((doc) => Date.parse(doc.time) / 1000),
-            documents.some((doc) => doc.process === "serve") ? 0 : Date.now() / 1000);
+        this.now = Math.max(
+            ...documents.filter((doc) => doc.process === "serve").map((doc) => Date.parse(doc.time) / 1000),
+            documents.some((doc) => doc.process === "serve") ? 0 : Date.now() / 1000,
+        );
         for (const doc of documents) this.reckon(doc);
         this.rates.sweep();
         this.remember();
@@ -98,7 +113,8 @@ export class Store {
             }
         }
         doc.rates = {};
-        for (const [name, value] of Object.entries(doc.counters)) doc.rates[name] = this.rates.add(`${life} ${name}`, doc.at, value);
+        for (const [name, value] of Object.entries(doc.counters))
+            doc.rates[name] = this.rates.add(`${life} ${name}`, doc.at, value);
     }
 
     /* All rows of a kind, of all processes. */
@@ -132,7 +148,8 @@ export class Store {
         let level = "ok";
         for (const problem of row.of.problems) {
             if (problem.kind !== kind) continue;
-            if (Object.entries(problem.labels ?? {}).every(([name, value]) => row[name] === value)) level = worse(level, problem.severity);
+            if (Object.entries(problem.labels ?? {}).every(([name, value]) => row[name] === value))
+                level = worse(level, problem.severity);
         }
         return level;
     }
@@ -149,18 +166,26 @@ export class Store {
     }
 
     total(process, counter) {
-        const values = this.documents.filter((doc) => doc.process === process).map((doc) => doc.counters[counter]).filter(isKnown);
+        const values = this.documents
+            .filter((doc) => doc.process === process)
+            .map((doc) => doc.counters[counter])
+            .filter(isKnown);
         return values.length ? values.reduce((a, b) => a + b, 0) : null;
     }
 
     rateOf(process, counter) {
-        const values = this.documents.filter((doc) => doc.process === process).map((doc) => doc.rates[counter]).filter(isKnown);
+        const values = this.documents
+            .filter((doc) => doc.process === process)
+            .map((doc) => doc.rates[counter])
+            .filter(isKnown);
         return values.length ? values.reduce((a, b) => a + b, 0) : null;
     }
 
     /* What every sink of run takes: the slowest counts. */
     acceptedRate() {
-        const rates = this.rows("sink").filter((row) => row.of.process === "run" && isKnown(row.documents_rate)).map((row) => row.documents_rate);
+        const rates = this.rows("sink")
+            .filter((row) => row.of.process === "run" && isKnown(row.documents_rate))
+            .map((row) => row.documents_rate);
         return rates.length ? Math.min(...rates) : null;
     }
 
@@ -171,7 +196,9 @@ export class Store {
     }
 
     sum(kind, measure) {
-        const values = this.rows(kind).map((row) => row[measure]).filter(isKnown);
+        const values = this.rows(kind)
+            .map((row) => row[measure])
+            .filter(isKnown);
         return values.length ? values.reduce((a, b) => a + b, 0) : null;
     }
 
@@ -190,7 +217,9 @@ export class Store {
     }
 
     deadRate() {
-        const rates = this.rows("dead").map((row) => row.records_rate).filter(isKnown);
+        const rates = this.rows("dead")
+            .map((row) => row.records_rate)
+            .filter(isKnown);
         if (rates.length) return rates.reduce((a, b) => a + b, 0);
         return this.rateOf("run", "sink.dead");
     }

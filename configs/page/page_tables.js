@@ -45,8 +45,12 @@ export class Table {
         const id = place.dataset.table;
         const heads = this.columns.map((column, at) => this.buildHead(column, at));
         this.body = el("tbody", { role: "rowgroup" });
-        this.table = el("table", { role: "table", "aria-label": title },
-            el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...heads)), this.body);
+        this.table = el(
+            "table",
+            { role: "table", "aria-label": title },
+            el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...heads)),
+            this.body,
+        );
         this.input = el("input", { type: "search", id: `filter-${id}`, placeholder: "part of a name", autocomplete: "off" });
         this.bar = el("div", { class: "filter", hidden: true }, el("label", { for: `filter-${id}` }, "Show only"), this.input);
         this.note = el("p", { class: "note", hidden: true });
@@ -61,13 +65,21 @@ export class Table {
         });
         this.head = place.dataset.head ? el("h3", {}, place.dataset.head) : null;
         if (this.head) place.append(this.head);
-        place.append(this.bar, el("div", { class: "scroll", role: "region", "aria-label": title, tabindex: 0 }, this.table),
-            el("div", { class: "under" }, this.note, this.more));
+        place.append(
+            this.bar,
+            el("div", { class: "scroll", role: "region", "aria-label": title, tabindex: 0 }, this.table),
+            el("div", { class: "under" }, this.note, this.more),
+        );
         this.place = place;
     }
 
     buildHead(column, at) {
-        const button = el("button", { type: "button", title: column.tip }, column.head, el("span", { class: "arrow", "aria-hidden": "true" }));
+        const button = el(
+            "button",
+            { type: "button", title: column.tip },
+            column.head,
+            el("span", { class: "arrow", "aria-hidden": "true" }),
+        );
         button.addEventListener("click", () => {
             const isSame = this.sort.column === at;
             this.sort = { column: at, isDown: isSame ? !this.sort.isDown : !column.isText };
@@ -84,13 +96,19 @@ export class Table {
             const value = column.v(row, this.store);
             return column.isState ? LEVELS.indexOf(value.level) : value;
         };
-        const wanted = this.filter === "" ? rows
-            : rows.filter((row) => this.columns.some((one) => one.isText && this.textOf(one, row).toLowerCase().includes(this.filter)));
+        const wanted =
+            this.filter === ""
+                ? rows
+                : rows.filter((row) =>
+                      this.columns.some((one) => one.isText && this.textOf(one, row).toLowerCase().includes(this.filter)),
+                  );
         if (column === null) return wanted;
-        const sorted = wanted.map((row) => [valueOf(row), row]).sort((a, b) => {
-            const order = compare(a[0], b[0]);
-            return (this.sort.isDown ? -order : order) || compare(a[1].key, b[1].key);
-        });
+        const sorted = wanted
+            .map((row) => [valueOf(row), row])
+            .sort((a, b) => {
+                const order = compare(a[0], b[0]);
+                return (this.sort.isDown ? -order : order) || compare(a[1].key, b[1].key);
+            });
         return sorted.map(([, row]) => row);
     }
 
@@ -118,7 +136,8 @@ export class Table {
     tell(all, chosen, shown) {
         let words = "";
         if (all === 0) words = this.description.none ?? "";
-        else if (shown < chosen) words = `${count(shown)} of ${plural(chosen, "row")} are shown, ${count(chosen - shown)} are not.`;
+        else if (shown < chosen)
+            words = `${count(shown)} of ${plural(chosen, "row")} are shown, ${count(chosen - shown)} are not.`;
         else if (chosen < all) words = `${plural(chosen, "row")} of ${count(all)} match.`;
         say(this.note, words);
         this.note.hidden = words === "";
@@ -149,7 +168,10 @@ export class Table {
         const line = { row, cells: [] };
         line.tr = el("tr", { role: "row" });
         this.columns.forEach((column, at) => {
-            const cell = at === 0 ? el("th", { scope: "row", role: "rowheader" }) : el("td", { role: "cell", class: column.isText ? null : "number" });
+            const cell =
+                at === 0
+                    ? el("th", { scope: "row", role: "rowheader" })
+                    : el("td", { role: "cell", class: column.isText ? null : "number" });
             cell.dataset.head = column.head; // said before the value where the table is too narrow for heads
             line.cells.push(cell);
             line.tr.append(cell);
@@ -204,7 +226,13 @@ export class OtherTables {
         const names = Object.keys(example).filter((name) => !["of", "key"].includes(name) && typeof example[name] !== "object");
         const columns = names.map((name) => {
             const head = name.replaceAll("_", " ");
-            return typeof example[name] === "string" ? text(head, (row) => row[name]) : number(head, (row) => row[name], (value) => (isKnown(value) ? String(value) : NONE));
+            return typeof example[name] === "string"
+                ? text(head, (row) => row[name])
+                : number(
+                      head,
+                      (row) => row[name],
+                      (value) => (isKnown(value) ? String(value) : NONE),
+                  );
         });
         const place = el("div", { "data-table": `other-${kind}`, "data-head": kind.replaceAll("_", " ") });
         byId("other-tables").append(place);

@@ -144,9 +144,19 @@ export function sign(level, attributes = {}) {
     const shapes = {
         idle: [draw("circle", { cx: 8, cy: 8, r: 5.5, class: "hollow" })],
         ok: [draw("circle", { cx: 8, cy: 8, r: 7 }), draw("path", { d: "M4.6 8.3l2.3 2.4 4.5-5", class: "ink" })],
-        info: [draw("rect", { x: 1.5, y: 1.5, width: 13, height: 13, rx: 3 }), draw("path", { d: "M8 7.3v4M8 4.6v.1", class: "ink" })],
+        info: [
+            draw("rect", { x: 1.5, y: 1.5, width: 13, height: 13, rx: 3 }),
+            draw("path", { d: "M8 7.3v4M8 4.6v.1", class: "ink" }),
+        ],
         warn: [draw("path", { d: "M8 .8l7.6 13.6H.4z" }), draw("path", { d: "M8 5.6v4.2M8 12.2v.1", class: "ink" })],
-        error: [draw("path", { d: "M4.9.8h6.2l4.1 4.1v6.2l-4.1 4.1H4.9L.8 11.1V4.9z" }), draw("path", { d: "M5.2 5.2l5.6 5.6M10.8 5.2l-5.6 5.6", class: "ink" })],
+        error: [
+            draw("path", { d: "M4.9.8h6.2l4.1 4.1v6.2l-4.1 4.1H4.9L.8 11.1V4.9z" }),
+            draw("path", { d: "M5.2 5.2l5.6 5.6M10.8 5.2l-5.6 5.6", class: "ink" }),
+        ],
     };
-    return draw("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true", class: `sign ${level}`, ...attributes }, ...shapes[level]);
+    return draw(
+        "svg",
+        { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true", class: `sign ${level}`, ...attributes },
+        ...shapes[level],
+    );
 }

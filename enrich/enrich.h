@@ -294,7 +294,7 @@ struct enrich_status {
     bool is_late;      /* the store is there, but does not answer within conf->timeout */
 };
 void enrich_status(const struct enrich *enrich, struct enrich_status *out); /* thread: any */
-struct core_health_page; /* enrich_health(): row `intel` and complaints, onto a page that the caller begins and publishes */
-void enrich_health(struct enrich *enrich, struct core_health_page *page); /* thread: the enrich thread */
+struct core_health_page;
+void enrich_health(struct enrich *enrich, struct core_health_page *page); /* row, complaints; thread: enrich */
 
 #endif

@@ -28,8 +28,9 @@ struct top_snapshot {
     int64_t time_ns;                       /* the document's own */
 };
 
+#define TOP_NAME_BYTES 64
 struct top_process {
-    char name[64]; /* "run", "feed-0", "serve" */
+    char name[TOP_NAME_BYTES]; /* "run", "feed-0", "serve" */
     struct top_snapshot snapshots[2];
     unsigned at;       /* which of them is now */
     double seconds;    /* between both; 0: there is no other */
@@ -39,7 +40,9 @@ struct top_process {
 struct top_data;
 struct top_data *top_data_new(void);
 void top_data_free(struct top_data *data); /* takes NULL */
-/* Take a process's document, copied; one of the same time as the last is the last. */
+/* Whose document it is: "run", "feed-0", as its socket is called. False: it does not say. */
+CORE_CHECKED bool top_document_name(const struct core_json_tree *document, char out[TOP_NAME_BYTES]);
+/* Take a process's document, copied; one that is not newer than the last is left. */
 void top_data_take(struct top_data *data, const struct core_json_tree *document);
 /* Processes that have said nothing for a minute are forgotten. */
 void top_data_turn(struct top_data *data);

@@ -12,6 +12,7 @@
 
 #define TEXT_BYTES_MAX (2 * CORE_MIB)
 #define ARENA_BYTES (CORE_MIB * CORE_JSON_TREE_PER_BYTE + CORE_JSON_TREE_BYTES_MIN) /* address space */
+#define LATE_NS (5 * CORE_NS_PER_S) /* a document that is older than this is not late: a clock was set back */
 #define FORGET_NS (60 * CORE_NS_PER_S)
 #define SERIES_BEGIN 256 /* power of two */
 
@@ -275,16 +276,23 @@ static int64_t time_of(struct core_span text) {
     return seconds * CORE_NS_PER_S + parts[6] * CORE_NS_PER_US;
 }
 
-static struct top_process *process_of(struct top_data *data, const struct core_json_tree *document) {
-    char name[64];
+bool top_document_name(const struct core_json_tree *document, char out[TOP_NAME_BYTES]) {
     struct core_span word = core_json_tree_text(document, "process");
     int64_t instance = core_json_tree_integer(document, "instance", 0);
-    bool is_feed = core_span_is(word, "feed");
-    if (word.len == 0 || word.len > sizeof(name) - 24) {
+    bool is_one_of_several = core_span_is(word, "feed") || instance > 0;
+    if (word.len == 0 || word.len > TOP_NAME_BYTES - 24) {
+        return false;
+    }
+    (void)snprintf(out, TOP_NAME_BYTES, is_one_of_several ? "%.*s-%lld" : "%.*s", (int)word.len, word.ptr,
+                   (long long)instance);
+    return true;
+}
+
+static struct top_process *process_of(struct top_data *data, const struct core_json_tree *document) {
+    char name[TOP_NAME_BYTES];
+    if (!top_document_name(document, name)) {
         return NULL;
     }
-    (void)snprintf(name, sizeof(name), is_feed || instance > 0 ? "%.*s-%lld" : "%.*s", (int)word.len, word.ptr,
-                   (long long)instance);
     for (size_t i = 0; i < data->processes_len; i++) {
         if (strcmp(data->processes[i]->name, name) == 0) {
             return data->processes[i];
@@ -313,7 +321,8 @@ void top_data_take(struct top_data *data, const struct core_json_tree *document)
     }
     process->came_tick = core_tick_ns();
     int64_t time_ns = time_of(core_json_tree_text(document, "time"));
-    if (top_now(process) != NULL && time_ns == process->snapshots[process->at].time_ns) {
+    int64_t late_ns = process->snapshots[process->at].time_ns - time_ns; /* Main's may be older than its own last one */
+    if (top_now(process) != NULL && late_ns >= 0 && late_ns < LATE_NS) {
         return;
     }
     struct top_snapshot *next = &process->snapshots[top_now(process) == NULL ? process->at : 1 - process->at];

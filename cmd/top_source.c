@@ -1,5 +1,5 @@
-/* cmd/top_source.c: asks for health documents: Main for those of all processes; where there is no Main, or it does not answer,
- * each process on its own socket.
+/* cmd/top_source.c: asks for health documents: Main for those of all processes that it knows; and each process whose document
+ * Main does not have (it is another user's, or there is no Main) on its own socket.
  *
  * Nothing is waited for: answers come from the loop, and who has not answered the last question is not asked another one. A
  * socket that comes or goes is noticed within a few seconds, a Main that comes back, too.
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #define LOOK_NS (3 * CORE_NS_PER_S)   /* sockets are looked for */
-#define MAIN_NS (4 * CORE_NS_PER_S)   /* a Main that answered so lately is enough */
+#define MAIN_NS (4 * CORE_NS_PER_S)   /* what was said so lately still holds */
 #define ANSWER_NS (5 * CORE_NS_PER_S) /* who takes longer is asked anew, on another connection */
 
 struct link {
@@ -25,6 +25,7 @@ struct link {
     bool is_closed; /* client is to be freed, not from within its call */
     int64_t asked_tick;
     int64_t answered_tick;                            /* 0: never */
+    int64_t covered_tick;                             /* when Main last had its document; 0: never */
     char fail[sizeof(((struct core_fail *)0)->text)]; /* why it does not; "" */
 };
 
@@ -117,6 +118,20 @@ static enum core_err look(struct top_source *source, struct core_fail *fail) {
 
 /* ---- asking ---------------------------------------------------------------------------------------------------------------------- */
 
+/* Main has this process's document. */
+static void cover(struct top_source *source, const struct core_json_tree *document) {
+    char name[TOP_NAME_BYTES];
+    for (size_t i = 0; i < source->links_len && top_document_name(document, name); i++) {
+        if (!source->links[i]->is_main && strcmp(source->links[i]->peer.name, name) == 0) {
+            source->links[i]->covered_tick = core_tick_ns();
+        }
+    }
+}
+
+static bool is_lately(int64_t tick) {
+    return tick != 0 && core_tick_ns() - tick < MAIN_NS;
+}
+
 static void on_answer(void *ctx, const struct core_rpc_answer *answer) {
     struct link *link = ctx;
     link->is_asked = false;
@@ -135,6 +150,7 @@ static void on_answer(void *ctx, const struct core_rpc_answer *answer) {
         link->source->on_document(link->source->ctx, answer->result);
     }
     for (const struct core_json_tree *one = all == NULL ? NULL : all->first; one != NULL; one = one->next) {
+        cover(link->source, one);
         link->source->on_document(link->source->ctx, one);
     }
 }
@@ -168,7 +184,7 @@ static void link_ask(struct link *link) {
 }
 
 static bool is_answering(const struct link *link) {
-    return link->answered_tick != 0 && core_tick_ns() - link->answered_tick < MAIN_NS;
+    return is_lately(link->answered_tick);
 }
 
 enum core_err top_source_ask(struct top_source *source, struct core_fail *fail) {
@@ -176,16 +192,15 @@ enum core_err top_source_ask(struct top_source *source, struct core_fail *fail) 
     if (err != CORE_OK) {
         return err;
     }
-    bool has_main = false;
+    bool is_main_to_come = false;
     for (size_t i = 0; i < source->links_len; i++) {
         if (source->links[i]->is_main) {
             link_ask(source->links[i]);
-            has_main = has_main || is_answering(source->links[i]) ||
-                       (source->links[i]->answered_tick == 0 && source->links[i]->is_asked);
+            is_main_to_come = source->links[i]->answered_tick == 0 && source->links[i]->is_asked;
         }
     }
-    for (size_t i = 0; i < source->links_len && !has_main; i++) {
-        if (!source->links[i]->is_main) {
+    for (size_t i = 0; i < source->links_len && !is_main_to_come; i++) {
+        if (!source->links[i]->is_main && !is_lately(source->links[i]->covered_tick)) {
             link_ask(source->links[i]);
         }
     }
@@ -201,22 +216,21 @@ bool top_source_is_waiting(const struct top_source *source) {
     return false;
 }
 
+static size_t link_tell(const struct link *link, const char *before, char *out, size_t out_len) {
+    const char *said = is_answering(link) ? "" : link->fail[0] == '\0' ? " (no answer yet)" : " (no answer: ";
+    int len = snprintf(out, out_len, "%s%s%s%s%s", before, link->is_main ? "Main" : link->peer.name, said,
+                       is_answering(link) ? "" : link->fail, !is_answering(link) && link->fail[0] != '\0' ? ")" : "");
+    return len < 0 ? 0 : (size_t)len;
+}
+
 void top_source_tell(const struct top_source *source, char *out, size_t out_len) {
     size_t at = 0;
-    for (size_t i = 0; i < source->links_len; i++) {
-        if (source->links[i]->is_main && is_answering(source->links[i])) {
-            (void)snprintf(out, out_len, "Main");
-            return;
-        }
-    }
     out[0] = '\0';
-    for (size_t i = 0; i < source->links_len && at < out_len; i++) {
-        const struct link *link = source->links[i];
-        const char *said = is_answering(link) ? "" : link->fail[0] == '\0' ? " (no answer yet)" : " (no answer: ";
-        int len =
-            snprintf(out + at, out_len - at, "%s%s%s%s%s", at == 0 ? "" : ", ", link->peer.name, said,
-                     is_answering(link) ? "" : link->fail, !is_answering(link) && link->fail[0] != '\0' ? ")" : "");
-        at += len < 0 ? 0 : (size_t)len;
+    for (size_t i = 0; i < 2 * source->links_len && at < out_len; i++) {
+        const struct link *link = source->links[i % source->links_len];
+        if (link->is_main == (i < source->links_len) && !is_lately(link->covered_tick)) { /* Main first */
+            at += link_tell(link, at == 0 ? "" : ", ", out + at, out_len - at);
+        }
     }
     if (source->links_len == 0) {
         (void)snprintf(out, out_len, "nobody");

@@ -222,6 +222,22 @@ def test_a_silent_main_is_said(host):
         terminal.wait("No problems.")
 
 
+def test_who_is_not_known_to_main_is_asked_too(host, main):
+    """A feeder of another user: Main does not have its document."""
+    (main.home / "state").mkdir()
+    feeder = controlling.Main(main.home / "state")
+    feeder.on["health"] = lambda *_: host.document("feed") | {"process": "feed"}
+    try:
+        with top(host) as terminal:
+            terminal.wait("feed-0")
+            terminal.wait_until("its rates, and those that Main has", lambda: re.search(r"^  run +(9|10)\d ", terminal.text(), re.M))
+            assert "by Main, main" in terminal.lines()[0]
+        asked = [method for method, _ in feeder.asked]
+        assert set(asked) == {"health"}
+    finally:
+        feeder.die()
+
+
 def test_nobody_there_is_said(host, main):
     main.die()
     main.socket.unlink()

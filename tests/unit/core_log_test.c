@@ -207,7 +207,7 @@ static void test_levels_at_run_time(void **state) {
     core_log_level_text(text, sizeof text);
     assert_string_equal(text, "warn");
     for (int i = 0; i < CORE_LOG_STAGES_MAX; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "s%d", i);
         assert_int_equal(core_log_level_now(name, CORE_LEVEL_ERROR, &fail), CORE_OK);
         assert_int_equal(core_log_level_now(name, CORE_LEVEL_INFO, &fail), CORE_OK); /* the same one again */

@@ -112,7 +112,8 @@ static bool ask_named(struct asking *asking, const char *word, const struct peer
         }
     }
     if (!is_found) {
-        (void)fprintf(stderr, "tapline log-level: \"%s\" is no level, and there is no such process here; there is:", word);
+        (void)fprintf(stderr,
+                      "tapline log-level: \"%s\" is no level, and there is no such process here; there is:", word);
         for (size_t i = 0; i < peers_len; i++) {
             (void)fprintf(stderr, " %s", peers[i].name);
         }

@@ -583,7 +583,7 @@ static void test_a_full_list_takes_the_worse(void **state) {
     core_health_begin(world.page);
     for (size_t i = 0; i < health_rules_len; i++) {
         for (int at = 0; at < 20 && health_rules[i].severity == CORE_HEALTH_WARN; at++) {
-            char label[8];
+            char label[16];
             (void)snprintf(label, sizeof label, "%d", at);
             core_health_complain(world.page, health_rules[i].code, CORE_HEALTH_SINK, label, NULL, NULL, "it is so");
         }
@@ -594,7 +594,7 @@ static void test_a_full_list_takes_the_worse(void **state) {
     core_health_begin(world.page);
     for (size_t i = 0; i < health_rules_len; i++) {
         for (int at = 0; at < 12 && health_rules[i].severity == CORE_HEALTH_ERROR; at++) {
-            char label[8];
+            char label[16];
             (void)snprintf(label, sizeof label, "%d", at);
             core_health_complain(world.page, health_rules[i].code, CORE_HEALTH_SINK, label, NULL, NULL, "it is so");
         }

@@ -6,13 +6,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/pipeline_internal.h"
 #include "core/json_tree.h"
+#include "core/peek.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define DEAD_SHOWN_NS (60 * CORE_NS_PER_S) /* a dead letter is a problem for so long */
 #define OTHERS "(others)"
-#define ISO_BYTES 27
+#define STAMP_BYTES_MIN 20 /* without a fraction */
 #define PPM 1000000
 #define REPORT_BYTES_MAX (256 * CORE_KIB) /* a report that is longer is left out */
 
@@ -60,34 +61,41 @@ static void refusal_word(const char *text, char *out, size_t out_len) {
     }
 }
 
-static void dead_note(struct pipeline *pipeline, const char *stage, const char *reason, uint64_t count,
-                      const char *path, const char *text) {
+/* Some of a batch that have one reason; text: the last one's, in words, or NULL. */
+struct news {
+    const char *stage;
+    const char *reason;
+    const char *text;
+    uint64_t count;
+};
+
+static void dead_note(struct pipeline *pipeline, const struct core_batch *batch, const struct news *news) {
     struct pipeline_notes *notes = &pipeline->notes;
     MUST(pthread_mutex_lock(&notes->lock) == 0);
-    struct pipeline_dead *row = dead_row(notes, stage, reason);
-    dead_add(row, count, core_tick_ns());
-    (void)snprintf(row->path, sizeof(row->path), "%s", path == NULL ? "" : path);
-    (void)snprintf(row->text, sizeof(row->text), "%s", text == NULL ? reason : text);
+    struct pipeline_dead *row = dead_row(notes, news->stage, news->reason);
+    dead_add(row, news->count, core_tick_ns());
+    (void)snprintf(row->path, sizeof(row->path), "%s", batch->stream->path);
+    (void)snprintf(row->text, sizeof(row->text), "%s", news->text == NULL ? news->reason : news->text);
     MUST(pthread_mutex_unlock(&notes->lock) == 0);
 }
 
 void pipeline_note_unread(struct pipeline *pipeline, const struct core_batch *batch) {
-    const struct core_event *last = NULL; /* of a run with one reason: what is fed garbage has many */
-    uint64_t run = 0;
+    struct news news = {.stage = "normalize"}; /* a run with one reason: what is fed garbage has many */
     for (uint32_t i = 0; i < batch->events_len; i++) {
         const struct core_event *event = &batch->events[i];
         if (!event->is_dead) {
             continue;
         }
-        if (last != NULL && last->reason != event->reason) {
-            dead_note(pipeline, "normalize", last->reason, run, batch->stream->path, last->refusal);
-            run = 0;
+        if (news.count > 0 && news.reason != event->reason) {
+            dead_note(pipeline, batch, &news);
+            news.count = 0;
         }
-        last = event;
-        run++;
+        news.reason = event->reason;
+        news.text = event->refusal;
+        news.count++;
     }
-    if (last != NULL) {
-        dead_note(pipeline, "normalize", last->reason, run, batch->stream->path, last->refusal);
+    if (news.count > 0) {
+        dead_note(pipeline, batch, &news);
     }
     pipeline->notes.dead_before[batch - pipeline->pool.batches] = batch->tally.dead;
 }
@@ -95,17 +103,21 @@ void pipeline_note_unread(struct pipeline *pipeline, const struct core_batch *ba
 void pipeline_note_refused(struct pipeline *pipeline, const char *stage, const struct core_batch *batch) {
     uint64_t *before = &pipeline->notes.dead_before[batch - pipeline->pool.batches];
     uint64_t refused = batch->tally.dead > *before ? batch->tally.dead - *before : 0;
+    char reason[64];
     for (uint32_t i = 0; i < batch->events_len && refused > 0; i++) {
         const struct core_event *event = &batch->events[i];
         if (event->fate == CORE_FATE_REFUSED && !event->is_dead) {
-            char reason[64];
             refusal_word(event->refusal, reason, sizeof(reason));
-            dead_note(pipeline, stage, reason, 1, batch->stream->path, event->refusal);
+            dead_note(pipeline, batch,
+                      &(struct news){.stage = stage, .reason = reason, .text = event->refusal, .count = 1});
             refused--;
         }
     }
     if (refused > 0) {
-        dead_note(pipeline, stage, "refused", refused, batch->stream->path, "the server refused the document");
+        dead_note(
+            pipeline, batch,
+            &(struct news){
+                .stage = stage, .reason = "refused", .text = "the server refused the document", .count = refused});
     }
     *before = batch->tally.dead;
 }
@@ -159,31 +171,35 @@ static bool digits_read(const char *text, size_t len, int64_t *out) {
     return true;
 }
 
-/* "2026-11-21T03:16:47.084988Z", as all our documents have it at their head. 0: it is something else. */
+/* "2026-11-21T03:16:47.084988Z", with or without a fraction. 0: it is something else. */
 static int64_t stamp_read(struct core_span doc) {
-    static const char head[] = "{\"@timestamp\":\"";
-    const size_t head_len = sizeof(head) - 1;
-    if (doc.len < head_len + ISO_BYTES || memcmp(doc.ptr, head, head_len) != 0) {
+    struct core_peek peek;
+    int64_t parts[6]; /* year … second */
+    static const struct {
+        size_t at;
+        size_t len;
+    } places[6] = {{0, 4}, {5, 2}, {8, 2}, {11, 2}, {14, 2}, {17, 2}};
+    if (!core_peek(doc, &peek) || peek.timestamp.len < STAMP_BYTES_MIN ||
+        peek.timestamp.ptr[peek.timestamp.len - 1] != 'Z') {
         return 0;
     }
-    const char *text = doc.ptr + head_len;
-    int64_t year;
-    int64_t month;
-    int64_t day;
-    int64_t hour;
-    int64_t minute;
-    int64_t second;
-    int64_t us;
-    if (!digits_read(text, 4, &year) || !digits_read(text + 5, 2, &month) || !digits_read(text + 8, 2, &day) ||
-        !digits_read(text + 11, 2, &hour) || !digits_read(text + 14, 2, &minute) ||
-        !digits_read(text + 17, 2, &second) || text[19] != '.' || !digits_read(text + 20, 6, &us) || text[26] != 'Z') {
+    const char *text = peek.timestamp.ptr;
+    for (size_t i = 0; i < 6; i++) {
+        if (!digits_read(text + places[i].at, places[i].len, &parts[i])) {
+            return 0;
+        }
+    }
+    if (parts[1] < 1 || parts[1] > 12 || parts[2] < 1 || parts[2] > 31) {
         return 0;
     }
-    if (month < 1 || month > 12 || day < 1 || day > 31) {
-        return 0;
+    int64_t ns = 0;
+    int64_t unit = CORE_NS_PER_S;
+    for (size_t i = STAMP_BYTES_MIN; i + 1 < peek.timestamp.len && core_is_digit(text[i]); i++) {
+        unit /= 10;
+        ns += (text[i] - '0') * unit;
     }
-    int64_t days = core_days_from_civil(year, (unsigned)month, (unsigned)day);
-    return (((days * 24 + hour) * 60 + minute) * 60 + second) * CORE_NS_PER_S + us * CORE_NS_PER_US;
+    int64_t days = core_days_from_civil(parts[0], (unsigned)parts[1], (unsigned)parts[2]);
+    return (((days * 24 + parts[3]) * 60 + parts[4]) * 60 + parts[5]) * CORE_NS_PER_S + ns;
 }
 
 static void took(struct pipeline *pipeline, enum pipeline_step step, int64_t from_ns, int64_t to_ns, uint64_t times) {
@@ -204,8 +220,9 @@ void pipeline_note_times(struct pipeline *pipeline, const struct core_batch *bat
     uint32_t last = batch->events_len - 1;
     for (uint32_t i = 0; i <= last; i += last > i ? last - i : 1) {
         const struct core_event *event = &batch->events[i];
-        int64_t stamp_ns = event->is_dead ? 0 : stamp_read(event->doc);
-        if (is_feed && event->accepted_ms != 0) {
+        bool is_there = !event->is_dead && event->fate != CORE_FATE_REFUSED;
+        int64_t stamp_ns = is_there ? stamp_read(event->doc) : 0;
+        if (is_feed && is_there && event->accepted_ms != 0) {
             took(pipeline, PIPELINE_ACCEPTED_INDEXED, event->accepted_ms * CORE_NS_PER_MS, wall_ns, 1);
         }
         if (stamp_ns != 0) {

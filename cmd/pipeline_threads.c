@@ -283,12 +283,21 @@ static bool sink_take(struct pipeline_sink *sink) {
     return has_taken;
 }
 
+/* Documents of it that the sink has taken. What a feeder's was refused is the feeder's to tell, and still in the tally. */
+static uint64_t accepted_in(const struct pipeline_sink *sink, const struct core_batch *batch) {
+    uint64_t refused = 0;
+    for (uint32_t i = 0; i < batch->events_len && sink->env.keeps_refused; i++) {
+        refused += batch->events[i].fate == CORE_FATE_REFUSED ? 1 : 0;
+    }
+    return batch->tally.events - refused;
+}
+
 static void sink_count(struct pipeline_sink *sink, struct core_batch *batch, int64_t now) {
     struct pipeline_meter *meter = &sink->thread.meter;
     meter->out += batch->events_len;
     meter->batches++;
     sink->in_flight -= batch->events_len;
-    sink->accepted += batch->tally.events;
+    sink->accepted += accepted_in(sink, batch);
     core_histogram_add(&sink->latency, now - batch->stamps[CORE_STAMP_GIVEN], 1);
     if (sink->pipeline->source->has_workers) {
         pipeline_note_refused(sink->pipeline, sink->ops->name, batch);

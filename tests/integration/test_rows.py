@@ -8,13 +8,15 @@ import socket
 import threading
 import time
 
+import feeding
 import rig
 
 
 def document(state):
+    """state: node.state of a run, or the socket itself."""
     with socket.socket(socket.AF_UNIX) as one:
         one.settimeout(10)
-        one.connect(str(state / "run.sock"))
+        one.connect(str(state / "run.sock" if state.is_dir() else state))
         one.sendall(b'{"jsonrpc":"2.0","id":1,"method":"health","params":{}}\n')
         return json.loads(one.makefile().readline())["result"]
 
@@ -41,7 +43,7 @@ def config_of(tmp_path, sinks=None, **sections):
 
 def test_stages_and_sink_count_what_passed(tmp_path, runs, conn_log):
     (tmp_path / "conn.log").write_text(conn_log.text(0, 20000))
-    state = tmp_path / "state"
+    state, begun = tmp_path / "state", time.time()
     run = runs(config_of(tmp_path, normalize={"workers": 2}))
     run.wait_for("all accepted", lambda: (row(state, "sink", sink="file") or {}).get("documents") == 20000)
     time.sleep(1.2)
@@ -53,13 +55,13 @@ def test_stages_and_sink_count_what_passed(tmp_path, runs, conn_log):
     assert stages["file", ""]["in"] == stages["file", ""]["out"] == 20000
     assert all(one["queue_used"] == 0 and one["queue_capacity"] == 16 for one in stages.values())
     busy = max(stages["normalize", worker]["busy_seconds"] for worker in "01")
-    assert 0.02 < busy < 5
+    assert 0.02 < busy < time.time() - begun
     sink = row(state, "sink", sink="file")
     assert (sink["in_flight"], sink["stalled_seconds"], sink["up"]) == (0, 0, 1)
-    assert sink["latency"]["count"] >= stages["file", ""]["batches"] - 1 and sink["latency"]["p99"] < 5
+    assert sink["latency"]["count"] >= stages["file", ""]["batches"] - 1 and sink["latency"]["p99"] < time.time() - begun
     took = {one["step"]: one["latency"] for one in shown["latency"]}
     assert set(took) == {"event_read", "read_accepted", "event_accepted"}
-    assert took["read_accepted"]["count"] == 20000 and took["read_accepted"]["sum"] / 20000 < 5
+    assert took["read_accepted"]["count"] == 20000 and took["read_accepted"]["sum"] / 20000 < time.time() - begun
     run.stop()
 
 
@@ -102,8 +104,11 @@ def test_dead_letters_by_reason(tmp_path, runs, conn_log):
     counted = document(state)["counters"]["normalize.dead"]
     assert sum(reasons().values()) == counted
     assert reasons()["line_too_long"] == 1 and reasons()["bad_value"] == 1 and reasons()["undecodable"] >= 2
-    problems = [one for one in document(state)["problems"] if one["code"] == "dead_letters"]
-    texts = {one["labels"]["reason"]: one["text"] for one in problems}
+
+    def problems():
+        return {one["labels"]["reason"]: one["text"] for one in document(state)["problems"] if one["code"] == "dead_letters"}
+
+    texts = run.wait_for("the problems", lambda: len(problems()) == 3 and problems())
     assert str(tmp_path / "dns.log") in texts["bad_value"] and "yesterday" in texts["bad_value"]
     assert "1 records" in texts["line_too_long"] and "sinks.file" in texts["line_too_long"]
     run.stop()
@@ -187,6 +192,37 @@ def test_with_a_keeper_accepted_is_committed(tmp_path, runs, own_broker, conn_lo
     run.wait_for("no stall", lambda: row(state, "sink", sink="kafka")["stalled_seconds"] == 0)
     assert file()["lag_seconds"] == 0 and row(state, "sink", sink="kafka")["in_flight"] == 0
     run.stop()
+
+
+def test_rows_of_a_feeder(tmp_path, broker, elasticsearch, feeds):
+    """What the engine refused is there by its own word, and the way of a document is timed from its own second and Kafka's."""
+    site = feeding.Site(tmp_path, broker, elasticsearch).prepare()
+    taken = feeding.now_ms() - 3000
+    wanted = [feeding.document(serial=serial, at=taken - 2000) for serial in range(300)]
+    for serial, document_ in enumerate(wanted):
+        site.send(feeding.MONTHLY, document_, partition=serial % 2, at=taken)
+    site.send(feeding.MONTHLY, {**feeding.document(serial=1000), "source": "10.0.0.1"})
+    site.flush()
+    feed = feeds(site.config)
+    socket_path = tmp_path / "state-feed" / "feed-0.sock"
+
+    def shown(kind, **labels):
+        found = rows(socket_path, kind, **labels)
+        return found[0] if found else {}
+
+    # The dead letter is a document, too.
+    feed.wait_for("all indexed", lambda: shown("sink", sink="elasticsearch").get("documents") == 301, 60)
+    feed.wait_for("the dead letter", lambda: shown("dead", stage="feed").get("records") == 1, 30)
+    reason = shown("dead", stage="feed")["reason"]
+    assert reason.endswith("_exception"), reason
+    problem = feed.wait_for("the problem", lambda: [one for one in document(socket_path)["problems"] if one["code"] == "dead_letters"])
+    assert site.dead_topic in problem[0]["text"] and reason in problem[0]["text"]
+    assert shown("stage", stage="ingest")["out"] == shown("stage", stage="elasticsearch")["out"] == 302
+    steps = {one["step"]: one["latency"] for one in rows(socket_path, "latency")}
+    assert set(steps) == {"accepted_indexed", "event_indexed"} and steps["accepted_indexed"]["count"] > 0
+    events, records = steps["event_indexed"], steps["accepted_indexed"]
+    assert events["count"] == records["count"] and 1.9 < events["sum"] - records["sum"] < 2.1 * events["count"]
+    feed.stop()
 
 
 def test_an_idle_run_costs_next_to_nothing(tmp_path, runs, conn_log):

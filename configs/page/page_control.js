@@ -54,6 +54,7 @@ export class Control {
 
     async unlock(token) {
         if (token === "") return this.say("Type the token first.", true);
+        this.say("Asking Main …");
         const answer = await post(token, { action: "check" });
         if (!answer.ok) return this.lock(answer.error, true);
         this.token = token;

@@ -72,15 +72,13 @@ function histogramRows(store) {
     ];
     return named
         .flatMap(([kind, nameOf]) =>
-            store
-                .rows(kind)
-                .map((row) => ({
-                    row,
-                    of: row.of,
-                    key: `${kind} ${row.key}`,
-                    name: nameOf(row).replaceAll("_", " "),
-                    times: row.latency ?? row.store_round_trip,
-                })),
+            store.rows(kind).map((row) => ({
+                row,
+                of: row.of,
+                key: `${kind} ${row.key}`,
+                name: nameOf(row).replaceAll("_", " "),
+                times: row.latency ?? row.store_round_trip,
+            })),
         )
         .filter((one) => one.times?.count > 0);
 }
@@ -133,9 +131,7 @@ export function describe(control) {
                 number(
                     "Up for",
                     (row, store) =>
-                        row.running === 0 && row.state !== 2 && row.state !== 3
-                            ? null
-                            : store.age(row.start_time_timestamp_seconds ?? row.start_timestamp_seconds),
+                        row.running === 0 && row.state !== 2 && row.state !== 3 ? null : store.age(row.start_timestamp_seconds),
                     span,
                 ),
                 number("CPU", (row) => row.cpu_seconds_rate, percent),

@@ -45,11 +45,12 @@ def sink_row(sink, now, up=1):
 
 def run_document(now, logs, names):
     conn = "/var/lib/tapline/sensors/zeek-1/logs/conn.log"
-    files = [log_row(conn, now, 75.2), log_row("/var/lib/tapline/sensors/suricata/eve.json", now), log_row("/opt/old/alert.txt", now, failed=1)]
+    files = [log_row(conn, now, 75.2), log_row("/var/lib/tapline/sensors/suricata/eve.json", now)]
+    files += [log_row("/opt/old/alert.txt", now, failed=1)]
     files += [log_row(f"/data/folder-{i % 23}/with/quite/a/long/name/that/goes/on/conn_{i}.log", now, i * 0.01) for i in range(logs)]
     files += [log_row(f"/var/log/{name}.log", now) for name in names]
     problems = [
-        problem("sink_unreachable", "error", "sink kafka", "None of 3 brokers answers (kafka-1:9092: Connection refused); 12,340 documents wait.",
+        problem("sink_unreachable", "error", "sink kafka", "None of 3 brokers answers: Connection refused; 12,340 documents wait.",
                 "sink", now, sink="kafka"),
         problem("file_lag", "warn", f"file {conn}", "75 s behind, 660 KiB are not accepted", "file", now, path=conn),
         problem("health_topic_away", "info", "health log", "the topic takes nothing", "process", now),
@@ -62,30 +63,35 @@ def run_document(now, logs, names):
                  *({"stage": "normalize", "reason": name, "records": 1, "last_timestamp_seconds": now - 3} for name in names)],
         "sink": [sink_row("kafka", now, up=0), sink_row("file", now)],
         "sink_retry": [{"sink": "kafka", "cause": "queue_full", "times": 3}],
-        "broker": [{"client": "kafka", "broker": f"kafka-{i}:9092/{i}", "up": 0, "rtt_mean_seconds": 0.0012, "rtt_p99_seconds": 0.009} for i in (1, 2, 3)],
-        "producer_partition": [{"client": "kafka", "topic": "zeek.conn", "partition": str(i), "queued_messages": 0, "messages": 5, "sent_bytes": 9} for i in range(6)],
-        "intel": [{"state": 2, "indicators": 184_223, "behind_seconds": 1.2, "filter_bytes": 442_000, "hit_rate_ratio": 0.0002, "store_up": 1,
-                   "store_round_trip": HISTOGRAM}],
+        "broker": [{"client": "kafka", "broker": f"kafka-{i}:9092/{i}", "up": 0, "rtt_mean_seconds": 0.0012} for i in (1, 2, 3)],
+        "producer_partition": [{"client": "kafka", "topic": "zeek.conn", "partition": str(i), "queued_messages": 0, "messages": 5,
+                                "sent_bytes": 9} for i in range(6)],
+        "intel": [{"state": 2, "indicators": 184_223, "behind_seconds": 1.2, "filter_bytes": 442_000, "hit_rate_ratio": 0.0002,
+                   "store_up": 1, "store_round_trip": HISTOGRAM}],
         "intel_feed": [{"feed": "urlhaus", "indicators": 900, "last_success_timestamp_seconds": now - 900, "failed": 1}],
         "capture": [{"sensor": "zeek-1", "source": "capture_loss", "loss_ratio": 0.0123, "last_report_timestamp_seconds": now - 9}],
         "latency": [{"step": "event_read", "latency": HISTOGRAM}],
         "something_new": [{"name": "of a newer tapline", "value": 7}],
     }
     lines = int(now * 1000) % 10**12
-    return document("run", rows, now, problems, "failing", {"ingest.lines": lines, "sink.accepted": lines, "ingest.bytes_lost": 10, "spool.bytes_lost": 0})
+    counters = {"ingest.lines": lines, "sink.accepted": lines, "ingest.bytes_lost": 10, "spool.bytes_lost": 0}
+    return document("run", rows, now, problems, "failing", counters)
 
 
 def documents(logs=0, names=(), control=True, now=None):
     """The data of one event."""
     now = now or time.time()
-    frozen = problem("sensor_frozen", "error", "sensor zeek-2", "zeek-2 (pid 812) is there and does not run.", "supervised", now, node="zeek-2", group="zeek")
-    nodes = [{"node": name, "group": "zeek", "state": 3, "wanted": 1, "running": 0 if name == "zeek-2" else 1, "restarts": 4, "cpu_seconds": now % 100,
-              "start_timestamp_seconds": now - 7200, "resident_memory_bytes": 412_000_000} for name in ("zeek-1", "zeek-2", "suricata", *names)]
+    frozen = problem("sensor_frozen", "error", "sensor zeek-2", "zeek-2 (pid 812) is there and does not run.", "supervised", now,
+                     node="zeek-2", group="zeek")
+    nodes = [{"node": name, "group": "zeek", "state": 3, "wanted": 1, "running": int(name != "zeek-2"), "restarts": 4,
+              "cpu_seconds": now % 100, "start_timestamp_seconds": now - 7200, "resident_memory_bytes": 412_000_000}
+             for name in ("zeek-1", "zeek-2", "suricata", *names)]
     serve = document("serve", {"supervised": nodes, "peer": [{"process": "run", "up": 1, "silent_seconds": 0}]}, now, [frozen], "degraded")
     feed = document("feed", {
         "stage": [stage_row("feed", now), stage_row("elastic", now)], "sink": [sink_row("elastic", now)],
-        "consumer_partition": [{"group": "tapline-feed", "topic": "zeek.conn", "partition": str(i), "position": int(now * 100), "end": int(now * 100) + i,
-                                "lag_records": i, "lag_seconds": i * 0.2} for i in range(6)]}, now, counters={"feed.indexed": int(now * 1000) % 10**12})
+        "consumer_partition": [{"group": "tapline-feed", "topic": "zeek.conn", "partition": str(i), "position": int(now * 100),
+                                "end": int(now * 100) + i, "lag_records": i, "lag_seconds": i * 0.2} for i in range(6)]},
+        now, counters={"feed.indexed": int(now * 1000) % 10**12})
     return {"control": control, "processes": [serve, run_document(now, logs, names), feed]}
 
 

@@ -102,37 +102,6 @@ def test_a_broker_that_goes_and_comes_is_known_by_name(own_broker, runs, tmp_pat
     run.stop()
 
 
-def test_a_producer_that_is_shut_out_says_so(broker, runs, tmp_path, conn_log):
-    """Two processes with one node's name: the older one is not ready, says why, and ends."""
-    log = tmp_path / "conn.log"
-    sink = {"kafka": {"topic": f"{tmp_path.name}.%{{event.dataset}}", "transaction_interval": "200ms",
-                      "dead_letter_topic": f"{tmp_path.name}.dead", "checkpoint_topic": f"{tmp_path.name}.checkpoint",
-                      "rdkafka": {"bootstrap.servers": broker.address}}}
-    config = rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(log)]}], sink, health=HEALTH)
-    first = runs(config)
-    watch = watch_run(first, config)
-    log.write_text(conn_log.text(0, 100))
-    first.wait_accepted(100)
-    other = json.loads(config.read_text())
-    other["node"]["state"] = str(tmp_path / "state-other")
-    (tmp_path / "other.yml").write_text(json.dumps(other))
-    second = runs(tmp_path / "other.yml")
-    second.wait_log("started")
-    serial = 100
-
-    def is_fenced():
-        nonlocal serial
-        with open(log, "a") as out:  # who has something to send is told
-            out.write(conn_log.text(serial, serial + 1, header=False))
-        serial += 1
-        return watch.problem("producer_fenced")
-
-    problem = watch.wait("the problem", is_fenced)
-    assert json.loads(config.read_text())["node"]["name"] in problem["text"], problem
-    assert first.wait() == 100
-    second.stop()
-
-
 # ---- Kafka, read ------------------------------------------------------------------------------------------------------------
 
 

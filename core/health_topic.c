@@ -86,7 +86,11 @@ static bool has_brokers(const struct health_topic *topic) {
 static void unsent(struct health_topic *topic, const char *why) {
     topic->unsent++;
     topic->last_unsent_ns = core_tick_ns();
-    (void)snprintf(topic->why, sizeof topic->why, "%s", why);
+    if (why != topic->why) {
+        struct core_span text = core_utf8_cut(core_span_of(why), sizeof topic->why - 1);
+        memcpy(topic->why, text.ptr, text.len);
+        topic->why[text.len] = '\0';
+    }
 }
 
 static void on_report(void *ctx, uint64_t ticket, enum core_kafka_fate fate, int code, int64_t offset) {

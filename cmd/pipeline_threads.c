@@ -181,7 +181,7 @@ static struct pipeline_dataset *dataset_row(struct pipeline *pipeline, const cha
         size_t len = strnlen(shown, sizeof(row->name) - 1);
         memcpy(row->name, shown, len);
         row->name[len] = '\0';
-        row->capture = pipeline_capture_of(row->name);
+        row->capture = (int)pipeline_capture_of(row->name);
     }
     return &pipeline->datasets[i];
 }

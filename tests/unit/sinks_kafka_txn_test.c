@@ -3,6 +3,7 @@
  * mock, which shows a reader what was aborted, too; what a foreign reader sees is proved in tests/integration.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/kafka_read.h"
+#include "tests/unit/health_look.h"
 #include "tests/unit/sinks_testing.h"
 
 #include <librdkafka/rdkafka.h>
@@ -303,6 +304,20 @@ static void count_swept(void) {
     core_kafka_reader_close(reader);
 }
 
+/* Does the sink say of itself that its producer was shut out? */
+static bool says_fenced(struct rig *rig) {
+    struct health_rig board = {0};
+    assert_int_equal(health_rig_new(&board), 0);
+    core_health_begin(board.page);
+    rig->ops->health(rig->sink, board.page);
+    core_health_publish(board.page);
+    const char *text = health_look_complaint(&board, "producer_fenced");
+    bool is_said = text != NULL;
+    assert_true(!is_said || strstr(text, "node test") != NULL);
+    health_rig_free(&board);
+    return is_said;
+}
+
 /* Records under way when the coordinator says this: they are read again, and the first thing that is done to their partitions
  * is an abort, so that the next commit cannot commit what was left there. */
 static void fail_with(rd_kafka_resp_err_t error, uint64_t remade) {
@@ -321,12 +336,14 @@ static void fail_with(rd_kafka_resp_err_t error, uint64_t remade) {
     assert_ptr_equal(back(&rig), batch);
     assert_int_equal(batch->txn, 0);
     assert_int_equal(atomic_load(&commit.epoch), 1);
+    assert_int_equal(says_fenced(&rig), remade == 1);
     core_pool_give(&rig.pool, batch);
     rig.position = 1000;
     batch = numbers(&rig, 10, 10);
     give(&rig, batch);
     assert_ptr_equal(back(&rig), batch);
     assert_int_equal(batch->txn, 3);
+    assert_false(says_fenced(&rig));
     count_swept();
     assert_int_equal(swept, 1);
     assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_PRODUCERS_REMADE), remade);

@@ -226,10 +226,12 @@ static size_t link_tell(const struct link *link, const char *before, char *out, 
 void top_source_tell(const struct top_source *source, char *out, size_t out_len) {
     size_t at = 0;
     out[0] = '\0';
-    for (size_t i = 0; i < 2 * source->links_len && at < out_len; i++) {
-        const struct link *link = source->links[i % source->links_len];
-        if (link->is_main == (i < source->links_len) && !is_lately(link->covered_tick)) { /* Main first */
-            at += link_tell(link, at == 0 ? "" : ", ", out + at, out_len - at);
+    for (int pass = 0; pass < 2; pass++) { /* Main first */
+        for (size_t i = 0; i < source->links_len && at < out_len; i++) {
+            const struct link *link = source->links[i];
+            if (link->is_main == (pass == 0) && !is_lately(link->covered_tick)) {
+                at += link_tell(link, at == 0 ? "" : ", ", out + at, out_len - at);
+            }
         }
     }
     if (source->links_len == 0) {

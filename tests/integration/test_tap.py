@@ -79,7 +79,8 @@ class Watched:
         self.run = runs(self.config)
         self.socket = folder / "state/run.sock"
         self.taps = []
-        wait_for("the control socket, and a first record", lambda: self.socket.exists() and self.written())
+        wait_for("the control socket", self.socket.exists)
+        self.run.wait_accepted(1)  # no watcher sees it any more
 
     def write(self, count=1, text=None):
         with open(self.log, "a") as log:

@@ -78,15 +78,17 @@ const struct core_health_kind_info *core_health_kind_info(enum core_health_kind 
 /* ---- histograms of times ----------------------------------------------------------------------------------------------- */
 
 #define CORE_HISTOGRAM_BUCKETS 18
+#define CORE_HISTOGRAM_NS_MAX (24 * 3600 * CORE_NS_PER_S)
 extern const int64_t
     core_histogram_bounds_ns[CORE_HISTOGRAM_BUCKETS - 1]; /* 1 ms … 1 h; the last bucket has all above */
 
-/* Zeroed at first. Thread: any adds, any reads. */
+/* Zeroed at first. Thread: any adds, any reads. Units: in ns the sum would be full within days. */
 struct core_histogram {
     _Atomic uint64_t counts[CORE_HISTOGRAM_BUCKETS];
-    _Atomic uint64_t sum_ns;
+    _Atomic uint64_t sum_us;
 };
-void core_histogram_add(struct core_histogram *histogram, int64_t ns, uint64_t times); /* below 0 counts as 0 */
+/* Below 0 counts as 0; in the sum, above CORE_HISTOGRAM_NS_MAX as that: logs of years ago would fill it. */
+void core_histogram_add(struct core_histogram *histogram, int64_t ns, uint64_t times);
 /* What share of the times was at most the result, e.g. share 0.99; interpolated in its bucket; -1: there are none. */
 int64_t core_histogram_quantile_ns(const struct core_histogram *histogram, double share);
 

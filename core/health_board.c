@@ -11,6 +11,7 @@
 
 #define LABEL_ARENA_BYTES (8 * CORE_MIB) /* address space of a set: touched pages count */
 #define LABEL_KEEP_BYTES (256 * CORE_KIB)
+#define US_PER_S ((uint64_t)(CORE_NS_PER_S / CORE_NS_PER_US))
 
 /* ---- tables -------------------------------------------------------------------------------------------------------------- */
 
@@ -123,7 +124,8 @@ void core_histogram_add(struct core_histogram *histogram, int64_t ns, uint64_t t
         i++;
     }
     atomic_fetch_add_explicit(&histogram->counts[i], times, memory_order_relaxed);
-    atomic_fetch_add_explicit(&histogram->sum_ns, (uint64_t)ns * times, memory_order_relaxed);
+    uint64_t us = (uint64_t)(ns < CORE_HISTOGRAM_NS_MAX ? ns : CORE_HISTOGRAM_NS_MAX) * times / CORE_NS_PER_US;
+    atomic_fetch_add_explicit(&histogram->sum_us, us, memory_order_relaxed);
 }
 
 void core_histogram_see(const struct core_histogram *histogram, struct core_histogram_seen *out) {
@@ -132,7 +134,13 @@ void core_histogram_see(const struct core_histogram *histogram, struct core_hist
         all += atomic_load_explicit(&histogram->counts[i], memory_order_relaxed);
         out->up_to[i] = all;
     }
-    out->sum_ns = atomic_load_explicit(&histogram->sum_ns, memory_order_relaxed);
+    uint64_t us = atomic_load_explicit(&histogram->sum_us, memory_order_relaxed);
+    uint64_t part = us % US_PER_S;
+    int len = snprintf(out->sum, sizeof out->sum, "%llu", (unsigned long long)(us / US_PER_S));
+    len += part == 0 ? 0 : snprintf(out->sum + len, sizeof out->sum - (size_t)len, ".%06llu", (unsigned long long)part);
+    while (part != 0 && out->sum[len - 1] == '0') {
+        out->sum[--len] = '\0';
+    }
 }
 
 int64_t core_histogram_quantile_ns(const struct core_histogram *histogram, double share) {
@@ -408,7 +416,7 @@ static bool histogram_take(struct core_arena *arena, const struct core_histogram
     for (size_t i = 0; i < CORE_HISTOGRAM_BUCKETS; i++) {
         atomic_init(&copy->counts[i], atomic_load_explicit(&(*histogram)->counts[i], memory_order_relaxed));
     }
-    atomic_init(&copy->sum_ns, atomic_load_explicit(&(*histogram)->sum_ns, memory_order_relaxed));
+    atomic_init(&copy->sum_us, atomic_load_explicit(&(*histogram)->sum_us, memory_order_relaxed));
     *histogram = copy;
     return true;
 }

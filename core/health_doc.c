@@ -86,7 +86,7 @@ static void histogram_put(struct core_buf *out, const char *name, const struct c
     core_buf_span(out, CORE_SPAN("{\"count\":"));
     core_buf_u64(out, seen.up_to[CORE_HISTOGRAM_BUCKETS - 1]);
     core_buf_span(out, CORE_SPAN(",\"sum\":"));
-    value_put(out, (int64_t)seen.sum_ns, CORE_UNIT_NS);
+    core_buf_span(out, core_span_of(seen.sum));
     quantile_put(out, histogram, "p50", 0.5);
     quantile_put(out, histogram, "p90", 0.9);
     quantile_put(out, histogram, "p99", 0.99);

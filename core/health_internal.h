@@ -70,7 +70,7 @@ void core_health_page_free(struct core_health_page *page);
 /* A histogram as it is read: how many were at most each bound, the last one: all. */
 struct core_histogram_seen {
     uint64_t up_to[CORE_HISTOGRAM_BUCKETS];
-    uint64_t sum_ns;
+    char sum[32]; /* of all times, in seconds, exact to the microsecond */
 };
 void core_histogram_see(const struct core_histogram *histogram, struct core_histogram_seen *out);
 /* What threads complain of now. Owns: in the arena. */

@@ -383,8 +383,8 @@ static void before_take(struct health_before *now, const struct core_health *hea
     for (size_t i = 0; sums->latency != NULL && i < CORE_HISTOGRAM_BUCKETS; i++) {
         now->latency_count += atomic_load_explicit(&sums->latency->counts[i], memory_order_relaxed);
     }
-    now->latency_sum_ns =
-        sums->latency == NULL ? 0 : atomic_load_explicit(&sums->latency->sum_ns, memory_order_relaxed);
+    now->latency_sum_us =
+        sums->latency == NULL ? 0 : atomic_load_explicit(&sums->latency->sum_us, memory_order_relaxed);
 }
 
 static void put_totals(struct object *object, const struct core_health *health, const struct health_before *now,
@@ -417,11 +417,10 @@ static void put_totals(struct object *object, const struct core_health *health, 
         member(object, "cpu");
         text_put(object->out, text);
     }
-    if (now->latency_count > before->latency_count && now->latency_sum_ns >= before->latency_sum_ns) {
-        put_number(
-            object, "latency_seconds",
-            (int64_t)((now->latency_sum_ns - before->latency_sum_ns) / (now->latency_count - before->latency_count)),
-            CORE_UNIT_NS);
+    if (now->latency_count > before->latency_count && now->latency_sum_us >= before->latency_sum_us) {
+        uint64_t mean_us =
+            (now->latency_sum_us - before->latency_sum_us) / (now->latency_count - before->latency_count);
+        put_number(object, "latency_seconds", (int64_t)mean_us * CORE_NS_PER_US, CORE_UNIT_NS);
     }
 }
 

@@ -15,7 +15,7 @@ struct health_before {
     int64_t tick_ns; /* 0: there was none */
     uint64_t read_bytes, records, accepted, dead;
     int64_t cpu_ns;
-    uint64_t latency_count, latency_sum_ns;
+    uint64_t latency_count, latency_sum_us;
 };
 
 /* One JSON object without a newline. now_ns: the wall clock's. */

@@ -207,9 +207,8 @@ static void histogram_row_put(const struct exposition *to, const char *name, con
     text_put(to->out, name);
     core_buf_span(to->out, CORE_SPAN("_sum"));
     labels_put(to->out, row, NULL);
-    core_health_text((int64_t)seen.sum_ns, CORE_UNIT_NS, text);
     core_buf_char(to->out, ' ');
-    text_put(to->out, text);
+    text_put(to->out, seen.sum);
     core_buf_char(to->out, '\n');
     text_put(to->out, name);
     core_buf_span(to->out, CORE_SPAN("_count"));

@@ -160,9 +160,8 @@ static void histogram_point_put(const struct writing *to, const struct core_heal
     labels_put(to->out, row);
     times_put(to);
     number_put(to->out, "count", (int64_t)seen.up_to[CORE_HISTOGRAM_BUCKETS - 1]);
-    core_health_text((int64_t)seen.sum_ns, CORE_UNIT_NS, text);
     core_buf_span(to->out, CORE_SPAN(",\"sum\":"));
-    core_buf_span(to->out, core_span_of(text));
+    core_buf_span(to->out, core_span_of(seen.sum));
     core_buf_span(to->out, CORE_SPAN(",\"bucketCounts\":["));
     for (size_t i = 0; i < CORE_HISTOGRAM_BUCKETS; i++) {
         core_buf_span(to->out, i == 0 ? CORE_SPAN("\"") : CORE_SPAN(",\""));

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/health_rig.h"
 
+#include "core/health_internal.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -232,6 +234,30 @@ static void test_histogram(void **state) {
     assert_int_equal(core_histogram_quantile_ns(&histogram, 1), core_histogram_bounds_ns[CORE_HISTOGRAM_BUCKETS - 2]);
 }
 
+static void test_sum_of_old_logs_only_grows(void **state) {
+    (void)state;
+    struct core_histogram histogram = {0};
+    struct core_histogram_seen seen;
+    const int64_t year = 365 * CORE_HISTOGRAM_NS_MAX;
+    core_histogram_see(&histogram, &seen);
+    assert_string_equal(seen.sum, "0");
+    core_histogram_add(&histogram, 1500 * CORE_NS_PER_US, 3);
+    core_histogram_see(&histogram, &seen);
+    assert_string_equal(seen.sum, "0.0045");
+    uint64_t before = 0;
+    for (int i = 0; i < 1000000; i++) { /* in ns, and as old as they are, a few dozen would have been too many */
+        core_histogram_add(&histogram, 50 * year, 2);
+        uint64_t now = atomic_load(&histogram.sum_us);
+        assert_true(now > before);
+        before = now;
+    }
+    core_histogram_see(&histogram, &seen);
+    assert_string_equal(seen.sum, "172800000000.0045");
+    core_histogram_add(&histogram, CORE_NS_PER_S, 4096); /* those that come now are seen beside them */
+    core_histogram_see(&histogram, &seen);
+    assert_string_equal(seen.sum, "172800004096.0045");
+}
+
 /* One thread writes a page whose rows all say the same number; readers never see two numbers in one reading. */
 struct writer {
     struct core_health_page *page;
@@ -290,6 +316,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_full, set_up, tear_down),
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_histogram),
+        cmocka_unit_test(test_sum_of_old_logs_only_grows),
         cmocka_unit_test_setup_teardown(test_whole_pages, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

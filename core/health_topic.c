@@ -61,14 +61,30 @@ static bool is_left_out(const char *key) {
     return strcmp(key, "request.required.acks") == 0;
 }
 
+static const char *text_copy(const char *text) {
+    char *copy = strdup(text);
+    MUST(copy != NULL);
+    return copy;
+}
+
+/* Texts are copied: a producer may be made anew when the configuration that had them is gone (SIGHUP). */
 static void pair_add(struct health_topic *topic, const char *key, const char *value) {
     for (size_t i = 0; i < topic->pairs_len; i++) {
         if (strcmp(topic->pairs[i].key, key) == 0) {
-            topic->pairs[i].value = value;
+            free((void *)(uintptr_t)topic->pairs[i].value);
+            topic->pairs[i].value = text_copy(value);
             return;
         }
     }
-    topic->pairs[topic->pairs_len++] = (struct core_kafka_pair){key, value};
+    topic->pairs[topic->pairs_len++] = (struct core_kafka_pair){text_copy(key), text_copy(value)};
+}
+
+static void pairs_free(struct health_topic *topic) {
+    for (size_t i = 0; i < topic->pairs_len; i++) {
+        free((void *)(uintptr_t)topic->pairs[i].key);
+        free((void *)(uintptr_t)topic->pairs[i].value);
+    }
+    free(topic->pairs);
 }
 
 static bool has_brokers(const struct health_topic *topic) {
@@ -275,6 +291,6 @@ void health_topic_free(struct health_topic *topic) {
         core_kafka_poll(topic->kafka);
     }
     producer_close(topic);
-    free(topic->pairs);
+    pairs_free(topic);
     free(topic);
 }

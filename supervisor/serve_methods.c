@@ -22,8 +22,8 @@ const struct core_rpc_method serve_methods[] = {
      "What is deployed: {nodes: [words]}. Result: {nodes: [{name, type, host, interface, group, directory, …}]}.",
      serve_nodes},
     {"start",
-     "Start nodes: {nodes: [words]}, none: all. Result, when all are ready or have failed: {nodes: [{name, state, "
-     "ok, reason}]}; progress {name, state, reason}.",
+     "Start nodes: {nodes: [words], exact}, none: all; with exact a word is the name of one node. Result, when all are "
+     "ready or have failed: {nodes: [{name, state, ok, reason}]}; progress {name, state, reason}.",
      serve_start},
     {"stop", "Stop nodes, workers before proxies before managers: as start.", serve_stop},
     {"restart", "Stop and start nodes: as start.", serve_restart},
@@ -175,10 +175,11 @@ static void refuse_word(struct serve *serve, struct core_rpc_request *request, s
 }
 
 /* Mark those that a word means. False: none. */
-static bool word_mark(const struct serve *serve, struct core_span word, bool *marks) {
-    bool is_any = core_span_is(word, "all") && serve->deployed.nodes_len == 0;
+static bool word_mark(const struct serve *serve, struct core_span word, bool is_name, bool *marks) {
+    bool is_any = !is_name && core_span_is(word, "all") && serve->deployed.nodes_len == 0;
     for (size_t i = 0; i < serve->deployed.nodes_len; i++) {
-        if (sensors_node_is_meant(&serve->deployed.nodes[i], word)) {
+        const struct sensors_node *node = &serve->deployed.nodes[i];
+        if (is_name ? core_span_is(word, node->name) : sensors_node_is_meant(node, word)) {
             marks[i] = true;
             is_any = true;
         }
@@ -195,7 +196,7 @@ bool serve_pick(struct serve *serve, struct core_rpc_request *request, const str
     bool is_all = word == NULL;
     bool marks[SENSORS_NODES_MAX] = {false};
     for (; word != NULL; word = word->next) {
-        if (!word_mark(serve, word->text, marks)) {
+        if (!word_mark(serve, word->text, false, marks)) {
             refuse_word(serve, request, word->text);
             return false;
         }
@@ -225,6 +226,7 @@ bool serve_names_pick(struct serve *serve, struct core_rpc_request *request, con
         core_rpc_refuse(request, CORE_RPC_BAD_PARAMS, "say which nodes: names, groups, types or \"all\"");
         return false;
     }
+    bool is_name = core_json_tree_is_true(params, "exact");
     bool marks[SENSORS_NODES_MAX] = {false};
     *names = calloc(serve->deployed.nodes_len + serve->processes_len + 1, sizeof(**names));
     MUST(*names != NULL);
@@ -234,7 +236,7 @@ bool serve_names_pick(struct serve *serve, struct core_rpc_request *request, con
         bool is_stranger = process != NULL && !is_deployed(serve, process->name);
         if (is_stranger && *names_len < serve->processes_len) {
             (*names)[(*names_len)++] = process->name;
-        } else if (!word_mark(serve, word->text, marks)) {
+        } else if (!word_mark(serve, word->text, is_name, marks)) {
             refuse_word(serve, request, word->text);
             free(*names);
             return false;

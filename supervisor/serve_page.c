@@ -320,7 +320,8 @@ static void control_begin(struct serve_page *page, struct core_httpd_request *re
     struct core_fail fail = {0};
     core_buf_span(&out, CORE_SPAN("{\"nodes\":["));
     core_buf_string(&out, core_span_of(node));
-    core_buf_span(&out, CORE_SPAN("]}"));
+    core_buf_span(&out,
+                  CORE_SPAN("],\"exact\":true}")); /* a name may be a type's or a group's, too: one row, one node */
     MUST(!out.is_full);
     MUST(core_json_tree_read(&page->arena, core_buf_written(&out), &tree, &fail) == CORE_OK);
     struct control *control = calloc(1, sizeof(*control));

@@ -170,6 +170,22 @@ def test_with_the_token_nodes_are_started_and_stopped(page):
     assert "the page was used to control" in log and "action=stop node=a" in log and TOKEN not in log
 
 
+def test_a_node_whose_name_is_a_word_for_several_is_meant_alone(serving):
+    """On the command line `program` is all nodes of that type; a button stands beside one of them."""
+    page = Page(serving)
+    names = ["program", "all", *(f"n{i}" for i in range(40))]
+    page.main.configure([program(name, "sleep", "600") for name in names],
+                        serve={"token": TOKEN}, more={"health": {"serve": page.host}})
+    page.main.call("deploy")
+    page.main.wait_for_all("up")
+    for name in ("program", "all"):
+        status, said = page.control({"action": "stop", "node": name})
+        assert status == 200 and [node["name"] for node in said["nodes"]] == [name]
+    assert {name for name, state in page.states().items() if state != "up"} == {"program", "all"}
+    said = page.control({"action": "start", "node": "all"})[1]
+    assert [(node["name"], node["ok"]) for node in said["nodes"]] == [("all", True)] and page.states()["program"] == "down"
+
+
 def test_a_reader_that_goes_takes_nothing_with_it(serving):
     page = Page(serving)
     page.main.configure([program("a", "sleep", "600"), program("b", "sh", "-c", "trap 'sleep 1; exit 0' TERM; sleep 600 & wait")],

@@ -136,7 +136,7 @@ export class Store {
         const seen = new Map();
         for (const doc of this.documents) {
             for (const problem of doc.problems) {
-                const key = [problem.code, problem.component].join("\u0000");
+                const key = [problem.code, problem.component, ...Object.values(problem.labels ?? {})].join("\u0000");
                 if (!seen.has(key)) seen.set(key, { ...problem, key, of: doc, sinceSeconds: Date.parse(problem.since) / 1000 });
             }
         }

@@ -152,6 +152,23 @@ def test_names_from_the_network_are_text(site, look):
     assert page_made_up.EVIL in made_up.locator("#problem-list").inner_text()
 
 
+TWO_REASONS = """async () => {
+    const { Store } = await import("/page_store.js");
+    const store = new Store();
+    const time = new Date().toISOString();
+    const problem = (reason) => ({ code: "dead_letters", severity: "warn", component: "stage normalize", since: time, text: reason,
+                                   help: "", kind: "dead", labels: { stage: "normalize", reason } });
+    const document = (process) => ({ process, started: time, time, problems: [problem("undecodable"), problem("bad_value")] });
+    store.take({ processes: [document("serve"), document("run")] });
+    return store.problems().map((one) => one.text).sort();
+}"""
+
+
+def test_dead_letters_of_one_stage_for_two_reasons_are_two_problems(site, look):
+    """… and the same one, told by two processes, is one."""
+    assert look(made_up={}).evaluate(TWO_REASONS) == ["bad_value", "undecodable"]
+
+
 # ---- control -------------------------------------------------------------------------------------------------------------------
 
 

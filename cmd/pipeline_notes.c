@@ -14,6 +14,8 @@
 #define DEAD_SHOWN_NS (60 * CORE_NS_PER_S) /* a dead letter is a problem for so long */
 #define OTHERS "(others)"
 #define STAMP_BYTES_MIN 20 /* without a fraction */
+#define YEAR_MIN 1970
+#define YEAR_MAX 2261 /* ns since the epoch end in the year after */
 #define PPM 1000000
 #define REPORT_BYTES_MAX (256 * CORE_KIB) /* a report that is longer is left out */
 
@@ -189,7 +191,7 @@ static int64_t stamp_read(struct core_span doc) {
             return 0;
         }
     }
-    if (parts[1] < 1 || parts[1] > 12 || parts[2] < 1 || parts[2] > 31) {
+    if (parts[0] < YEAR_MIN || parts[0] > YEAR_MAX || parts[1] < 1 || parts[1] > 12 || parts[2] < 1 || parts[2] > 31) {
         return 0;
     }
     int64_t ns = 0;

@@ -31,7 +31,9 @@ const struct core_opt core_health_opts[] = {
     ROW("lag_max", CORE_OPT_DURATION, lag_max_ns, .def = "60s", .min = "1s",
         .help = "A file, or a partition, that is further behind is a problem."),
     ROW("stall_after", CORE_OPT_DURATION, stall_after_ns, .def = "5s", .min = "1s",
-        .help = "A sink that accepts nothing for so long though documents wait is a problem."),
+        .help =
+            "A sink that accepts nothing for so long though documents wait is a problem. With exactly once a commit "
+            "accepts: keep it above sinks.kafka.transaction_interval."),
     ROW("loss_max_ppm", CORE_OPT_UINT, loss_max_ppm, .def = "10000", .max = "1000000",
         .help = "A sensor that loses a greater share of its packets is a problem; in millionths (10000 is 1 %)."),
     ROW("rdkafka", CORE_OPT_PAIRS, rdkafka, .needs_restart = true,

@@ -539,20 +539,20 @@ struct normalize_worker {
     struct geo_cache *places;
     const struct normalize_explain *explain;
     const struct normalize_watch *watch; /* of the next batch, or this one; NULL: nobody looks */
-    struct interned *interned; /* names that outlive plans and maps: batches under way point to them */
+    struct interned *interned;           /* names that outlive plans and maps: batches under way point to them */
     bool is_observing;
     struct snort_names *snort_names; /* what inputs' sid-msg.map and the like say */
     uint64_t id_differs;
-    struct day day;         /* of the last time written */
-    struct ip_addr ip[3];   /* [1] source.ip, [2] destination.ip, [0] the last other one */
-    const char *ip_text[3]; /* the text each was parsed from: the same pointer is the same address */
-    uint32_t *taken;        /* per column: the record in which a conditional row took it */
-    uint32_t record;        /* number of the current record, never 0 */
-    bool is_order_bound;    /* the current batch has a record that depends on those before it */
-    bool is_again;          /* the current batch was counted before */
-    bool is_dropped;        /* the current record: a `drop when` row fits it */
-    uint8_t snort_year;     /* enum snort_year: where the current record's format puts a year of two digits */
-    char reason[512];       /* why the current record is a dead letter; "" : it is none */
+    struct day day;          /* of the last time written */
+    struct ip_addr ip[3];    /* [1] source.ip, [2] destination.ip, [0] the last other one */
+    const char *ip_text[3];  /* the text each was parsed from: the same pointer is the same address */
+    uint32_t *taken;         /* per column: the record in which a conditional row took it */
+    uint32_t record;         /* number of the current record, never 0 */
+    bool is_order_bound;     /* the current batch has a record that depends on those before it */
+    bool is_again;           /* the current batch was counted before */
+    bool is_dropped;         /* the current record: a `drop when` row fits it */
+    uint8_t snort_year;      /* enum snort_year: where the current record's format puts a year of two digits */
+    char reason[512];        /* why the current record is a dead letter; "" : it is none */
     const char *reason_word; /* the same in a word for counting; NULL: undecodable */
 };
 

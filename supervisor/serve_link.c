@@ -654,13 +654,25 @@ static void unasked_on_time(void *ctx) {
     free(unasked);
 }
 
+/* Does it change what no event tells of? Who is to start and waits for its turn stays down, and who is called back then, too: that
+ * it is wanted, or is no more, only the list has. */
+static bool is_untold(const char *method) {
+    static const char *const methods[] = {"process.set", "process.remove", "process.start", "process.restart",
+                                          "process.stop"};
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        if (strcmp(method, methods[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void serve_ask(struct serve *serve, const char *method, struct core_span params, core_rpc_on_answer *on_answer,
                void *ctx) {
     struct serve_line *line = serve->line;
     if (serve->is_linked) {
         core_rpc_call(serve->link, method, params, on_answer, ctx);
-        if ((strcmp(method, "process.set") == 0 || strcmp(method, "process.remove") == 0) &&
-            !core_timer_is_set(&line->relist_timer)) { /* no event tells of these */
+        if (is_untold(method) && !core_timer_is_set(&line->relist_timer)) {
             core_timer_set(serve->loop, &line->relist_timer, core_tick_ns() + RELIST_NS);
         }
         return;

@@ -380,8 +380,6 @@ def story(tmp_path_factory):
             for key, labels in firing(world).items():
                 made.during.setdefault(key, labels)
                 made.took.setdefault(key, time.monotonic() - begun)
-            if made.jobs_of("TaplineHealthTopicAway"):
-                world.mend("lines")  # it is told for a minute after the last line that did not get there
             if made.jobs_of("TaplineFileUnreadable"):
                 world["files"].state.chmod(0o500)  # now: a file that is new would not even be opened
             time.sleep(0.5)

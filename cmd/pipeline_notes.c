@@ -17,6 +17,7 @@
 #define YEAR_MIN 1970
 #define YEAR_MAX 2261 /* ns since the epoch end in the year after */
 #define PPM 1000000
+#define PPM_OF_PERCENT 10000.0
 #define REPORT_BYTES_MAX (256 * CORE_KIB) /* a report that is longer is left out */
 
 /* ---- dead letters ---------------------------------------------------------------------------------------------------------- */
@@ -325,7 +326,7 @@ static void zeek_loss_note(struct pipeline_notes *notes, const struct core_json_
     const struct core_json_tree *percent = core_json_tree_get(loss, "percent_lost");
     struct pipeline_capture *row = capture_row(notes, core_json_tree_text(loss, "peer"), "capture_loss");
     if (row != NULL && percent != NULL && percent->text.ptr != NULL) {
-        row->loss_ppm = (int64_t)(strtod(percent->text.ptr, NULL) * (PPM / 100));
+        row->loss_ppm = (int64_t)(strtod(percent->text.ptr, NULL) * PPM_OF_PERCENT);
         row->last_ns = core_now_ns();
     }
 }

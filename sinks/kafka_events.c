@@ -317,8 +317,9 @@ static struct core_span trace_write(const struct core_trace *trace, char out[TRA
         return (struct core_span){0};
     }
     size_t at = 0;
-    memcpy(out, "00-", 3);
-    at += 3;
+    out[at++] = '0'; /* the version … */
+    out[at++] = '0';
+    out[at++] = '-';
     for (size_t i = 0; i < sizeof trace->trace_id; i++) {
         out[at++] = digits[trace->trace_id[i] >> 4];
         out[at++] = digits[trace->trace_id[i] & 15];
@@ -328,8 +329,10 @@ static struct core_span trace_write(const struct core_trace *trace, char out[TRA
         out[at++] = digits[trace->span_id[i] >> 4];
         out[at++] = digits[trace->span_id[i] & 15];
     }
-    memcpy(out + at, "-01", 3);
-    MUST(at + 3 == TRACE_BYTES);
+    out[at++] = '-';
+    out[at++] = '0'; /* … and the flags: sampled */
+    out[at++] = '1';
+    MUST(at == TRACE_BYTES);
     return (struct core_span){.ptr = out, .len = TRACE_BYTES};
 }
 

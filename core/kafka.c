@@ -21,7 +21,6 @@
 
 #define MAKE_TIMEOUT_MS 10000
 #define HEADERS_MAX 2
-#define PARTS_MAX (6 + HEADERS_MAX) /* what librdkafka is told of one record */
 
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
 
@@ -252,9 +251,25 @@ static enum core_kafka_fate fate_of(rd_kafka_resp_err_t code) {
     }
 }
 
-static rd_kafka_vu_t header_part(const char *name, struct core_span value) {
-    return (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_HEADER,
-                           .u.header = {.name = name, .val = value.ptr, .size = (ssize_t)value.len}};
+static void header_add(rd_kafka_headers_t *headers, const char *name, struct core_span value) {
+    rd_kafka_resp_err_t added = rd_kafka_header_add(headers, name, -1, value.ptr, (ssize_t)value.len);
+    MUST(added == RD_KAFKA_RESP_ERR_NO_ERROR); /* refuses only headers that may not be changed */
+}
+
+/* NULL: the record has none. Owns: the caller's, until a record was sent with them. */
+static rd_kafka_headers_t *headers_make(const struct core_kafka_record *record) {
+    if (record->header_name == NULL && record->traceparent.len == 0) {
+        return NULL;
+    }
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(HEADERS_MAX);
+    MUST(headers != NULL);
+    if (record->header_name != NULL) {
+        header_add(headers, record->header_name, record->header);
+    }
+    if (record->traceparent.len > 0) {
+        header_add(headers, "traceparent", record->traceparent);
+    }
+    return headers;
 }
 
 enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka_topic *topic,
@@ -264,8 +279,10 @@ enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka
         *code = (int)RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
         return CORE_KAFKA_TOPIC;
     }
+    /* Our own object: one that librdkafka 2.0.2 makes of single headers is freed twice when the topic refuses the record. */
+    rd_kafka_headers_t *headers = headers_make(record);
     /* The unions' members are not const, though librdkafka writes to none of them. A value that is NULL is a tombstone. */
-    rd_kafka_vu_t parts[PARTS_MAX] = {
+    const rd_kafka_vu_t parts[] = {
         {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic->handle},
         {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = record->has_partition ? record->partition : RD_KAFKA_PARTITION_UA},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = record->is_copied ? RD_KAFKA_MSG_F_COPY : 0},
@@ -274,18 +291,16 @@ enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka
                    .size = record->is_tombstone ? 0 : record->value.len}},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {.ptr = (void *)(uintptr_t)record->key.ptr, .size = record->key.len}},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)record->ticket},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
     };
-    size_t parts_len = PARTS_MAX - HEADERS_MAX;
-    if (record->header_name != NULL) {
-        parts[parts_len++] = header_part(record->header_name, record->header);
-    }
-    if (record->traceparent.len > 0) {
-        parts[parts_len++] = header_part("traceparent", record->traceparent);
-    }
+    size_t parts_len = sizeof parts / sizeof parts[0] - (headers == NULL ? 1 : 0);
     rd_kafka_error_t *error = rd_kafka_produceva(kafka->handle, parts, parts_len);
     if (error == NULL) {
         *code = 0;
         return CORE_KAFKA_ACCEPTED;
+    }
+    if (headers != NULL) {
+        rd_kafka_headers_destroy(headers);
     }
     rd_kafka_resp_err_t why = rd_kafka_error_code(error);
     rd_kafka_error_destroy(error);

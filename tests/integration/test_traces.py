@@ -5,8 +5,10 @@ SPDX-License-Identifier: Apache-2.0
 """
 import http.server
 import json
+import os
 import re
 import socket
+import subprocess
 import threading
 import time
 import urllib.request
@@ -341,3 +343,83 @@ def test_a_bad_collector(tmp_path, conn_log, runs, how):
     run.stop()
     assert time.monotonic() - start < 30
     collector.close()
+
+
+JAEGER = """
+service:
+  extensions: [jaeger_storage, jaeger_query]
+  pipelines:
+    traces: {receivers: [otlp], processors: [], exporters: [jaeger_storage_exporter]}
+  telemetry: {metrics: {level: none}, logs: {level: warn}}
+extensions:
+  jaeger_query:
+    storage: {traces: mem}
+    http: {endpoint: "127.0.0.1:%(query)d"}
+    grpc: {endpoint: "127.0.0.1:%(query_grpc)d"}
+  jaeger_storage: {backends: {mem: {memory: {max_traces: 10000}}}}
+receivers:
+  otlp: {protocols: {http: {endpoint: "127.0.0.1:%(otlp)d"}}}
+exporters:
+  jaeger_storage_exporter: {trace_storage: mem}
+"""
+
+
+class Jaeger:
+    """A real one (version 2, all in one process), asked as its page asks it."""
+
+    def __init__(self, folder):
+        ports = {"query": free_port(), "query_grpc": free_port(), "otlp": free_port()}
+        (folder / "jaeger.yaml").write_text(JAEGER % ports)
+        self.url, self.query = f"http://127.0.0.1:{ports['otlp']}", f"http://127.0.0.1:{ports['query']}"
+        with open(folder / "jaeger.log", "wb") as log:
+            self.process = subprocess.Popen([os.environ["TAPLINE_JAEGER"], "--config", str(folder / "jaeger.yaml")], stdout=log, stderr=log)
+
+    def ask(self, path):
+        try:
+            with urllib.request.urlopen(self.query + path, timeout=10) as answer:
+                return json.load(answer)["data"] or []
+        except OSError:
+            return None  # not up yet
+
+    def traces(self, service):
+        """[{name: span}]"""
+        return [{span["operationName"]: span for span in trace["spans"]} for trace in self.ask(f"/api/traces?service={service}&limit=1000") or []]
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@pytest.mark.skipif("TAPLINE_JAEGER" not in os.environ, reason="TAPLINE_JAEGER names no jaeger (it takes minutes to build, and Debian has none)")
+def test_jaeger(tmp_path, conn_log, broker, runs, feeds):
+    """What the schema says is right, a real collector takes, too: a batch of run, and the feeder's work on its records, as Jaeger shows them."""
+    jaeger = Jaeger(tmp_path)
+    try:
+        rig.wait_for("Jaeger", lambda: jaeger.ask("/api/services") is not None)
+        count, prefix = 4000, f"jg{free_port()}"
+        _, config = log_and_config(tmp_path, conn_log, count, sinks=kafka_sink(broker, prefix), **health(jaeger, otlp_share=1, otlp_slow="1h"))
+        run = runs(config)
+        rig.wait_for("each batch", lambda: sum(tag["value"] for spans in jaeger.traces("tapline-run") if "batch" in spans
+                                               for tag in spans["batch"]["tags"] if tag["key"] == "tapline.events") == count)
+        out = tmp_path / "fed.ndjson"
+        config = rig.config_write(tmp_path / "feed.yml", [], {"file": {"path": str(out)}}, health=health(jaeger, otlp_share=0, otlp_slow="1h"),
+                                  feed={"rdkafka": {"bootstrap.servers": broker.address}, "group": prefix, "topics": [rf"^{prefix}\.zeek\..*"],
+                                        "dead_letter_topic": prefix + ".dead", "ledger_topic": prefix + ".feed", "replication_factor": 1})
+        feed = feeds(config)
+        feed.wait_for("all documents", lambda: out.exists() and out.read_bytes().count(b"\n") == count, 60)
+        feed.stop()
+        run.stop()
+        batches = jaeger.traces("tapline-run")
+        produced = set()
+        for spans in batches:
+            assert set(spans) == {"batch", "tail", "normalize", "produce", "deliver"}
+            parents = {name: [ref["spanID"] for ref in span["references"] if ref["refType"] == "CHILD_OF"] for name, span in spans.items()}
+            assert parents["batch"] == [] and parents["deliver"] == [spans["produce"]["spanID"]]
+            assert all(parents[name] == [spans["batch"]["spanID"]] for name in ("tail", "normalize", "produce"))
+            assert all(span["warnings"] is None for span in spans.values()), "Jaeger finds nothing odd"
+            produced.add((spans["produce"]["traceID"], spans["produce"]["spanID"]))
+        linked = {(ref["traceID"], ref["spanID"]) for spans in jaeger.traces("tapline-feed")
+                  for ref in spans["bulk"]["references"] if ref["refType"] == "FOLLOWS_FROM"}
+        assert linked == produced and len(produced) > 1
+    finally:
+        jaeger.close()

@@ -173,11 +173,12 @@ def health(collector, **more):
     return {"run": "off", "feed": "off", "topic": "", "interval": "1s", "otlp": collector.url + "/", **more}
 
 
-def log_and_config(tmp_path, conn_log, count, sinks=None, **health_more):
+def log_and_config(tmp_path, conn_log, count, sinks=None, intel=None, **health_more):
     log = tmp_path / "conn.log"
     log.write_text(conn_log.text(0, count))
     sinks = sinks or {"file": {"path": str(tmp_path / "out.ndjson")}}
-    return log, rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(log)]}], sinks, health=health_more)
+    sections = {"health": health_more} | ({"intel": intel} if intel else {})
+    return log, rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(log)]}], sinks, **sections)
 
 
 def documents(tmp_path):
@@ -208,6 +209,22 @@ def test_every_batch(tmp_path, conn_log, collector, runs):
     assert collector.resources[0]["service.name"] == "tapline-run"
     assert collector.resources[0]["service.instance.id"].endswith("/run-0")
     assert collector.resources[0]["host.name"] == socket.gethostname()
+
+
+def test_with_intel(tmp_path, conn_log, collector, runs, redis_server):
+    """Where indicators are looked up there is a step more, and it is as long as Redis makes it."""
+    count = 2000
+    intel = {"redis": {"urls": [redis_server.url]}, "lookback": {"days": 0}}
+    _, config = log_and_config(tmp_path, conn_log, count, intel=intel, **health(collector, otlp_share=1, otlp_slow="1h"))
+    run = runs(config)
+    run.wait_for("all documents", lambda: documents(tmp_path) == count)
+    run.stop()
+    traces = collector.traces()
+    assert sum(t["batch"]["with"]["tapline.events"] for t in traces.values()) == count
+    for spans in traces.values():
+        assert set(spans) == {"batch", "tail", "normalize", "enrich", "produce", "deliver"}
+        assert_order(spans, ["tail", "normalize", "enrich", "produce", "deliver"])
+        assert spans["enrich"]["parentSpanId"] == spans["batch"]["spanId"]
 
 
 def test_share_and_slow(tmp_path, conn_log, collector, runs):

@@ -50,6 +50,7 @@ struct core_kafka_group {
     int fd;
     bool is_paused;
     bool is_lost; /* with asked */
+    bool has_had; /* a share, which may have been empty: it has been told once what is its */
     rd_kafka_t *handle;
     rd_kafka_queue_t *events;
     rd_kafka_queue_t *records;
@@ -294,9 +295,13 @@ static void error_drop(rd_kafka_error_t *error) {
     }
 }
 
+static bool is_gain(rd_kafka_event_t *rebalance) {
+    return rd_kafka_event_error(rebalance) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+}
+
 /* Answer a rebalance, as it is, and forget it. */
 static void rebalance_answer(struct core_kafka_group *group, rd_kafka_event_t *event) {
-    if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+    if (is_gain(event)) {
         error_drop(rd_kafka_incremental_assign(group->handle, rd_kafka_event_topic_partition_list(event)));
     } else {
         error_drop(rd_kafka_incremental_unassign(group->handle, rd_kafka_event_topic_partition_list(event)));
@@ -304,12 +309,34 @@ static void rebalance_answer(struct core_kafka_group *group, rd_kafka_event_t *e
     rd_kafka_event_destroy(event);
 }
 
+/* Answer the rebalances that wait. */
+static void rebalances_answer(struct core_kafka_group *group, int timeout_ms) {
+    rd_kafka_event_t *event;
+    while ((event = rd_kafka_queue_poll(group->events, timeout_ms)) != NULL) {
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
+            group->has_had = group->has_had || is_gain(event);
+            rebalance_answer(group, event);
+        } else {
+            rd_kafka_event_destroy(event);
+        }
+    }
+}
+
+/* Of the group, as far as the coordinator knows. */
+static bool is_member(struct core_kafka_group *group) {
+    char *id = rd_kafka_memberid(group->handle);
+    bool has_id = id != NULL && id[0] != '\0';
+    rd_kafka_mem_free(group->handle, id);
+    return has_id;
+}
+
 /* Say farewell, so that the others need not wait for the session to end. The queue must be another than the consumer's own,
  * which librdkafka forwards to it.
  *
  * What was asked must be answered before the farewell: librdkafka 2.0.2 takes an answer to "these are yours" that comes behind it
  * for the opposite, and then waits for the answer for ever ("waiting for assign call"), and so would who destroys it. What is
- * asked in the very moment between cannot be helped: false, it has not closed, and must not be destroyed. */
+ * asked in the very moment between cannot be helped: false, it has not closed, and must not be destroyed. Nor may a member that
+ * has not been told its first share: there is nothing to free then, which ends the process. So that is waited for. */
 static bool group_leave(struct core_kafka_group *group) {
     if (group->gaining != NULL) {
         rebalance_answer(group, group->gaining);
@@ -320,19 +347,19 @@ static bool group_leave(struct core_kafka_group *group) {
     if (group->held != NULL) {
         rebalance_answer(group, group->held);
     }
-    rd_kafka_event_t *event;
-    while ((event = rd_kafka_queue_poll(group->events, 0)) != NULL) {
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
-            rebalance_answer(group, event);
-        } else {
-            rd_kafka_event_destroy(event);
-        }
-    }
     int64_t until_ns = core_tick_ns() + CLOSE_MS * CORE_NS_PER_MS;
+    rebalances_answer(group, 0);
+    while (!group->has_had && is_member(group)) {
+        if (core_tick_ns() >= until_ns) {
+            return false;
+        }
+        rebalances_answer(group, CLOSE_STEP_MS);
+    }
     rd_kafka_queue_t *queue = rd_kafka_queue_new(group->handle);
     error_drop(rd_kafka_consumer_close_queue(group->handle, queue));
+    until_ns = core_tick_ns() + CLOSE_MS * CORE_NS_PER_MS;
     while (!rd_kafka_consumer_closed(group->handle) && core_tick_ns() < until_ns) {
-        event = rd_kafka_queue_poll(queue, CLOSE_STEP_MS);
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CLOSE_STEP_MS);
         if (event != NULL && rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
             rebalance_answer(group, event);
         } else {
@@ -487,9 +514,10 @@ void core_kafka_group_release(struct core_kafka_group *group) {
 }
 
 static bool rebalance_take(struct core_kafka_group *group, rd_kafka_event_t *event, struct core_kafka_news *news) {
-    bool is_gain = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-    *(is_gain ? &group->gaining : &group->asked) = event;
-    return is_gain ? gain(group, news) : lose(group, news);
+    bool has_gained = is_gain(event);
+    group->has_had = group->has_had || has_gained;
+    *(has_gained ? &group->gaining : &group->asked) = event;
+    return has_gained ? gain(group, news) : lose(group, news);
 }
 
 /* One rebalance after the other. */

@@ -15,6 +15,7 @@
 
 #define PATIENCE_NS (30 * CORE_NS_PER_S)
 #define CALL_MS 10000
+#define JOIN_MS 3000 /* the mock waits so long for others to join */
 
 static rd_kafka_t *host; /* a producer; the mock lives in another */
 static rd_kafka_mock_cluster_t *mock;
@@ -228,13 +229,32 @@ static void test_refused(void **state) {
     assert_null(group);
 }
 
+/* Ended while it is a member and its first share is under way: librdkafka 2.0.2 has nothing to free then, and aborts the process. */
+static void test_closed_before_the_first_share(void **state) {
+    (void)state;
+    enum { SYNC_GROUP = 14, REST_MS = 600, SYNC_MS = 1500 };
+    for (int wait_ms = REST_MS; wait_ms < SYNC_MS; wait_ms += REST_MS) {
+        struct core_kafka_news news;
+        assert_int_equal(
+            rd_kafka_mock_broker_push_request_error_rtts(mock, 1, SYNC_GROUP, 1, RD_KAFKA_RESP_ERR_NO_ERROR, SYNC_MS),
+            0);
+        struct core_kafka_group *group = group_open();
+        int64_t until = core_tick_ns() + JOIN_MS * CORE_NS_PER_MS + wait_ms * CORE_NS_PER_MS;
+        while (core_tick_ns() < until) {
+            core_kafka_group_next(group, 50, &news);
+            assert_int_equal(news.came, CORE_KAFKA_CAME_NOTHING);
+        }
+        core_kafka_group_close(group);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, mock_begin, mock_end)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_records_and_ends), TEST(test_paused_keeps_what_it_has),
         TEST(test_handover),         TEST(test_offsets_need_a_member),
-        TEST(test_refused),
+        TEST(test_refused),          TEST(test_closed_before_the_first_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@ Measured, each RUNS times, medians in the table:
   bare        a bare librdkafka producer with exactly the records that `run` produced (key, header, document)
   peers       rsyslog and syslog-ng: JSON parse, ten renames, the same broker
   intel       the conn log with other servers through `tapline run --once` without and with intelligence (intel.py)
+  health      what counting, metrics, tap and traces cost that run, in instructions (health.py)
   feeder      those records from the broker into a search engine, and the bare libcurl loop beside it (feeder.py)
   latency     a hundred lines a second written to a log: from a line's write to when a consumer that waits for commits has
               its document
@@ -34,6 +35,7 @@ import subprocess
 import sys
 
 from feeder import Feeder
+from health import Health
 from intel import Intel
 from measure import Broker, Failed, Process, Trickle, settle
 from peers import PEERS
@@ -70,6 +72,7 @@ class Bench:
         self.shares = {}  # of at_least_once's throughput, what exactly once has: kind to each round's
         self.intel = Intel(self, say)
         self.feeder = Feeder(self, say)
+        self.health = Health(self, say)
         self.logs = {
             f"{log} {kind}": self.work / f"{log}.{args.events}.{kind}.log" for log in LOGS for kind in ("tsv", "json")
         }
@@ -91,7 +94,7 @@ class Bench:
         """Those that are read by what is measured."""
         if set(self.args.parts) == {"feeder"}:
             return  # it has its own
-        only_intel = set(self.args.parts) <= {"intel", "feeder"}
+        only_intel = set(self.args.parts) <= {"intel", "feeder", "health"}
         for log in ("conn",) if only_intel else LOGS:
             if not (self.logs[f"{log} tsv"].exists() and self.logs[f"{log} json"].exists()):
                 say(f"writing a {log} log of {self.args.events} lines as TSV and as JSON")
@@ -274,6 +277,8 @@ class Bench:
             self.intel.measure()
         if "feeder" in self.args.parts:
             self.feeder.measure()
+        if "health" in self.args.parts:
+            self.health.measure()
         if {"run", "peers", "latency"} & set(self.args.parts):
             self.measure_broker()
 
@@ -316,6 +321,7 @@ class Bench:
         self.shares = {**earlier["shares"], **self.shares}
         self.intel.figures = {**earlier["intel"], **self.intel.figures}
         self.feeder.figures = {**earlier.get("feeder", {}), **self.feeder.figures}
+        self.health.figures = {**earlier.get("health", {}), **self.health.figures}
         self.skipped = {**{name: why for name, why in earlier["skipped"].items() if name not in self.rows}, **self.skipped}
 
     def summary(self):
@@ -335,7 +341,7 @@ class Bench:
         return table
 
 
-def targets_of(table, shares, intel, feeder):
+def targets_of(table, shares, intel, feeder, health):
     """(what, figure, wanted, is it met) for everything the table can say."""
     found = []
 
@@ -367,6 +373,7 @@ def targets_of(table, shares, intel, feeder):
             want(f"run {kind}, at_least_once: throughput, of the bare producer's", share, f">= {least}", share >= least)
     intel.targets(want, table)
     feeder.targets(want, table)
+    health.targets(want)
     return found
 
 
@@ -386,7 +393,7 @@ def show(bench, table, targets):
         )
     for name, row in latencies.items():
         print(f"{name}: from a line's write to its document, ms: {row['p50_ms']} (p50), {row['p99_ms']} (p99), {row['max_ms']} (most)")
-    for what, figure in [*shares_lines(bench.shares), *bench.intel.lines(), *bench.feeder.lines()]:
+    for what, figure in [*shares_lines(bench.shares), *bench.intel.lines(), *bench.feeder.lines(), *bench.health.lines()]:
         print(f"{what}: {figure}")
     for name, why in skipped.items():
         print(f"{name:40}SKIPPED: {why.splitlines()[0]}")
@@ -419,7 +426,7 @@ def write_docs(path, bench, table):
         for name, row in latencies.items():
             cells = [name, row["p50_ms"], row["p99_ms"], row["max_ms"]]
             lines += [("   * - " if i == 0 else "     - ") + str(cell) for i, cell in enumerate(cells)]
-    for title, rows in (("Intelligence:", list(bench.intel.lines())), ("The feeder:", list(bench.feeder.lines()))):
+    for title, rows in (("Intelligence:", list(bench.intel.lines())), ("The feeder:", list(bench.feeder.lines())), ("Being watched:", list(bench.health.lines()))):
         if rows:
             lines += ["", title, "", ".. list-table::", "   :widths: 76 24", ""]
             lines += [("   * - " if i == 0 else "     - ") + cell for row in rows for i, cell in enumerate(row)]
@@ -441,7 +448,7 @@ def arguments():
     parser.add_argument("--peer-events", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the core `normalize` is pinned to")
-    parser.add_argument("--parts", type=lambda text: text.split(","), default=["normalize", "others", "run", "intel", "feeder", "peers", "latency"])
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=["normalize", "others", "run", "intel", "feeder", "health", "peers", "latency"])
     parser.add_argument("--intel-batch", type=pathlib.Path, help="its program; default: beside tapline's build")
     parser.add_argument("--intel-events", type=int, default=16 * MILLION)
     parser.add_argument("--indicators", type=lambda text: [int(n) for n in text.split(",")], default=[MILLION, 10 * MILLION])
@@ -465,11 +472,11 @@ def main():
     if args.beside:
         bench.take_over(args.beside)
     table = bench.summary()
-    targets = targets_of(table, bench.shares, bench.intel, bench.feeder)
+    targets = targets_of(table, bench.shares, bench.intel, bench.feeder, bench.health)
     show(bench, table, targets)
     if args.docs:
         write_docs(args.docs, bench, table)
-    result = {"machine": machine(), "table": table, "latencies": bench.latencies, "shares": bench.shares, "intel": bench.intel.figures, "feeder": bench.feeder.figures, "targets": targets, "skipped": bench.skipped, "runs": bench.rows}
+    result = {"machine": machine(), "table": table, "latencies": bench.latencies, "shares": bench.shares, "intel": bench.intel.figures, "feeder": bench.feeder.figures, "health": bench.health.figures, "targets": targets, "skipped": bench.skipped, "runs": bench.rows}
     (args.work / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
     print(f"\nevery run: {args.work / 'bench.json'}")
     return 0 if all(target["met"] for target in targets) else 1

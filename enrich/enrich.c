@@ -16,6 +16,7 @@
 #include "core/health.h"
 #include "enrich/sighting_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -387,11 +388,11 @@ static const char *consequence(const struct enrich *enrich) {
 
 static void complain(const struct enrich *enrich, struct core_health_page *page, const struct enrich_status *status,
                      int64_t unavailable_ns, const struct core_fail *why) {
-    char where[STORE_WHERE_BYTES] = "the store of indicators";
+    char where[STORE_WHERE_BYTES];
     char since[21];
-    const struct enrich_store *store = atomic_load(&enrich->follower.store);
-    if (store != NULL) {
-        store_where(store, where, sizeof where);
+    follower_where(&enrich->follower, where);
+    if (where[0] == '\0') {
+        (void)snprintf(where, sizeof where, "the store of indicators");
     }
     if (unavailable_ns != 0) {
         core_health_since(unavailable_ns, since);

@@ -593,13 +593,35 @@ static void away_set(struct follower *follower, const struct core_fail *why) {
     atomic_store_explicit(&follower->is_away, why != NULL, memory_order_relaxed);
 }
 
+/* A store of several servers goes from one to the next. */
+static void where_note(struct follower *follower) {
+    char where[STORE_WHERE_BYTES] = "";
+    const struct enrich_store *store = atomic_load(&follower->store);
+    if (store == NULL) {
+        return;
+    }
+    store_where(store, where, sizeof where);
+    MUST(pthread_mutex_lock(&follower->away.lock) == 0);
+    memcpy(follower->away.where, where, sizeof where);
+    MUST(pthread_mutex_unlock(&follower->away.lock) == 0);
+}
+
+static pthread_mutex_t *away_lock(const struct follower *follower) {
+    return (pthread_mutex_t *)(uintptr_t)&follower->away.lock; /* what it guards is only read */
+}
+
 int64_t follower_away(const struct follower *follower, struct core_fail *why) {
-    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&follower->away.lock; /* what it guards is only read */
-    MUST(pthread_mutex_lock(lock) == 0);
+    MUST(pthread_mutex_lock(away_lock(follower)) == 0);
     int64_t since_ns = follower->away.since_ns;
     *why = follower->away.why;
-    MUST(pthread_mutex_unlock(lock) == 0);
+    MUST(pthread_mutex_unlock(away_lock(follower)) == 0);
     return since_ns;
+}
+
+void follower_where(const struct follower *follower, char out[STORE_WHERE_BYTES]) {
+    MUST(pthread_mutex_lock(away_lock(follower)) == 0);
+    memcpy(out, follower->away.where, STORE_WHERE_BYTES);
+    MUST(pthread_mutex_unlock(away_lock(follower)) == 0);
 }
 
 static void *follower_run(void *arg) {
@@ -610,6 +632,7 @@ static void *follower_run(void *arg) {
     while (!is_stopping(follower)) {
         struct core_fail fail = {0};
         enum core_err err = follower_step(follower, &fail);
+        where_note(follower);
         bool was_away = atomic_load_explicit(&follower->is_away, memory_order_relaxed);
         if (is_stopping(follower)) {
             break; /* whatever failed was ended */

@@ -229,7 +229,8 @@ struct follower {
         pthread_mutex_t lock;
         int64_t since_ns; /* wall clock; 0: it is not */
         struct core_fail why;
-    } away; /* with is_away, for those who tell */
+        char where[STORE_WHERE_BYTES]; /* the store, and the server of it that was last spoken to; "": not open yet */
+    } away;                            /* with is_away, for those who tell */
     /* Its own. */
     struct view *view; /* the newest that is published, or NULL */
     struct allow *allow;
@@ -251,6 +252,8 @@ void follower_stop(struct follower *follower);
 bool follower_passed(const struct follower *follower, const struct store_cursor *cursor);
 /* Since when the store has not answered the follower (wall clock), and why; 0: it does. Thread: any. */
 int64_t follower_away(const struct follower *follower, struct core_fail *why);
+/* Which store it is, for people. (store_where() is for who uses the store: here the follower only.) Thread: any. */
+void follower_where(const struct follower *follower, char out[STORE_WHERE_BYTES]);
 /* How long ago all changes were known; INT64_MAX: never. Thread: any. */
 int64_t follower_behind_ns(const struct follower *follower);
 

@@ -17,6 +17,8 @@ from engine_fault import Proxy, always, first
 from feeding import MONTHLY, Site, document
 from redis_server import free_port, make_certificates
 
+WINDOW_MIN = 16  # a bulk is halved down to so many documents
+
 
 @pytest.fixture
 def proxied(tmp_path, broker, elasticsearch):
@@ -80,8 +82,8 @@ def test_retries_wait_longer_each_time_and_bulks_become_smaller(proxied, status)
     site.assert_ids(wanted)
     bulks = proxy.bulks
     if status == 429:  # 503 is a node that is away: it needs time, not less at once
-        # of all of them: what is fetched comes in as many batches as it happens to, so the first bulk may be a small one
-        assert max(len(bulk.ids) for bulk in bulks[4:8]) < len(wanted) / 4, [len(bulk.ids) for bulk in bulks]
+        sizes = [(len(bulk.ids), len(next_try(bulks, bulk).ids)) for bulk in bulks[:8]]
+        assert all(then <= max(WINDOW_MIN, size / 2) for size, then in sizes), sizes
     waits = [after.at - before.at for before, after in zip(bulks[:8], bulks[1:9])]
     assert max(waits[4:]) > waits[0] and max(waits) < 65, waits
 

@@ -398,11 +398,14 @@ enum core_err ingest_turn(struct ingest *ingest, int timeout_ms, struct core_fai
 void ingest_hurry(struct ingest *ingest) {
     MUST(ingest->magic == INGEST_MAGIC);
     ingest->is_hurried = true;
+    ingest->hurried_scan_no = ingest->scan_no;
+    ingest->scan_tick = 0; /* a log that was begun a moment ago has last lines, too */
 }
 
 bool ingest_has_unread(const struct ingest *ingest) {
     MUST(ingest->magic == INGEST_MAGIC);
-    return !ingest->is_stopped && (!ingest_commit_may_read(ingest) || ingest_files_wait(ingest));
+    return !ingest->is_stopped &&
+           (!ingest_commit_may_read(ingest) || ingest->scan_no == ingest->hurried_scan_no || ingest_files_wait(ingest));
 }
 
 void ingest_stop(struct ingest *ingest) {

@@ -104,8 +104,8 @@ CORE_CHECKED enum core_err ingest_open(struct ingest **out, const struct ingest_
  * gave a line that cannot be understood (a restart would not help). */
 CORE_CHECKED enum core_err ingest_turn(struct ingest *ingest, int timeout_ms, struct core_fail *fail);
 
-/* The end is near: a turn reads what is there and waits for no more to come with it. Did the last turn leave anything of that
- * unread? Thread: ingest. */
+/* The end is near: a turn reads what is there, in files that were not seen yet, too, and waits for no more to come with it. Did the
+ * last turn leave anything of that unread? Thread: ingest. */
 void ingest_hurry(struct ingest *ingest);
 bool ingest_has_unread(const struct ingest *ingest);
 /* No new bytes from now on; turns still take returned batches and checkpoint. Thread: ingest. */

@@ -759,6 +759,7 @@ struct ingest {
     uint64_t *archive_seen;
     bool is_once;
     bool is_hurried;
+    uint64_t hurried_scan_no; /* scans there had been by then */
     bool is_stopped;
 };
 

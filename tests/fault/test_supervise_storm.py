@@ -95,6 +95,8 @@ class Site:
         self.pids = self.main.pids()
         assert len(self.pids) == len(nodes)
         wait_until(lambda: self.delivered_bytes() > 0)
+        # What merely happened is in the Supervisor's file a quarter of a second later; killed before, it adopts what is still starting.
+        wait_until(lambda: b'"state":"starting"' not in (self.main.state / "supervisor.state").read_bytes())
 
     @staticmethod
     def node(name, *words, **keys):

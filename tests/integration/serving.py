@@ -83,10 +83,19 @@ class Main:
             self.child = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                           env=environment, start_new_session=True)
         if wait:
-            self.client()
+            wait_until(self.is_there)
             wait_until(lambda: self.is_linked() or self.child.poll() is not None)
             assert self.child.poll() is None, self.log_text()
         return self
+
+    def is_there(self):
+        """Has it said hello? What answers first may be the last of the Main before: a child of it that is about to execute a
+        Supervisor has its socket for a moment longer."""
+        try:
+            return self.client() is not None
+        except Gone:
+            self.drop_clients()
+            return False
 
     def is_linked(self):
         try:
@@ -176,7 +185,7 @@ class Main:
                 return None
             return row if row and row["state"] in states else None
 
-        return wait_until(look, seconds)
+        return self._until(look, seconds)
 
     def wait_for_all(self, state=UP, seconds=PATIENCE_S):
         states = (state,) if isinstance(state, str) else state
@@ -188,7 +197,15 @@ class Main:
                 return None
             return rows if rows and all(row["state"] in states for row in rows.values()) else None
 
-        return wait_until(look, seconds)
+        return self._until(look, seconds)
+
+    def _until(self, look, seconds):
+        try:
+            return wait_until(look, seconds)
+        except AssertionError as why:
+            told = self.state / "supervisor.log"
+            raise AssertionError(f"{why}\n{self.call('status')}\n{self.log_text()[-3000:]}\n"
+                                 f"{told.read_text(errors='replace')[-3000:] if told.exists() else ''}") from None
 
     def output(self, name, which="stdout"):
         return (self.sensors / name / f"{which}.log").read_text(errors="replace")

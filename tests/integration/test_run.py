@@ -83,6 +83,22 @@ def test_sigterm_delivers_what_was_read_and_exits_0(tmp_path, runs, conn_log):
     rig.Documents(out).assert_each_once(40_000)
 
 
+def test_sigterm_reads_logs_that_were_begun_a_moment_ago(tmp_path, runs, conn_log):
+    """A sensor that rotates right before it is stopped: the new file is there since less than names are looked at again."""
+    logs, out = tmp_path / "logs", tmp_path / "out.ndjson"
+    logs.mkdir()
+    (logs / "a.log").write_text(conn_log.text(0, 10))
+    run = runs(file_config(tmp_path, [logs / "*.log"]))
+    run.wait_for("the first", lambda: lines_in(out) == 10)
+    time.sleep(0.2)
+    (logs / "b.log").write_text(conn_log.text(10, 20))
+    run.wait_for("the second", lambda: lines_in(out) == 20)  # names were looked at just now
+    (logs / "b.log").rename(logs / "b.1.log")
+    (logs / "b.log").write_text(conn_log.text(20, 30))
+    run.stop()
+    assert lines_in(out) == 30, run.log()
+
+
 def test_stop_timeout_says_what_is_outstanding_and_nothing_is_lost(tmp_path, runs, conn_log):
     """A broker that is not there accepts nothing; stop must not hang on it."""
     log, out = tmp_path / "conn.log", tmp_path / "out.ndjson"

@@ -80,7 +80,7 @@ def test_a_broker_that_goes_and_comes_is_known_by_name(own_broker, runs, tmp_pat
     def produced():
         return sum(row["messages"] for row in watch.rows("producer_partition", topic=topic))
 
-    watch.wait("each record counted at its partition", lambda: produced() == 5000, 30)
+    watch.wait("each record counted at its partition", lambda: produced() >= 5000, 30)  # what was aborted was sent, too
     assert {row["partition"] for row in watch.rows("producer_partition", topic=topic)} == {"0", "1", "2"}
     broker = watch.row("broker", client="kafka")
     assert broker["up"] == 1 and own_broker.address in broker["broker"]

@@ -234,6 +234,7 @@ export class OtherTables {
                       (value) => (isKnown(value) ? String(value) : NONE),
                   );
         });
+        columns.unshift(text("process", (row) => row.of.name));
         const place = el("div", { "data-table": `other-${kind}`, "data-head": kind.replaceAll("_", " ") });
         byId("other-tables").append(place);
         const rows = (now) => now.rows(kind).map((row, at) => ({ ...row, key: `${row.key} ${at}` })); // its labels are not known

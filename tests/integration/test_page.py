@@ -93,6 +93,7 @@ def test_numbers_are_those_of_metrics(site, look):
     for node, group in (("zeek-1", "zeek"), ("quiet", "")):
         label = '{node="%s",group="%s"}' % (node, group)
         assert cell(page, "supervised", node, "Restarts") == main["tapline_supervised_restarts_total", label]
+    assert {"serve", "run"} <= set(table(page, "other-health_log")), "what has no table of its own says whose it is"
 
 
 def test_rates_are_true_and_drawn(site, look):

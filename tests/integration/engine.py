@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
 
@@ -140,16 +141,28 @@ class Engine:
         return scan(self.client, index=pattern, query=query, size=5000, preserve_order=True, expand_wildcards="all",
                     ignore_unavailable=True)
 
+    @staticmethod
+    def _once_started(ask):
+        """An index that is made just now answers 503 ("all shards failed") until its shard has started: it is asked again."""
+        until = time.monotonic() + 20
+        while True:
+            try:
+                return ask()
+            except Exception as error:  # each client has a class of its own
+                if getattr(error, "status_code", None) != 503 or time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
     def documents(self, pattern):
-        return [hit["_source"] for hit in self.hits(pattern)]
+        return self._once_started(lambda: [hit["_source"] for hit in self.hits(pattern)])
 
     def ids(self, pattern):
         """How often each _id is in these indices, all together."""
-        return collections.Counter(hit["_id"] for hit in self.hits(pattern, source=False))
+        return self._once_started(lambda: collections.Counter(hit["_id"] for hit in self.hits(pattern, source=False)))
 
     def count(self, pattern):
         self.refresh(pattern)
-        return self.client.count(index=pattern, expand_wildcards="all", ignore_unavailable=True)["count"]
+        return self._once_started(lambda: self.client.count(index=pattern, expand_wildcards="all", ignore_unavailable=True)["count"])
 
     def indices(self, pattern="logs-*"):
         """Names of indices, hidden ones too, those behind data streams among them."""

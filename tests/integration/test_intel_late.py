@@ -60,11 +60,12 @@ def write(tmp_path, rows):
 
 
 def test_events_pass_and_are_matched(redis_server, runs, tmp_path):
-    """120 ms a round trip, and intel.timeout is 200 ms: the connection alone takes longer than one of the two."""
+    """360 ms a round trip, and intel.timeout is 600 ms: the connection alone takes longer than one of the two. (Both three times
+    what is usual, so that a busy machine matters little beside them.)"""
     load(redis_server, [address(1)])
     write(tmp_path, [])
-    with LateProxy(redis_server, 0.12) as proxy:
-        run = runs(config(tmp_path, proxy), "--json")
+    with LateProxy(redis_server, 0.36) as proxy:
+        run = runs(config(tmp_path, proxy, timeout="600ms"), "--json")
         run.wait_log("intelligence is ready")
         for serial in range(30):
             write(tmp_path, [(serial, [address(1)])])
@@ -113,8 +114,8 @@ def test_more_keys_than_one_round_trip_takes_pass(redis_server, tmp_path):
     rows = [(serial, [address(serial * ANSWERS + k) for k in range(ANSWERS)]) for serial in range(600)]
     load(redis_server, [one for _, addresses in rows for one in addresses])
     write(tmp_path, rows)
-    with LateProxy(redis_server, 0.12) as proxy:
-        summary = rig.run_once(config(tmp_path, proxy, timeout="300ms"))
+    with LateProxy(redis_server, 0.5) as proxy:  # late enough that a busy machine matters little beside it
+        summary = rig.run_once(config(tmp_path, proxy, timeout="1400ms"))
     found = documents(tmp_path)
     whole = sum(len(enrichments) == ANSWERS and label is None for enrichments, label in found.values())
     marked = sum(label == "unavailable" for _, label in found.values())

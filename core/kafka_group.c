@@ -309,16 +309,13 @@ static void rebalance_answer(struct core_kafka_group *group, rd_kafka_event_t *e
     rd_kafka_event_destroy(event);
 }
 
-/* Answer the rebalances that wait. */
-static void rebalances_answer(struct core_kafka_group *group, int timeout_ms) {
-    rd_kafka_event_t *event;
-    while ((event = rd_kafka_queue_poll(group->events, timeout_ms)) != NULL) {
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
-            group->has_had = group->has_had || is_gain(event);
-            rebalance_answer(group, event);
-        } else {
-            rd_kafka_event_destroy(event);
-        }
+/* On the way out: a rebalance is answered, all else is dropped. Takes NULL. */
+static void event_answer(struct core_kafka_group *group, rd_kafka_event_t *event) {
+    if (event != NULL && rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
+        group->has_had = group->has_had || is_gain(event);
+        rebalance_answer(group, event);
+    } else {
+        rd_kafka_event_destroy(event); /* takes NULL */
     }
 }
 
@@ -348,23 +345,21 @@ static bool group_leave(struct core_kafka_group *group) {
         rebalance_answer(group, group->held);
     }
     int64_t until_ns = core_tick_ns() + CLOSE_MS * CORE_NS_PER_MS;
-    rebalances_answer(group, 0);
     while (!group->has_had && is_member(group)) {
         if (core_tick_ns() >= until_ns) {
             return false;
         }
-        rebalances_answer(group, CLOSE_STEP_MS);
+        event_answer(group, rd_kafka_queue_poll(group->events, CLOSE_STEP_MS));
+    }
+    rd_kafka_event_t *event;
+    while ((event = rd_kafka_queue_poll(group->events, 0)) != NULL) {
+        event_answer(group, event);
     }
     rd_kafka_queue_t *queue = rd_kafka_queue_new(group->handle);
     error_drop(rd_kafka_consumer_close_queue(group->handle, queue));
     until_ns = core_tick_ns() + CLOSE_MS * CORE_NS_PER_MS;
     while (!rd_kafka_consumer_closed(group->handle) && core_tick_ns() < until_ns) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CLOSE_STEP_MS);
-        if (event != NULL && rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
-            rebalance_answer(group, event);
-        } else {
-            rd_kafka_event_destroy(event); /* takes NULL */
-        }
+        event_answer(group, rd_kafka_queue_poll(queue, CLOSE_STEP_MS));
     }
     rd_kafka_queue_destroy(queue);
     return rd_kafka_consumer_closed(group->handle) != 0;

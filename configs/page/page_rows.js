@@ -209,7 +209,7 @@ export function describe(control) {
             rows: histogramRows,
             columns: [
                 text("Step", (row) => row.name),
-                text("Process", (row) => row.of.name),
+                process,
                 number("Half within", (row) => row.times.p50, took),
                 number("90 % within", (row) => row.times.p90, took),
                 number("99 % within", (row) => row.times.p99, took),

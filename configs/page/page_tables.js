@@ -32,7 +32,7 @@ function compare(a, b) {
 export class Table {
     constructor(place, description) {
         this.description = description;
-        this.columns = description.columns;
+        this.columns = description.columns.map((column) => ({ ...column })); // a description may stand in several tables
         this.sort = { ...(description.sort ?? { column: null, isDown: false }) }; // null: as the documents have them
         this.filter = "";
         this.isAll = false;

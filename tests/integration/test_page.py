@@ -346,6 +346,16 @@ def test_500_logs_are_not_slow_and_what_is_not_drawn_is_counted(site, look):
     expect(page.locator("#files tbody tr")).to_have_count(503)
 
 
+def test_a_sorted_column_is_told_in_its_own_table(site, look):
+    """Several tables have a column of the same description."""
+    page = look()
+    wait_until(lambda: cell(page, "sinks", "file", "Documents") > 0)
+    for name in ("stages", "sinks"):
+        head = page.locator(f'[data-table="{name}"] th').filter(has_text="Process").first
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == "ascending", name
+
+
 def test_pause_holds_the_numbers(site, look):
     page = look(made_up={})
     page.get_by_role("button", name="Pause").click()

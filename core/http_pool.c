@@ -6,7 +6,8 @@
  * can be started, lets libcurl read and write, and collects what has ended.
  *
  * A node's rest begins with the first request that fails; those that had begun before it say nothing new, so that ten
- * requests that were cut at once make one rest. How long the next rest is grows until a request (not a probe) has gone well.
+ * requests that were cut at once make one rest. How long the next rest is grows until a request with a body has
+ * gone well: a probe, or a question of the owner's, may be answered by a front whose back takes nothing.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/http_pool.h"
 
@@ -38,7 +39,7 @@ struct node {
     int64_t rested_ns; /* when its last rest began */
     int64_t probe_ns;  /* when to ask next; while it rests */
     int64_t alone_ns;  /* the same, if no node is well */
-    unsigned failures; /* since a request went well */
+    unsigned failures; /* since a request that has a body went well */
     bool is_probing;
     struct transfer *prober; /* its own */
     char why[256];           /* why it rests, or rested last */
@@ -258,7 +259,7 @@ static void slot_end(struct core_http_pool *pool, struct slot *slot) {
         struct core_fail fail;
         why_none(pool, transfer, &fail);
         node_rest(pool, node, &fail);
-    } else {
+    } else if (slot->sent.len > 0) { /* it takes work: that it answers questions says as little as a probe */
         node->failures = 0;
     }
 }

@@ -355,6 +355,29 @@ static void rests_grow_but_stay_short_when_nobody_else_is_well(void **state) {
     skipped_ns = 0;
 }
 
+/* A node whose front answers questions while what is behind it takes no work: being asked more often does not help it. */
+static void rests_grow_while_only_questions_are_answered(void **state) {
+    (void)state;
+    struct server server;
+    server_start(&server, 0, NULL);
+    struct core_http_pool *pool = pool_for(&server);
+    int64_t took_ns = 0;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(ask(pool, "/ill").status, 503);
+        took_ns = next_probe_ns(pool);
+        assert_true(i > 0 || took_ns < 2 * CORE_NS_PER_S);
+        submit(pool, "/question", (struct core_span){0}, NULL);
+        assert_int_equal(done_of(pool).status, 200);
+    }
+    assert_true(took_ns > 2 * CORE_NS_PER_S);
+    assert_int_equal(ask(pool, "/echo").status, 200); /* it takes work again: the next rest is a first one */
+    assert_int_equal(ask(pool, "/ill").status, 503);
+    assert_true(next_probe_ns(pool) < 2 * CORE_NS_PER_S);
+    core_http_pool_close(pool);
+    server_end(&server);
+    skipped_ns = 0;
+}
+
 static void a_slow_answer_is_given_up(void **state) {
     (void)state;
     struct server server;
@@ -615,6 +638,7 @@ int main(void) {
         cmocka_unit_test(when_all_rest_the_first_that_comes_back_gets_it),
         cmocka_unit_test(many_cuts_at_once_are_one_rest),
         cmocka_unit_test(rests_grow_but_stay_short_when_nobody_else_is_well),
+        cmocka_unit_test(rests_grow_while_only_questions_are_answered),
         cmocka_unit_test(a_slow_answer_is_given_up),
         cmocka_unit_test(an_answer_past_the_limit_is_refused_and_the_node_is_well),
         cmocka_unit_test(a_bell_ends_the_wait),

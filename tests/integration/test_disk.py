@@ -17,14 +17,14 @@ DAY = 86400
 def deliver(main):
     """What the inputs have now, by a real run; its positions are in node.state."""
     subprocess.run([TAPLINE, "run", "--once", "-c", main.config], check=True, cwd=ROOT, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL, timeout=60)
+                   stderr=subprocess.DEVNULL, timeout=180)
 
 
-def site(serving, tmp_path, **serve):
+def site(serving, tmp_path, start=True, **serve):
     logs, archive = tmp_path / "logs", tmp_path / "archive"
     logs.mkdir()
     (archive / "2026-11-21").mkdir(parents=True)
-    main = serving([program("idle", "sleep", "600")], serve=serve, sensors={"archive": str(archive)},
+    main = serving([program("idle", "sleep", "600")], start=start, serve=serve, sensors={"archive": str(archive)},
                    more={"inputs": [{"type": "zeek", "paths": [f"{logs}/*.log"]}],
                          "sinks": {"file": {"path": str(tmp_path / "out.ndjson")}}})
     return main, logs, archive / "2026-11-21"
@@ -42,11 +42,14 @@ def test_old_logs_go_when_they_are_delivered_and_only_then(serving, tmp_path):
     for name in ("conn", "dns"):
         (logs / f"{name}.log").write_bytes(SAMPLE.read_bytes())
     deliver(main)
-    (logs / "conn.log").rename(day / "conn.1.log")  # old, delivered
+    unread = tmp_path / "unread.log"
+    unread.write_bytes(SAMPLE.read_bytes())
+    for old in (unread, logs / "conn.log"):
+        age(old)
+    # The guard may look at any moment: what it is to leave is there before what it is to remove.
+    unread.rename(day / "conn.3.log")  # old, read by nobody
     (logs / "dns.log").rename(day / "conn.2.log")  # young, delivered
-    (day / "conn.3.log").write_bytes(SAMPLE.read_bytes())  # old, read by nobody
-    for name in ("conn.1.log", "conn.3.log"):
-        age(day / name)
+    (logs / "conn.log").rename(day / "conn.1.log")  # old, delivered
     event = client.wait_for_event(lambda e: e["kind"] == "disk" and e["removed"] > 0)
     assert event["removed"] == 1 and event["removed_bytes"] == SAMPLE.stat().st_size
     assert event["undelivered"] == 1
@@ -69,8 +72,9 @@ def test_a_log_that_grew_after_it_was_delivered_stays(serving, tmp_path):
 
 
 def test_too_little_room_and_nothing_may_go_is_an_error(serving, tmp_path):
-    main, _, day = site(serving, tmp_path, free_bytes="1000000GiB")
-    (day / "conn.1.log").write_bytes(SAMPLE.read_bytes())
+    main, _, day = site(serving, tmp_path, start=False, free_bytes="1000000GiB")
+    (day / "conn.1.log").write_bytes(SAMPLE.read_bytes())  # before the first look: what that says is said again in an hour
+    main.start()
     client = main.client()
     client.subscribe(since=0)
     event = client.wait_for_event(lambda e: e["kind"] == "disk" and e["is_low"])

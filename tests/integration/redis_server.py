@@ -15,12 +15,13 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import time
 
 import pytest
 import redis
+
+import rig
 
 ADMIN = "admin-secret"
 SENSOR = "sensor-secret"  # user "sensor": what docs/reference/intel.rst gives a sensor
@@ -35,9 +36,8 @@ DEFAULT_RULES = "user default off ~* &* +@all"
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the kernel gives to connections, one of which would take it before the server does."""
+    return rig.free_port_pair()
 
 
 def redis_there():
@@ -127,7 +127,7 @@ class RedisServer:
         user = {"username": "admin", "password": ADMIN} if self.acl else {}
         return redis.Redis(host="127.0.0.1", port=self.port, **user, **more)
 
-    def wait_for_replica(self, timeout=20):
+    def wait_for_replica(self, timeout=60):
         """Until this replica follows and has, if it was made as one, all that its primary has by now."""
         end = time.monotonic() + timeout
         wanted = self.primary.client().info("replication")["master_repl_offset"] if self.primary else 0

@@ -20,7 +20,7 @@ def links(server, run):
     return sum(client["name"] == f"tapline-{run.pid}" for client in server.client().client_list())
 
 
-def until_matched(run, conns, arrived, server, timeout=10):
+def until_matched(run, conns, arrived, server, timeout=60):
     """Documents with this address, until one is matched. Returns the serial numbers of those before it."""
     first = conns.count
     end = time.monotonic() + timeout
@@ -44,16 +44,14 @@ def test_failover_to_a_replica_and_back(redis_servers, runs, tmp_path, conns, ar
     before = conns.write(*[EVIL, CLEAN] * 100)
     run.wait_for("documents", lambda: arrived.has(before))
     assert all(bool(enrichments(arrived.documents[serial])) == (conns.servers[serial] == EVIL) for serial in before)
-    end = time.monotonic() + 10
-    while replica.client().exists(f"intel:ip:{EVIL}") == 0:
-        assert time.monotonic() < end
+    replica.wait_for_replica()
 
     primary.kill()
     dead = time.monotonic()
     between = until_matched(run, conns, arrived, EVIL)
     assert all(is_marked(document) for document in all_of(arrived, between)), "neither matched nor marked"
     print(f"matched again {time.monotonic() - dead:.1f} s after the primary's end, {len(between)} marked")
-    run.wait_for("both connections at the replica", lambda: links(replica, run) == 2, timeout=10)
+    run.wait_for("both connections at the replica", lambda: links(replica, run) == 2)
     on_replica = conns.write(*[EVIL, CLEAN] * 500)
     run.wait_for("documents by the replica", lambda: arrived.has(on_replica))
     for serial in on_replica:
@@ -63,7 +61,7 @@ def test_failover_to_a_replica_and_back(redis_servers, runs, tmp_path, conns, ar
     replica.client().execute_command("REPLICAOF", "NO", "ONE")
     intel("add", LATE, path=path)  # the command finds the new primary, too
     added = time.monotonic()
-    until_matched(run, conns, arrived, LATE, timeout=8)
+    until_matched(run, conns, arrived, LATE)
     print(f"in effect {time.monotonic() - added:.1f} s after it was added to the new primary")
 
     primary.start()  # it comes back as a replica of the other, and is the first url: the sensor goes back to it
@@ -73,7 +71,7 @@ def test_failover_to_a_replica_and_back(redis_servers, runs, tmp_path, conns, ar
     while links(primary, run) < 2:  # the one that asks moves when there is something to ask
         document = written_and_read(run, conns, arrived, LATE)
         assert enrichments(document) or is_marked(document), "neither matched nor marked"
-        assert time.monotonic() < began + 40, run.log()
+        assert time.monotonic() < began + 90, run.log()
         time.sleep(0.1)
     print(f"back at the first url {time.monotonic() - began:.1f} s after it was there again")
     until_matched(run, conns, arrived, LATE)
@@ -89,10 +87,11 @@ def test_failover_to_a_replica_and_back(redis_servers, runs, tmp_path, conns, ar
 
 
 def test_a_primary_that_is_silent(redis_servers, runs, tmp_path, conns, arrived):
-    """It takes connections and says nothing. The replica is asked, and looking for the first one again disturbs nobody."""
+    """It takes connections and says nothing. The replica is asked, and looking for the first one again disturbs nobody: to wait for
+    that one would take connect_timeout, and the document would be marked before."""
     primary = redis_servers()
     replica = redis_servers(replica_of=primary).wait_for_replica()
-    path = config(tmp_path, conns.path, redis={"urls": [primary.url, replica.url], "connect_timeout": "500ms"})
+    path = config(tmp_path, conns.path, redis={"urls": [primary.url, replica.url], "connect_timeout": "8s"}, timeout="4s")
     intel("add", EVIL, path=path)
     replica.wait_for_replica()
     run = runs(path, "--json")
@@ -104,7 +103,7 @@ def test_a_primary_that_is_silent(redis_servers, runs, tmp_path, conns, arrived)
         between = until_matched(run, conns, arrived, EVIL)
         assert all(is_marked(document) for document in all_of(arrived, between)), "neither matched nor marked"
         print(f"matched again after {time.monotonic() - silent:.1f} s, {len(between)} marked")
-        run.wait_for("both connections at the replica", lambda: links(replica, run) == 2, timeout=10)
+        run.wait_for("both connections at the replica", lambda: links(replica, run) == 2)
         moved, worst = time.monotonic(), 0.0
         while time.monotonic() < moved + 13:  # the first is looked for every ten seconds
             began = time.monotonic()
@@ -112,13 +111,13 @@ def test_a_primary_that_is_silent(redis_servers, runs, tmp_path, conns, arrived)
             worst = max(worst, time.monotonic() - began)
             assert enrichments(document) and not is_marked(document), run.log()
             time.sleep(0.05)
-        assert worst < 2, f"a document took {worst:.1f} s"
+        assert worst < 8, f"a document took {worst:.1f} s"
     finally:
         primary.go_on()
     began = time.monotonic()
     while links(primary, run) < 2:
         assert enrichments(written_and_read(run, conns, arrived, EVIL))
-        assert time.monotonic() < began + 40, run.log()
+        assert time.monotonic() < began + 90, run.log()
         time.sleep(0.1)
     summary = summary_of(run)
     assert summary["counters"]["enrich.unavailable"] == sum(map(is_marked, arrived.read().values()))
@@ -147,15 +146,15 @@ def test_tls_with_certificates_of_both_sides_and_a_user_with_few_rights(redis_se
         assert bool(enrichments(arrived.documents[serial])) == (conns.servers[serial] == EVIL)
         assert not is_marked(arrived.documents[serial])
     intel("add", LATE, path=writer)
-    until_matched(run, conns, arrived, LATE, timeout=8)
+    until_matched(run, conns, arrived, LATE)
     clients = [client for client in server.client().client_list() if client["user"] == "sensor"]
     assert len(clients) == 2, clients  # one asks, one follows
 
     server.kill()  # the connections are made again, with all of it
     marked = conns.write(EVIL)
-    run.wait_for("a document without Redis", lambda: arrived.has(marked), timeout=10)
+    run.wait_for("a document without Redis", lambda: arrived.has(marked))
     server.start()
-    until_matched(run, conns, arrived, EVIL, timeout=15)
+    until_matched(run, conns, arrived, EVIL)
     summary = summary_of(run)
     assert summary["counters"]["enrich.unavailable"] == sum(map(is_marked, arrived.read().values()))
     assert rs.SENSOR not in run.log() and rs.SENSOR not in run.stdout
@@ -183,10 +182,10 @@ def test_a_password_that_changes(redis_servers, runs, tmp_path, conns, arrived):
     assert enrichments(written_and_read(run, conns, arrived, EVIL))
     admin.execute_command("ACL", "SETUSER", "sensor", "resetpass", ">another")
     admin.execute_command("CLIENT", "KILL", "USER", "sensor")
-    run.wait_log("WRONGPASS", timeout=10)
+    run.wait_log("WRONGPASS")
     assert is_marked(written_and_read(run, conns, arrived, EVIL))
     admin.execute_command("ACL", "SETUSER", "sensor", "resetpass", ">" + rs.SENSOR)
-    until_matched(run, conns, arrived, EVIL, timeout=15)
+    until_matched(run, conns, arrived, EVIL)
     run.stop()
 
 

@@ -74,7 +74,9 @@ def is_marked(document):
 
 
 def config(tmp_path, log, name="tapline.yml", sinks=None, pipeline=None, looks_back=False, **intel):
-    """Looking back and sightings make documents of their own (test_lookback.py, test_intel_sightings.py)."""
+    """Looking back and sightings make documents of their own (test_lookback.py, test_intel_sightings.py). Redis may take its time:
+    on a machine that stands still for a moment it would be taken for one that is away."""
+    intel = {"timeout": "5s", **intel}
     intel = intel if looks_back else {"lookback": {"days": 0}, "sightings_every": "0s", **intel}
     sinks = sinks or {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
     return rig.config_write(tmp_path / name, [{"type": "zeek", "paths": [str(log)]}], sinks, intel=intel,
@@ -175,14 +177,14 @@ def test_without_redis_it_starts_says_so_and_recovers(runs, tmp_path, conns, arr
     try:
         run.wait_log("intelligence is missing")
         before = conns.write(*[EVIL, CLEAN] * 100)
-        run.wait_for("documents without intelligence", lambda: arrived.has(before), timeout=10)
+        run.wait_for("documents without intelligence", lambda: arrived.has(before))
         assert all(is_marked(arrived.documents[serial]) for serial in before)
         server.start()
         intel("add", EVIL, path=path)
-        run.wait_log("intelligence is ready", timeout=10)
-        time.sleep(5)
+        run.wait_log("intelligence is ready", timeout=60)
+        run.wait_for("a hit", lambda: enrichments(written_and_read(run, conns, arrived, EVIL)), timeout=60)
         after = conns.write(*[EVIL, CLEAN] * 100)
-        run.wait_for("documents with intelligence", lambda: arrived.has(after), timeout=10)
+        run.wait_for("documents with intelligence", lambda: arrived.has(after))
         for serial in after:
             assert bool(enrichments(arrived.documents[serial])) == (conns.servers[serial] == EVIL)
             assert not is_marked(arrived.documents[serial])
@@ -199,7 +201,7 @@ def test_a_short_run_without_redis_waits_no_longer_than_start_wait(tmp_path, con
     path = config(tmp_path, conns.path, start_wait="2s", **redis_at(server))
     began = time.monotonic()
     summary = rig.run_once(path)
-    assert 2 <= time.monotonic() - began < 10
+    assert 2 <= time.monotonic() - began < 20  # it is half a minute by itself
     assert summary["accepted"] == summary["counters"]["enrich.unavailable"] == 10
     assert summary["intel"]["state"] == "unavailable"
 
@@ -215,28 +217,33 @@ def test_redis_that_answers_nothing_for_thirty_seconds(redis_server, runs, tmp_p
     run.wait_for("its first documents", lambda: arrived.has(serials))
     assert enrichments(arrived.documents[serials[0]])
     redis_server.stop_answering()
-    stopped, slowest, silent = time.monotonic(), 0.0, []
+    stopped, waits, silent = time.monotonic(), [], []
     try:
         while time.monotonic() < stopped + 30:
             serials = conns.write(EVIL, CLEAN)
             wrote = time.monotonic()
-            run.wait_for("documents while Redis is silent", lambda: arrived.has(serials), timeout=10)
-            slowest = max(slowest, time.monotonic() - wrote)
+            run.wait_for("documents while Redis is silent", lambda: arrived.has(serials))
+            waits.append(time.monotonic() - wrote)
             silent.append((wrote - stopped, serials))
             time.sleep(0.05)
     finally:
         redis_server.go_on()
-    assert slowest < 2, f"a document waited for {slowest:.1f} s"  # the reader's and the sink's turns are in it
+    # The reader's and the sink's turns are in it; a machine that stands still makes some late, a program that waits makes all so.
+    waits.sort()
+    assert waits[len(waits) * 3 // 4] < 2 and waits[-1] < 10, f"documents waited for {waits[len(waits) // 2]:.1f} to {waits[-1]:.1f} s"
     for after, (evil, clean) in silent:
         assert is_marked(arrived.documents[evil]) and not enrichments(arrived.documents[evil])
-        if after > 12:
+        if after > 15:
             assert is_marked(arrived.documents[clean]), f"{after:.0f} s without a word, and it was believed"
-        elif after < 8:
+        elif after < 6:
             assert not is_marked(arrived.documents[clean])
-    run.wait_for("hits again", lambda: enrichments(written_and_read(run, conns, arrived, EVIL)), timeout=10)
-    again = conns.write(EVIL, CLEAN)
-    run.wait_for("documents again", lambda: arrived.has(again))
-    assert enrichments(arrived.documents[again[0]]) and not is_marked(arrived.documents[again[1]])
+
+    def is_asked_again():
+        evil, clean = conns.write(EVIL, CLEAN)
+        run.wait_for("documents again", lambda: arrived.has([evil, clean]))
+        return enrichments(arrived.documents[evil]) and not is_marked(arrived.documents[clean])
+
+    run.wait_for("hits again, and nothing marked", is_asked_again)
     summary = summary_of(run)
     marked = sum(is_marked(document) for document in arrived.read().values())
     assert summary["counters"]["enrich.unavailable"] == marked and arrived.doubled == 0
@@ -245,7 +252,7 @@ def test_redis_that_answers_nothing_for_thirty_seconds(redis_server, runs, tmp_p
 
 def written_and_read(run, conns, arrived, server):
     (serial,) = conns.write(server)
-    run.wait_for("one document", lambda: arrived.has([serial]), timeout=10)
+    run.wait_for("one document", lambda: arrived.has([serial]))
     return arrived.documents[serial]
 
 
@@ -258,26 +265,25 @@ def test_flushall(redis_server, runs, tmp_path, conns, arrived):
     redis_server.client().flushall()
     assert not enrichments(written_and_read(run, conns, arrived, EVIL)), "Redis's answer decides"
     intel("add", LATE, path=path)
-    time.sleep(5)
-    assert enrichments(written_and_read(run, conns, arrived, LATE))
+    run.wait_for("what came afterwards", lambda: enrichments(written_and_read(run, conns, arrived, LATE)))
     assert not enrichments(written_and_read(run, conns, arrived, EVIL))
     run.stop()
 
 
 def test_wait_holds_and_loses_nothing(redis_server, runs, tmp_path, conns, arrived):
+    redis_server.client().config_set("appendfsync", "always")  # what it said OK to is there after it is killed
     path = config(tmp_path, conns.path, on_unavailable="wait", pipeline={"stop_timeout": "1s"}, **redis_at(redis_server))
     intel("add", EVIL, path=path)
     run = runs(path)
     run.wait_log("intelligence is ready")
     assert enrichments(written_and_read(run, conns, arrived, EVIL))
-    time.sleep(1.5)  # the AOF is synced each second
     redis_server.kill()
     held = conns.write(*[CLEAN, EVIL] * 3000)
     time.sleep(3)
     assert held[-1] not in arrived.read() and held[1] not in arrived.documents
     began = time.monotonic()
     run.signal(signal.SIGTERM)
-    assert run.wait() == 0 and time.monotonic() - began < 10
+    assert run.wait() == 0 and time.monotonic() - began < 30
     assert held[1] not in arrived.read()
 
     run = runs(path, "--json")
@@ -285,7 +291,7 @@ def test_wait_holds_and_loses_nothing(redis_server, runs, tmp_path, conns, arriv
     time.sleep(2)
     assert held[1] not in arrived.read()
     redis_server.start()
-    run.wait_for("all that was held", lambda: arrived.has(range(conns.count)), timeout=30)
+    run.wait_for("all that was held", lambda: arrived.has(range(conns.count)), timeout=60)
     summary = summary_of(run)
     assert summary["counters"]["enrich.unavailable"] == 0
     for serial in range(conns.count):
@@ -309,7 +315,7 @@ def test_files_in_the_process_are_read_again_when_they_change(runs, tmp_path, co
     swap = tmp_path / "block.new"
     swap.write_text(LATE + "\n")
     swap.rename(block)
-    time.sleep(5)
+    run.wait_for("the new file", lambda: enrichments(written_and_read(run, conns, arrived, LATE)))
     second = conns.write(*[EVIL, LATE, CLEAN] * 200)
     run.wait_for("the second", lambda: arrived.has(second))
     for serial in second:
@@ -376,7 +382,7 @@ def test_sighup_refuses_keys_of_intel_and_takes_feeds(redis_server, runs, tmp_pa
         run.wait_log("config reloaded", count=count)
     redis_server.kill()  # what the stage connects again with is the first config's
     redis_server.start()
-    run.wait_for("hits again", lambda: enrichments(written_and_read(run, conns, arrived, EVIL)), timeout=15)
+    run.wait_for("hits again", lambda: enrichments(written_and_read(run, conns, arrived, EVIL)), timeout=60)
     run.stop()
 
 

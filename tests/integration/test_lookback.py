@@ -15,6 +15,7 @@ from test_intel_run import config as config_without
 
 LATE, NETWORK, CLEAN = "203.0.113.77", "203.0.113.64/27", "198.51.100.1"
 WITHIN = 60  # seconds, as promised
+PATIENCE_S = 3 * WITHIN  # where it is not the time that is judged
 
 
 def config(tmp_path, log, **more):
@@ -71,7 +72,7 @@ def test_what_was_seen_before_is_told_once(redis_server, runs, tmp_path, conns, 
     run.wait_for("all documents", lambda: told.read().sensor == 40)
     intel("add", LATE, "--confidence", "8", "-d", "C2 of case 42", path=path)
     added = time.monotonic()
-    run.wait_for("what was seen before", lambda: told.of(LATE), WITHIN)
+    run.wait_for("what was seen before", lambda: told.of(LATE), PATIENCE_S)
     took = time.monotonic() - added
     assert took < WITHIN
     (document,) = told.of(LATE)
@@ -90,7 +91,7 @@ def test_what_was_seen_before_is_told_once(redis_server, runs, tmp_path, conns, 
     intel("rm", LATE, path=path)
     intel("add", LATE, path=path)
     intel("add", NETWORK, path=path)
-    run.wait_for("the network's", lambda: told.of(NETWORK), WITHIN)
+    run.wait_for("the network's", lambda: told.of(NETWORK), PATIENCE_S)
     time.sleep(1)
     assert len(told.of(LATE)) == 1 and len(told.of(NETWORK)) == 1
     run.stop()
@@ -102,7 +103,7 @@ def test_what_was_seen_before_is_told_once(redis_server, runs, tmp_path, conns, 
     # While nothing runs one comes: the next start looks for it.
     intel("add", CLEAN, path=path)
     again = runs(path, "--json")
-    again.wait_for("what came meanwhile", lambda: told.of(CLEAN), WITHIN)
+    again.wait_for("what came meanwhile", lambda: told.of(CLEAN), PATIENCE_S)
     again.stop()
     assert [len(told.of(name)) for name in (LATE, NETWORK, CLEAN)] == [1, 1, 1]
     assert len({document["event"]["id"] for document in told.retro}) == len(told.retro) == 3
@@ -116,7 +117,7 @@ def test_files_of_this_process_that_change(runs, tmp_path, conns, told):
     conns.write(*([CLEAN, LATE] * 20))
     run.wait_for("all documents", lambda: told.read().sensor == 40)
     listed.write_text("192.0.2.1\n" + LATE + "\n")
-    run.wait_for("what was seen before", lambda: told.of(LATE), WITHIN)
+    run.wait_for("what was seen before", lambda: told.of(LATE), PATIENCE_S)
     run.stop()
     assert len(told.read().retro) == 1 and enrichments(told.retro[0])
 
@@ -130,7 +131,7 @@ def test_what_is_allowed_is_not_told(redis_server, runs, tmp_path, conns, told):
     intel("allow", LATE, path=path)
     intel("add", NETWORK, path=path)
     intel("add", CLEAN, path=path)
-    run.wait_for("the other", lambda: told.of(CLEAN), WITHIN)
+    run.wait_for("the other", lambda: told.of(CLEAN), PATIENCE_S)
     run.stop()
     assert [name_of(document) for document in told.read().retro] == [CLEAN]
 
@@ -148,7 +149,7 @@ def test_the_sensor_is_named(redis_server, runs, tmp_path, told):
     run.wait_log("indicators that come from now on")
     run.wait_for("all documents", lambda: told.read().sensor == 4)
     intel("add", LATE, path=path)
-    run.wait_for("what was seen before", lambda: told.of(LATE), WITHIN)
+    run.wait_for("what was seen before", lambda: told.of(LATE), PATIENCE_S)
     run.stop()
     (document,) = told.retro
     assert document["observer"]["name"] == json.loads(path.read_text())["node"]["name"] and document["observer"]["product"] == "tapline"
@@ -210,14 +211,14 @@ def test_killed_again_and_again(redis_server, runs, tmp_path, conns, told):
     run.wait_log("indicators that come from now on")
     conns.write(*(hosts * 10))
     run.wait_for("all documents", lambda: told.read().sensor == 100)
-    time.sleep(3)  # more than write_every: on the disk
+    run.wait_for("what was seen on the disk", lambda: seen_in(tmp_path / "state")[1:] == (200,))
     chance = random.Random(20261121)
     for host in hosts:
         intel("add", host, path=path)
         time.sleep(chance.uniform(0, 9))
         run.kill()
         run = runs(path)
-    run.wait_for("all ten", lambda: all(told.of(host) for host in hosts), 2 * WITHIN)
+    run.wait_for("all ten", lambda: all(told.of(host) for host in hosts), PATIENCE_S)
     run.wait_log("intelligence is ready")  # a stop before it begins would not be taken
     run.stop()
     lines = [json.loads(line) for log in tmp_path.glob("**/own/retro_match.log*") for line in log.read_text().splitlines()]
@@ -242,7 +243,7 @@ def test_ten_thousand_at_once(redis_server, runs, tmp_path, conns, told):
     (tmp_path / "list.txt").write_text("".join(host + "\n" for host in hosts))
     intel("load", str(tmp_path / "list.txt"), path=path)
     added = time.monotonic()
-    run.wait_for("all of them", lambda: len(told.read().retro) >= len(hosts), WITHIN)
+    run.wait_for("all of them", lambda: len(told.read().retro) >= len(hosts), PATIENCE_S)
     print(f"10,000 new indicators: told within {time.monotonic() - added:.1f} s")
     time.sleep(1)
     run.stop()
@@ -261,12 +262,12 @@ def test_what_comes_while_it_is_down_is_the_first_that_ever_came(redis_server, r
     run.wait_log("indicators that come from now on")
     conns.write(*hosts)
     run.wait_for("all documents", lambda: told.read().sensor == len(hosts))
-    run.wait_for("what was seen on the disk", lambda: list(tmp_path.glob("**/seen/*.seen")))
+    run.wait_for("what was seen on the disk", lambda: seen_in(tmp_path / "state")[1:] == (2 * len(hosts),))
     run.kill()
     (tmp_path / "list.txt").write_text("".join(host + "\n" for host in hosts))
     intel("load", str(tmp_path / "list.txt"), path=path)
     run = runs(path)
-    run.wait_for("all of them", lambda: len(told.read().retro) >= len(hosts), WITHIN)
+    run.wait_for("all of them", lambda: len(told.read().retro) >= len(hosts), PATIENCE_S)
     assert sorted(map(name_of, told.read().retro)) == sorted(hosts)
 
 
@@ -280,7 +281,7 @@ def test_killed_while_many_wait(redis_server, runs, tmp_path, conns, told):
     run.wait_log("indicators that come from now on")
     conns.write(*seen)
     run.wait_for("all documents", lambda: told.read().sensor == len(seen))
-    time.sleep(3)  # more than write_every: on the disk
+    run.wait_for("what was seen on the disk", lambda: seen_in(tmp_path / "state")[1:] == (2 * len(seen),))
     (tmp_path / "list.txt").write_text("".join(host + "\n" for host in hosts))
     intel("load", str(tmp_path / "list.txt"), path=path)
     chance = random.Random(20261122)
@@ -289,7 +290,7 @@ def test_killed_while_many_wait(redis_server, runs, tmp_path, conns, told):
         run = runs(path, "--json")
         run.wait_log("intelligence is ready")
         time.sleep(chance.uniform(0, 2.5))
-    run.wait_for("all of them", lambda: len(set(map(name_of, told.read().retro))) == len(seen), WITHIN)
+    run.wait_for("all of them", lambda: len(set(map(name_of, told.read().retro))) == len(seen), PATIENCE_S)
     run.stop()
     lines = [json.loads(line) for log in tmp_path.glob("**/own/retro_match.log*") for line in log.read_text().splitlines()]
     assert sorted(line["indicator"] for line in lines) == sorted(seen)
@@ -315,8 +316,8 @@ def test_a_burst_of_a_foreign_writer(redis_server, runs, tmp_path, conns, told):
             pipe.hset(f"intel:ip:{host}", "other/feed", "{}")
             pipe.xadd("intel:changes", {"add": f"ip:{host}"}, maxlen=10000, approximate=True)
         pipe.execute()
-        time.sleep(0.05)
-    run.wait_for("all that were seen", lambda: len(told.read().retro) >= len(watched), WITHIN)
+        time.sleep(0.1)  # who follows may be a second and more without a core before the stream has gone past it
+    run.wait_for("all that were seen", lambda: len(told.read().retro) >= len(watched), PATIENCE_S)
     run.stop()
     assert sorted(map(name_of, told.read().retro)) == sorted(watched)
     counters = json.loads(run.stdout)["counters"]

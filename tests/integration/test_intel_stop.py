@@ -11,7 +11,8 @@ import pytest
 import rig
 from test_intel_run import CLEAN, EVIL, LATE, Arrived, Conns, config, enrichments, intel, is_marked, redis_at
 
-QUICKLY = 4  # seconds; after five, a thread that does not let go is left behind, and what was seen with it
+QUICKLY = 15  # seconds, of the half minute and more that is waited for Redis. After five, a thread that does not let go is
+#               left behind, and what was seen with it: that is said
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_a_stop_while_redis_is_silent_keeps_what_was_seen(state, redis_server, r
     redis_server.stop_answering()
     try:
         if state == "is away":
-            run.wait_log("intelligence is missing")
+            run.wait_log("intelligence is missing", timeout=60)
         stopped_quickly(run)
     finally:
         redis_server.go_on()
@@ -101,7 +102,7 @@ def test_another_reason_is_said(redis_server, runs, tmp_path, conns):
     admin = redis_server.client()
     admin.config_set("requirepass", "secret")
     admin.client_kill_filter(_type="normal", skipme=True)
-    run.wait_log("NOAUTH")
+    run.wait_log("NOAUTH", timeout=60)
     assert "intelligence cannot be asked" in [line for line in run.lines if "NOAUTH" in line][0]
     run.stop()
 

@@ -90,7 +90,7 @@ def test_add(redis_server, intel):
          "tags": "a,b", "subdomains": True}]}
     assert json.loads(done.stdout) == expected
     assert json.loads(intel("get", "evil.example", "--json").stdout) == expected
-    intel("add", "192.0.2.7", "--expire-after", "1s")
+    intel("add", "192.0.2.7", "--expire-after", "5s")  # long enough to be found before, on a machine that stands still
     intel("get", "192.0.2.7")
     rig.wait_for("the end of an indicator", lambda: rig_code(intel, "192.0.2.7") == 1)
     intel("add", "bob", code=100)

@@ -17,11 +17,11 @@ import rig
 from alerting import Prometheus, alerts
 from fixtures import broker_made
 from late_proxy import LateProxy
-from redis_server import RedisServer, free_port
+from redis_server import RedisServer
 from serving import Main, program
 from supervising import Refused, wait_until
 
-FIRES_S, ENDS_S = 60, 90
+FIRES_S, ENDS_S = 90, 120
 EVIL = "203.0.113.9"
 USER, WORD = "tapline", "a-word-of-the-test"
 OLD_WORD = "a-word-that-was-changed"
@@ -55,7 +55,7 @@ class Process:
     """A `tapline …` in a folder of its own, with a port for /metrics and a log to read (or several) that grows."""
 
     def __init__(self, name, folder, sinks, prefix=(), **sections):
-        self.name, self.folder, self.port, self.prefix = name, folder / name, free_port(), list(prefix)
+        self.name, self.folder, self.port, self.prefix = name, folder / name, rig.free_port_pair(), list(prefix)
         self.logs, self.state = self.folder / "logs", self.folder / "state"
         self.logs.mkdir(parents=True)
         self.conn, self.rows, self.writer = self.logs / "conn.log", 0, rig.ConnLog()
@@ -106,7 +106,7 @@ class Host(Main):
     """A Main with sensors."""
 
     def __init__(self, name, folder, nodes, **serve):
-        self.name, self.port = name, free_port()
+        self.name, self.port = name, rig.free_port_pair()
         super().__init__(folder / name, nodes, serve=serve, more={"health": {"serve": f"127.0.0.1:{self.port}", "interval": "1s"}})
 
 
@@ -185,7 +185,7 @@ class World:
         opens = f"until test -e {self.flag}; do sleep 0.2; done; echo it is open; exec sleep 600"
         yield Host("down", self.folder, [program("slow", "sh", "-c", opens, ready=["output it is open"], ready_timeout="0s", order=90),
                                          program("late", "sleep", "600", order=10)])
-        worker = program("w1", "sleep", "600", ready=["after 0s"], watchdog="2s", logs=["*.log"]) | {"type": "worker", "interface": "tlnone0"}
+        worker = program("w1", "sleep", "600", ready=["after 0s"], watchdog="5s", logs=["*.log"]) | {"type": "worker", "interface": "tlnone0"}
         yield Host("silent", self.folder, [program("m", "sleep", "600", ready=["after 0s"]) | {"type": "manager"}, worker])
         yield Host("lonely", self.folder, [program("a", "sleep", "600")], starts_supervisor=False)
 

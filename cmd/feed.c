@@ -19,8 +19,8 @@ static const struct cmd_option feed_options[] = {
     {.name = "config", .letter = 'c', .arg = "FILE", .help = "The configuration, with a section feed."},
     {.name = "once",
      .help =
-         "Read to the ends that the partitions have at the start, wait until all is committed, say what was done, and "
-         "end."},
+         "Read to the ends that the partitions have at the start, wait until all is committed, by other feeders of the "
+         "group too, say what was done, and end."},
     {.name = "json", .help = "Print the summary as one JSON object on stdout as well."},
     {0},
 };

@@ -268,6 +268,25 @@ enum core_err core_kafka_reader_bounds(struct core_kafka_reader *reader, const s
     return err;
 }
 
+enum core_err core_kafka_reader_committed(struct core_kafka_reader *reader, const struct core_kafka_place *places,
+                                          size_t len, int timeout_ms, int64_t *offsets, struct core_fail *fail) {
+    MUST(reader->magic == READER_MAGIC);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)len);
+    for (size_t i = 0; i < len; i++) {
+        rd_kafka_topic_partition_list_add(list, places[i].topic, places[i].partition);
+    }
+    rd_kafka_resp_err_t code =
+        len == 0 ? RD_KAFKA_RESP_ERR_NO_ERROR : rd_kafka_committed(reader->handle, list, timeout_ms);
+    for (int i = 0; i < list->cnt; i++) {
+        code = code == RD_KAFKA_RESP_ERR_NO_ERROR ? list->elems[i].err : code;
+        offsets[i] = list->elems[i].offset < 0 ? CORE_KAFKA_BEGINNING : list->elems[i].offset;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? CORE_OK
+               : reader_fail(reader, "brokers", "the group's committed offsets were not told", code, fail);
+}
+
 /* With follows too: it says what cannot be read. */
 static enum core_err ends_ask(struct core_kafka_reader *reader, const struct core_kafka_place *places, int timeout_ms,
                               struct core_fail *fail) {

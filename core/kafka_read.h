@@ -75,6 +75,13 @@ CORE_CHECKED enum core_err core_kafka_reader_bounds(struct core_kafka_reader *re
                                                     const struct core_kafka_place *places, size_t len, int timeout_ms,
                                                     struct core_kafka_bounds *bounds, struct core_fail *fail);
 
+/* Where a group has left off: the offset that its member would begin at; CORE_KAFKA_BEGINNING: it has committed none there. The
+ * group is the pair group.id given at open; the reader is no member of it.
+ * Errors: CORE_NET no answer within timeout_ms, no right to see it, or a transaction that is open holds the offsets back. */
+CORE_CHECKED enum core_err core_kafka_reader_committed(struct core_kafka_reader *reader,
+                                                       const struct core_kafka_place *places, size_t len,
+                                                       int timeout_ms, int64_t *offsets, struct core_fail *fail);
+
 /* Read these places, and nothing that was assigned before. Their present ends are asked for at once and become the ends of
  * reading, unless follows. What place.topic points to is copied.
  * Errors: CORE_NET a partition's leader did not answer within timeout_ms, or there is no such topic or partition: nothing

@@ -68,6 +68,7 @@ void feed_close(struct feed *feed) {
     core_kafka_reader_close(feed->reader);
     feed_pairs_release(&feed->producer_pairs);
     feed_shares_forget(feed);
+    feed_rest_forget(feed);
     for (uint32_t i = 0; i < feed->env.pool->len; i++) {
         free(feed->sides[i].notes);
         free(feed->sides[i].marks);
@@ -99,10 +100,15 @@ static bool is_commit_owed(const struct feed *feed) {
     return feed->is_dirty || feed_commit_is_open(feed);
 }
 
-bool feed_is_drained(const struct feed *feed) {
-    MUST(feed->magic == FEED_MAGIC);
+/* With once: what the group has given us is read, back and committed. */
+static bool is_own_done(const struct feed *feed) {
     return feed->is_once && feed->state == FEED_READY && feed->filling_records == 0 && feed->seq == feed->seq_back &&
            !is_commit_owed(feed) && feed->losing_ns == 0 && feed_shares_at_end(feed);
+}
+
+bool feed_is_drained(const struct feed *feed) {
+    MUST(feed->magic == FEED_MAGIC);
+    return is_own_done(feed) && feed->rest.is_done;
 }
 
 uint64_t feed_outstanding(const struct feed *feed) {
@@ -191,6 +197,7 @@ static int wait_ms(const struct feed *feed, int timeout_ms) {
         feed_fill_due(feed),
         feed->losing_ns != 0 ? now + FEED_LOSING_LOOK_NS : INT64_MAX,
         feed->is_once && !feed->is_stopped && feed->has_joined ? feed->ends_next_ns : INT64_MAX,
+        is_own_done(feed) && !feed->is_stopped ? feed->rest.next_ns : INT64_MAX,
     };
     for (size_t i = 0; i < sizeof(dues) / sizeof(dues[0]); i++) {
         until = dues[i] < until ? dues[i] : until;
@@ -221,6 +228,9 @@ enum core_err feed_turn(struct feed *feed, int timeout_ms, struct core_fail *fai
         did = group_turn(feed) || did;
     }
     feed_shares_turn(feed, core_tick_ns());
+    if (is_own_done(feed) && !feed->is_stopped) {
+        feed_rest_turn(feed, core_tick_ns());
+    }
     if (feed_fill_due(feed) <= core_tick_ns()) {
         feed_fill_push(feed);
     }

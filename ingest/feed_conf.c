@@ -185,7 +185,7 @@ static void pairs_add_users(struct feed_pairs *out, const struct feed_conf *conf
 void feed_pairs_of_group(const struct feed_conf *conf, struct feed_pairs *out) {
     MUST(conf->checkpoint_topic != NULL);
     *out = (struct feed_pairs){.blacklist = blacklist_make(conf)};
-    out->pairs = calloc(GROUP_DEFAULTS_LEN + conf->rdkafka.len + 1, sizeof(*out->pairs));
+    out->pairs = calloc(GROUP_DEFAULTS_LEN + conf->rdkafka.len + 2, sizeof(*out->pairs)); /* and one of the caller's */
     MUST(out->pairs != NULL);
     pairs_add(out, group_defaults, GROUP_DEFAULTS_LEN);
     pairs_add_users(out, conf);

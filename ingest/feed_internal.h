@@ -157,6 +157,17 @@ enum feed_state {
     FEED_GONE /* fail says why */
 };
 
+/* With once: every partition of the topics, whoever has it, and where it ended when our own were done with. */
+struct feed_rest {
+    struct core_kafka_place *places; /* NULL: not asked yet. The topics' names are seen's */
+    struct core_kafka_bounds *bounds;
+    size_t len;
+    struct core_kafka_seen *seen;
+    size_t seen_len;
+    bool is_done; /* nobody has anything left to do */
+    int64_t next_ns, said_ns;
+};
+
 struct feed {
     uint32_t magic;
     struct feed_env env;
@@ -175,7 +186,7 @@ struct feed {
     struct core_kafka_group *group;
     struct core_kafka_topic *dead_topic;
     struct core_kafka_topic *ledger_topic;
-    struct core_kafka_reader *reader; /* with once, until the ends are known */
+    struct core_kafka_reader *reader; /* with once: asks for ends, and for what the others of the group have done */
     unsigned topics_made;             /* answers that say so, or that we have to believe it */
     unsigned topics_asked;            /* not answered */
     bool is_broken;                   /* on_trouble said so */
@@ -197,6 +208,7 @@ struct feed {
     int64_t losing_ns;    /* when it was asked to give up shares; 0: it is not */
     uint64_t losing_seq;  /* batches before it may have records of theirs */
     int64_t ends_next_ns; /* with once: when the ends are asked for again */
+    struct feed_rest rest;
 
     /* Batches. */
     struct feed_side *sides; /* of the pool's batches */
@@ -275,10 +287,18 @@ void feed_shares_forget(struct feed *feed); /* all of them, whatever is under wa
 void feed_share_ended(struct feed *feed, const struct core_kafka_taken *taken);
 /* With once: are all at their ends? */
 bool feed_shares_at_end(const struct feed *feed);
+/* The reader that asks the brokers, made with the first question. */
+CORE_CHECKED enum core_err feed_reader(struct feed *feed, struct core_fail *fail);
 /* A dead letter of ours is in this partition of their topic now: with once, read on there. */
 void feed_shares_more_dead(struct feed *feed, int partition);
 /* Records that are not committed; -1: not known. */
 int64_t feed_share_lag(struct feed *feed, const struct feed_share *share);
+
+/* ---- partitions of others (feed_rest.c) ------------------------------------------------------------------------------------ */
+
+/* Our own partitions are done with: is anything left of those that other members of the group have? Sets rest.is_done. */
+void feed_rest_turn(struct feed *feed, int64_t now);
+void feed_rest_forget(struct feed *feed);
 
 /* ---- the ledger's rows (feed_ledger.c) ------------------------------------------------------------------------------------- */
 

@@ -51,6 +51,7 @@ void feed_shares_gained(struct feed *feed, struct core_kafka_share *const *place
     }
     feed->has_joined = true;
     feed->ends_next_ns = 0;
+    feed->rest.is_done = false;
     if (len > 0 || feed->shares_len == 0) {
         core_log(CORE_LEVEL_INFO, "feed", len > 0 ? "partitions gained" : "no partition is left for this feeder",
                  "group=%s gained=%zu first=%s", feed->env.conf->group, len, len > 0 ? places[0]->topic : "-");
@@ -192,6 +193,18 @@ static size_t ends_wanted(const struct feed *feed, struct core_kafka_place *plac
     return len;
 }
 
+enum core_err feed_reader(struct feed *feed, struct core_fail *fail) {
+    if (feed->reader != NULL) {
+        return CORE_OK;
+    }
+    struct feed_pairs pairs;
+    feed_pairs_of_group(feed->env.conf, &pairs);
+    pairs.pairs[pairs.len++] = (struct core_kafka_pair){"group.id", feed->env.conf->group};
+    enum core_err err = core_kafka_reader_open(&feed->reader, pairs.pairs, pairs.len, fail);
+    feed_pairs_release(&pairs);
+    return err;
+}
+
 /* Waits for an answer: nothing else is to be done before the ends are known that costs more than a second's delay. */
 static void ends_ask(struct feed *feed, int64_t now) {
     struct core_fail fail;
@@ -204,11 +217,8 @@ static void ends_ask(struct feed *feed, int64_t now) {
     size_t len = ends_wanted(feed, places, shares);
     enum core_err err = CORE_OK;
     feed->ends_next_ns = now + ENDS_AGAIN_NS;
-    if (len > 0 && feed->reader == NULL) {
-        struct feed_pairs pairs;
-        feed_pairs_of_group(feed->env.conf, &pairs);
-        err = core_kafka_reader_open(&feed->reader, pairs.pairs, pairs.len, &fail);
-        feed_pairs_release(&pairs);
+    if (len > 0) {
+        err = feed_reader(feed, &fail);
     }
     if (len > 0 && err == CORE_OK) {
         err = core_kafka_reader_bounds(feed->reader, places, len, ENDS_MS, bounds, &fail);

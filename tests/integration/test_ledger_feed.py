@@ -3,6 +3,7 @@ which they may differ can be made. What feeders themselves write is judged where
 SPDX-License-Identifier: Apache-2.0
 """
 import json
+import threading
 import time
 
 import pytest
@@ -211,6 +212,89 @@ def test_rows_of_feeders_that_are_killed_add_up(site, feeds):
     # The dead letters of the five that are no documents are records, too.
     assert found["all"] == {"accepted": written + 5, "deleted": 0, "indexed": written, "repeated": 0, "dead": 5, "open": 0,
                             "difference": 0}
+
+
+class Stranger(threading.Thread):
+    """Another member of the group, not ours: it keeps its partitions and does nothing for them until it leaves, or works, when it
+    commits that it has done the first hundred records of each."""
+
+    def __init__(self, site):
+        from confluent_kafka import Consumer
+
+        super().__init__(daemon=True)
+        self.topics, self.leaves, self.has = [site.prefix + "dns"], threading.Event(), set()
+        self.works = threading.Event()
+        self.consumer = Consumer({"bootstrap.servers": site.broker.address, "group.id": GROUP, "enable.auto.commit": False,
+                                  "partition.assignment.strategy": "cooperative-sticky", "auto.offset.reset": "earliest"})
+
+    def run(self):
+        from confluent_kafka import KafkaException, TopicPartition
+
+        self.consumer.subscribe(self.topics)
+        while not self.leaves.is_set():
+            self.consumer.poll(0.05)
+            self.has = {(one.topic, one.partition) for one in self.consumer.assignment()}
+            if self.works.is_set() and self.has:
+                try:
+                    self.consumer.commit(offsets=[TopicPartition(*place, 100) for place in self.has], asynchronous=False)
+                except KafkaException:
+                    pass  # partitions are just being shared anew
+        self.consumer.close()
+
+
+@pytest.fixture
+def stranger(site):
+    one = Stranger(site)
+    yield one
+    one.leaves.set()
+    if one.is_alive():
+        one.join()
+
+
+WAITED_FOR = "partitions of others in the group are not"
+MANY = 12  # partitions: more than the topic of dead letters has, so that two members share them
+
+
+def test_once_waits_for_what_others_of_the_group_have_not_done(site, feeds, stranger):
+    """Its own share is not all that there is: who has the rest may have been killed a moment ago."""
+    site.topic("dns", MANY)
+    for partition in range(MANY):
+        site.records("dns", 100, partition=partition)
+    stranger.start()
+    rig.wait_for("the stranger's share", lambda: len(stranger.has) == MANY)
+    feed = feeds(site.config, "--once")
+    feed.wait_log(WAITED_FOR, 60)  # at first it may be given nothing at all
+    rig.wait_for("a share of its own", lambda: 0 < len(stranger.has) < MANY, 60)
+    rig.wait_for("its own share to be done", lambda: site.look()[0]["all"]["indexed"] == (MANY - len(stranger.has)) * 100, 60)
+    time.sleep(2)
+    assert feed.process.poll() is None
+    stranger.leaves.set()
+    assert feed.wait() == 0
+    found = site.look()[0]["all"]
+    assert found["indexed"] == found["accepted"] == 100 * MANY and found["open"] == 0
+
+
+def test_once_ends_when_others_have_done_theirs(site, feeds, stranger):
+    """Behind the last record of a partition may be marks of transactions, which nobody commits: they are not waited for."""
+    from confluent_kafka import Producer
+
+    site.topic("dns", MANY)
+    writer = Producer({"bootstrap.servers": site.broker.address, "transactional.id": site.prefix})
+    writer.init_transactions()
+    writer.begin_transaction()
+    for partition in range(MANY):
+        for _ in range(100):
+            writer.produce(site.prefix + "dns", '{"event":{"dataset":"zeek.dns"}}', partition=partition)
+    writer.commit_transaction()
+    stranger.start()
+    rig.wait_for("the stranger's share", lambda: len(stranger.has) == MANY)
+    feed = feeds(site.config, "--once")
+    rig.wait_for("a share of its own", lambda: 0 < len(stranger.has) < MANY, 60)
+    feed.wait_log(WAITED_FOR, 60)
+    stranger.works.set()
+    assert feed.wait() == 0 and stranger.is_alive()
+    indexed = site.look()[0]["all"]["indexed"]
+    assert indexed % 100 == 0 and 0 < indexed < 100 * MANY
 
 
 def test_without_a_ledger_nothing_is_proven(broker, tmp_path):

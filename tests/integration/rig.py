@@ -73,6 +73,16 @@ class Run:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
+    def wait_idle(self, share, window_s=2.0, timeout=20.0):
+        """Until it uses no more than this share of a CPU. What spins never does; a busy machine, or the end of a start, may make
+        one window larger."""
+        end, used = time.monotonic() + timeout, []
+        while not used or used[-1] > share:
+            assert time.monotonic() < end, f"more than {share:.0%} of a CPU in each of {len(used)} times {window_s:.0f} s: {used}"
+            before, since = self.cpu_ticks(), time.monotonic()
+            time.sleep(window_s)
+            used.append((self.cpu_ticks() - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - since))
+
     def log(self):
         return "\n".join(self.lines)
 

@@ -15,9 +15,11 @@ import pytest
 import redis
 
 import redis_server as rs
+import rig
 
 HERE = pathlib.Path(__file__).resolve().parent
 DRIVER = os.environ.get("INTEL_DRIVER", HERE.parent.parent / "build/dev/tests/integration/intel_driver")
+PATIENCE_MS = 10000  # for what comes in a moment
 REFERENCE = HERE.parent.parent / "docs/reference/intel-keys.inc"
 
 
@@ -58,17 +60,25 @@ class Store:
     def counts(self):
         return dict((name, int(value)) for name, value in re.findall(r"(\w+)=(\d+)", self.do("flush")[-1]))
 
-    def get(self, kind, value, ms=2000):
+    def get(self, kind, value, ms=20000):
         """What is found, as the driver's words; [] for nothing."""
         lines = self.ok("get", ms, kind, value)
         return lines[-1].split(" ")[3:]
 
     def wait_log(self, text):
         """What it says may come behind the answer."""
-        end = time.monotonic() + 5
-        while text not in "".join(self.log):
-            assert time.monotonic() < end, f"{text!r} not in the log: " + "".join(self.log)
-            time.sleep(0.01)
+        rig.wait_for(f"{text!r} in the log", lambda: text in "".join(self.log))
+
+    def follows(self, ms=200):
+        """What follow() says at last: while there is no connection it is called again."""
+        return rig.wait_for("a server to follow", lambda: not (last := self.do("follow", ms)[-1]).startswith("NET ") and last)
+
+    def has_nothing_new(self):
+        return self.follows(50).startswith("AGAIN ")
+
+    def finds(self, value="192.0.2.1"):
+        """Until somebody answers."""
+        rig.wait_for("an answer", lambda: self.do("get", 200, "ip", value)[-1].startswith("OK "))
 
     def close(self):
         self.process.stdin.close()
@@ -112,7 +122,7 @@ class Gate:
                 time.sleep(self.late_s)
                 if word is not None and word in piece:
                     self.held.set()
-                    assert self.go.wait(30)
+                    assert self.go.wait(60)
                 target.sendall(piece if source is near else piece.replace(*self.other))
             target.shutdown(socket.SHUT_WR)
         except OSError:
@@ -193,15 +203,19 @@ def test_the_same_again_changes_nothing_and_is_not_streamed(redis_server, stores
 
 def test_expiry_is_that_of_the_last_word(redis_server, stores):
     writer, client = stores("writer", redis_server.unix_url), redis_server.client()
-    soon, late = int(time.time()) + 2, int(time.time()) + 1000
+    soon, late = int(time.time()) + 5, int(time.time()) + 1000
     writer.ok("put", "ip", "192.0.2.1", "a", "a", f"expires={late}")
     writer.ok("flush")
     assert client.expiretime("intel:ip:192.0.2.1") == late
     writer.ok("put", "ip", "192.0.2.1", "b", "b", f"expires={soon}")
+    writer.ok("put", "ip", "192.0.2.9", "a", "a", f"expires={soon}")
+    writer.ok("put", "ip", "192.0.2.8", "a", "a", f"expires={int(time.time()) - 5}")  # over before it came
     writer.ok("flush")
     assert client.expiretime("intel:ip:192.0.2.1") == late
     assert len(writer.get("ip", "192.0.2.1")) == 2
-    time.sleep(2.2)
+    assert client.exists("intel:ip:192.0.2.8") == 0 and client.exists("intel:ip:192.0.2.9") == 1
+    time.sleep(max(0.0, soon + 0.2 - time.time()))
+    assert client.exists("intel:ip:192.0.2.9") == 0
     assert writer.get("ip", "192.0.2.1") == ["a/a:-1:-"]  # b's word is over
     writer.ok("put", "ip", "192.0.2.1", "c", "c")
     writer.ok("flush")
@@ -210,13 +224,6 @@ def test_expiry_is_that_of_the_last_word(redis_server, stores):
     writer.ok("remove", "ip", "192.0.2.1", "c")
     writer.ok("flush")
     assert client.expiretime("intel:ip:192.0.2.1") == late
-    soon = int(time.time()) + 2
-    writer.ok("put", "ip", "192.0.2.9", "a", "a", f"expires={soon}")
-    writer.ok("put", "ip", "192.0.2.8", "a", "a", f"expires={int(time.time()) - 5}")  # over before it came
-    writer.ok("flush")
-    assert client.exists("intel:ip:192.0.2.8") == 0 and client.exists("intel:ip:192.0.2.9") == 1
-    time.sleep(2.2)
-    assert client.exists("intel:ip:192.0.2.9") == 0
 
 
 def test_a_word_for_another_in_one_chunk_keeps_the_expiry(redis_server, stores):
@@ -256,13 +263,13 @@ def test_the_allow_list(redis_server, stores):
     for kind, value in (("ip", "10.0.0.1"), ("cidr", "10.0.0.0/8"), ("domain", "good.example")):
         writer.ok("allow", kind, value)
         writer.ok("allow", kind, value)
-    assert sorted(changes(reader.ok("follow", 1000))) == ["allow cidr 10.0.0.0/8", "allow domain good.example",
+    assert sorted(changes(reader.ok("follow", PATIENCE_MS))) == ["allow cidr 10.0.0.0/8", "allow domain good.example",
                                                           "allow ip 10.0.0.1"]
     assert sorted(reader.ok("allowed")) == sorted(changes(reader.ok("build")))
     writer.ok("unallow", "ip", "10.0.0.1")
-    assert changes(reader.ok("follow", 1000)) == ["unallow ip 10.0.0.1"]
+    assert changes(reader.ok("follow", PATIENCE_MS)) == ["unallow ip 10.0.0.1"]
     writer.ok("allow", "url", "a.example/")
-    assert changes(reader.ok("follow", 1000)) == ["allow url a.example/"]
+    assert changes(reader.ok("follow", PATIENCE_MS)) == ["allow url a.example/"]
 
 
 def test_state_leases_sightings(redis_server, stores):
@@ -271,16 +278,17 @@ def test_state_leases_sightings(redis_server, stores):
     one.ok("state_put", "cif", "cursor", "9")
     two.ok("state_put", "cif", "etag")
     assert two.ok("state_get", "cif") == ["state cursor=9"] and two.ok("state_get", "other") == []
-    one.ok("lease_take", "cif", 1500)
-    locked = two.do("lease_take", "cif", 1500)[-1]
+    one.ok("lease_take", "cif", 30000)
+    locked = two.do("lease_take", "cif", 30000)[-1]
     assert locked.startswith("LOCKED ") and str(one.process.pid) in locked
-    one.ok("lease_renew", 1500)
-    assert 1000 < client.pttl("intel:lease:cif") <= 1500
+    one.ok("lease_renew", 60000)
+    assert 30000 < client.pttl("intel:lease:cif") <= 60000
     one.ok("lease_give")
-    two.ok("lease_take", "cif", 300)
+    two.ok("lease_take", "cif", 30000)
     one.do("lease_give")  # not ours any more: nobody's mistake, and theirs stays
     assert client.exists("intel:lease:cif") == 1
-    time.sleep(0.5)
+    two.ok("lease_renew", 300)
+    rig.wait_for("the end of the lease", lambda: client.exists("intel:lease:cif") == 0)
     assert two.do("lease_renew", 300)[-1].startswith("GONE ")
     day = 20000
     one.ok("seen", "ip", "192.0.2.1", day, 5, "token-1")
@@ -300,7 +308,7 @@ def test_what_others_write_with_redis_cli(redis_server, stores):
     for line in re.findall(r"^ +\$ redis-cli (.*)$", block, re.M):
         run = subprocess.run(f"redis-cli -p {redis_server.port} {line}", shell=True, capture_output=True, text=True)
         assert run.returncode == 0 and "ERR" not in run.stdout, run.stdout + run.stderr
-    told = changes(reader.ok("follow", 1000))
+    told = changes(reader.ok("follow", PATIENCE_MS))
     assert "add domain evil.example subdomains" in told and "add ip 192.0.2.7" in told
     assert reader.get("ip", "192.0.2.7") == ["mine/soc:85:seen_in_case_42"]
     assert 0 < client.ttl("intel:ip:192.0.2.7")
@@ -322,7 +330,7 @@ def test_a_word_by_hand_between_our_look_and_our_change_is_seen(redis_server, st
     soon = int(time.time()) + 100
     writer.ok("put", "ip", "192.0.2.7", "f", "p", f"expires={soon}")
     writer.send("flush")
-    assert gate.held.wait(10)
+    assert gate.held.wait(60)
     client.hset("intel:ip:192.0.2.7", "mine/soc", "{}")  # for ever
     gate.go.set()
     assert writer.answer()[-1].startswith("OK ")
@@ -352,20 +360,20 @@ def test_build_then_follow_while_it_is_loaded(redis_server, stores):
     writer, reader = stores("writer", redis_server.unix_url), stores("reader", redis_server.url)
     writer.ok("load", 20000, 1)
     assert number(reader.ok("build", "quiet"), "adds") == 20000
-    assert reader.do("follow", 50)[-1].startswith("AGAIN ")
-    reader.send("follow", 5000)
+    assert reader.has_nothing_new()
+    reader.send("follow", 40000)
     time.sleep(0.2)
     start = time.monotonic()
     writer.ok("put", "domain", "late.example", "f", "p", "subdomains")
     writer.ok("flush")
     assert changes(reader.answer()) == ["add domain late.example subdomains"]
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20, "it came when the time for waiting was over"
     writer.ok("load", 30000, 2)
-    assert number(reader.ok("follow", 1000, "quiet"), "adds") == 30000
+    assert number(reader.ok("follow", PATIENCE_MS, "quiet"), "adds") == 30000
     writer.ok("put", "domain", "late.example", "f", "p", "description=other", "subdomains")  # another word: no news
     writer.ok("remove", "domain", "late.example", "f")
     writer.ok("flush")
-    assert changes(reader.ok("follow", 1000)) == ["remove domain late.example"]
+    assert changes(reader.ok("follow", PATIENCE_MS)) == ["remove domain late.example"]
     assert number(reader.ok("count"), "count") == 50002
 
 
@@ -373,7 +381,7 @@ def test_one_thread_asks_while_another_follows(redis_server, stores):
     writer, reader = stores("writer", redis_server.unix_url), stores("reader", redis_server.unix_url)
     writer.ok("put", "ip", "192.0.2.1", "f", "p")
     writer.ok("load", 2000, 1)
-    reader.send("both", 2000, "ip", "192.0.2.1")
+    reader.send("both", 4000, "ip", "192.0.2.1")
     writer.ok("load", 2000, 2)
     lines = reader.answer()
     assert lines[-1].startswith("OK ") and number(lines, "times") > 100 and number(lines, "adds") >= 4001, lines
@@ -398,14 +406,14 @@ def test_what_makes_a_rebuild(redis_server, stores, what):
         client.delete("intel:changes")
         client.xadd("intel:changes", {"add": "ip:192.0.2.5"}, id="1-1")
         said = "went back"
-    gone = reader.do("follow", 200)[-1]
+    gone = reader.follows()
     assert gone.startswith("GONE ") and said in gone and "read again" in gone
     adds = number(reader.ok("build", "quiet"), "adds")
     assert adds == {"flushall": 0, "trimmed": 4000}.get(what, 2000)
-    assert reader.do("follow", 50)[-1].startswith("AGAIN ")
+    assert reader.has_nothing_new()
     writer.ok("put", "ip", "192.0.2.6", "f", "p")
     writer.ok("flush")
-    assert changes(reader.ok("follow", 1000)) == ["add ip 192.0.2.6"]
+    assert changes(reader.ok("follow", PATIENCE_MS)) == ["add ip 192.0.2.6"]
 
 
 @pytest.mark.parametrize("what", ["trimmed", "flushed"])
@@ -418,7 +426,7 @@ def test_what_makes_a_rebuild_while_we_catch_up(redis_server, stores, what):
     for i in range(100):
         client.hset(f"intel:ip:10.0.0.{i}", "mine/soc", "{}")
         client.xadd("intel:changes", {"add": f"ip:10.0.0.{i}"})
-    reader.send("follow", 1000, "quiet", "pause_at=10")
+    reader.send("follow", PATIENCE_MS, "quiet", "pause_at=10")
     assert reader.process.stdout.readline() == "paused\n"
     if what == "trimmed":
         client.xtrim("intel:changes", maxlen=10, approximate=False)
@@ -447,11 +455,11 @@ def test_a_stream_that_was_trimmed_from_its_beginning_on(redis_server, stores, v
 
     reader.ok("build")
     load(9000)
-    assert number(reader.ok("follow", 1000, "quiet"), "adds") == 9000
+    assert number(reader.ok("follow", PATIENCE_MS, "quiet"), "adds") == 9000
     client.flushall()
     reader.ok("build")
     load(10100)
-    assert "trimmed further" in reader.do("follow", 1000, "quiet")[-1]
+    assert "trimmed further" in reader.do("follow", PATIENCE_MS, "quiet")[-1]
     gate.close()
 
 
@@ -460,41 +468,40 @@ def test_now_is_a_place_in_the_stream(redis_server, stores):
         stores("reader", redis_server.url)
     reader.ok("now")  # of a database that has nothing
     writer.ok("load", 3000, 1)
-    assert number(reader.ok("follow", 1000, "quiet"), "adds") == 3000
+    assert number(reader.ok("follow", PATIENCE_MS, "quiet"), "adds") == 3000
     late.ok("now")
-    assert late.do("follow", 50)[-1].startswith("AGAIN ")
+    assert late.has_nothing_new()
     writer.ok("put", "ip", "192.0.2.6", "f", "p")
     writer.ok("flush")
-    assert changes(late.ok("follow", 1000)) == changes(reader.ok("follow", 1000)) == ["add ip 192.0.2.6"]
+    assert changes(late.ok("follow", PATIENCE_MS)) == changes(reader.ok("follow", PATIENCE_MS)) == ["add ip 192.0.2.6"]
     redis_server.client().flushall()
-    assert late.do("follow", 50)[-1].startswith("GONE ")
+    assert late.follows().startswith("GONE ")
 
 
 # ---- Redis fails --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_stopped_server_holds_nobody_longer_than_the_timeout(redis_server, stores):
-    writer, reader = stores("writer", redis_server.unix_url), stores("reader", redis_server.url, "connect_ms=1000")
+    writer, reader = stores("writer", redis_server.unix_url), stores("reader", redis_server.url, "connect_ms=30000")
     writer.ok("put", "ip", "192.0.2.1", "f", "p")
     writer.ok("flush")
     assert reader.get("ip", "192.0.2.1")
     reader.ok("build")
     redis_server.stop_answering()
-    stopped = time.monotonic()
-    while time.monotonic() - stopped < float(os.environ.get("TAPLINE_STOPPED_S", "30")):
+    stopped, took_ms = time.monotonic(), []
+    while time.monotonic() - stopped < float(os.environ.get("TAPLINE_STOPPED_S", "12")):
         lines = reader.do("get", 200, "ip", "192.0.2.1")
-        assert re.match("(AGAIN|NET) ", lines[-1]) and number(lines, "took_ms") < 400, lines
+        assert re.match("(AGAIN|NET) ", lines[-1]), lines
+        took_ms.append(number(lines, "took_ms"))
         time.sleep(0.3)
+    # A machine that stands still holds one or another; none waits for connect_timeout.
+    assert sorted(took_ms)[len(took_ms) // 2] < 400 and max(took_ms) < 10000, took_ms
     lines = reader.do("follow", 300)
-    assert lines[-1].startswith("NET ") and number(lines, "took_ms") < 300 + 2000 + 500
+    assert lines[-1].startswith("NET ") and number(lines, "took_ms") < 10000, lines
     redis_server.go_on()
-    back = time.monotonic()
-    while not reader.do("get", 200, "ip", "192.0.2.1")[-1].startswith("OK "):
-        assert time.monotonic() - back < 5, "the reader does not come back"
-        time.sleep(0.05)
+    reader.finds()
     assert reader.get("ip", "192.0.2.1") == ["f/p:-1:-"]
-    while reader.do("follow", 100)[-1].startswith("NET "):
-        assert time.monotonic() - back < 8
+    reader.follows()
 
 
 def test_kill_and_restart_with_aof(redis_servers, stores):
@@ -509,27 +516,19 @@ def test_kill_and_restart_with_aof(redis_servers, stores):
         assert reader.do("get", 200, "ip", "192.0.2.1")[-1].startswith("NET ")
         assert reader.do("follow", 200)[-1].startswith("NET ")
         server.start()
-        end = time.monotonic() + 5
-        while (last := reader.do("follow", 100)[-1]).startswith("NET "):
-            assert time.monotonic() < end, last
-        assert last.startswith("AGAIN ")  # nothing was lost, so no build is needed
-        while not reader.do("get", 200, "ip", "192.0.2.1")[-1].startswith("OK "):
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        assert number(reader.ok("gets", 2000, 10000, 1), "there") == 10000
+        assert reader.has_nothing_new()  # nothing was lost, so no build is needed
+        reader.finds()
+        assert number(reader.ok("gets", PATIENCE_MS, 10000, 1), "there") == 10000
         writer.ok("load", 10000, 2)
-        assert number(reader.ok("follow", 1000, "quiet"), "adds") == 10000
+        assert number(reader.ok("follow", PATIENCE_MS, "quiet"), "adds") == 10000
 
 
 def test_a_writer_killed_in_the_middle_leaves_whole_chunks(redis_server, stores):
     writer, client = Store("writer", redis_server.unix_url), redis_server.client()
     writer.send("load", 2000000, 1)
-    end = time.monotonic() + 30
-    while client.dbsize() < 20000:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    rig.wait_for("some indicators", lambda: client.dbsize() >= 20000, timeout=60)
     writer.kill()
-    time.sleep(0.5)  # what lies in the socket still is carried out
+    rig.wait_for("what lies in the socket still to be carried out", lambda: len(client.client_list()) == 1)
     keys = {key[len(b"intel:"):] for key in client.scan_iter("intel:*", count=5000)} - {b"changes", b"epoch"}
     client.set_response_callback("XRANGE", lambda answer, **_: answer)  # a field may stand in an entry many times
     entries = [pairs for _, pairs in client.execute_command("XRANGE", "intel:changes", "-", "+")]
@@ -544,27 +543,18 @@ def test_failover_to_a_replica(redis_servers, stores):
     reader = stores("reader", primary.url, replica.url)
     writer.ok("load", 5000, 1)
     reader.ok("build", "quiet")
-    end = time.monotonic() + 10
-    while replica.client().dbsize() < 5002:
-        assert time.monotonic() < end
+    replica.wait_for_replica()
     primary.kill()
-    end = time.monotonic() + 5
-    while not (lines := reader.do("gets", 500, 5000, 1))[-1].startswith("OK "):
-        assert time.monotonic() < end, lines
+    lines = rig.wait_for("an answer", lambda: (said := reader.do("gets", 5000, 5000, 1))[-1].startswith("OK ") and said)
     assert number(lines, "there") == 5000  # the replica answers
-    while (last := reader.do("follow", 100)[-1]).startswith("NET "):
-        assert time.monotonic() < end, last
-    assert last.startswith("AGAIN ")  # the replica had all of it
+    assert reader.has_nothing_new()  # the replica had all of it
     writer.send("put", "ip", "192.0.2.1", "f", "p")
     writer.answer()
     refused = writer.do("flush")[-1]
     assert refused.startswith("NET "), refused
     replica.client().execute_command("REPLICAOF", "NO", "ONE")
-    end = time.monotonic() + 10
-    while not (last := writer.do("flush")[-1]).startswith("OK "):  # the chunk was kept
-        assert time.monotonic() < end, last
-        time.sleep(0.2)
-    assert changes(reader.ok("follow", 2000)) == ["add ip 192.0.2.1"]
+    rig.wait_for("the chunk, which was kept", lambda: writer.do("flush")[-1].startswith("OK "), pause=0.2)
+    assert changes(reader.ok("follow", PATIENCE_MS)) == ["add ip 192.0.2.1"]
     assert reader.get("ip", "192.0.2.1") == ["f/p:-1:-"]
 
 
@@ -573,7 +563,7 @@ def test_a_replica_is_followed_as_well(redis_servers, stores):
     replica = redis_servers(replica_of=primary).wait_for_replica()
     writer, reader = stores("writer", primary.url), stores("reader", replica.url)
     reader.ok("build")
-    reader.send("follow", 5000)
+    reader.send("follow", 40000)
     time.sleep(0.2)
     writer.ok("put", "domain", "late.example", "f", "p", "subdomains")
     writer.ok("flush")
@@ -590,16 +580,12 @@ def test_a_replica_that_was_behind_makes_a_rebuild(redis_servers, stores):
     writer = stores("writer", primary.url)
     reader = stores("reader", primary.url, replica.url)
     writer.ok("load", 1000, 1)
-    end = time.monotonic() + 10
-    while replica.client().dbsize() < 1002:
-        assert time.monotonic() < end
+    replica.wait_for_replica()
     replica.client().execute_command("REPLICAOF", "NO", "ONE")  # from now on it gets nothing
     writer.ok("load", 1000, 2)
     reader.ok("build", "quiet")
     primary.kill()
-    end = time.monotonic() + 5
-    while (last := reader.do("follow", 100)[-1]).startswith("NET "):
-        assert time.monotonic() < end, last
+    last = reader.follows()
     assert last.startswith("GONE ") and "went back" in last
     assert number(reader.ok("build", "quiet"), "adds") == 1000
 
@@ -609,17 +595,12 @@ def test_a_reader_goes_back_to_the_primary(redis_servers, stores):
     replica = redis_servers(replica_of=primary).wait_for_replica()
     reader = stores("reader", primary.url, replica.url)
     primary.kill()
-    end = time.monotonic() + 5
-    while not reader.do("get", 200, "ip", "192.0.2.1")[-1].startswith("OK "):
-        assert time.monotonic() < end
+    reader.finds()
     primary.start()
     primary.client().hset("intel:ip:192.0.2.1", "f/p", "{}")
     replica.client().execute_command("REPLICAOF", "NO", "ONE")
     replica.client().flushall()
-    end = time.monotonic() + 20
-    while reader.get("ip", "192.0.2.1") != ["f/p:-1:-"]:
-        assert time.monotonic() < end, "still on the replica"
-        time.sleep(0.2)
+    rig.wait_for("it to leave the replica", lambda: reader.get("ip", "192.0.2.1") == ["f/p:-1:-"], timeout=60, pause=0.2)
 
 
 def test_who_never_waits_and_seldom_looks_is_connected_all_the_same(redis_servers, stores, tmp_path):
@@ -631,9 +612,11 @@ def test_who_never_waits_and_seldom_looks_is_connected_all_the_same(redis_server
     looks = 1
     while (last := reader.do("connect", 0)[-1]).startswith("AGAIN "):
         looks += 1
+        assert looks < 15, "it begins again and again"
         time.sleep(1.1)
-    assert last.startswith("OK ") and 2 < looks < 8, (looks, last)
-    assert number(reader.ok("get", 400, "ip", "192.0.2.1"), "took_ms") < 200
+    assert last.startswith("OK ") and looks > 2, (looks, last)
+    took_ms = [number(reader.ok("get", 20000, "ip", "192.0.2.1"), "took_ms") for _ in range(5)]
+    assert min(took_ms) < 200, took_ms
     gate.close()
 
 
@@ -643,7 +626,7 @@ def test_who_never_waits_leaves_a_server_that_is_silent(redis_server, stores):
         reader = stores("reader", f"redis://127.0.0.1:{silent.getsockname()[1]}", redis_server.url, "connect_ms=600")
         began = time.monotonic()
         while (last := reader.do("connect", 0)[-1]).startswith("AGAIN "):
-            assert time.monotonic() - began < 20
+            assert time.monotonic() - began < 60
             time.sleep(0.5)
         assert last.startswith("OK ")
         reader.wait_log("the next url is tried")
@@ -659,11 +642,11 @@ def test_tls_and_what_it_refuses(redis_servers, stores, tmp_path):
     writer = stores("writer", server.tls_url, *mine)
     writer.ok("load", 3000, 1)
     reader = stores("reader", server.tls_url.replace("localhost", "127.0.0.1"), *mine)
-    assert number(reader.ok("gets", 5000, 3000, 1), "there") == 3000
+    assert number(reader.ok("gets", PATIENCE_MS, 3000, 1), "there") == 3000
     assert number(reader.ok("build", "quiet"), "adds") == 3000
 
     def refused(url, *words):
-        return stores("reader", url, *words).do("get", 2000, "ip", "192.0.2.1")[-1]
+        return stores("reader", url, *words).do("get", 20000, "ip", "192.0.2.1")[-1]
 
     assert "not trusted" in refused(server.tls_url, f"ca_file={tls}/other-ca.crt", *mine[1:])
     assert "ended" in refused(server.tls_url, mine[0])  # without a client's certificate
@@ -693,19 +676,19 @@ def test_acl_users_of_the_reference_are_enough_and_others_are_told(redis_servers
     writer.ok("allow", "ip", "10.0.0.1")
     writer.ok("state_put", "f", "etag", "1")
     writer.ok("state_get", "f")
-    writer.ok("lease_take", "f", 5000)
-    writer.ok("lease_renew", 5000)
+    writer.ok("lease_take", "f", 30000)
+    writer.ok("lease_renew", 30000)
     writer.ok("lease_give")
     writer.ok("seen", "ip", "192.0.2.1", int(time.time()) // 86400, 1, "once")
     writer.ok("seen_day", int(time.time()) // 86400)
     assert number(reader.ok("build", "quiet"), "adds") == 2001
     assert reader.get("ip", "192.0.2.1") and reader.ok("allowed") and reader.ok("walk", "quiet") and reader.ok("count")
-    assert reader.do("follow", 50)[-1].startswith("AGAIN ")
+    assert reader.has_nothing_new()
 
     def said(how, command, *words):
         return stores(how, server.url, *words).do(*command)[-1]
 
-    get = ("get", 1000, "ip", "192.0.2.1")
+    get = ("get", PATIENCE_MS, "ip", "192.0.2.1")
     assert "intel.redis.username and password" in said("reader", get, "username=sensor", "password=wrong")
     assert "wants a password" in said("reader", get)
     assert "ACL user may not do this" in said("writer", ("allow", "ip", "10.0.0.2"), *as_sensor)
@@ -723,13 +706,13 @@ def test_rules_of_the_reference_are_those_tested():
 
 
 def test_a_server_without_a_password_and_other_mistakes(redis_server, stores):
-    get = ("get", 1000, "ip", "192.0.2.1")
+    get = ("get", PATIENCE_MS, "ip", "192.0.2.1")
     said = stores("reader", redis_server.url, "password=x").do(*get)[-1]
     assert "no password is set there" in said
     assert "there is no such database" in stores("reader", redis_server.url.replace("/0", "/99")).do(*get)[-1]
     assert "no such socket" in stores("reader", "unix:///nonexistent.sock").do(*get)[-1]
     assert "cannot connect" in stores("reader", f"redis://127.0.0.1:{rs.free_port()}").do(*get)[-1]
-    assert "cannot be resolved" in stores("reader", "redis://no-such-host.invalid").do("get", 3000, "ip", "192.0.2.1")[-1]
+    assert "cannot be resolved" in stores("reader", "redis://no-such-host.invalid").do("get", 20000, "ip", "192.0.2.1")[-1]
     for url, why in (("http://localhost", "begins with none"), ("redis://u:p@localhost", "password in it"),
                      ("redis://localhost:0", "port"), ("unix://relative", "absolute"), ("redis://h/x", "database")):
         store = Store("reader", url) if "://" in url else None

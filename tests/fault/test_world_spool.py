@@ -52,7 +52,7 @@ def test_no_copy_can_be_made(outage, world, conn_log, ops, error, advice):
     assert str(spool) in line, line
     assert not list(spool.glob("*.gz"))
     world.fail()
-    worlds.wait_with_log(run, "all", lambda: worlds.lines_of(out) >= COUNT, 30)
+    worlds.wait_with_log(run, "all", lambda: worlds.lines_of(out) >= COUNT, 90)
     run.stop()
     rig.Documents(out).assert_each_once(COUNT)
 
@@ -67,11 +67,11 @@ def test_a_copy_that_cannot_be_read_for_a_while_is_no_damaged_copy(outage, world
     line = worlds.wait_said(run, spool, os.strerror(errno.EIO))
     assert "dmesg" in line and "tried again" in line, line
     worlds.append(log, conn_log, COUNT, COUNT + 50)     # the sensor's next file is no worse for it
-    worlds.wait_with_log(run, "the neighbour", lambda: b"C%017d" % (COUNT + 49) in out.read_bytes(), 20)
+    worlds.wait_with_log(run, "the neighbour", lambda: b"C%017d" % (COUNT + 49) in out.read_bytes(), 90)
     time.sleep(1)
     assert list(spool.glob("*.gz")) and not list(spool.glob("*.damaged")), list(spool.iterdir())
     world.fail()
-    worlds.wait_with_log(run, "all", lambda: worlds.lines_of(out) >= COUNT + 50, 30)
+    worlds.wait_with_log(run, "all", lambda: worlds.lines_of(out) >= COUNT + 50, 90)
     run.stop()
     rig.Documents(out).assert_none_lost(COUNT + 50)
     assert not list(spool.glob("*.gz")), list(spool.iterdir())

@@ -225,7 +225,7 @@ def wait_with_log(run, what, condition, timeout):
         raise AssertionError(f"{failed}\n{run.log()}") from None
 
 
-def wait_said(run, *parts, timeout=20):
+def wait_said(run, *parts, timeout=60):
     try:
         return rig.wait_for("it", lambda: said(run, *parts), timeout)
     except AssertionError:

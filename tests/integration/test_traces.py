@@ -19,6 +19,9 @@ import rig
 from judge import kafka_sink
 from redis_server import free_port
 
+PATIENCE_S = 60
+HANGS_S = 120  # a collector that hangs: who waited for it would take longer than any machine
+
 # The JSON mapping of opentelemetry-proto: message -> field -> what it is. A field that is not here is a mistake of ours.
 HEX32, HEX16, INT64, DOUBLE, TEXT, BOOL, ENUM = "hex32", "hex16", "int64", "double", "text", "bool", "enum"
 PROTO = {
@@ -146,6 +149,17 @@ class Collector:
         return {trace: spans for trace, spans in found.items() if "batch" in spans}
 
 
+def all_batches(collector, count):
+    """Has each of so many events come in a trace? Before the end of the process, which waits for a collector for a second only."""
+    return sum(t["batch"]["with"]["tapline.events"] for t in collector.traces().values()) == count
+
+
+def wait_quiet(collector):
+    """Until all that was to be sent must have come: it is sent once a second, and metrics are each time."""
+    seen = collector.requests
+    rig.wait_for("some turns", lambda: collector.requests >= seen + 4, PATIENCE_S)
+
+
 @pytest.fixture
 def collector():
     made = Collector()
@@ -192,7 +206,7 @@ def test_every_batch(tmp_path, conn_log, collector, runs):
     _, config = log_and_config(tmp_path, conn_log, count, **health(collector, otlp_share=1, otlp_slow="1h"))
     run = runs(config)
     run.wait_for("all documents", lambda: documents(tmp_path) == count)
-    rig.wait_for("all traces", lambda: sum(t["batch"]["with"]["tapline.events"] for t in collector.traces().values()) == count)
+    rig.wait_for("all traces", lambda: all_batches(collector, count), PATIENCE_S)
     run.stop()
     traces = collector.traces()
     assert len(traces) > 5
@@ -217,10 +231,11 @@ def test_with_intel(tmp_path, conn_log, collector, runs, redis_server):
     intel = {"redis": {"urls": [redis_server.url]}, "lookback": {"days": 0}}
     _, config = log_and_config(tmp_path, conn_log, count, intel=intel, **health(collector, otlp_share=1, otlp_slow="1h"))
     run = runs(config)
-    run.wait_for("all documents", lambda: documents(tmp_path) == count)
+    run.wait_for("all documents", lambda: documents(tmp_path) == count, PATIENCE_S)
+    rig.wait_for("all traces", lambda: all_batches(collector, count), PATIENCE_S)
     run.stop()
     traces = collector.traces()
-    assert sum(t["batch"]["with"]["tapline.events"] for t in traces.values()) == count
+    assert all_batches(collector, count)
     for spans in traces.values():
         assert set(spans) == {"batch", "tail", "normalize", "enrich", "produce", "deliver"}
         assert_order(spans, ["tail", "normalize", "enrich", "produce", "deliver"])
@@ -232,8 +247,9 @@ def test_share_and_slow(tmp_path, conn_log, collector, runs):
     count = 40000
     _, config = log_and_config(tmp_path, conn_log, count, **health(collector, otlp_share=4, otlp_slow="1h"))
     run = runs(config)
-    run.wait_for("all documents", lambda: documents(tmp_path) == count)
-    run.stop()  # sends what it has
+    run.wait_for("all documents", lambda: documents(tmp_path) == count, PATIENCE_S)
+    wait_quiet(collector)
+    run.stop()
     quarter = sum(t["batch"]["with"]["tapline.events"] for t in collector.traces().values())
     assert count / 8 < quarter < count / 2, quarter
 
@@ -242,7 +258,8 @@ def test_share_and_slow(tmp_path, conn_log, collector, runs):
     second.mkdir()
     _, config = log_and_config(second, conn_log, count, **health(other, otlp_share=0, otlp_slow="1ms"))
     run = runs(config)
-    run.wait_for("all documents", lambda: documents(second) == count)
+    run.wait_for("all documents", lambda: documents(second) == count, PATIENCE_S)
+    wait_quiet(other)
     run.stop()
     traces = other.traces()
     other.close()
@@ -266,6 +283,7 @@ def test_through_kafka(tmp_path, conn_log, broker, collector, runs, feeds):
 
     with rig.Reader(broker, lambda topic: topic.startswith(prefix) and topic.endswith("zeek.connection"), each) as reader:
         run.wait_for("all records", lambda: (reader.read(), sum(found.values()) == count)[1], 60)
+    wait_quiet(collector)
     run.stop()
     traces = collector.traces()
     named = {f"00-{trace}-{spans['produce']['spanId']}-01": spans["produce"]["with"]["messaging.batch.message_count"]
@@ -279,6 +297,7 @@ def test_through_kafka(tmp_path, conn_log, broker, collector, runs, feeds):
                                     "dead_letter_topic": prefix + ".dead", "ledger_topic": prefix + ".feed", "replication_factor": 1})
     feed = feeds(config)
     feed.wait_for("all documents", lambda: out.exists() and out.read_bytes().count(b"\n") == count, 60)
+    wait_quiet(collector)
     feed.stop()
     fed = collector.traces("tapline-feed")
     linked = set()
@@ -302,8 +321,12 @@ def test_metrics(tmp_path, conn_log, collector, runs):
     run.wait_for("metrics", lambda: sent("tapline_sink_accepted") and sent("tapline_sink_accepted")[0]["sum"]["dataPoints"][0]["asInt"] == str(count))
     rig.wait_for("a quiet second", lambda: sent("tapline_otlp_spans"))
     assert collector.wrong == []
-    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
-    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+
+    def types_of():
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+
+    types = types_of()
     kinds = {"gauge": "gauge", "sum": "counter", "histogram": "histogram"}
     for metric in collector.metrics:
         (kind,) = set(metric) & set(kinds)
@@ -311,8 +334,8 @@ def test_metrics(tmp_path, conn_log, collector, runs):
         assert types[name] == kinds[kind], name
         if kind == "sum":
             assert metric["sum"]["aggregationTemporality"] == 2 and metric["sum"]["isMonotonic"] is True
-    missing = set(types) - {metric["name"] + ("_total" if "sum" in metric else "") for metric in collector.metrics}
-    assert missing <= {"tapline_build_info"}, missing
+    rig.wait_for("the names that /metrics has", lambda: set(types_of()) - {
+        metric["name"] + ("_total" if "sum" in metric else "") for metric in collector.metrics} <= {"tapline_build_info"})
     lines = sent("tapline_ingest_lines")[0]["sum"]["dataPoints"][0]
     assert lines["asInt"] == str(count) and int(lines["startTimeUnixNano"]) < int(lines["timeUnixNano"])
     (size,) = sent("tapline_file_size_bytes")[0]["gauge"]["dataPoints"]
@@ -329,19 +352,19 @@ def test_a_bad_collector(tmp_path, conn_log, runs, how):
     port, http_port, count = free_port(), free_port(), 10000
     collector = None if how == "away" else Collector(port)
     if collector is not None:
-        collector.status, collector.hold = (500, 0) if how == "refuses" else (500, 60)
+        collector.status, collector.hold = (500, 0) if how == "refuses" else (500, HANGS_S)
     log, config = log_and_config(tmp_path, conn_log, count, run=f"127.0.0.1:{http_port}", topic="", interval="1s",
                                  otlp=f"http://127.0.0.1:{port}", otlp_share=1, otlp_slow="1h")
     run = runs(config)
-    run.wait_for("all documents", lambda: documents(tmp_path) == count, 50)  # a collector that hangs does so for a minute
+    run.wait_for("all documents", lambda: documents(tmp_path) == count, HANGS_S / 2)
 
     def metrics():
-        text = urllib.request.urlopen(f"http://127.0.0.1:{http_port}/metrics", timeout=5).read().decode()
+        text = urllib.request.urlopen(f"http://127.0.0.1:{http_port}/metrics", timeout=20).read().decode()
         return {name: float(value) for name, value in re.findall(r"^(tapline_otlp_\w+) (\S+)$", text, re.M)} | {"text": text}
 
-    rig.wait_for("the problem", lambda: 'code="otlp_unreachable"' in metrics()["text"], timeout=12)
+    rig.wait_for("the problem", lambda: 'code="otlp_unreachable"' in metrics()["text"], timeout=HANGS_S / 2)
     assert urllib.request.urlopen(f"http://127.0.0.1:{http_port}/readyz").status == 200, "without a collector it works all the same"
-    rig.wait_for("dropped spans", lambda: metrics()["tapline_otlp_spans_dropped_total"] > 0, timeout=12)
+    rig.wait_for("dropped spans", lambda: metrics()["tapline_otlp_spans_dropped_total"] > 0, timeout=HANGS_S / 2)
     assert metrics()["tapline_otlp_up"] == 0 and metrics()["tapline_otlp_spans_total"] == 0
     time.sleep(2)
     assert run.log().count("the collector does not take what is sent") == 1, run.log()
@@ -350,15 +373,15 @@ def test_a_bad_collector(tmp_path, conn_log, runs, how):
     collector.status, collector.hold = 200, 0
     with open(log, "a") as file:
         file.write(conn_log.text(count, count + 10, header=False))
-    rig.wait_for("traces again", lambda: collector.traces(), timeout=20)
-    rig.wait_for("no problem", lambda: 'code="otlp_unreachable"' not in metrics()["text"], timeout=20)
+    rig.wait_for("traces again", lambda: collector.traces(), timeout=PATIENCE_S)
+    rig.wait_for("no problem", lambda: 'code="otlp_unreachable"' not in metrics()["text"], timeout=PATIENCE_S)
     start = time.monotonic()
-    collector.hold = 60  # and at its end it waits for nobody either
+    collector.hold = HANGS_S  # and at its end it waits for nobody either
     with open(log, "a") as file:
         file.write(conn_log.text(count + 10, count + 20, header=False))
-    run.wait_for("the last documents", lambda: documents(tmp_path) == count + 20, 20)
-    run.stop()
-    assert time.monotonic() - start < 30
+    run.wait_for("the last documents", lambda: documents(tmp_path) == count + 20, HANGS_S / 2)
+    run.stop(HANGS_S)
+    assert time.monotonic() - start < HANGS_S / 2
     collector.close()
 
 

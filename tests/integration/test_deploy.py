@@ -39,6 +39,12 @@ def never_ready(name, **keys):
     return program(name, "sh", "-c", "echo no such interface >&2; exit 3", ready=["output ready"], **keys)
 
 
+def held(name, flag, **keys):
+    """Becomes ready once there is the file: so the test, and not the clock, says how long a deploy is under way."""
+    script = f"until test -e {flag}; do sleep 0.05; done; echo it is ready; exec sleep 2000"
+    return program(name, "sh", "-c", script, ready=["output it is ready"], **keys)
+
+
 def up(serving, nodes, **more):
     main = serving(nodes, **more)
     main.wait_for_all()
@@ -155,9 +161,11 @@ def test_a_reload_says_what_a_deploy_would_do(serving):
 
 
 def test_a_node_that_crashed_all_the_time_is_mended_by_a_deploy(serving):
-    main = up(serving, [program("mended", "sh", "-c", "sleep 0.2; exit 1", restart_deaths_max=3, settle="10s"), sleeps("same")])
-    same = main.pids()["same"]
+    main = serving([program("mended", "sh", "-c", "sleep 0.2; exit 1", restart_deaths_max=3, settle="10s"), sleeps("same")])
     main.wait_for("mended", "latched")
+    main.wait_for("same", UP)
+    wait_until(lambda: deployed(main) == {"mended", "same"})
+    same = main.pids()["same"]
     main.configure([sleeps("mended"), sleeps("same")])
     result = main.call("deploy")
     assert result["ok"] and main.status()["mended"]["state"] in UP and main.pids()["same"] == same, result
@@ -272,9 +280,9 @@ def test_a_mistake_in_the_configuration_is_named_and_nothing_is_touched(serving)
     assert main.call("deploy")["changes"] == [] and main.pids() == before
 
 
-def test_two_at_once(serving):
+def test_two_at_once(serving, tmp_path):
     main = up(serving, [sleeps("a")])
-    main.configure([program("a", "sleep", "2000", ready=["after 2s"])])
+    main.configure([held("a", tmp_path / "flag")])
     results = []
     other = main.connect()
     other.call("hello")
@@ -286,20 +294,22 @@ def test_two_at_once(serving):
     assert refused.value.code == CODE_REFUSED
     main.reload()
     main.wait_for_log("a deploy is under way, the configuration is not read now")
+    (tmp_path / "flag").touch()
     deploying.join()
     assert results[0]["ok"] and changes(results[0]) == {"a": ("changed", "argv ready")}
 
 
-def test_who_asked_may_go(serving):
+def test_who_asked_may_go(serving, tmp_path):
     main = up(serving, [sleeps("a")])
-    main.configure([program("a", "sleep", "2000", ready=["after 1s"])])
+    main.configure([held("a", tmp_path / "flag")])
     other = main.connect()
     other.call("hello")
     other.send("deploy")
     wait_until(lambda: is_pending(main))
     other.close()
+    (tmp_path / "flag").touch()
     wait_until(lambda: not is_pending(main))
-    assert main.wait_for("a", UP) and argv_of(main, "a") == ["sleep", "2000"]
+    assert main.wait_for("a", UP) and argv_of(main, "a")[0] == "sh"
 
 
 # ---- directories ------------------------------------------------------------------------------------------------------------
@@ -410,7 +420,9 @@ def test_kill_nine_of_main_at_any_moment_leaves_a_whole(serving):
     main.call("stop", nodes=["stopped", "gone-stopped"])
     same = main.pids()["same"]
     became = []
-    for delay_ms in (0, 2, 5, 10, 20, 35, 60, 100, 180, 300, 800):
+    for delay_ms in (0, 2, 5, 10, 20, 35, 60, 100, 180, 300, 800, 3000, 10000):
+        if delay_ms > 1000 and "new" in became:
+            break  # only on a slow machine even the longest is too short for a deploy to be whole
         main.configure(NEW)
         ask_and_leave(main, "deploy")
         time.sleep(delay_ms / 1000)
@@ -427,24 +439,25 @@ def test_kill_nine_of_main_at_any_moment_leaves_a_whole(serving):
     assert "a deploy was cut short" in main.log_text()
 
 
-def test_kill_nine_of_main_in_a_first_deploy_is_gone_on_from(serving):
-    nodes = [sleeps("a", order=90), program("b", "sleep", "1000", ready=["after 500ms"], order=50), sleeps("c", order=10)]
+def test_kill_nine_of_main_in_a_first_deploy_is_gone_on_from(serving, tmp_path):
+    nodes = [sleeps("a", order=90), held("b", tmp_path / "flag", order=50), sleeps("c", order=10)]
     main = serving(nodes, serve={"deploys": False})
     ask_and_leave(main, "deploy")
     main.wait_for("b", "starting")
     main.kill()
+    (tmp_path / "flag").touch()
     main.start()
     wait_until(lambda: deployed(main) == {"a", "b", "c"} and not is_pending(main))
     main.wait_for_all()
     assert all(row["starts"] == 1 for row in main.status().values())
 
 
-def test_the_supervisors_death_in_the_middle_puts_all_back(serving):
+def test_the_supervisors_death_in_the_middle_puts_all_back(serving, tmp_path):
     main = up(serving, OLD)
     main.call("stop", nodes=["stopped", "gone-stopped"])
     same = main.pids()["same"]
     for state in ("stopping", "starting"):
-        main.configure(NEW)
+        main.configure([held("changes", tmp_path / "never", order=10) if node["name"] == "changes" else node for node in NEW])
         results = []
         other = main.connect()
         other.call("hello")
@@ -455,14 +468,9 @@ def test_the_supervisors_death_in_the_middle_puts_all_back(serving):
             wait_until(lambda: main.status().get("changes", {}).get("state") == "starting")
         main.kill_supervisor()
         deploying.join()
-        which = wait_until(lambda: whole(main))
-        assert which == ("new" if results[0]["ok"] else "old"), results
-        assert results[0]["ok"] or "the Supervisor went away" in results[0]["text"], results
+        assert wait_until(lambda: whole(main)) == "old", results
+        assert not results[0]["ok"] and "the Supervisor went away" in results[0]["text"], results
         assert main.pids()["same"] == same
-        if which == "new":
-            main.configure(OLD)
-            main.call("deploy")
-            main.call("stop", nodes=["stopped", "gone-stopped"])
 
 
 def test_a_plan_that_cannot_be_read_stops_nothing(serving):

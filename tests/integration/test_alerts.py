@@ -114,7 +114,7 @@ class Watched(Host):
         super().__init__(folder, broker, redis, disk)
         config = json.loads(self.main.config.read_text())
         self.flag = self.folder / "die"
-        config["sensors"]["nodes"].append(program(DIES, "sh", "-c", f"test ! -e {self.flag} && exec sleep 600", order=10, restart_deaths_max=8)
+        config["sensors"]["nodes"].append(program(DIES, "sh", "-c", f"test ! -e {self.flag} && exec sleep 600", order=10, restart_deaths_max=8, settle="60s")
                                           | {"env": {"TAPLINE_TEST": str(self.main.run)}})
         self.main.config.write_text(json.dumps(config))
         feed = {"node": {"name": config["node"]["name"] + "-feed", "state": str(self.folder / "state")},

@@ -39,7 +39,7 @@ def test_a_crash_is_reported_with_all_that_is_known(serving):
     client = main.client()
     client.subscribe(since=0)
     event = client.wait_for_event(lambda e: e["kind"] == "crash" and e["node"] == "bad")
-    assert event["arrived"] - event_time(event["happened"]) < REPORT_S
+    assert event_time(event["time"]) - event_time(event["happened"]) < REPORT_S
     shown = main.call("diag.show", report=event["report"])
     details = shown["details"]
     assert details["exit"] == 3 and details["end"] == "exit 3"
@@ -78,7 +78,7 @@ def test_each_death_has_one_report_though_main_is_killed(serving):
         os.kill(main.status()["a"]["pid"], signal.SIGKILL)
         main.kill()
         main.start()
-        wait_until(lambda: len(reports(main)) >= deaths, 30)
+        wait_until(lambda: len(reports(main)) >= deaths)
     time.sleep(0.5)
     names = [r["name"] for r in reports(main)]
     assert len(names) == 3 and len(set(names)) == 3, main.log_text()
@@ -87,14 +87,14 @@ def test_each_death_has_one_report_though_main_is_killed(serving):
 
 def test_reports_are_bounded(serving):
     flood = "head -c 3000000 /dev/zero | tr '\\0' 'x' | fold -w 500; exit 1"
-    main = serving([program("loud", SH, "-c", flood, restart_deaths_max=12)],
+    # It must not count as settled, however long a busy machine takes for its flood.
+    main = serving([program("loud", SH, "-c", flood, restart_deaths_max=12, settle="60s")],
                    serve={"reports": 3, "report_bytes": "64KiB"})
-    main.wait_for("loud", "latched")
+    main.wait_for("loud", "latched", 180)
     folder = main.state / "reports"
-    wait_until(lambda: len(reports(main)) == 3)
+    wait_until(lambda: any(r["is_latched"] for r in reports(main)))  # the last one
+    wait_until(lambda: len(reports(main)) == len(list(folder.iterdir())) == 3)
     rows = reports(main)
-    wait_until(lambda: any(r["is_latched"] for r in reports(main)))
-    assert len(list(folder.iterdir())) == 3
     assert [r["name"] for r in rows] == sorted((r["name"] for r in rows), reverse=True)
     for one in folder.iterdir():
         assert sum(f.stat().st_size for f in one.iterdir()) < 66 * 1024
@@ -115,7 +115,7 @@ def test_a_core_file_becomes_a_backtrace(serving, tmp_path):
     client = main.client()
     client.subscribe(since=0)
     event = client.wait_for_event(lambda e: e["kind"] == "crash")
-    assert event["arrived"] - event_time(event["happened"]) < REPORT_S
+    assert event_time(event["time"]) - event_time(event["happened"]) < 3 * REPORT_S  # gdb needs much of it on a busy machine
     shown = main.call("diag.show", report="segv")
     assert shown["details"]["end"] == "signal 11 (SEGV)"
     assert "here_it_breaks" in shown["details"]["backtrace"], shown["text"]

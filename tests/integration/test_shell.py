@@ -21,6 +21,7 @@ def shell(main, *words, **env):
     child = pexpect.spawn(str(TAPLINE), ["shell", *words], env=environment(main, TERM="xterm", **env), encoding="utf-8",
                           timeout=PATIENCE_S, dimensions=(40, 100))
     child.delaybeforesend = None
+    child.ptyproc.delayafterterminate = 2  # for the kernel to end it: pexpect looks only once after SIGKILL
     try:
         child.expect_exact(PROMPT)
         yield child

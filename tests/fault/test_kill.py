@@ -2,6 +2,7 @@
 TAPLINE_STORM multiplies the number of kills.
 SPDX-License-Identifier: Apache-2.0
 """
+import os
 import random
 import threading
 import time
@@ -14,8 +15,8 @@ import rig
 class Sensor(threading.Thread):
     """Writes connections until told to finish, and renames its log every `rotate` blocks if that is set."""
 
-    BLOCK = 300
-    PAUSE = 0.005
+    BLOCK = 100  # so much at a time that a batch is always under way, and so little that a slow machine need not read for minutes
+    PAUSE = 0.006
 
     def __init__(self, folder, rotate=0):
         super().__init__(daemon=True)
@@ -52,6 +53,11 @@ def documents_of(folder):
     return rig.Documents(*sorted(folder.glob("out.ndjson*")))
 
 
+def bytes_of(folder):
+    """Of all files of documents, some of which may be renamed meanwhile."""
+    return sum(os.stat(path).st_size for path in folder.glob("out.ndjson*") if os.path.exists(path))
+
+
 # name, kills, blocks between two renames, sections of the config, options of the sink
 STORMS = [
     ("plain", 20, 0, {}, {}),
@@ -74,9 +80,11 @@ def test_kill_nine_storm_into_files(tmp_path, runs, kills, rotate, sections, opt
         ingest={"checkpoint_interval": "30ms"}, **sections)
     sensor = Sensor(logs, rotate)
     sensor.start()
-    for _ in range(kills * rig.STORM):
-        run = runs(config)
+    for kill in range(kills * rig.STORM):
+        run, before = runs(config), bytes_of(tmp_path)
         run.wait_log('"started"')
+        if kill % 2:  # every other one dies at work: on a slow machine a moment after the start is too soon for that
+            run.wait_for("documents", lambda: bytes_of(tmp_path) != before)
         time.sleep(pause(0.0, 0.25))
         run.kill()
     count = sensor.finish()

@@ -75,7 +75,7 @@ def for_engine(tmp_path, server, **more):
 
 def setup(config, *options, code=0):
     """The rows, and the sums of `setup --json`."""
-    done = rig.tapline("setup", "-c", config, "--json", *options)
+    done = rig.tapline("setup", "-c", config, "--json", *options, timeout=600)  # a busy engine takes a second for a template
     assert done.returncode == code, f"exit {done.returncode}, not {code}\n{done.stdout[-3000:]}\n{done.stderr}"
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     return rows[:-1], {word: count for word, count in rows[-1]["summary"].items() if count}
@@ -378,7 +378,7 @@ def test_topics(own_broker, all_maps, tmp_path):
     own_broker.stop()
     port = own_broker.address
     quick = config_write(tmp_path, feed={"rdkafka": {"bootstrap.servers": port}})
-    done = rig.tapline("setup", "-c", quick, timeout=60)
+    done = rig.tapline("setup", "-c", quick, timeout=180)
     assert done.returncode == 111 and port in done.stderr
 
 

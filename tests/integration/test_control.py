@@ -279,10 +279,21 @@ class Files:
     def __init__(self, main, **texts):
         self.texts = {name.replace("_", "-"): text for name, text in texts.items()}
         self.inodes = {name: 1 for name in self.texts}
+        self.lock = threading.Lock()
         main.on["nodes"] = lambda connection, request, params: {"nodes": [{"name": name} for name in self.texts]}
         main.on["logs.read"] = self.read
 
+    def rotate(self, name, text):
+        """Another file under the name: nobody sees half of that."""
+        with self.lock:
+            self.inodes[name] += 1
+            self.texts[name] = text
+
     def read(self, connection, request, params):
+        with self.lock:
+            return self.piece(params)
+
+    def piece(self, params):
         data = self.texts[params["node"]].encode()
         if "lines" in params:
             lines = data.splitlines(keepends=True)
@@ -340,7 +351,7 @@ def test_logs_follow_growth_rotation_and_a_new_main(main):
         assert logs.line() == "second, which is longer than a piece"
         files.texts["worker-1"] = "cut\n"  # trimmed in place
         assert logs.line() == "cut"
-        files.inodes["worker-1"], files.texts["worker-1"] = 2, "rotated\nanew\n"
+        files.rotate("worker-1", "rotated\nanew\n")
         assert [logs.line(), logs.line()] == ["rotated", "anew"]
         main.die()
         files.texts["worker-1"] += "meanwhile\n"

@@ -152,6 +152,17 @@ def arrive(nodes, prefix, run, records):
         seen.assert_whole(records)
 
 
+def begun(nodes, prefix, run, before=0):
+    """Wait until it has delivered something: it is the node's instance now. Returns how many records there are."""
+    with judge.Judge(nodes, prefix) as seen:
+        def is_more():
+            seen.read(settle=0)
+            return seen.distinct() > before
+
+        run.wait_for("the first records", is_more, 120)
+        return seen.distinct()
+
+
 # ---- the one and only instance -----------------------------------------------------------------------------------------------
 
 
@@ -160,6 +171,7 @@ def test_the_newer_instance_wins_and_the_older_one_says_who_it_was(nodes, sensor
     configs = [config_of(tmp_path / name, sensor.folder, nodes, "fenced", node="one-and-only") for name in "ab"]
     sensor.wanted.put(5)
     older = runs(configs[0])
+    begun(nodes, "fenced", older)
     for turn in range(4):  # each in its turn is the newer one
         sensor.wanted.put(10)
         time.sleep(1.5)
@@ -174,7 +186,7 @@ def test_the_newer_instance_wins_and_the_older_one_says_who_it_was(nodes, sensor
 
 def told_who(older, newer):
     try:
-        code = older.wait(timeout=30)
+        code = older.wait(timeout=120)
     except AssertionError as error:
         raise AssertionError(f"{error}\nthe newer one's log:\n{newer.log()}") from None
     logs = f"{older.log()}\nthe newer one's log:\n{newer.log()}"
@@ -189,12 +201,14 @@ def test_one_that_froze_while_another_took_over(nodes, sensor, tmp_path, runs):
     configs = [config_of(tmp_path / name, sensor.folder, nodes, "frozen", node="sleeper") for name in "ab"]
     older = runs(configs[0])
     sensor.wanted.put(20)
-    time.sleep(1.5)
+    begun(nodes, "frozen", older)
     sensor.wanted.put(5)
+    time.sleep(0.2)
     older.signal(signal.SIGSTOP)
+    before = begun(nodes, "frozen", older)
     newer = runs(configs[1])
     sensor.wanted.put(20)
-    time.sleep(2)
+    begun(nodes, "frozen", newer, before)
     older.signal(signal.SIGCONT)
     told_who(older, newer)
     arrive(nodes, "frozen", newer, sensor.finish())
@@ -206,7 +220,7 @@ def test_a_transaction_that_runs_out_of_time_is_no_other_instance(nodes, sensor,
     nobody else is there, and go on."""
     run = runs(config_of(tmp_path, sensor.folder, nodes, "late", transaction_timeout="5s"))
     sensor.wanted.put(30)
-    time.sleep(1)
+    begun(nodes, "late", run)
     sensor.wanted.put(30)
     time.sleep(random.uniform(0.05, 0.3))
     run.signal(signal.SIGSTOP)

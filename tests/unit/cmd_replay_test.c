@@ -207,7 +207,7 @@ static void test_rate_is_kept(void **state) {
                      CORE_EXIT_DONE);
     int64_t took = core_tick_ns() - start;
     assert_true(took > 490 * CORE_NS_PER_MS); /* 303 records at 606/s */
-    assert_true(took < 5 * CORE_NS_PER_S);
+    assert_true(took < 30 * CORE_NS_PER_S);
     assert_string_equal(get(in_dir("out/a.txt")), body);
     assert_string_equal(get(in_dir("out/b.txt")), "x\ny\nz\n");
 }
@@ -225,17 +225,18 @@ static void test_sigterm(void **state) {
     if (pid == 0) {
         _exit(REPLAY("--rate", "500", "--loop", "0", "--rotate", "1s", "--to", in_dir("out"), in_dir("in/conn.log")));
     }
-    for (int i = 0; i < 500 && access(in_dir("out/conn.log"), F_OK) != 0; i++) {
+    glob_t found = {0};
+    for (int i = 0; i < 6000 && match("out/conn*.log", &found) < 2; i++) { /* until one second has passed */
+        globfree(&found);
         (void)usleep(10000);
     }
-    (void)usleep(1300000);
+    globfree(&found);
     assert_int_equal(kill(pid, SIGTERM), 0);
     int status = -1;
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), CORE_EXIT_DONE);
-    glob_t found = {0};
-    assert_true(match("out/conn*.log", &found) >= 2); /* one second has passed */
+    assert_true(match("out/conn*.log", &found) >= 2);
     for (size_t i = 0; i < found.gl_pathc; i++) {
         const char *got = get(found.gl_pathv[i]);
         const char *close = strstr(got, "\n#close\t");

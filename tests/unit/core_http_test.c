@@ -110,7 +110,7 @@ static void a_server_that_says_nothing_is_given_up(void **state) {
     size_t len;
     int64_t begin = core_tick_ns();
     assert_int_equal(get(NULL, 200, &body, &len, &fail), CORE_NET);
-    assert_true(core_tick_ns() - begin < 3 * CORE_NS_PER_S);
+    assert_true(core_tick_ns() - begin < 30 * CORE_NS_PER_S);
 }
 
 static void only_http_is_spoken(void **state) {
@@ -284,7 +284,7 @@ static void a_wait_can_be_ended(void **state) {
     int64_t start_ns = core_tick_ns();
     struct core_http_request request = {.tries = 5, .patience_ns = 60 * CORE_NS_PER_S, .goes_on = never, .ctx = &asked};
     assert_int_equal(send_to(&script, answers, request, &answer, &fail), CORE_AGAIN);
-    assert_true(core_tick_ns() - start_ns < 5 * CORE_NS_PER_S);
+    assert_true(core_tick_ns() - start_ns < 25 * CORE_NS_PER_S); /* of 30 */
     assert_int_equal(asked, 1);
     core_http_answer_release(&answer);
 }

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define ANSWER_BYTES_MAX (12 * CORE_MIB)
-#define WAIT_NS (10 * CORE_NS_PER_S)
+#define WAIT_NS (60 * CORE_NS_PER_S)
 
 struct rig {
     struct core_loop *loop;

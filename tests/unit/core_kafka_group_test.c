@@ -242,7 +242,9 @@ static void test_closed_before_the_first_share(void **state) {
         int64_t until = core_tick_ns() + JOIN_MS * CORE_NS_PER_MS + wait_ms * CORE_NS_PER_MS;
         while (core_tick_ns() < until) {
             core_kafka_group_next(group, 50, &news);
-            assert_int_equal(news.came, CORE_KAFKA_CAME_NOTHING);
+            if (core_tick_ns() < until) { /* a machine that stood still may be past the answer */
+                assert_int_equal(news.came, CORE_KAFKA_CAME_NOTHING);
+            }
         }
         core_kafka_group_close(group);
     }

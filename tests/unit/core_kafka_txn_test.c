@@ -26,7 +26,7 @@ enum { PRODUCE = 0, ADD_PARTITIONS = 24, END_TXN = 26 };
 #define MAIN_REST_US 20000
 #define BROKER_REST_US 3000
 #define LEAVE_MS 2000 /* as long as a close waits for what is open */
-#define LATE_MS 5000
+#define LATE_MS 12000
 
 static rd_kafka_t *host; /* the mock lives in it */
 static rd_kafka_mock_cluster_t *mock;

@@ -564,7 +564,7 @@ static void test_an_end_during_a_build(void **state) {
     EVENTUALLY(atomic_load(&rig->world->builds) == 1);
     int64_t start = core_tick_ns();
     rig_close(rig);
-    assert_true(core_tick_ns() - start < 10 * CORE_NS_PER_S);
+    assert_true(core_tick_ns() - start < 50 * CORE_NS_PER_S);
 }
 
 static void test_an_end_while_the_store_is_away(void **state) {

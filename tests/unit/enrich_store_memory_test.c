@@ -413,7 +413,7 @@ static void test_what_is_over_does_not_count(void **state) {
     struct enrich_store *store = opened(NULL);
     struct enrich_provider past = soc, soon = soc;
     past.expires = core_now_ns() / CORE_NS_PER_S - 1;
-    soon.expires = core_now_ns() / CORE_NS_PER_S + 2;
+    soon.expires = core_now_ns() / CORE_NS_PER_S + 4;
     put(store, CORE_INDICATOR_IP, "192.0.2.1", &past);
     put(store, CORE_INDICATOR_IP, "192.0.2.2", &soon);
     put(store, CORE_INDICATOR_IP, "192.0.2.3", &soc);
@@ -422,7 +422,9 @@ static void test_what_is_over_does_not_count(void **state) {
     memset(&told, 0, sizeof told);
     assert_int_equal(store_build(store, &cursor, &calls, &fail), CORE_OK);
     assert_string_equal(told.text, "add ip 192.0.2.2\nadd ip 192.0.2.3\n");
-    sleep(3);
+    while (core_now_ns() / CORE_NS_PER_S <= soon.expires) {
+        usleep(10000);
+    }
     assert_int_equal(store_count(store, &count, &fail), CORE_OK);
     assert_int_equal(count, 1);
     past.expires = core_now_ns() / CORE_NS_PER_S + 1000;

@@ -455,7 +455,7 @@ static void rig_still(struct rig *rig, size_t records) {
     const int64_t begun = core_tick_ns();
     while (rig_records(rig) < records) {
         rig_turn(rig);
-        assert_true(core_tick_ns() - begun < 10 * CORE_NS_PER_S);
+        assert_true(core_tick_ns() - begun < 60 * CORE_NS_PER_S);
     }
     rig_settle(rig);
     assert_int_equal(rig_records(rig), records);
@@ -465,7 +465,7 @@ static void a_growing_file_ends_its_last_record_when_it_stands_still(void **stat
     (void)state;
     struct rig rig;
     rig_setup(&rig, 4);
-    rig.conf.record_wait_ns = 300 * CORE_NS_PER_MS;
+    rig.conf.record_wait_ns = CORE_NS_PER_S;
     rig_open(&rig);
     u2_len = 0;
     put_record(104, 60, 1);
@@ -475,7 +475,7 @@ static void a_growing_file_ends_its_last_record_when_it_stands_still(void **stat
     assert_int_equal(rig_records(&rig), 0); /* its packet may follow */
     rig_write(&rig, "u.log", O_APPEND, u2_bytes + 68, 20);
     rig_settle(&rig);
-    usleep(400000);
+    usleep(1200000);
     rig_settle(&rig);
     assert_int_equal(rig_records(&rig), 0); /* and has begun to: half a record is waited for */
     rig_write(&rig, "u.log", O_APPEND, u2_bytes + 88, u2_len - 88);

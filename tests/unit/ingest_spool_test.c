@@ -555,7 +555,7 @@ static size_t committed(int i) {
 
 static void wait_no_copies(void) {
     char path[512];
-    const int64_t until = core_tick_ns() + 10 * CORE_NS_PER_S;
+    const int64_t until = core_tick_ns() + 60 * CORE_NS_PER_S;
     while (copies_now(path) > 0) {
         assert_true(core_tick_ns() < until);
         keeper_settle(&keeper);

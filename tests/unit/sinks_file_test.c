@@ -103,8 +103,10 @@ static void test_accepted_only_after_the_sync(void **state) {
     assert_int_equal(rig.ops->send(rig.sink, batch), CORE_OK);
     assert_string_equal(read_all("out"), "{\"n\":0}\n{\"n\":1}\n"); /* written … */
     struct core_batch *done = NULL;
-    assert_int_equal(rig.ops->poll(rig.sink, &done, 1, 0), 0); /* … but not given back */
-    assert_ptr_equal(rig_wait(&rig, 2000), batch);
+    if (rig.ops->poll(rig.sink, &done, 1, 0) ==
+        0) { /* … but not given back, unless the machine stood still for so long */
+        assert_ptr_equal(rig_wait(&rig, 60000), batch);
+    }
     assert_true(core_tick_ns() - start >= 300 * CORE_NS_PER_MS);
     core_pool_give(&rig.pool, batch);
     rig_close(&rig);

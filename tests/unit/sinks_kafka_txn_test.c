@@ -83,7 +83,7 @@ static bool is_gone(struct rig *rig) {
 
 /* Poll until it is so; no batch may come back meanwhile. */
 static void wait_until(struct rig *rig, bool (*is_so)(struct rig *)) {
-    int64_t until = core_tick_ns() + 20 * CORE_NS_PER_S;
+    int64_t until = core_tick_ns() + 60 * CORE_NS_PER_S;
     struct core_batch *done = NULL;
     while (!is_so(rig)) {
         assert_int_equal(rig->ops->poll(rig->sink, &done, 1, 20), 0);
@@ -110,7 +110,7 @@ static void give(struct rig *rig, struct core_batch *batch) {
 }
 
 static struct core_batch *back(struct rig *rig) {
-    struct core_batch *batch = rig_wait(rig, 20000);
+    struct core_batch *batch = rig_wait(rig, 60000);
     assert_non_null(batch);
     return batch;
 }
@@ -150,7 +150,7 @@ static void test_commit_and_recover(void **state) {
     assert_ptr_equal(back(&rig), batch);
     assert_int_equal(batch->txn, 2);
     rig.ops->flush(rig.sink);
-    int64_t until = core_tick_ns() + 5 * CORE_NS_PER_S;
+    int64_t until = core_tick_ns() + 60 * CORE_NS_PER_S;
     while (atomic_load(&commit.committed) < 2) {
         struct core_batch *done = NULL;
         assert_int_equal(rig.ops->poll(rig.sink, &done, 1, 20), 0);
@@ -563,7 +563,7 @@ static void test_a_topic_that_may_not_be_written(void **state) {
     assert_int_equal(batch->txn, 2);
     assert_int_equal(batch->tally.dead, 10); /* without a try: that would have been the next abort */
     rig.ops->flush(rig.sink);
-    int64_t until = core_tick_ns() + 5 * CORE_NS_PER_S;
+    int64_t until = core_tick_ns() + 60 * CORE_NS_PER_S;
     while (atomic_load(&commit.committed) < 2) {
         struct core_batch *done = NULL;
         assert_int_equal(rig.ops->poll(rig.sink, &done, 1, 20), 0);

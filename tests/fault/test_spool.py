@@ -72,7 +72,7 @@ class Outage:
             self.seen.read(settle=0)
             return self.seen.distinct() >= count
 
-        self.run.wait_for(f"{count} records", have_come, 40)
+        self.run.wait_for(f"{count} records", have_come, 90)
 
     def kill_and_start(self):
         """While Kafka is still away."""
@@ -91,7 +91,7 @@ class Outage:
         self.broker.start()
         records = self.sensor.finish()
         self.wait_records(records)
-        self.run.wait_for("an empty spool", lambda: not list(self.spool.iterdir()), 20)
+        self.run.wait_for("an empty spool", lambda: not list(self.spool.iterdir()), 60)
         self.run.stop()
         self.seen.read()
         self.seen.assert_whole(records)
@@ -115,8 +115,8 @@ def test_what_was_deleted_arrives_once_from_its_copy(outage):
     for path in outage.rotated:
         path.unlink()
     outage.run.wait_log(COPIED)
-    outage.run.wait_for(f"{ROTATED} copies", lambda: len(copies_in(outage.spool)) == ROTATED, 10)
-    outage.run.wait_for("their disk space to be free", lambda: logs_open(outage.run, outage.logs) == {"conn.log"}, 5)
+    outage.run.wait_for(f"{ROTATED} copies", lambda: len(copies_in(outage.spool)) == ROTATED, 60)
+    outage.run.wait_for("their disk space to be free", lambda: logs_open(outage.run, outage.logs) == {"conn.log"}, 60)
     outage.kill_and_start()
     outage.end()
 

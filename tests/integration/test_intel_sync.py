@@ -40,7 +40,7 @@ class Sync:
         return [str(rig.TAPLINE), "intel", "sync", "-c", str(self.config), "--json", *args]
 
     def run(self, *args, code=0):
-        done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=120)
+        done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=300)
         self.said = done.stdout + done.stderr
         assert done.returncode == code, self.said
         lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -316,7 +316,7 @@ def test_kill_in_the_middle(sync, server):
         server.site.files["/list.txt"] = ips(*range(10000, 60000))
         process = sync.start()
         while sync.redis.dbsize() < 24000 and process.poll() is None:
-            pass
+            time.sleep(0.002)  # or it would take the core from both of them
         process.kill()
         process.communicate()
         if "sync.begun" in sync.state("list"):
@@ -338,46 +338,52 @@ def test_kill_in_the_middle(sync, server):
     assert "sync.begun" not in sync.state("list")
 
 
-def into_the_sweep(sync, server):
-    """A sync that has begun to take back 30,000 of 60,000, among 100,000 words of others."""
+def into_the_sweep(sync, server, number):
+    """A sync that has begun to take back 30,000 of 60,000, among 40,000 words of others; it is sent the signal there, and in
+    good time: a test that stands still at the wrong moment does it once more."""
     pipe = sync.redis.pipeline(transaction=False)
-    for n in range(100000):
+    for n in range(40000):
         pipe.hset(f"intel:ip:10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "other/other", "{}")
     pipe.execute()
-    server.site = Files({"/list.txt": ips(*range(60000))})
-    sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"}).run()
-    server.site.files["/list.txt"] = ips(*range(30000))
-    sync.redis.config_resetstat()
-    full = sync.redis.dbsize()
-    process = sync.start()
-    while sync.redis.dbsize() >= full and process.poll() is None:
-        pass
-    return process
+    server.site = Files({})
+    sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"})
+    for _ in range(5):
+        server.site.files["/list.txt"] = ips(*range(60000))
+        sync.run()
+        server.site.files["/list.txt"] = ips(*range(30000))
+        sync.redis.config_resetstat()
+        full = sync.redis.dbsize()
+        process = sync.start()
+        while sync.redis.dbsize() >= full and process.poll() is None:
+            time.sleep(0.002)  # or it would take the core from both of them
+        process.send_signal(number)
+        time.sleep(0.5)  # for what lies in the socket still
+        if "sync.begun" in sync.state("list"):
+            return process
+        process.communicate()
+    raise AssertionError("it was over each time before the signal came")
 
 
 def test_kill_in_the_sweep(sync, server):
     """The lease is as short there as anywhere: it was fifteen minutes once, in which nobody could sync that feed."""
-    process = into_the_sweep(sync, server)
-    process.kill()
+    process = into_the_sweep(sync, server, signal.SIGKILL)
     process.communicate()
-    assert "sync.begun" in sync.state("list"), "it was over before it could be killed"
     assert 0 < sync.redis.pttl("intel:lease:sync.list") <= 60000
     sync.redis.delete("intel:lease:sync.list")
     done = sync.run()
     assert done["result"] == "done" and done["removed"] > 0
     assert {name for name in sync.names() if name.startswith("ip:198.51.")} == ip_names(*range(30000))
-    assert len(sync.names()) == 130000, "what others say stays"
+    assert len(sync.names()) == 70000, "what others say stays"
 
 
 def test_a_sweep_keeps_its_lease(sync, server):
-    process = into_the_sweep(sync, server)
-    process.send_signal(signal.SIGSTOP)
+    process = into_the_sweep(sync, server, signal.SIGSTOP)
     time.sleep(16)  # a lease is renewed every 15 s
     process.send_signal(signal.SIGCONT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert json.loads(out)["result"] == "done"
     assert sync.redis.info("commandstats")["cmdstat_pexpire"]["calls"] >= 1
-    assert len(sync.names()) == 130000
+    assert len(sync.names()) == 70000
 
 
 def test_stopped_in_the_middle(sync, server):
@@ -387,9 +393,9 @@ def test_stopped_in_the_middle(sync, server):
         sync.redis.flushall()
         process = sync.start()
         while sync.redis.dbsize() < 2000 and process.poll() is None:
-            pass
+            time.sleep(0.002)  # or it would take the core from both of them
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=180)
         if json.loads(out)["result"] == "stopped":
             break
     assert json.loads(out)["result"] == "stopped" and process.returncode == 111
@@ -406,7 +412,7 @@ def test_two_at_once(sync, server):
     while not server.requests:
         time.sleep(0.01)
     assert sync.run()["result"] == "elsewhere"
-    out, _ = first.communicate(timeout=60)
+    out, _ = first.communicate(timeout=180)
     assert json.loads(out)["result"] == "done"
     assert len(server.requests) == 1
 
@@ -414,9 +420,17 @@ def test_two_at_once(sync, server):
 def test_watch_shares_the_feeds(sync, server):
     server.site = Files({"/a.txt": ips(1), "/b.txt": ips(2)})
     sync.feeds(*({"name": name, "type": "list", "url": f"{server.url}/{name}.txt", "interval": "10s"} for name in "ab"))
+    began = time.monotonic()
+
+    def looked_as_often_as_one():
+        """At once and each ten seconds, however long this test takes."""
+        asked = [len(server.asked(path)) for path in ("/a.txt", "/b.txt")]
+        return max(asked) <= 1 + (time.monotonic() - began) // 10
+
     watchers = [sync.start("--watch") for _ in range(3)]
-    time.sleep(8)
-    assert sorted(r.path for r in server.requests) == ["/a.txt", "/b.txt"], "three look as often as one"
+    rig.wait_for("the first look", lambda: {r.path for r in server.requests} == {"/a.txt", "/b.txt"}, timeout=60)
+    time.sleep(5)
+    assert looked_as_often_as_one(), "three look as often as one"
     server.site.files["/a.txt"] = ips(1, 3)
     end = time.monotonic() + 60
     while sync.names() != ip_names(1, 2, 3):
@@ -425,7 +439,7 @@ def test_watch_shares_the_feeds(sync, server):
     for watcher in watchers:
         watcher.send_signal(signal.SIGTERM)
     assert [watcher.wait(60) for watcher in watchers] == [0, 0, 0]
-    assert 2 <= len(server.asked("/a.txt")) <= 3, "three, if all of this took ten seconds more"
+    assert len(server.asked("/a.txt")) >= 2 and looked_as_often_as_one()
 
 
 def test_expiry_is_moved_on(sync, server):

@@ -46,8 +46,13 @@ def test_stages_and_sink_count_what_passed(tmp_path, runs, conn_log):
     state, begun = tmp_path / "state", time.time()
     run = runs(config_of(tmp_path, normalize={"workers": 2}))
     run.wait_for("all accepted", lambda: (row(state, "sink", sink="file") or {}).get("documents") == 20000)
-    time.sleep(1.2)
-    shown = document(state)["rows"]
+
+    def is_over():
+        shown = document(state)["rows"]
+        return (all(one["queue_used"] == 0 for one in shown["stage"]) and row(state, "sink", sink="file")["in_flight"] == 0
+                and [one["latency"]["count"] for one in shown["latency"] if one["step"] == "read_accepted"] == [20000] and shown)
+
+    shown = run.wait_for("all rows to say so", is_over)
     stages = {(one["stage"], one["worker"]): one for one in shown["stage"]}
     assert set(stages) == {("ingest", ""), ("normalize", "0"), ("normalize", "1"), ("file", "")}
     assert stages["ingest", ""]["in"] == stages["ingest", ""]["out"] == 20000
@@ -66,7 +71,7 @@ def test_stages_and_sink_count_what_passed(tmp_path, runs, conn_log):
 
 
 def test_an_events_way_is_timed(tmp_path, runs):
-    """Records that carry the time now, a second old: the sensor's second is in event_read, and not in read_accepted."""
+    """Records that carry a time 40 seconds ago: the sensor's 40 are in event_read, and not in read_accepted."""
     state = tmp_path / "state"
     log = tmp_path / "conn.log"
     log.write_text("")
@@ -74,15 +79,15 @@ def test_an_events_way_is_timed(tmp_path, runs):
     run.wait_for("a row", lambda: row(state, "file", path=str(log)))
     for serial in range(20):
         with open(log, "a") as more:
-            more.write(json.dumps({"ts": time.time() - 1.2, "uid": f"C{serial:017d}", "id.orig_h": "10.0.0.1", "id.orig_p": 1,
+            more.write(json.dumps({"ts": time.time() - 40, "uid": f"C{serial:017d}", "id.orig_h": "10.0.0.1", "id.orig_p": 1,
                                    "id.resp_h": "10.0.0.2", "id.resp_p": 53, "proto": "udp"}) + "\n")
         time.sleep(0.05)
     run.wait_for("all accepted", lambda: (row(state, "sink", sink="file") or {}).get("documents") == 20)
-    time.sleep(1)
+    run.wait_for("their times", lambda: {one["latency"]["count"] for one in rows(state, "latency")} == {20})
     took = {one["step"]: one["latency"] for one in document(state)["rows"]["latency"]}
-    assert 1.2 < took["event_read"]["sum"] / took["event_read"]["count"] < 1.6
-    assert 1.2 < took["event_accepted"]["sum"] / took["event_accepted"]["count"] < 2
-    assert took["read_accepted"]["count"] == 20 and took["read_accepted"]["sum"] / 20 < 0.5
+    assert 40 < took["event_read"]["sum"] / took["event_read"]["count"] < 55
+    assert 40 < took["event_accepted"]["sum"] / took["event_accepted"]["count"] < 60
+    assert took["read_accepted"]["count"] == 20 and took["read_accepted"]["sum"] / 20 < 10
     run.stop()
 
 
@@ -100,9 +105,7 @@ def test_dead_letters_by_reason(tmp_path, runs, conn_log):
         return {one["reason"]: one["records"] for one in rows(state, "dead", stage="normalize")}
 
     run.wait_for("dead letters", lambda: sum(reasons().values()) >= 4)
-    time.sleep(1)
-    counted = document(state)["counters"]["normalize.dead"]
-    assert sum(reasons().values()) == counted
+    run.wait_for("both counts", lambda: sum(reasons().values()) == document(state)["counters"]["normalize.dead"])
     assert reasons()["line_too_long"] == 1 and reasons()["bad_value"] == 1 and reasons()["undecodable"] >= 2
 
     def problems():
@@ -156,7 +159,7 @@ def test_a_sink_that_is_stuck_in_a_write(tmp_path, runs, conn_log):
     state = tmp_path / "state"
     begun = time.time()
     run = runs(config_of(tmp_path, {"stdout": {}}, health={"run": "off", "stall_after": "2s"}))
-    run.wait_for("a stall", lambda: (row(state, "sink", sink="stdout") or {"stalled_seconds": 0})["stalled_seconds"] > 3, 30)
+    run.wait_for("a stall", lambda: (row(state, "sink", sink="stdout") or {"stalled_seconds": 0})["stalled_seconds"] > 3, 90)
     assert row(state, "sink", sink="stdout")["stalled_seconds"] <= time.time() - begun
     assert "sink_stalled" in {one["code"] for one in document(state)["problems"]}
     taken = threading.Thread(target=lambda: [None for _ in run.process.stdout], daemon=True)
@@ -176,19 +179,25 @@ def test_with_a_keeper_accepted_is_committed(tmp_path, runs, own_broker, conn_lo
     def file():
         return row(state, "file", path=str(log)) or {"lag_bytes": -1}
 
-    run.wait_for("all committed", lambda: file()["lag_bytes"] == 0, 60)
+    run.wait_for("all committed", lambda: file()["lag_bytes"] == 0, 180)
     done = log.stat().st_size
     assert file()["accepted_position_bytes"] == done and row(state, "sink", sink="kafka")["stalled_seconds"] == 0
     own_broker.kill()
     gone = time.time()
     with open(log, "a") as more:
         more.write(conn_log.text(1000, 3000, header=False))
-    run.wait_for("a stall", lambda: row(state, "sink", sink="kafka")["stalled_seconds"] > 4, 30)
+    run.wait_for("a stall", lambda: row(state, "sink", sink="kafka")["stalled_seconds"] > 4, 90)
     now = file()
     assert now["accepted_position_bytes"] == done and now["lag_bytes"] == log.stat().st_size - done
-    assert abs(now["lag_seconds"] - (time.time() - gone)) < 1.5
+
+    def is_as_old():
+        return abs(file()["lag_seconds"] - (time.time() - gone)) < 1.5
+
+    run.wait_for("the lag to be as old", is_as_old)  # the row is a second old, and older on a busy machine
+    time.sleep(3)
+    run.wait_for("the lag to grow older", is_as_old)
     own_broker.start()
-    run.wait_for("all committed", lambda: file()["lag_bytes"] == 0, 90)
+    run.wait_for("all committed", lambda: file()["lag_bytes"] == 0, 180)
     run.wait_for("no stall", lambda: row(state, "sink", sink="kafka")["stalled_seconds"] == 0)
     assert file()["lag_seconds"] == 0 and row(state, "sink", sink="kafka")["in_flight"] == 0
     run.stop()
@@ -211,8 +220,8 @@ def test_rows_of_a_feeder(tmp_path, broker, elasticsearch, feeds):
         return found[0] if found else {}
 
     # The dead letter is a document, too.
-    feed.wait_for("all indexed", lambda: shown("sink", sink="elasticsearch").get("documents") == 301, 60)
-    feed.wait_for("the dead letter", lambda: shown("dead", stage="feed").get("records") == 1, 30)
+    feed.wait_for("all indexed", lambda: shown("sink", sink="elasticsearch").get("documents") == 301, 180)
+    feed.wait_for("the dead letter", lambda: shown("dead", stage="feed").get("records") == 1, 90)
     reason = shown("dead", stage="feed")["reason"]
     assert reason.endswith("_exception"), reason
     problem = feed.wait_for("the problem", lambda: [one for one in document(socket_path)["problems"] if one["code"] == "dead_letters"])
@@ -221,7 +230,7 @@ def test_rows_of_a_feeder(tmp_path, broker, elasticsearch, feeds):
     steps = {one["step"]: one["latency"] for one in rows(socket_path, "latency")}
     assert set(steps) == {"accepted_indexed", "event_indexed"} and steps["accepted_indexed"]["count"] > 0
     events, records = steps["event_indexed"], steps["accepted_indexed"]
-    assert events["count"] == records["count"] and 1.9 < events["sum"] - records["sum"] < 2.1 * events["count"]
+    assert events["count"] == records["count"] and 1.9 * events["count"] < events["sum"] - records["sum"] < 2.1 * events["count"]
     feed.stop()
 
 
@@ -232,9 +241,11 @@ def test_an_idle_run_costs_next_to_nothing(tmp_path, runs, conn_log):
     run = runs(config_of(tmp_path))
     run.wait_for("all accepted", lambda: (row(state, "sink", sink="file") or {}).get("documents") == 500)
     time.sleep(2)
-    before = run.cpu_ticks()
-    time.sleep(10)
-    used = run.cpu_ticks() - before  # of 1,000
-    print(f"{used / 10:.1f} % of a core")
-    assert used <= 20
+    used = []
+    while len(used) < 3 and min(used, default=21) > 20:  # what is idle is so in one of them; what spins is in none
+        before = run.cpu_ticks()
+        time.sleep(10)
+        used.append(run.cpu_ticks() - before)  # of 1,000
+    print(f"{min(used) / 10:.1f} % of a core")
+    assert min(used) <= 20, used
     run.stop()

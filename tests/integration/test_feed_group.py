@@ -11,12 +11,14 @@ import pytest
 
 import rig
 from feeding import MONTHLY, Site, assert_same, document
-from redis_server import free_port
 
 
 @pytest.fixture
 def site(tmp_path, broker, elasticsearch):
     return Site(tmp_path, broker, elasticsearch).prepare()
+
+
+PATIENCE_S = 120  # for what takes a moment on an idle machine
 
 
 class Writer(threading.Thread):
@@ -55,12 +57,12 @@ def test_two_share_and_one_is_killed(site, feeds):
     writer = Writer(site)
     configs = [site.write(f"{name}.yml", node=name) for name in ("one", "two")]
     feeders = [feeds(config) for config in configs]
-    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), 40, 0.3)
+    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), PATIENCE_S, 0.3)
     feeders[0].kill()
     time.sleep(1)
     wanted = writer.finish()
-    site.wait_ids(feeders[1], wanted, 60)
-    site.wait_committed(feeders[1])
+    site.wait_ids(feeders[1], wanted, PATIENCE_S)
+    site.wait_committed(feeders[1], PATIENCE_S)
     feeders[1].stop()
     sums = site.ledger().assert_whole()
     assert sums.total() == len(wanted) and not sums["dead"]
@@ -68,17 +70,18 @@ def test_two_share_and_one_is_killed(site, feeds):
 
 def test_one_that_ends_leaves_at_once_and_nothing_is_repeated(site, feeds):
     """The other has its partitions long before it would be missed; what it had under way it has committed."""
-    site.feed = {"rdkafka": {"session.timeout.ms": "30000"}}
+    site.feed = {"rdkafka": {"session.timeout.ms": "200000"}}
+    site.sections["pipeline"] = {"stop_timeout": "150s"}  # what is under way is given up behind it, and then repeated
     configs = [site.write(f"{name}.yml", node=name) for name in ("one", "two")]
     writer = Writer(site)
     feeders = [feeds(config) for config in configs]
-    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), 40, 0.3)
-    feeders[0].stop()
+    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), PATIENCE_S, 0.3)
+    feeders[0].stop(160)
     ended = time.monotonic()
     wanted = writer.finish()
-    site.wait_ids(feeders[1], wanted, 25)
-    site.wait_committed(feeders[1], 25)
-    assert time.monotonic() - ended < 20
+    site.wait_ids(feeders[1], wanted, 90)
+    site.wait_committed(feeders[1], 90)
+    assert time.monotonic() - ended < 100, "half of a session"
     feeders[1].stop()
     assert site.ledger().assert_whole() == {"indexed": len(wanted)}, "a handover repeats nothing"
 
@@ -88,12 +91,12 @@ def test_one_file_for_several_processes(site, feeds):
     writer = Writer(site)
     feeders = [feeds(site.config) for _ in range(3)]
     name = json.loads(site.config.read_text())["node"]["name"]
-    rig.wait_for("three to be at work", lambda: both_at_work(site, [(name, i) for i in range(3)]), 60, 0.3)
+    rig.wait_for("three to be at work", lambda: both_at_work(site, [(name, i) for i in range(3)]), PATIENCE_S, 0.3)
     feeders[1].kill()
     feeders.append(feeds(site.config))  # has the place that is free
     wanted = writer.finish()
-    site.wait_ids(feeders[0], wanted, 60)
-    site.wait_committed(feeders[0], 60)
+    site.wait_ids(feeders[0], wanted, PATIENCE_S)
+    site.wait_committed(feeders[0], PATIENCE_S)
     for feed in (feeders[0], *feeders[2:]):
         feed.stop()
     sums = site.ledger().assert_whole()
@@ -105,14 +108,14 @@ def test_a_feeder_that_slept_commits_nothing_of_what_others_took_over(site, feed
     writer = Writer(site)
     configs = [site.write(f"{name}.yml", node=name) for name in ("one", "two")]
     feeders = [feeds(config) for config in configs]
-    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), 40, 0.3)
+    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), PATIENCE_S, 0.3)
     feeders[0].signal(19)
     time.sleep(5)  # longer than a session
     feeders[0].signal(18)
     time.sleep(2)
     wanted = writer.finish()
-    site.wait_ids(feeders[1], wanted, 60)
-    site.wait_committed(feeders[1], 60)
+    site.wait_ids(feeders[1], wanted, PATIENCE_S)
+    site.wait_committed(feeders[1], PATIENCE_S)
     for feed in feeders:
         feed.stop()
     assert site.ledger().assert_whole().total() == len(wanted)
@@ -122,30 +125,30 @@ def test_a_stop_while_partitions_are_dealt_does_not_hang(site, feeds):
     """A member that is being given partitions just then has an answer open, which it must give before it leaves."""
     site.put(MONTHLY, (document(MONTHLY, i) for i in range(100)))
     first = feeds(site.config)
-    rig.wait_for("the first to be at work", lambda: site.ledger().rows, 30, 0.2)
+    rig.wait_for("the first to be at work", lambda: site.ledger().rows, PATIENCE_S, 0.2)
     for pause in (0.8, 1.4, 2.0, 2.6):
         other = feeds(site.config)
         time.sleep(pause)
         since = time.monotonic()
         other.stop()
-        assert time.monotonic() - since < 12, other.log()
+        assert time.monotonic() - since < 25, other.log()  # pipeline.stop_timeout is 30 s
     first.stop()
 
 
 def test_an_engine_away_for_long_does_not_cost_the_place_in_the_group(tmp_path, broker, own_engine, feeds):
-    """Many times the session: the feeder still says that it is alive."""
+    """Longer than a poll may be away, and several sessions: the feeder still says that it is alive."""
     engine = own_engine("elasticsearch")
-    site = Site(tmp_path, broker, engine, feed={"rdkafka": {"max.poll.interval.ms": "6000", "session.timeout.ms": "2000"}},
+    site = Site(tmp_path, broker, engine, feed={"rdkafka": {"max.poll.interval.ms": "6000", "session.timeout.ms": "6000"}},
                 sink={"timeout": "2s"}).prepare()
     feed = feeds(site.config)
     wanted = site.put(MONTHLY, (document(MONTHLY, i) for i in range(20_000)))
-    feed.wait_for("it to be at work", lambda: engine.count(site.pattern()) > 0, 30)
+    feed.wait_for("it to be at work", lambda: engine.count(site.pattern()) > 0, PATIENCE_S)
     engine.kill()
     wanted.update(site.put(MONTHLY, (document(MONTHLY, 20_000 + i) for i in range(20_000))))
-    time.sleep(12)
+    time.sleep(18)
     engine.start()
-    site.wait_ids(feed, wanted, 60)
-    site.wait_committed(feed)
+    site.wait_ids(feed, wanted, 300)
+    site.wait_committed(feed, PATIENCE_S)
     feed.stop()
     assert "max.poll" not in feed.log() and "expelled" not in feed.log(), feed.log()
     assert site.ledger().assert_whole().total() == len(wanted)
@@ -160,7 +163,7 @@ def test_what_was_aborted_is_never_indexed(site):
 
     topic = site.topic(MONTHLY)
     producer = Producer({"bootstrap.servers": site.broker.address, "transactional.id": site.prefix, "log_level": 2})
-    producer.init_transactions(30)
+    producer.init_transactions(60)
     wanted = collections.Counter()
     for turn in range(6):
         producer.begin_transaction()
@@ -168,9 +171,9 @@ def test_what_was_aborted_is_never_indexed(site):
             name = f"{turn:02d}-{number:03d}"
             producer.produce(topic, json.dumps(document(MONTHLY, turn * 20 + number, message=name)), key=name)
         if turn % 2:
-            producer.abort_transaction(30)
+            producer.abort_transaction(60)
         else:
-            producer.commit_transaction(30)
+            producer.commit_transaction(60)
             wanted.update(f"{turn:02d}-{number:03d}" for number in range(20))
     site.once()
     found = collections.Counter(source["message"] for source in site.engine.documents(site.pattern()))
@@ -181,11 +184,11 @@ def test_what_was_aborted_is_never_indexed(site):
 # ---- an operator's mistakes --------------------------------------------------------------------------------------------------------
 
 
-def told(config, code, *words, timeout=40):
+def told(config, code, *words):
     """feed ends by itself with this exit code, and says these words on a line of an error."""
     feed = rig.Feed(config)
     try:
-        assert feed.wait(timeout) == code, feed.log()
+        assert feed.wait(PATIENCE_S) == code, feed.log()
     finally:
         feed.kill()
     for word in words:
@@ -206,11 +209,11 @@ def test_without_templates_it_does_not_start(tmp_path, broker, own_engine):
 
 
 def test_a_host_that_is_wrong_is_waited_for_and_told(site, feeds):
-    port = free_port()
+    port = rig.free_port_pair()
     site.config = site.write(hosts=[f"http://127.0.0.1:{port}"])
     site.put(MONTHLY, [document()])
     feed = feeds(site.config)
-    feed.wait_for("the host in a message", lambda: f"127.0.0.1:{port}" in feed.log(), 20)
+    feed.wait_for("the host in a message", lambda: f"127.0.0.1:{port}" in feed.log(), PATIENCE_S)
     feed.stop()
 
 
@@ -243,7 +246,7 @@ def test_a_mistake_in_the_file_is_named(site, change, word):
     config = json.loads(site.config.read_text())
     change(config)
     site.config.write_text(json.dumps(config, indent=1))
-    feed = told(site.config, 100, word, timeout=10)
+    feed = told(site.config, 100, word)
     is_of_the_world = word.startswith("/")  # a file that is not there is no slip in this one
     assert is_of_the_world or any(f"{site.config}:" in line for line in feed.lines), feed.log()
 
@@ -262,7 +265,7 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(tmp_path, own_broker, 
     wanted = site.put(MONTHLY, [document()])
     own_broker.stop()
     feed = feeds(site.config)
-    feed.wait_for("the broker in a message", lambda: own_broker.address in feed.log(), 20)
+    feed.wait_for("the broker in a message", lambda: own_broker.address in feed.log(), PATIENCE_S)
     own_broker.start()
-    site.wait_ids(feed, wanted)
+    site.wait_ids(feed, wanted, PATIENCE_S)
     feed.stop()

@@ -13,13 +13,14 @@ import feeding
 import rig
 from redis_server import redis_server  # noqa: F401
 
-SOON = 10.0
-OVER = 15.0  # a problem stays for three seconds more; a broker needs some to be one again
+# Five seconds and a machine that has other things to do; what does not look by itself would learn it from a timeout of minutes.
+SOON = 30.0
+OVER = 60.0  # a problem stays for three seconds more; a broker needs some to be one again
 
 
 def document(socket_path):
     with socket.socket(socket.AF_UNIX) as one:
-        one.settimeout(10)
+        one.settimeout(30)
         one.connect(str(socket_path))
         one.sendall(b'{"jsonrpc":"2.0","id":1,"method":"health","params":{}}\n')
         return json.loads(one.makefile().readline())["result"]
@@ -75,16 +76,16 @@ def test_a_broker_that_goes_and_comes_is_known_by_name(own_broker, runs, tmp_pat
     watch = watch_run(run, config)
     log.write_text(conn_log.text(0, 5000))
     topic = "tapline.zeek.connection"
-    run.wait_for("all records", lambda: own_broker.count(topic) >= 5000)
+    run.wait_for("all records", lambda: own_broker.count(topic) >= 5000, OVER)
 
     def produced():
         return sum(row["messages"] for row in watch.rows("producer_partition", topic=topic))
 
-    watch.wait("each record counted at its partition", lambda: produced() >= 5000, 30)  # what was aborted was sent, too
+    watch.wait("each record counted at its partition", lambda: produced() >= 5000, OVER)  # what was aborted was sent, too
     assert {row["partition"] for row in watch.rows("producer_partition", topic=topic)} == {"0", "1", "2"}
     broker = watch.row("broker", client="kafka")
     assert broker["up"] == 1 and own_broker.address in broker["broker"]
-    assert 0 < broker["rtt_mean_seconds"] < 5 and broker["rtt_p99_seconds"] > 0
+    assert 0 < broker["rtt_mean_seconds"] < 30 and broker["rtt_p99_seconds"] > 0
     assert watch.row("sink", sink="kafka")["up"] == 1
     assert watch.problem("sink_unreachable") is None
 
@@ -98,7 +99,7 @@ def test_a_broker_that_goes_and_comes_is_known_by_name(own_broker, runs, tmp_pat
     watch.wait("no problem", lambda: watch.problem("sink_unreachable") is None, OVER)
     with open(log, "a") as out:
         out.write(conn_log.text(5000, 6000, header=False))
-    run.wait_for("the rest", lambda: own_broker.count(topic) >= 6000)
+    run.wait_for("the rest", lambda: own_broker.count(topic) >= 6000, OVER)
     run.stop()
 
 
@@ -170,12 +171,18 @@ def test_consumer_lag_is_the_truth(broker, feeds, tmp_path):
             (rows[i].get("position"), rows[i].get("end"), rows[i].get("lag_records")) == (position, end, end - position)
             for i, (position, end) in truth.items()) and truth
 
-    truth = watch.wait("lag as the foreign client has it", is_true, 20)
+    truth = watch.wait("lag as the foreign client has it", is_true, 60)
     assert sum(end - position for position, end in truth.values()) > 10_000
-    now, rows = time.time(), by_partition()
-    for partition, row in rows.items():
-        age = now - foreign.taken_at(topic, partition, row["position"])
-        assert abs(age - row["lag_seconds"]) < 1, (partition, row, age)
+    taken_at = {partition: foreign.taken_at(topic, partition, position) for partition, (position, _) in truth.items()}
+
+    def is_true_in_time():
+        """A look may be cut in two by whoever else wants the machine; another one is not."""
+        now, rows = time.time(), by_partition()
+        off = {partition: now - taken_at[partition] - row["lag_seconds"] for partition, row in rows.items()}
+        return all(abs(seconds) < 1 for seconds in off.values()) and {i: row["position"] for i, row in rows.items()} == {
+            i: position for i, (position, _) in truth.items()}
+
+    watch.wait("lag in time as Kafka's stamps have it", is_true_in_time, SOON)
 
     site.put(feeding.MONTHLY, [feeding.document(serial=serial) for serial in range(20_000, 22_000)])  # it stands still, and lag grows
     watch.wait("lag that grew", lambda: is_true() and sum(row["lag_records"] for row in by_partition().values()) > 12_000, SOON)
@@ -184,8 +191,8 @@ def test_consumer_lag_is_the_truth(broker, feeds, tmp_path):
     while taken < 22_000:  # now somebody reads
         assert json.loads(feed.process.stdout.readline())["event"]["dataset"] == feeding.MONTHLY
         taken += 1
-    watch.wait("no lag", lambda: all(row["lag_records"] == 0 and row["lag_seconds"] == 0 for row in by_partition().values()), 10)
-    assert is_true()
+    watch.wait("no lag", lambda: all(row["lag_records"] == 0 and row["lag_seconds"] == 0 for row in by_partition().values()), SOON)
+    watch.wait("no lag as the foreign client has it", is_true, SOON)
     assert watch.row("broker", client="feed")["up"] == 1
     feed.stop()
 
@@ -196,7 +203,7 @@ def test_brokers_away_from_the_feeder(own_broker, feeds, tmp_path):
     site.put(feeding.MONTHLY, [feeding.document(serial=serial) for serial in range(10)])
     feed = feeds(site.config)
     watch = watch_feed(feed, site)
-    watch.wait("the broker", lambda: watch.row("broker", client="feed").get("up") == 1, 20)
+    watch.wait("the broker", lambda: watch.row("broker", client="feed").get("up") == 1, OVER)
     assert watch.problem("brokers_away") is None
     own_broker.kill()
     problem = watch.wait("the problem", lambda: watch.problem("brokers_away"), SOON)
@@ -218,7 +225,7 @@ def test_redis_killed_and_back(redis_server, runs, tmp_path, conn_log):  # noqa:
         assert done.returncode == 0, done.stderr
     run = runs(config)
     watch = watch_run(run, config)
-    watch.wait("the filter", lambda: watch.row("intel").get("state") == 2)
+    watch.wait("the filter", lambda: watch.row("intel").get("state") == 2, OVER)
     row = watch.row("intel")
     assert row["store_up"] == 1 and row["indicators"] == 2 and row["filter_bytes"] > 0 and row["behind_seconds"] < 10
     address = redis_server.url.split("//")[1].split("/")[0]
@@ -253,8 +260,8 @@ def test_health_lines_and_traces_disturb_nobody_who_counts(own_broker, runs, fee
         health={"run": "off", "interval": "1s", "otlp": "http://127.0.0.1:1", "otlp_share": 1})
     run = runs(config)
     log.write_text(conn_log.text(0, 3000))
-    run.wait_for("all records", lambda: own_broker.count("tapline.zeek.connection") >= 3000)
-    run.wait_for("health lines", lambda: own_broker.count("tapline.health") >= 3)
+    run.wait_for("all records", lambda: own_broker.count("tapline.zeek.connection") >= 3000, OVER)
+    run.wait_for("health lines", lambda: own_broker.count("tapline.health") >= 3, OVER)
     run.wait_accepted(3000)
     run.stop()  # one line more
     lines = [json.loads(line) for line in (tmp_path / "state/health-run.ndjson").read_text().splitlines()]

@@ -30,13 +30,13 @@ def test_each_record_once_while_the_broker_goes_and_comes_back(own_broker, runs,
             out.write(conn_log.text(part * step, (part + 1) * step, header=False))
             out.flush()
             if part == 5:
-                run.wait_for("the first records", lambda: own_broker.count(topic) > 0)
+                run.wait_for("the first records", lambda: own_broker.count(topic) > 0, 120)
             if part == 10:
                 getattr(own_broker, how)()
             if part == 15:
                 time.sleep(3)
                 own_broker.start()
-    run.wait_for("all records", lambda: own_broker.count(topic) >= events, 120)
+    run.wait_for("all records", lambda: own_broker.count(topic) >= events, 300)
     run.stop()
 
     records = own_broker.records(topic)
@@ -80,7 +80,7 @@ def all_that_was_written(broker, topic):
     consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "loose", "isolation.level": "read_uncommitted",
                          "enable.auto.commit": False, "enable.partition.eof": True})
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(PARTITIONS)])
-    found, ended, until = 0, set(), time.monotonic() + 60
+    found, ended, until = 0, set(), time.monotonic() + 240
     while len(ended) < PARTITIONS:
         assert time.monotonic() < until
         for message in consumer.consume(5000, 0.5):
@@ -106,12 +106,12 @@ def test_kill_nine_twenty_times_loses_nothing(own_broker, runs, tmp_path, conn_l
     writer.start()
     for kill in range(kills):
         run = runs(config)
-        run.wait_log("positions recovered" if delivery == "exactly_once" else '"started"')
-        time.sleep(0.05 + 0.3 * (kill % 7) / 6)
+        run.wait_log("positions recovered" if delivery == "exactly_once" else '"started"', 120)
+        time.sleep(0.05 + 0.3 * (kill % 7) / 6 + 0.2 * (kill // 7 % 3))  # on a slow machine the longer ones hit something
         run.kill()
     events = writer.finish()
     run = runs(config, "--once")
-    assert run.wait() == 0, run.log()
+    assert run.wait(300) == 0, run.log()
 
     by_id, records = {}, own_broker.records(topic)
     for record in records:

@@ -79,10 +79,10 @@ def config(folder, name, inputs, **sections):
 
 def run(folder, name, inputs, **sections):
     """The documents of one run over all of the inputs, by file and offset."""
-    if "intel" in sections:  # looking back makes documents of its own
-        sections["intel"] = dict(sections["intel"], lookback={"days": 0})
+    if "intel" in sections:  # looking back makes documents of its own; Redis may be late on a busy machine
+        sections["intel"] = dict(sections["intel"], lookback={"days": 0}, timeout="10s")
     path = config(folder / name, name, inputs, **sections)
-    summary = rig.run_once(path)
+    summary = rig.run_once(path, timeout=600)
     with open(folder / name / f"{name}.ndjson", "rb") as lines:
         documents = [json.loads(line) for line in lines]
     found = {(one["log"]["file"]["path"], one["log"]["offset"], one["event"].get("id")): one for one in documents}
@@ -90,7 +90,7 @@ def run(folder, name, inputs, **sections):
 
 
 def load(path, *args):
-    done = rig.tapline("intel", args[0], "-c", path, *args[1:])
+    done = rig.tapline("intel", args[0], "-c", path, *args[1:], timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -265,7 +265,7 @@ def test_all_of_real_intelligence_in_redis(redis_server, tmp_path):
     files = [path for path in sorted((DATA / "intel").rglob("*")) if path.is_file() and path.name != "SOURCES.md"]
     path = rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": ["/nowhere"]}], {"stdout": {}},
                             intel={"redis": {"urls": [redis_server.unix_url]}})
-    done = rig.tapline("intel", "load", "-c", path, "--feed", "all", *files, OURS / "intel" / "intel.dat", timeout=300)
+    done = rig.tapline("intel", "load", "-c", path, "--feed", "all", *files, OURS / "intel" / "intel.dat", timeout=600)
     assert done.returncode == 1, done.stderr[-2000:]  # some files are no intelligence
     client, words, problems = redis_server.client(), {}, []
     keys = list(client.scan_iter("intel:*", 5000))

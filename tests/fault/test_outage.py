@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import signal
+import statistics
 import threading
 import time
 
@@ -82,6 +83,13 @@ def all_there(seen, records):
     return seen.distinct() >= records
 
 
+def cpu_share(run, seconds):
+    """Of one CPU, that it uses during so many seconds."""
+    began, before = time.monotonic(), run.cpu_ticks()
+    time.sleep(seconds)
+    return (run.cpu_ticks() - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - began)
+
+
 @pytest.mark.parametrize("seconds", OUTAGES)
 def test_kafka_is_away_and_the_log_on_disk_is_the_buffer(own_broker, sensor, tmp_path, runs, seconds):
     run = runs(outage_config(tmp_path, own_broker, "outage"))
@@ -93,24 +101,23 @@ def test_kafka_is_away_and_the_log_on_disk_is_the_buffer(own_broker, sensor, tmp
     load = Load(sensor, 0.25)
     load.start()
     with judge.Judge(own_broker, "outage") as seen:
-        run.wait_for("the first records", lambda: all_there(seen, 5 * BLOCK))
+        run.wait_for("the first records", lambda: all_there(seen, 5 * BLOCK), 60)
         for _ in range(20):  # a burst, so that a transaction is open when the broker goes
             sensor.wanted.put(1)
         time.sleep(0.3)
         loaded = gauge.highest
         own_broker.kill()
-        began, before = time.monotonic(), None
-        while time.monotonic() < began + seconds:
+        began = time.monotonic()
+        while time.monotonic() < began + seconds / 3:
             time.sleep(0.5)
             assert run.process.poll() is None, f"ended by itself with {run.process.returncode}:\n{run.log()}"
-            if before is None and time.monotonic() > began + seconds / 3:
-                before = (time.monotonic(), run.cpu_ticks())
-        cpu = (run.cpu_ticks() - before[1]) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - before[0])
+        cpu = statistics.median(cpu_share(run, seconds / 9) for _ in range(6))
+        assert run.process.poll() is None, f"ended by itself with {run.process.returncode}:\n{run.log()}"
         away = gauge.highest
         own_broker.start()
         back = time.monotonic()
         records = load.end()
-        run.wait_for(f"{records} records", lambda: all_there(seen, records), 60 + seconds / 2)
+        run.wait_for(f"{records} records", lambda: all_there(seen, records), 120 + seconds / 2)
         took = time.monotonic() - back
         run.stop()
         gauge.end()
@@ -129,12 +136,12 @@ def test_a_broker_that_answers_nobody_for_longer_than_a_transaction_lasts(own_br
     load = Load(sensor, 0.25)
     load.start()
     with judge.Judge(own_broker, "numb") as seen:
-        run.wait_for("the first records", lambda: all_there(seen, 5 * BLOCK))
+        run.wait_for("the first records", lambda: all_there(seen, 5 * BLOCK), 60)
         os.kill(own_broker.pid(), signal.SIGSTOP)
         time.sleep(14)
         os.kill(own_broker.pid(), signal.SIGCONT)
         records = load.end()
-        run.wait_for(f"{records} records", lambda: all_there(seen, records), 90)
+        run.wait_for(f"{records} records", lambda: all_there(seen, records), 120)
         run.stop()
         seen.read()
         seen.assert_whole(records)
@@ -149,14 +156,16 @@ def test_started_while_kafka_is_away(own_broker, sensor, tmp_path, runs):
     own_broker.kill()
     sensor.wanted.put(5)
     run = runs(config)
-    run.wait_log(own_broker.address.rsplit(":", 1)[1])  # who it waits for
-    before = run.cpu_ticks()
-    time.sleep(3)
-    assert (run.cpu_ticks() - before) / os.sysconf("SC_CLK_TCK") / 3 <= CPU_CAP
+    run.wait_log(own_broker.address.rsplit(":", 1)[1], timeout=60)  # who it waits for
+    # A busy machine makes all of it dearer for a while, and its start may not be over; who spins does so each time.
+    shares = []
+    while not shares or len(shares) < 6 and shares[-1] > CPU_CAP:
+        shares.append(cpu_share(run, 3))
+    assert shares[-1] <= CPU_CAP, shares
     own_broker.start()
     records = sensor.finish()
     with judge.Judge(own_broker, "late") as seen:
-        run.wait_for(f"{records} records", lambda: all_there(seen, records), 60)
+        run.wait_for(f"{records} records", lambda: all_there(seen, records), 120)
         run.stop()
         seen.read()
         seen.assert_whole(records)

@@ -129,7 +129,7 @@ def follow(run, seen, records):
         seen.read(settle=0)
         return seen.records >= records
 
-    run.wait_for(f"{records} records", arrived, 60)
+    run.wait_for(f"{records} records", arrived, 120)
 
 
 @pytest.mark.parametrize("kills", [0, 2])
@@ -204,7 +204,7 @@ def test_zeekctl_archives_while_tapline_is_away(broker, data, tmp_path, runs, ho
             seen.read(settle=0)
             return len(seen.generations) >= begun
 
-        run.wait_for("a record of each log", all_begun, 60)
+        run.wait_for("a record of each log", all_begun, 120)
         getattr(run, how)()
         write_in_pieces(current, [(name, text) for name, (_, text) in halves.items()], chance)
         for name, log in first.items():

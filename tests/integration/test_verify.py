@@ -328,7 +328,7 @@ class Watch:
 
     def end(self):
         self.process.terminate()
-        code = self.process.wait(30)
+        code = self.process.wait(60)
         for reader in self.readers:
             reader.join()
         return code
@@ -345,7 +345,7 @@ def test_the_ledger_raises_an_alarm_within_a_minute(broker, tmp_path):
     copy = here.copy()
     watch = Watch(copy, "10s")
     try:
-        watch.wait('"watching"', watch.err, 30)
+        watch.wait('"watching"', watch.err, 60)
         known = {record.id for record in here.records("zeek.connection")}
         here.write(RECORDS // 2, RECORDS)
         rig.run_once(here.config)
@@ -364,13 +364,13 @@ def test_the_ledger_raises_an_alarm_within_a_minute(broker, tmp_path):
             if record.start > min(r.start for r in new):
                 send("deadletter", record)
         assert producer.flush(30) == 0
-        took = watch.wait("ALARM", watch.out, 60 - 20)
+        took = watch.wait("ALARM", watch.out, 60)  # about 20 s, and what a busy machine needs for two looks
         print(f"alarm after {took:.1f} s")
         assert watch.out[0].count(f"from={gone.start} end={gone.end} ") == 1 and "kind=gap" in watch.out[0]
         assert any(" error ledger " in line and f"from={gone.start} " in line for line in watch.err)
         send("zeek.connection", gone)
         assert producer.flush(30) == 0
-        watch.wait(" over ", watch.out, 60 - 20)
+        watch.wait(" over ", watch.out, 60)
         assert len(watch.out) == 2, watch.out
     finally:
         code = watch.end()
@@ -385,7 +385,7 @@ def test_the_ledger_waits_for_brokers_that_are_away(own_broker, tmp_path):
     conn = here.records("zeek.connection")[20]
     watch = Watch(copy, "1s", "--json")
     try:
-        watch.wait('"watching"', watch.err, 30)
+        watch.wait('"watching"', watch.err, 60)
         own_broker.kill()
         watch.wait("a look failed", watch.err, 60)
         own_broker.start()

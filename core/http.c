@@ -2,7 +2,8 @@
  *
  * One easy handle a request, used for all its tries, or a session's: what is fetched alone is seldom (a sensor's counters twice
  * a minute), so a connection that is kept would gain nothing and could be stale; who reads a thousand events of a feed
- * keeps one. The body grows up to its stated maximum and no further.
+ * keeps one. The body grows up to its stated maximum and no further. It runs alone in a multi handle, because curl_easy_perform()
+ * asks whether to go on about once a second only while nothing comes.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/http_internal.h"
 
@@ -19,12 +20,14 @@
 #define WAIT_FIRST_NS (CORE_NS_PER_S / 2)
 #define WAIT_MAX_NS (30 * CORE_NS_PER_S)
 #define SLICE_NS (100 * CORE_NS_PER_MS)
-#define GOES_ON_EVERY_NS CORE_NS_PER_S
+#define GOES_ON_EVERY_MS 50 /* who waits serves others meanwhile, from goes_on */
+#define STEP_MS 1000        /* nobody is asked */
 
 struct transfer {
     const struct core_http_request *request;
     struct core_http_answer *answer;
     CURL *curl;
+    CURLM *multi;
     struct curl_slist *headers;
     struct core_http_body body; /* the answer's, as soon as it has ended */
     bool is_ended;              /* goes_on said so */
@@ -34,19 +37,22 @@ struct transfer {
 
 struct core_http_session {
     CURL *curl;
+    CURLM *multi; /* has the connections */
 };
 
 struct core_http_session *core_http_session_new(void) {
     struct core_http_session *session = calloc(1, sizeof *session);
     if (session != NULL) {
-        session->curl = curl_easy_init();
+        session->curl = curl_easy_init(); /* before the other: it sets up the library */
+        session->multi = curl_multi_init();
     }
     return session;
 }
 
 void core_http_session_free(struct core_http_session *session) {
     if (session != NULL) {
-        curl_easy_cleanup(session->curl); /* takes NULL */
+        curl_easy_cleanup(session->curl);   /* takes NULL */
+        curl_multi_cleanup(session->multi); /* takes NULL */
         free(session);
     }
 }
@@ -175,24 +181,14 @@ int64_t core_http_wait_ns(int64_t first_ns, int64_t max_ns, unsigned tries) {
     return longest / 2 + (int64_t)(random % (uint64_t)(longest / 2 + 1));
 }
 
-/* ---- what curl calls ---------------------------------------------------------------------------------------------------------- */
-
 static bool goes_on(struct transfer *transfer) {
     int64_t now_ns = core_tick_ns();
-    if (transfer->request->goes_on == NULL || now_ns - transfer->asked_ns < GOES_ON_EVERY_NS) {
+    if (transfer->request->goes_on == NULL || now_ns - transfer->asked_ns < GOES_ON_EVERY_MS * CORE_NS_PER_MS) {
         return true;
     }
     transfer->asked_ns = now_ns;
     transfer->is_ended = !transfer->request->goes_on(transfer->request->ctx);
     return !transfer->is_ended;
-}
-
-static int on_progress(void *transfer_ptr, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up) {
-    (void)down_all;
-    (void)down;
-    (void)up_all;
-    (void)up;
-    return goes_on(transfer_ptr) ? 0 : 1;
 }
 
 /* ---- a request ------------------------------------------------------------------------------------------------------------------ */
@@ -218,9 +214,7 @@ static bool limits_set(struct transfer *transfer) {
         is_set = curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)(request->stall_ms + 999) / 1000) == CURLE_OK &&
                  is_set;
     }
-    is_set = curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L) == CURLE_OK && is_set;
-    is_set = curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK && is_set;
-    return curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer) == CURLE_OK && is_set;
+    return is_set;
 }
 
 /* Options that only a curl built without them refuses, or a header that is none. */
@@ -334,6 +328,29 @@ static enum core_err curl_failed(const struct transfer *transfer, CURLcode code,
     return core_http_curl_failed(code, transfer->words, shown, fail);
 }
 
+/* One transfer to its end, or until goes_on ends it. */
+static CURLcode perform(struct transfer *transfer) {
+    CURLM *multi = transfer->multi;
+    CURLcode code = CURLE_ABORTED_BY_CALLBACK;
+    int running = 0;
+    int left = 0;
+    if (curl_multi_add_handle(multi, transfer->curl) != CURLM_OK) {
+        return CURLE_OUT_OF_MEMORY;
+    }
+    MUST(curl_multi_perform(multi, &running) == CURLM_OK);
+    while (running > 0 && goes_on(transfer)) {
+        int wait_ms = transfer->request->goes_on != NULL ? GOES_ON_EVERY_MS : STEP_MS;
+        MUST(curl_multi_poll(multi, NULL, 0, wait_ms, NULL) == CURLM_OK);
+        MUST(curl_multi_perform(multi, &running) == CURLM_OK);
+    }
+    const CURLMsg *said = curl_multi_info_read(multi, &left);
+    if (said != NULL) {
+        code = said->data.result;
+    }
+    MUST(curl_multi_remove_handle(multi, transfer->curl) == CURLM_OK); /* said is gone */
+    return code;
+}
+
 /* ---- tries ------------------------------------------------------------------------------------------------------------------------ */
 
 static enum core_err try_once(struct transfer *transfer, const char *shown, bool *may_try_again,
@@ -346,7 +363,7 @@ static enum core_err try_once(struct transfer *transfer, const char *shown, bool
     answer->tries = tries + 1;
     transfer->body = (struct core_http_body){.max = transfer->request->bytes_max};
     transfer->words[0] = '\0';
-    CURLcode code = curl_easy_perform(transfer->curl);
+    CURLcode code = perform(transfer);
     answer->body = transfer->body.ptr;
     answer->len = transfer->body.len;
     MUST(curl_easy_getinfo(transfer->curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK);
@@ -415,12 +432,13 @@ enum core_err core_http_send(const struct core_http_request *request, struct cor
     *answer = (struct core_http_answer){0};
     struct transfer transfer = {.request = request, .answer = answer, .asked_ns = start_ns};
     transfer.curl = request->session != NULL ? request->session->curl : curl_easy_init();
+    transfer.multi = request->session != NULL ? request->session->multi : curl_multi_init();
     if (request->session != NULL && transfer.curl != NULL) {
         curl_easy_reset(transfer.curl); /* options go, connections stay */
     }
     core_http_shown(request->url, shown);
     enum core_err err = CORE_OK;
-    if (transfer.curl == NULL || !options_set(&transfer)) {
+    if (transfer.curl == NULL || transfer.multi == NULL || !options_set(&transfer)) {
         err = core_fail_set(fail, CORE_IO, shown,
                             "libcurl cannot be used: no memory, it was built without HTTP, or a header of ours (the "
                             "token?) has a line's end in it");
@@ -438,7 +456,8 @@ enum core_err core_http_send(const struct core_http_request *request, struct cor
 out:
     curl_slist_free_all(transfer.headers); /* takes NULL */
     if (request->session == NULL) {
-        curl_easy_cleanup(transfer.curl); /* takes NULL */
+        curl_easy_cleanup(transfer.curl);   /* takes NULL */
+        curl_multi_cleanup(transfer.multi); /* takes NULL */
     }
     if (err != CORE_OK) {
         free(answer->body);

@@ -42,7 +42,7 @@ struct core_http_request {
     unsigned tries;                    /* at most; 0 is 1 */
     int64_t patience_ns;               /* no further try begins so long after the first, and no wait is longer */
     size_t bytes_max;                  /* of the answer's body, decompressed */
-    bool (*goes_on)(void *ctx);        /* asked about once a second while it waits; false ends it; NULL: always */
+    bool (*goes_on)(void *ctx);        /* asked twenty times a second while it waits; false ends it; NULL: always */
     void *ctx;
 };
 

@@ -18,8 +18,8 @@ import pytest
 
 import rig
 from fast_sensor import BLOCK, Blocks
-from serving import UP, Gone, Main, Refused, is_running, program, wait_until
-from supervising import MS, S, supervisor, supervisors  # noqa: F401
+from serving import UP, Gone, Main, is_running, program, wait_until
+from supervising import MS, supervisor, supervisors  # noqa: F401
 
 TIMES = 10 if rig.IS_LONG else 1
 MAIN_KILLS = 50 * TIMES

@@ -140,7 +140,7 @@ class Prometheus:
     """A real one. It scrapes each second, and its rules are hurried."""
 
     def __init__(self, folder, targets):
-        self.folder, self.port = pathlib.Path(folder), rig.free_port_pair()
+        self.folder, self.port = pathlib.Path(folder), rig.free_port()
         self.folder.mkdir(parents=True)
         (self.folder / "rules.yml").write_text(hurried(RULES.read_text()))
         config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": [str(self.folder / "rules.yml")],

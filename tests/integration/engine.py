@@ -41,7 +41,7 @@ class Engine:
         engine_there()
         self.product, self.folder, self.settings = product, pathlib.Path(folder), settings
         self.script = rig.HERE / product / f"{product}.sh"
-        self.port = rig.free_port_pair()
+        self.port = rig.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._client = None
 

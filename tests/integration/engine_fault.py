@@ -13,7 +13,8 @@ import ssl
 import threading
 import time
 
-from redis_server import free_port
+import rig
+
 
 NO_ANSWER = object()  # the connection is cut instead
 
@@ -150,7 +151,7 @@ class Proxy:
 
     def __init__(self, target_port=None, plan=None, tls=None):
         self.target_port, self.plan, self.requests, self.lock = target_port, plan or (lambda request: None), [], threading.Lock()
-        self.port = free_port()
+        self.port = rig.free_port()
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):

@@ -33,11 +33,6 @@ SERIES = re.compile(r"^([a-z_]+)(\{.*\})? (\S+)$")
 PATIENCE_S = 60
 
 
-def free_port():
-    """Below those that the kernel gives to connections, one of which would take it before the program does."""
-    return rig.free_port_pair()
-
-
 def fetch(url, seconds=30):
     with urllib.request.urlopen(url, timeout=seconds) as answer:
         return answer.read().decode()
@@ -49,7 +44,7 @@ class Site:
     def __init__(self, folder, **serve):
         self.folder = pathlib.Path(folder)
         self.token = TOKEN
-        self.ports = {"serve": free_port(), "run": free_port()}
+        self.ports = {"serve": rig.free_port(), "run": rig.free_port()}
         self.url = f"http://127.0.0.1:{self.ports['serve']}/"
         self.logs = self.folder / "main/sensors/zeek-1/logs"
         recorded = self.folder / "conn.log"

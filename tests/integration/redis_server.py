@@ -35,11 +35,6 @@ WRITER_RULES = (SENSOR_RULES + " +role +watch +unwatch +multi +exec +set +del +h
 DEFAULT_RULES = "user default off ~* &* +@all"
 
 
-def free_port():
-    """Below those that the kernel gives to connections, one of which would take it before the server does."""
-    return rig.free_port_pair()
-
-
 def redis_there():
     """Skip without redis-server; under CI=true that is a failure."""
     if shutil.which("redis-server") is None:
@@ -75,13 +70,13 @@ class RedisServer:
         self.primary = replica_of
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
-        self.tls_port = free_port() if tls else 0
+        self.port = rig.free_port()
+        self.tls_port = rig.free_port() if tls else 0
         self.socket = f"/tmp/tapline-redis-{os.getpid()}-{self.port}.sock"  # short: a socket's path has 107 bytes
         self.tls = tls
         self.acl = acl
         self.process = None
-        lines = [f"bind 127.0.0.1", f"port {self.port}", f"unixsocket {self.socket}", "dir .", 'save ""', "appendonly yes",
+        lines = ["bind 127.0.0.1", f"port {self.port}", f"unixsocket {self.socket}", "dir .", 'save ""', "appendonly yes",
                  f"appendfsync {appendfsync}", "repl-diskless-sync-delay 0", "enable-debug-command local",
                  "hash-max-listpack-value 1024", *more]
         if tls:

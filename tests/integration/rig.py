@@ -237,13 +237,13 @@ def difference(serials, count):
 # ---- the broker ------------------------------------------------------------------------------------------------------
 
 
-def free_port_pair(nodes=1):
-    """A port such that it and the next are free, a broker's and its controller's; for more nodes each 10 higher, too. Below
-    those that the kernel gives to connections: one of these would take it before the broker does."""
+def free_port(count=1, nodes=1):
+    """The first of so many ports in a row that are free; for more nodes each 10 higher, too. Below those that the kernel gives to
+    connections: one of these would take it before the server does."""
     while True:
         port = random.randrange(12000, 32000)
         try:
-            for taken in (port + 10 * node + side for node in range(nodes) for side in (0, 1)):
+            for taken in (port + 10 * node + at for node in range(nodes) for at in range(count)):
                 with socket.socket() as one:
                     one.bind(("127.0.0.1", taken))
             return port
@@ -259,7 +259,7 @@ class Broker:
 
     def __init__(self, folder, nodes=1):
         self.folder = pathlib.Path(folder)
-        port = free_port_pair(nodes)
+        port = free_port(2, nodes)  # a broker's and its controller's
         self.nodes = range(1, nodes + 1)
         self.addresses = {node: f"127.0.0.1:{port + 10 * (node - 1)}" for node in self.nodes}
         self.address = ",".join(self.addresses.values())

@@ -309,8 +309,8 @@ def alone(tmp_path, own_disk, runs):
     """A run whose state and output are on the small disk; one whose broker is not there; Prometheus."""
     if shutil.which("prometheus") is None:
         pytest.skip("NO PROMETHEUS")
-    dead, made = f"127.0.0.1:{rig.free_port_pair()}", []
-    ports = {"run": rig.free_port_pair(), "waiting": rig.free_port_pair()}
+    dead, made = f"127.0.0.1:{rig.free_port()}", []
+    ports = {"run": rig.free_port(), "waiting": rig.free_port()}
     log = tmp_path / "conn.log"
     log.write_text(rig.ConnLog().text(0, 10))
     state = own_disk / "alone"
@@ -371,8 +371,8 @@ def test_disks_collectors_and_brokers_of_single_processes(alone):
 def test_a_feed_of_indicators_fails(redis_server, tmp_path):
     if shutil.which("prometheus") is None:
         pytest.skip("NO PROMETHEUS")
-    port, config = rig.free_port_pair(), tmp_path / "tapline.yml"
-    feed = {"name": "list", "type": "list", "url": f"http://127.0.0.1:{rig.free_port_pair()}/list.txt", "patience": "1s"}
+    port, config = rig.free_port(), tmp_path / "tapline.yml"
+    feed = {"name": "list", "type": "list", "url": f"http://127.0.0.1:{rig.free_port()}/list.txt", "patience": "1s"}
     config.write_text(json.dumps({"node": {"name": "n", "state": str(tmp_path / "state")}, "health": {"intel_sync": f"127.0.0.1:{port}"},
                                   "intel": {"redis": {"urls": [redis_server.url]}, "feeds": [feed]}}))
     prometheus = Prometheus(tmp_path / "prometheus", {"sync": port})

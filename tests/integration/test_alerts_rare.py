@@ -19,7 +19,6 @@ from fixtures import broker_made
 from late_proxy import LateProxy
 from redis_server import RedisServer
 from serving import Main, program
-from supervising import Refused, wait_until
 
 FIRES_S, ENDS_S = 90, 120
 EVIL = "203.0.113.9"
@@ -55,7 +54,7 @@ class Process:
     """A `tapline …` in a folder of its own, with a port for /metrics and a log to read (or several) that grows."""
 
     def __init__(self, name, folder, sinks, prefix=(), **sections):
-        self.name, self.folder, self.port, self.prefix = name, folder / name, rig.free_port_pair(), list(prefix)
+        self.name, self.folder, self.port, self.prefix = name, folder / name, rig.free_port(), list(prefix)
         self.logs, self.state = self.folder / "logs", self.folder / "state"
         self.logs.mkdir(parents=True)
         self.conn, self.rows, self.writer = self.logs / "conn.log", 0, rig.ConnLog()
@@ -106,7 +105,7 @@ class Host(Main):
     """A Main with sensors."""
 
     def __init__(self, name, folder, nodes, **serve):
-        self.name, self.port = name, rig.free_port_pair()
+        self.name, self.port = name, rig.free_port()
         super().__init__(folder / name, nodes, serve=serve, more={"health": {"serve": f"127.0.0.1:{self.port}", "interval": "1s"}})
 
 
@@ -124,7 +123,7 @@ def without_rights():
 def broker_with_users(folder):
     """A broker that has one more port, at which only who knows the user's word is let in."""
     broker = broker_made(folder)
-    broker.users_port = rig.free_port_pair()
+    broker.users_port = rig.free_port()
     path = broker.folder / "server.properties"
     text = path.read_text()
     for key, more in (("listeners", f"USERS://127.0.0.1:{broker.users_port}"), ("advertised.listeners", f"USERS://127.0.0.1:{broker.users_port}"),

@@ -15,7 +15,7 @@ import engine_fault as fault
 import rig
 from engine_fault import Proxy, always, first
 from feeding import MONTHLY, Site, document
-from redis_server import free_port, make_certificates
+from redis_server import make_certificates
 
 WINDOW_MIN = 16  # a bulk is halved down to so many documents
 
@@ -345,7 +345,7 @@ def test_a_server_of_another_ca_gets_nothing(proxied, tmp_path, feeds):
 
 def test_a_node_that_is_dead_is_left_out(proxied, elasticsearch):
     site, proxy = proxied()
-    dead = f"http://127.0.0.1:{free_port()}"
+    dead = f"http://127.0.0.1:{rig.free_port()}"
     site.config = site.write(hosts=[dead, proxy.url])
     wanted = put_some(site, 500)
     began = time.monotonic()

@@ -209,7 +209,7 @@ def test_without_templates_it_does_not_start(tmp_path, broker, own_engine):
 
 
 def test_a_host_that_is_wrong_is_waited_for_and_told(site, feeds):
-    port = rig.free_port_pair()
+    port = rig.free_port()
     site.config = site.write(hosts=[f"http://127.0.0.1:{port}"])
     site.put(MONTHLY, [document()])
     feed = feeds(site.config)

@@ -52,8 +52,8 @@ def test_the_walk_runs_as_written(folder):
         assert os.environ.get("CI") != "true" or os.geteuid() != 0, "java must be there under CI=true"
         pytest.skip("NOT ROOT or NO JAVA: the guide's walk is not tested here")
     redis_there()
-    base = rig.free_port_pair()
-    ports = {"9082": str(base - 10), "9092": str(base), "6379": str(rig.free_port_pair()), "9600": str(rig.free_port_pair()), "9601": str(rig.free_port_pair())}
+    base = rig.free_port()
+    ports = {"9082": str(base - 10), "9092": str(base), "6379": str(rig.free_port()), "9600": str(rig.free_port()), "9601": str(rig.free_port())}
     script = "\necho '==== block'\n".join(blocks())
     script = re.sub("|".join(rf"\b{port}\b" for port in ports), lambda m: ports[m[0]], script)
     script = script.replace("sleep 5; tapline top", "sleep 10; tapline top")

@@ -115,7 +115,7 @@ def counted_alike(site):
 
 
 def test_metrics(tmp_path, process):
-    port = rig.free_port_pair()
+    port = rig.free_port()
     site = Site(port)
     logs = tmp_path / "logs"
     logs.mkdir()
@@ -153,7 +153,7 @@ def test_metrics(tmp_path, process):
 
 
 def test_other_routes(tmp_path, process):
-    port = rig.free_port_pair()
+    port = rig.free_port()
     site = Site(port)
     process(config_of(tmp_path, port), "run")
     rig.wait_for("HTTP", site.is_there, 60)
@@ -174,7 +174,7 @@ def test_other_routes(tmp_path, process):
 
 def test_not_ready(tmp_path, process):
     """A Kafka that is not there: alive, but not ready, and says which broker."""
-    port, gone = rig.free_port_pair(), rig.free_port_pair()
+    port, gone = rig.free_port(), rig.free_port()
     site = Site(port)
     config = config_of(tmp_path, port, sinks={"kafka": {"rdkafka": {"bootstrap.servers": f"127.0.0.1:{gone}"}}})
     conn_lines(tmp_path / "logs" / "conn.log", 10)
@@ -216,7 +216,7 @@ def test_port_in_use(tmp_path, process):
 
 def test_intel_sync(tmp_path, process, redis_server):  # noqa: F811
     """A sync that waits for its feed answers meanwhile; then its numbers are there."""
-    port = rig.free_port_pair()
+    port = rig.free_port()
     site = Site(port)
     server = FeedServer(site=Files({"/list.txt": b"198.51.100.1\n198.51.100.2\n", "/none.txt": b""})).start()
     try:

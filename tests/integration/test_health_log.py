@@ -32,7 +32,7 @@ class Site:
         self.config = rig.config_write(
             self.folder / "tapline.yml", [{"type": "zeek", "paths": [str(self.folder / "*.log")]}],
             sinks or {"file": {"path": str(self.out), "sync_interval": "10ms"}},
-            health={"run": f"127.0.0.1:{rig.free_port_pair()}", "interval": "1s"} | health)
+            health={"run": f"127.0.0.1:{rig.free_port()}", "interval": "1s"} | health)
         self.node = json.loads(self.config.read_text())["node"]["name"]
 
     def start(self):
@@ -250,7 +250,7 @@ def test_the_topic_has_the_same_lines_also_from_while_the_broker_was_away(tmp_pa
 
 
 def test_a_broker_that_never_answers_holds_up_nothing(tmp_path, runs, conn_log):
-    here = Site(tmp_path, runs, topic="t.health", rdkafka={"bootstrap.servers": f"127.0.0.1:{rig.free_port_pair()}"})
+    here = Site(tmp_path, runs, topic="t.health", rdkafka={"bootstrap.servers": f"127.0.0.1:{rig.free_port()}"})
     here.log.write_text(conn_log.text(0, 100))
     here.start()
     here.run.wait_accepted(100)

@@ -711,7 +711,7 @@ def test_a_server_without_a_password_and_other_mistakes(redis_server, stores):
     assert "no password is set there" in said
     assert "there is no such database" in stores("reader", redis_server.url.replace("/0", "/99")).do(*get)[-1]
     assert "no such socket" in stores("reader", "unix:///nonexistent.sock").do(*get)[-1]
-    assert "cannot connect" in stores("reader", f"redis://127.0.0.1:{rs.free_port()}").do(*get)[-1]
+    assert "cannot connect" in stores("reader", f"redis://127.0.0.1:{rig.free_port()}").do(*get)[-1]
     assert "cannot be resolved" in stores("reader", "redis://no-such-host.invalid").do("get", 20000, "ip", "192.0.2.1")[-1]
     for url, why in (("http://localhost", "begins with none"), ("redis://u:p@localhost", "password in it"),
                      ("redis://localhost:0", "port"), ("unix://relative", "absolute"), ("redis://h/x", "database")):

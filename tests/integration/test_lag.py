@@ -19,7 +19,6 @@ import urllib.request
 import pytest
 
 import rig
-from redis_server import free_port
 
 LINES_S = 4000  # written
 TAKEN_S = 1500  # taken by the slow reader
@@ -225,7 +224,7 @@ def follow(judge, port, state, path, seconds, run, reader=None):
 
 
 def test_lag_is_the_truth(tmp_path, runs, writer):
-    port, state, path = free_port(), tmp_path / "state", str(tmp_path / "conn.log")
+    port, state, path = rig.free_port(), tmp_path / "state", str(tmp_path / "conn.log")
     inputs = [{"type": "zeek", "paths": [path]}]
     config = rig.config_write(tmp_path / "tapline.yml", inputs, {"stdout": {}}, ingest={"close_after": "2s", "checkpoint_interval": "50ms"},
                               pipeline={"batches": 4, "stop_timeout": "1s"}, health={"run": f"127.0.0.1:{port}", "lag_max": "1h"})

@@ -23,16 +23,11 @@ SECONDS = 5.0  # the promise
 PATIENCE_S = 60  # where it is not the time that is judged
 
 
-def free_port():
-    """Below those that the kernel gives to connections, one of which would take it before Main does."""
-    return rig.free_port_pair()
-
-
 class Http:
     """What Main has over HTTP."""
 
     def __init__(self):
-        self.port = free_port()
+        self.port = rig.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.section = {"serve": f"127.0.0.1:{self.port}", "run": "off"}
 

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
+import rig
+
 from serving import program, serving, wait_until  # noqa: F401 (serving: the fixture)
-from test_main_health import free_port
 
 TOKEN = "b7e0-a token of many words"
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "configs/page"
@@ -21,7 +22,7 @@ class Page:
     """A Main with the nodes a and b, and what asks it over HTTP: headers as they are given, and no others."""
 
     def __init__(self, serving, token=TOKEN, port=None):
-        self.port = port or free_port()
+        self.port = port or rig.free_port()
         self.host = f"127.0.0.1:{self.port}"
         self.main = serving([program("a", "sleep", "600"), program("b", "sleep", "600")],
                             serve={"token": token} if token else {}, more={"health": {"serve": self.host}})
@@ -332,7 +333,7 @@ def test_without_a_token_there_is_no_control(serving):
 
 
 def test_without_a_supervisor_control_says_so(serving):
-    port = free_port()
+    port = rig.free_port()
     main = serving([program("a", "sleep", "600")], serve={"token": TOKEN, "starts_supervisor": False}, start=False,
                    more={"health": {"serve": f"127.0.0.1:{port}"}})
     main.start(wait=False)
@@ -346,7 +347,7 @@ def test_without_a_supervisor_control_says_so(serving):
 def test_a_port_that_is_taken_is_had_later_with_all_routes(serving):
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", free_port()))
+        taken.bind(("127.0.0.1", rig.free_port()))
         taken.listen()
         page = Page(serving, port=taken.getsockname()[1])
         time.sleep(1)

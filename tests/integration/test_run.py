@@ -30,7 +30,7 @@ def kafka_sink(address, **options):
 
 def nowhere(**options):
     """A broker that is not there."""
-    return kafka_sink(f"127.0.0.1:{rig.free_port_pair()}", **options)
+    return kafka_sink(f"127.0.0.1:{rig.free_port()}", **options)
 
 
 def maps_copy(tmp_path):

@@ -367,7 +367,7 @@ def test_events_are_passed_on_and_the_link_has_its_own(serving):
 
 
 def test_over_tcp_the_token_comes_first(serving):
-    port = rig.free_port_pair()  # not one of those that the kernel gives to connections
+    port = rig.free_port()
     main = up(serving, sleeps("a"), serve={"listen": f"127.0.0.1:{port}", "token": "geheim"})
 
     def ask(*messages):

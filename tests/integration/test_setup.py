@@ -312,7 +312,7 @@ def test_refusals_are_said_and_the_rest_is_done(modules, tmp_path):
 
 
 def test_nobody_there(tmp_path):
-    port = rig.free_port_pair()
+    port = rig.free_port()
     config = config_write(tmp_path, sinks={"elasticsearch": {"hosts": [f"http://127.0.0.1:{port}"], "timeout": "1s"}})
     done = rig.tapline("setup", "-c", config)
     assert done.returncode == 111 and f"127.0.0.1:{port}" in done.stderr

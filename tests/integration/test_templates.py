@@ -34,7 +34,7 @@ BEYOND_LONG = {"zeek.connection.orig_bytes"}
 class Engine:
     def __init__(self, folder):
         self.folder = folder
-        self.port = rig.free_port_pair()
+        self.port = rig.free_port()
         self._script("start", folder, self.port)
 
     def _script(self, *args):

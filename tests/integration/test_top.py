@@ -19,7 +19,7 @@ import pytest
 import controlling
 import rig
 from controlling import TAPLINE
-from terminal import BACKSPACE, DOWN, END, ENTER, ESCAPE, HOME, PAGE_DOWN, TAB, UP, Terminal
+from terminal import BACKSPACE, DOWN, END, ENTER, ESCAPE, HOME, TAB, Terminal
 
 VIEWS = ("Overview", "Sensors", "Logs", "Stages", "Sinks", "Partitions", "Intel")
 SILENT_S = 40  # after ten seconds without an answer it is said
@@ -466,7 +466,7 @@ def test_garbage_fed_to_a_real_run_is_on_the_screen_within_ten_seconds(folder, r
 
 
 def test_a_broker_that_is_not_there_is_on_the_screen_within_ten_seconds(folder, runs):
-    address = f"127.0.0.1:{rig.free_port_pair()}"
+    address = f"127.0.0.1:{rig.free_port()}"
     config = real(folder, {"kafka": {"partitions": 2, "rdkafka": {"bootstrap.servers": address}}})
     runs(config)
     with Terminal([TAPLINE, "top", "-c", config], rows=40, columns=120) as terminal:

@@ -17,7 +17,6 @@ import pytest
 
 import rig
 from judge import kafka_sink
-from redis_server import free_port
 
 PATIENCE_S = 60
 HANGS_S = 120  # a collector that hangs: who waited for it would take longer than any machine
@@ -269,7 +268,7 @@ def test_share_and_slow(tmp_path, conn_log, collector, runs):
 
 def test_through_kafka(tmp_path, conn_log, broker, collector, runs, feeds):
     """The records of a traced batch, and no others, name its produce span; the feeder's spans link to it."""
-    count, prefix = 4000, f"tr{free_port()}"
+    count, prefix = 4000, f"tr{rig.free_port()}"
     _, config = log_and_config(tmp_path, conn_log, count, sinks=kafka_sink(broker, prefix), **health(collector, otlp_share=2, otlp_slow="1h"))
     run = runs(config)
     found = {}  # traceparent -> records
@@ -311,7 +310,7 @@ def test_through_kafka(tmp_path, conn_log, broker, collector, runs, feeds):
 
 def test_metrics(tmp_path, conn_log, collector, runs):
     """The same numbers as /metrics: names, kinds, labels."""
-    port, count = free_port(), 3000
+    port, count = rig.free_port(), 3000
     _, config = log_and_config(tmp_path, conn_log, count, **health(collector, otlp_share=0, run=f"127.0.0.1:{port}"))
     run = runs(config)
 
@@ -349,7 +348,7 @@ def test_metrics(tmp_path, conn_log, collector, runs):
 @pytest.mark.parametrize("how", ["away", "refuses", "hangs"])
 def test_a_bad_collector(tmp_path, conn_log, runs, how):
     """Nobody waits for it, it is said once, is a problem, and what is lost is counted; when it is back, so are traces."""
-    port, http_port, count = free_port(), free_port(), 10000
+    port, http_port, count = rig.free_port(), rig.free_port(), 10000
     collector = None if how == "away" else Collector(port)
     if collector is not None:
         collector.status, collector.hold = (500, 0) if how == "refuses" else (500, HANGS_S)
@@ -408,7 +407,7 @@ class Jaeger:
     """A real one (version 2, all in one process), asked as its page asks it."""
 
     def __init__(self, folder):
-        ports = {"query": free_port(), "query_grpc": free_port(), "otlp": free_port()}
+        ports = {"query": rig.free_port(), "query_grpc": rig.free_port(), "otlp": rig.free_port()}
         (folder / "jaeger.yaml").write_text(JAEGER % ports)
         self.url, self.query = f"http://127.0.0.1:{ports['otlp']}", f"http://127.0.0.1:{ports['query']}"
         with open(folder / "jaeger.log", "wb") as log:
@@ -436,7 +435,7 @@ def test_jaeger(tmp_path, conn_log, broker, runs, feeds):
     jaeger = Jaeger(tmp_path)
     try:
         rig.wait_for("Jaeger", lambda: jaeger.ask("/api/services") is not None)
-        count, prefix = 4000, f"jg{free_port()}"
+        count, prefix = 4000, f"jg{rig.free_port()}"
         _, config = log_and_config(tmp_path, conn_log, count, sinks=kafka_sink(broker, prefix), **health(jaeger, otlp_share=1, otlp_slow="1h"))
         run = runs(config)
         rig.wait_for("each batch", lambda: sum(tag["value"] for spans in jaeger.traces("tapline-run") if "batch" in spans

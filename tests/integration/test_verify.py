@@ -97,7 +97,7 @@ def site(broker, tmp_path_factory):
 def unanswered(tmp_path_factory):
     """A verify whose broker is not there. It asks for 15 s, beside the first tests."""
     folder = tmp_path_factory.mktemp("unanswered")
-    away = sink_of(None, "x", "x", rdkafka={"bootstrap.servers": f"127.0.0.1:{rig.free_port_pair()}"})
+    away = sink_of(None, "x", "x", rdkafka={"bootstrap.servers": f"127.0.0.1:{rig.free_port()}"})
     config = rig.config_write(folder / "tapline.yml", [{"paths": [str(folder / "*.log")]}], away)
     asking = subprocess.Popen([str(rig.TAPLINE), "verify", "-c", str(config)], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)

@@ -5,11 +5,11 @@ SPDX-License-Identifier: Apache-2.0
 """
 import os
 import pathlib
-import random
 import shutil
-import socket
 
 import pytest
+
+import rig
 
 from serving import UP, serving, wait_until  # noqa: F401
 
@@ -51,19 +51,6 @@ def zeek(request):
     return found
 
 
-def free_ports(count=10):
-    """The first of so many that are free, one behind the other; below those that the kernel gives to connections."""
-    while True:
-        first = random.randrange(12000, 32000)
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as one:
-                    one.bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
-
-
 class Site:
     """zeekctl's directory and the site's scripts."""
 
@@ -72,7 +59,7 @@ class Site:
         self.etc.mkdir()
         self.scripts.mkdir()
         self.zeek = zeek
-        self.put("zeekctl.cfg", f"ZeekPort={free_ports()}\nMetricsPort=0\nLogRotationInterval=3600\nenv_vars={main.mark}\n"
+        self.put("zeekctl.cfg", f"ZeekPort={rig.free_port(10)}\nMetricsPort=0\nLogRotationInterval=3600\nenv_vars={main.mark}\n"
                                 f"SitePolicyPath={self.scripts}\n")
         self.put("networks.cfg", "10.0.0.0/8 Private\nfd00::/8\n")
         self.script("# nothing yet\n")

@@ -17,7 +17,6 @@ import urllib.error
 import urllib.request
 
 import rig
-from redis_server import free_port
 from serving import Main, program
 
 SENSOR = "zeek-1"
@@ -40,7 +39,7 @@ class Host:
         self.logs.mkdir()
         self.out = disk / "documents.ndjson"
         self.bad = self.logs / "dns.log"
-        self.ports = {"serve": free_port(), "run": free_port(), "feed": free_port(), "intel_sync": free_port()}
+        self.ports = {"serve": rig.free_port(), "run": rig.free_port(), "feed": rig.free_port(), "intel_sync": rig.free_port()}
         recorded = self.folder / "recorded"
         recorded.mkdir()
         (recorded / "conn.log").write_text(rig.ConnLog().text(0, 2000))

@@ -58,7 +58,7 @@ test: dev ## Run every test (needs the network once, for the Kafka broker's jars
 asan: ## Unit, golden and corpus tests with address and undefined-behaviour sanitizers
 	@.ci/deps build test
 	$(call build,asan)
-	@$(CTEST) -j $$((2 * $(JOBS))) --test-dir build/asan -L 'unit|golden|corpus' -LE judge -E 'corpus\.(kept|same|order|observables)'
+	@$(CTEST) -j $$(($(JOBS) + 1)) --test-dir build/asan -L 'unit|golden|corpus' -LE judge -E 'corpus\.(kept|same|order|observables)'
 
 # A map is applied by one thread: threads.jobs_same and threads.run have several of them.
 .PHONY: tsan
@@ -67,7 +67,7 @@ tsan: ## Unit and pipeline tests with the thread sanitizer
 	$(call build,tsan)
 	@$(CC) -std=c17 -D_GNU_SOURCE -Wall -Wextra -O1 -g -shared -fPIC tests/tsan/c11_threads.c -o build/tsan/c11_threads.so -pthread
 	@LD_PRELOAD=$(CURDIR)/build/tsan/c11_threads.so TSAN_OPTIONS='halt_on_error=1 suppressions=$(CURDIR)/tests/tsan/suppressions.txt' \
-		$(CTEST) -j $$((2 * $(JOBS))) --test-dir build/tsan -L 'unit|threads' -E 'unit\.normalize_'
+		$(CTEST) -j $$(($(JOBS) + 1)) --test-dir build/tsan -L 'unit|threads' -E 'unit\.normalize_'
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZ_SECONDS each (600)

@@ -121,7 +121,7 @@ class Site:
 
     # ---- the feeder -------------------------------------------------------------------------------------------------------
 
-    def once(self, code=0, timeout=120.0):
+    def once(self, code=0, timeout=rig.PATIENCE_S):
         """`feed --once --json`; its summary."""
         return rig.run_once(self.config, code, timeout, kind=rig.Feed)
 
@@ -134,7 +134,7 @@ class Site:
     def hits(self, dataset="*"):
         return {hit["_id"]: hit for hit in self.engine.hits(self.pattern(dataset))}
 
-    def wait_ids(self, feed, wanted, timeout=30.0):
+    def wait_ids(self, feed, wanted, timeout=rig.PATIENCE_S):
         """Until these ids, and no other, can be found, each once."""
         def there():
             try:
@@ -174,7 +174,7 @@ class Site:
     def dead_letters(self):
         return [json.loads(message.value()) for message in self.records(self.dead_topic)]
 
-    def wait_committed(self, feed, timeout=30.0):
+    def wait_committed(self, feed, timeout=rig.PATIENCE_S):
         """Until nothing is left to read: the committed offsets are behind the last record of each partition."""
         lasts = {}
         for message in self.records():

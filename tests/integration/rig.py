@@ -23,6 +23,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 TAPLINE = pathlib.Path(os.environ.get("TAPLINE", TOP / "build/dev/cmd/tapline"))
 STORM = int(os.environ.get("TAPLINE_STORM", "1"))
+PATIENCE_S = 120.0  # for what takes a moment, on a machine that has other things to do
 IS_LONG = os.environ.get("TAPLINE_LONG") == "1"
 SAMPLES = TOP / "configs/samples"
 KAFKA = HERE / "kafka"
@@ -31,7 +32,7 @@ sys.path.insert(0, str(TOP / "tests/oracle"))
 from community_id import community_id  # noqa: E402  (written from the specification, not from our C)
 
 
-def wait_for(what, condition, timeout=30.0, pause=0.02):
+def wait_for(what, condition, timeout=PATIENCE_S, pause=0.02):
     """Until condition() is true; its value. Fails with what it waited for."""
     end = time.monotonic() + timeout
     while True:
@@ -73,7 +74,7 @@ class Run:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
-    def wait_idle(self, share, window_s=2.0, timeout=20.0):
+    def wait_idle(self, share, window_s=2.0, timeout=60.0):
         """Until it uses no more than this share of a CPU. What spins never does; a busy machine, or the end of a start, may make
         one window larger."""
         end, used = time.monotonic() + timeout, []
@@ -86,10 +87,10 @@ class Run:
     def log(self):
         return "\n".join(self.lines)
 
-    def wait_log(self, text, timeout=20.0, count=1):
+    def wait_log(self, text, timeout=PATIENCE_S, count=1):
         wait_for(f"{text!r} in the log:\n{self.log()}", lambda: self.log().count(text) >= count or self._ended(text), timeout)
 
-    def wait_for(self, what, condition, timeout=30.0):
+    def wait_for(self, what, condition, timeout=PATIENCE_S):
         """wait_for(), but not in vain when the process has died."""
         def lives_and_holds():
             held = condition()
@@ -98,7 +99,7 @@ class Run:
 
         return wait_for(what, lives_and_holds, timeout)
 
-    def wait_accepted(self, count, timeout=30.0):
+    def wait_accepted(self, count, timeout=PATIENCE_S):
         """Until the state directory has it that so many were accepted: what is killed or broken from here on does not take
         them back. That documents can be seen says less."""
         def accepted():
@@ -116,7 +117,7 @@ class Run:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def wait(self, timeout=60.0):
+    def wait(self, timeout=PATIENCE_S):
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -126,7 +127,7 @@ class Run:
         self.stdout = self.process.stdout.read()
         return self.process.returncode
 
-    def stop(self, timeout=60.0):
+    def stop(self, timeout=PATIENCE_S):
         """SIGTERM, which must end it with 0."""
         assert self.process.poll() is None, f"ended by itself with {self.process.returncode}:\n{self.log()}"
         self.signal(signal.SIGTERM)
@@ -146,14 +147,14 @@ class Feed(Run):
     COMMAND = "feed"
 
 
-def run_once(config, code=0, timeout=120.0, kind=Run):
+def run_once(config, code=0, timeout=PATIENCE_S, kind=Run):
     """`run --once --json` to its end; the summary."""
     run = kind(config, "--once", "--json")
     assert run.wait(timeout) == code, run.log()
     return json.loads(run.stdout) if run.stdout else None
 
 
-def tapline(*args, stdin=None, timeout=120):
+def tapline(*args, stdin=None, timeout=PATIENCE_S):
     """Any subcommand; the finished process."""
     return subprocess.run([str(TAPLINE), *map(str, args)], input=stdin, capture_output=True, text=True, timeout=timeout)
 

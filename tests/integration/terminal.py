@@ -14,7 +14,7 @@ import time
 import pexpect
 import pyte
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 UP, DOWN, RIGHT, LEFT = "\033OA", "\033OB", "\033OC", "\033OD"  # as a terminal sends them in keypad mode, which curses sets
 PAGE_DOWN, HOME, END = "\033[6~", "\033OH", "\033OF"
 ENTER, ESCAPE, TAB, BACKSPACE = "\r", "\033", "\t", "\x7f"

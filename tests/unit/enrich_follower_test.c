@@ -209,9 +209,8 @@ static void test_more_than_counted(void **state) {
     say_many(rig, "u", 0, 200000, FAKE_A);
     atomic_store(&rig->world->uncounted, 199990); /* an estimate that is far off */
     rig_start(rig);
-    fake_settle(rig->world);
+    EVENTUALLY(builds(rig) == 1);
     assert_true(is_possible(rig, "u0") && is_possible(rig, "u199999"));
-    assert_int_equal(builds(rig), 1);
     assert_true(atomic_load(&rig->world->builds) > 1); /* the first tries were too small */
     rig_close(rig);
 }
@@ -367,9 +366,8 @@ static void test_keys_of_others_do_not_count(void **state) {
     atomic_store(&rig->world->others, 10000000);
     rig->follower.count_gap_ns = 10 * CORE_NS_PER_MS; /* sixty of them, where others are many */
     rig_start(rig);
-    fake_settle(rig->world);
+    EVENTUALLY(builds(rig) == 1); /* of two tries, each of which follows */
     assert_true(atomic_load(&rig->follower.bytes) < CORE_MIB);
-    assert_int_equal(builds(rig), 1);
     for (unsigned i = 0; i < 20; i++) {
         char text[64];
         assert_true(snprintf(text, sizeof text, "u%u", i) > 0);

@@ -20,7 +20,7 @@ lint_shell() {
         case $(LC_ALL=C head -c 64 "$file" | head -1 | tr -d '\0') in
         '#!'*bash* | '#!'*/sh*) printf '%s\0' "$file" ;;
         esac
-    done | xargs -0 shellcheck
+    done | xargs -0 shellcheck -x
 }
 
 lint_layers() {

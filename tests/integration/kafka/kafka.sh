@@ -11,63 +11,67 @@ jars=${TAPLINE_KAFKA_JARS:-$here/../../../build/kafka}
 heap=${TAPLINE_KAFKA_HEAP:-256m}
 cluster=dGFwbGluZS10ZXN0cy0wMQ
 ready_tries=600 # of 0.1 s
+# shellcheck source=tests/integration/jvm.sh
+. "$here/../jvm.sh"
 
-fetch() {
-    mkdir -p "$jars"
-    exec 9>"$jars/.lock"
-    flock 9
-    local want
-    want=$(cksum <"$here/pom.xml")
-    [ "$(cat "$jars/.done" 2>/dev/null)" = "$want" ] && return
-    echo "fetching the Kafka broker's jars into $jars" >&2
-    rm -f "$jars"/*.jar
-    mvn -B -q -ntp -f "$here/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-        -DincludeScope=runtime -DoutputDirectory="$jars" >&2
-    printf '%s\n' "$want" >"$jars/.done"
-}
-
-wait_gone() { # pid
-    while kill -0 "$1" 2>/dev/null; do
-        sleep 0.05
-    done
-}
-
-case $1 in
-fetch)
-    fetch
-    ;;
-format)
-    fetch
-    java -cp "$jars/*" kafka.tools.StorageTool format --ignore-formatted -t "$cluster" -c "$2/server.properties" \
-        >"$2/format.log" 2>&1 9>&- || {
-        cat "$2/format.log" >&2
-        exit 1
+format() { # dir
+    java "${java_options[@]}" "${archive[@]}" -Xmx"$heap" -cp "$jars/*" kafka.tools.StorageTool format --ignore-formatted \
+        -t "$cluster" -c "$1/server.properties" >"$1/format.log" 2>&1 9>&- || {
+        cat "$1/format.log" >&2
+        return 1
     }
-    ;;
-start)
-    fetch
-    setsid java -Xms"$heap" -Xmx"$heap" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData \
+}
+
+start() { # dir
+    setsid java -Xms"$heap" -Xmx"$heap" "${java_options[@]}" "${archive[@]}" \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
-        -cp "$jars/*" kafka.Kafka "$2/server.properties" >>"$2/broker.log" 2>&1 </dev/null 9>&- &
-    echo $! >"$2/pid"
-    ;;
-stop)
-    pid=$(cat "$2/pid")
-    kill "$pid"
-    wait_gone "$pid"
-    ;;
-kill)
-    pid=$(cat "$2/pid")
-    kill -9 "$pid"
-    wait_gone "$pid"
-    ;;
-ready)
+        -cp "$jars/*" kafka.Kafka "$1/server.properties" >>"$1/broker.log" 2>&1 </dev/null 9>&- &
+    echo $! >"$1/pid"
+}
+
+ready() { # host:port
     for _ in $(seq "$ready_tries"); do
-        kcat -b "$2" -L -m 2 >/dev/null 2>&1 && exit 0
+        kcat -b "$1" -L -m 2 >/dev/null 2>&1 && return
         sleep 0.1
     done
-    echo "no broker answers at $2" >&2
-    exit 1
+    echo "no broker answers at $1" >&2
+    return 1
+}
+
+train() {
+    local folder port
+    local written=("${archive[@]}")
+    folder=$(mktemp -d)
+    port=$(jvm_port)
+    "$here/gen-node.sh" "$folder" 1 $((port - 10)) 1
+    archive=()
+    format "$folder"
+    archive=("${written[@]}")
+    start "$folder"
+    if ready "127.0.0.1:$port"; then
+        jvm_end TERM "$folder"
+    else
+        jvm_end KILL "$folder"
+    fi
+    rm -rf "$folder"
+}
+
+case ${1:-} in
+fetch)
+    jvm_fetch
+    ;;
+format | start)
+    jvm_fetch
+    "$1" "$2"
+    ;;
+stop)
+    jvm_end TERM "$2"
+    ;;
+kill)
+    jvm_end KILL "$2"
+    ;;
+ready)
+    ready "$2"
     ;;
 *)
     sed -n '2,6p' "${BASH_SOURCE[0]}" >&2

@@ -407,6 +407,8 @@ class Reader:
         new = [(topic, partition) for topic, partitions in self.broker.topics().items() if self.wanted(topic)
                for partition in range(partitions) if (topic, partition) not in self.at]
         if new:
+            for topic in {topic for topic, _ in new}:
+                self.consumer.list_topics(topic, 30)  # else it looks for the leaders a second later
             self.consumer.incremental_assign([TopicPartition(*one, OFFSET_BEGINNING) for one in new])
             self.at.update(dict.fromkeys(new, 0))
 

@@ -2,8 +2,8 @@
 took are what really passed; a sink that is stuck is seen to be; an idle run costs next to nothing.
 SPDX-License-Identifier: Apache-2.0
 """
-import datetime
 import collections
+import datetime
 import json
 import socket
 import threading

@@ -2,8 +2,8 @@
  *
  * One easy handle a request, used for all its tries, or a session's: what is fetched alone is seldom (a sensor's counters twice
  * a minute), so a connection that is kept would gain nothing and could be stale; who reads a thousand events of a feed
- * keeps one. The body grows up to its stated maximum and no further. It runs alone in a multi handle, because curl_easy_perform()
- * asks whether to go on about once a second only while nothing comes.
+ * keeps one. The body grows up to its stated maximum and no further. It runs alone in a multi handle: while nothing comes,
+ * curl_easy_perform() would ask only about once a second whether to go on.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/http_internal.h"
 

@@ -3,10 +3,10 @@
  * Connections are kept open, requests go to the nodes in turn. A node that cannot be reached, is cut off in the middle, is
  * too slow or answers 502, 503 or 504 rests: from about a second to a minute (to five seconds while no node is well), twice
  * as long each time until a request with a body has gone well; then one GET / asks whether it is well again, and only if it
- * answers it gets requests. When all rest, what is submitted waits for the first that is well. The pool repeats nothing by itself: what a failure means is the owner's
- * business (but libcurl sends once more what it had sent on a kept connection that the server closed without a byte of an
- * answer, so a request must be one that may come twice). Redirects are not followed, answers are not asked to be compressed,
- * HTTP/1.1 is spoken. TLS, proxies, messages: as core/http.h.
+ * answers it gets requests. When all rest, what is submitted waits for the first that is well. The pool repeats nothing by
+ * itself: what a failure means is the owner's business (but libcurl sends once more what it had sent on a kept connection that
+ * the server closed without a byte of an answer, so a request must be one that may come twice). Redirects are not followed,
+ * answers are not asked to be compressed, HTTP/1.1 is spoken. TLS, proxies, messages: as core/http.h.
  *
  *   open -> submit … poll … -> close
  *

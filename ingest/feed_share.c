@@ -160,6 +160,12 @@ static void losing_turn(struct feed *feed, int64_t now) {
         return;
     }
     if (!feed_commit_is_open(feed)) {
+        if (!is_all) {
+            core_log(CORE_LEVEL_INFO, "feed",
+                     "partitions go to another feeder before all of them is committed; it sends the rest again, which "
+                     "the engine knows by its id",
+                     "group=%s batches=%llu", feed->env.conf->group, (unsigned long long)(feed->seq - feed->seq_back));
+        }
         losing_release(feed);
     } else if (now - feed->losing_ns > 2 * GIVE_UP_NS) {
         const struct core_fail why = {.text = "a commit was not answered while partitions were to be given up"};

@@ -4,6 +4,8 @@ SPDX-License-Identifier: Apache-2.0
 """
 import collections
 import json
+import os
+import signal
 import threading
 import time
 
@@ -64,6 +66,30 @@ def test_two_share_and_one_is_killed(site, feeds):
     site.wait_ids(feeders[1], wanted, PATIENCE_S)
     site.wait_committed(feeders[1], PATIENCE_S)
     feeders[1].stop()
+    sums = site.ledger().assert_whole()
+    assert sums.total() == len(wanted) and not sums["dead"]
+
+
+def test_an_engine_that_hangs_holds_no_handover(site, feeds):
+    """Who joins gets its partitions after five seconds at most; what the other had under way is sent again, and is there once."""
+    site.feed = {"rdkafka": {"session.timeout.ms": "60000"}}
+    configs = [site.write(f"{name}.yml", node=name) for name in ("one", "two")]
+    writer = Writer(site)
+    feeders = [feeds(configs[0])]
+    rig.wait_for("it to be at work", lambda: both_at_work(site, [("one", 0)]), PATIENCE_S, 0.3)
+    engine = int((site.engine.folder / "pid").read_text())
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        time.sleep(1)
+        feeders.append(feeds(configs[1]))
+        feeders[0].wait_log("before all of them is committed", PATIENCE_S)
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    wanted = writer.finish()
+    site.wait_ids(feeders[1], wanted, PATIENCE_S)
+    site.wait_committed(feeders[1], PATIENCE_S)
+    for feeder in feeders:
+        feeder.stop()
     sums = site.ledger().assert_whole()
     assert sums.total() == len(wanted) and not sums["dead"]
 

@@ -315,8 +315,6 @@ def test_the_supervisor_is_killed_at_any_moment_of_starts_stops_and_restarts(sup
             supervisor.kill()
         supervisor.start()
         rows = settled_rows(supervisor)
-        running = sorted(row["pid"] for row in rows.values() if row["pid"])
-        wait_until(lambda: sorted(own(supervisor)) == running)
         for name in names:
             if is_answered and name in some:
                 assert rows[name]["is_wanted"] == (what != "stop"), f"{what} was answered: {rows[name]}"
@@ -325,11 +323,16 @@ def test_the_supervisor_is_killed_at_any_moment_of_starts_stops_and_restarts(sup
 
 
 def settled_rows(supervisor):
+    """Rows in which all are where they are wanted, when just these run: what it still had to restart has another pid by then."""
+    def agree():
+        rows = supervisor.processes()
+        return settled(rows) and sorted(own(supervisor)) == sorted(row["pid"] for row in rows.values() if row["pid"]) and rows
+
     try:
-        return wait_until(lambda: (r := supervisor.processes()) and settled(r) and r)
+        return wait_until(agree)
     except AssertionError as error:
-        wrong = [{k: v for k, v in r.items() if k != "spec"} for r in supervisor.processes().values() if not settled({"": r})]
-        raise AssertionError(f"{error}: {wrong}\n{supervisor.log.read_text()[-6000:]}") from None
+        rows = [{k: v for k, v in r.items() if k != "spec"} for r in supervisor.processes().values()]
+        raise AssertionError(f"{error}: {own(supervisor)} run, {rows}\n{supervisor.log.read_text()[-6000:]}") from None
 
 
 def own(supervisor):

@@ -15,7 +15,6 @@ import rig
 from feeding import DAILY, DAY_MS, MONTHLY, Site, assert_same, document, iso, now_ms
 
 HOUR_MS = 3_600_000
-PATIENCE_S = 120  # for what takes a moment on an idle machine
 # Nobody is killed in most tests: nor is anybody missed because the machine stands still, and nothing delivered twice.
 LONG_SESSION = {"rdkafka": {"session.timeout.ms": "30000"}}
 
@@ -82,10 +81,10 @@ def test_documents_appear_while_it_runs(site, feeds):
     for turn in range(5):
         wanted.update(site.put(MONTHLY, (document(MONTHLY, turn * 100 + i) for i in range(100))))
         time.sleep(0.3)
-    site.wait_ids(feed, wanted, PATIENCE_S)
-    site.wait_committed(feed, PATIENCE_S)
+    site.wait_ids(feed, wanted, rig.PATIENCE_S)
+    site.wait_committed(feed, rig.PATIENCE_S)
     late = site.put("zeek.made_later", (document("zeek.made_later", i) for i in range(10)))  # a topic that was not there
-    site.wait_ids(feed, {**wanted, **late}, PATIENCE_S)
+    site.wait_ids(feed, {**wanted, **late}, rig.PATIENCE_S)
     feed.stop()
     assert site.ledger().assert_whole() == {"indexed": 510}
 

@@ -20,9 +20,6 @@ def site(tmp_path, broker, elasticsearch):
     return Site(tmp_path, broker, elasticsearch).prepare()
 
 
-PATIENCE_S = 120  # for what takes a moment on an idle machine
-
-
 class Writer(threading.Thread):
     """Records, steadily, over all partitions of several topics, until it is told to stop. Several, since a member that joins is
     given so and so many partitions, first those of the topic whose name is first."""
@@ -59,12 +56,12 @@ def test_two_share_and_one_is_killed(site, feeds):
     writer = Writer(site)
     configs = [site.write(f"{name}.yml", node=name) for name in ("one", "two")]
     feeders = [feeds(config) for config in configs]
-    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), PATIENCE_S, 0.3)
+    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), rig.PATIENCE_S, 0.3)
     feeders[0].kill()
     time.sleep(1)
     wanted = writer.finish()
-    site.wait_ids(feeders[1], wanted, PATIENCE_S)
-    site.wait_committed(feeders[1], PATIENCE_S)
+    site.wait_ids(feeders[1], wanted, rig.PATIENCE_S)
+    site.wait_committed(feeders[1], rig.PATIENCE_S)
     feeders[1].stop()
     sums = site.ledger().assert_whole()
     assert sums.total() == len(wanted) and not sums["dead"]
@@ -76,18 +73,18 @@ def test_an_engine_that_hangs_holds_no_handover(site, feeds):
     configs = [site.write(f"{name}.yml", node=name) for name in ("one", "two")]
     writer = Writer(site)
     feeders = [feeds(configs[0])]
-    rig.wait_for("it to be at work", lambda: both_at_work(site, [("one", 0)]), PATIENCE_S, 0.3)
+    rig.wait_for("it to be at work", lambda: both_at_work(site, [("one", 0)]), rig.PATIENCE_S, 0.3)
     engine = int((site.engine.folder / "pid").read_text())
     os.kill(engine, signal.SIGSTOP)
     try:
         time.sleep(1)
         feeders.append(feeds(configs[1]))
-        feeders[0].wait_log("before all of them is committed", PATIENCE_S)
+        feeders[0].wait_log("before all of them is committed", rig.PATIENCE_S)
     finally:
         os.kill(engine, signal.SIGCONT)
     wanted = writer.finish()
-    site.wait_ids(feeders[1], wanted, PATIENCE_S)
-    site.wait_committed(feeders[1], PATIENCE_S)
+    site.wait_ids(feeders[1], wanted, rig.PATIENCE_S)
+    site.wait_committed(feeders[1], rig.PATIENCE_S)
     for feeder in feeders:
         feeder.stop()
     sums = site.ledger().assert_whole()
@@ -101,7 +98,7 @@ def test_one_that_ends_leaves_at_once_and_nothing_is_repeated(site, feeds):
     configs = [site.write(f"{name}.yml", node=name) for name in ("one", "two")]
     writer = Writer(site)
     feeders = [feeds(config) for config in configs]
-    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), PATIENCE_S, 0.3)
+    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), rig.PATIENCE_S, 0.3)
     feeders[0].stop(160)
     ended = time.monotonic()
     wanted = writer.finish()
@@ -121,12 +118,12 @@ def test_one_file_for_several_processes(site, feeds):
     writer = Writer(site)
     feeders = [feeds(site.config) for _ in range(3)]
     name = json.loads(site.config.read_text())["node"]["name"]
-    rig.wait_for("three to be at work", lambda: both_at_work(site, [(name, i) for i in range(3)]), PATIENCE_S, 0.3)
+    rig.wait_for("three to be at work", lambda: both_at_work(site, [(name, i) for i in range(3)]), rig.PATIENCE_S, 0.3)
     feeders[1].kill()
     feeders.append(feeds(site.config))  # has the place that is free
     wanted = writer.finish()
-    site.wait_ids(feeders[0], wanted, PATIENCE_S)
-    site.wait_committed(feeders[0], PATIENCE_S)
+    site.wait_ids(feeders[0], wanted, rig.PATIENCE_S)
+    site.wait_committed(feeders[0], rig.PATIENCE_S)
     for feed in (feeders[0], *feeders[2:]):
         feed.stop()
     sums = site.ledger().assert_whole()
@@ -138,14 +135,14 @@ def test_a_feeder_that_slept_commits_nothing_of_what_others_took_over(site, feed
     writer = Writer(site)
     configs = [site.write(f"{name}.yml", node=name) for name in ("one", "two")]
     feeders = [feeds(config) for config in configs]
-    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), PATIENCE_S, 0.3)
+    rig.wait_for("both to be at work", lambda: both_at_work(site, [("one", 0), ("two", 0)]), rig.PATIENCE_S, 0.3)
     feeders[0].signal(19)
     time.sleep(5)  # longer than a session
     feeders[0].signal(18)
     time.sleep(2)
     wanted = writer.finish()
-    site.wait_ids(feeders[1], wanted, PATIENCE_S)
-    site.wait_committed(feeders[1], PATIENCE_S)
+    site.wait_ids(feeders[1], wanted, rig.PATIENCE_S)
+    site.wait_committed(feeders[1], rig.PATIENCE_S)
     for feed in feeders:
         feed.stop()
     assert site.ledger().assert_whole().total() == len(wanted)
@@ -155,7 +152,7 @@ def test_a_stop_while_partitions_are_dealt_does_not_hang(site, feeds):
     """A member that is being given partitions just then has an answer open, which it must give before it leaves."""
     site.put(MONTHLY, (document(MONTHLY, i) for i in range(100)))
     first = feeds(site.config)
-    rig.wait_for("the first to be at work", lambda: site.ledger().rows, PATIENCE_S, 0.2)
+    rig.wait_for("the first to be at work", lambda: site.ledger().rows, rig.PATIENCE_S, 0.2)
     for pause in (0.8, 1.4, 2.0, 2.6):
         other = feeds(site.config)
         time.sleep(pause)
@@ -172,13 +169,13 @@ def test_an_engine_away_for_long_does_not_cost_the_place_in_the_group(tmp_path, 
                 sink={"timeout": "2s"}).prepare()
     feed = feeds(site.config)
     wanted = site.put(MONTHLY, (document(MONTHLY, i) for i in range(20_000)))
-    feed.wait_for("it to be at work", lambda: engine.count(site.pattern()) > 0, PATIENCE_S)
+    feed.wait_for("it to be at work", lambda: engine.count(site.pattern()) > 0, rig.PATIENCE_S)
     engine.kill()
     wanted.update(site.put(MONTHLY, (document(MONTHLY, 20_000 + i) for i in range(20_000))))
     time.sleep(18)
     engine.start()
     site.wait_ids(feed, wanted, 300)
-    site.wait_committed(feed, PATIENCE_S)
+    site.wait_committed(feed, rig.PATIENCE_S)
     feed.stop()
     assert "max.poll" not in feed.log() and "expelled" not in feed.log(), feed.log()
     assert site.ledger().assert_whole().total() == len(wanted)
@@ -218,7 +215,7 @@ def told(config, code, *words):
     """feed ends by itself with this exit code, and says these words on a line of an error."""
     feed = rig.Feed(config)
     try:
-        assert feed.wait(PATIENCE_S) == code, feed.log()
+        assert feed.wait(rig.PATIENCE_S) == code, feed.log()
     finally:
         feed.kill()
     for word in words:
@@ -243,7 +240,7 @@ def test_a_host_that_is_wrong_is_waited_for_and_told(site, feeds):
     site.config = site.write(hosts=[f"http://127.0.0.1:{port}"])
     site.put(MONTHLY, [document()])
     feed = feeds(site.config)
-    feed.wait_for("the host in a message", lambda: f"127.0.0.1:{port}" in feed.log(), PATIENCE_S)
+    feed.wait_for("the host in a message", lambda: f"127.0.0.1:{port}" in feed.log(), rig.PATIENCE_S)
     feed.stop()
 
 
@@ -295,7 +292,7 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(tmp_path, own_broker, 
     wanted = site.put(MONTHLY, [document()])
     own_broker.stop()
     feed = feeds(site.config)
-    feed.wait_for("the broker in a message", lambda: own_broker.address in feed.log(), PATIENCE_S)
+    feed.wait_for("the broker in a message", lambda: own_broker.address in feed.log(), rig.PATIENCE_S)
     own_broker.start()
-    site.wait_ids(feed, wanted, PATIENCE_S)
+    site.wait_ids(feed, wanted, rig.PATIENCE_S)
     feed.stop()

@@ -17,7 +17,6 @@ import rig
 
 DRIVER = pathlib.Path(os.environ.get("GROUP_DRIVER", rig.TAPLINE.parent.parent / "tests/integration/group_driver"))
 SERIAL = itertools.count(time.time_ns() % 1_000_000)
-PATIENCE_S = 120  # for what takes a moment on an idle machine
 
 
 class Member:
@@ -33,7 +32,7 @@ class Member:
     def lines(self, *words):
         return [line for line in self.log.read_text().splitlines() if line.split()[:1] and line.split()[0] in words]
 
-    def wait_line(self, word, count=1, timeout=PATIENCE_S):
+    def wait_line(self, word, count=1, timeout=rig.PATIENCE_S):
         rig.wait_for(f"{count} times {word} in {self.log}", lambda: len(self.lines(word)) >= count, timeout)
 
     def kill(self):
@@ -42,7 +41,7 @@ class Member:
 
     def end(self):
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(PATIENCE_S) == 0, self.log.read_text()[-2000:]
+        assert self.process.wait(rig.PATIENCE_S) == 0, self.log.read_text()[-2000:]
 
 
 class Site:
@@ -76,7 +75,7 @@ class Site:
                                   on_delivery=take)
         assert self.producer.flush(60) == 0
 
-    def assert_each_once(self, timeout=PATIENCE_S):
+    def assert_each_once(self, timeout=rig.PATIENCE_S):
         """A transaction that a killed member left open hides what is behind it until it is given up."""
         want = set(self.places)
         rig.wait_for("the copies", lambda: self.broker.count(self.out) >= len(want), timeout)
@@ -99,10 +98,10 @@ def site(broker, tmp_path):
 def test_a_second_member_takes_a_part_and_gives_it_back(site):
     site.produce(3000)
     first = site.start("one")
-    rig.wait_for("copies from each partition", lambda: site.broker.count(site.out) == 3000, PATIENCE_S)
+    rig.wait_for("copies from each partition", lambda: site.broker.count(site.out) == 3000, rig.PATIENCE_S)
     site.produce(3000)
     second = site.start("two")
-    rig.wait_for("a share for the second", lambda: any(len(line.split()) > 1 for line in second.lines("gained")), PATIENCE_S)
+    rig.wait_for("a share for the second", lambda: any(len(line.split()) > 1 for line in second.lines("gained")), rig.PATIENCE_S)
     given_up = [place for line in first.lines("losing") for place in line.split()[1:]]
     assert len(given_up) == 3, "of six partitions a second member gets three, and only those are let go"
     offsets = [int(place.rsplit("/", 1)[1]) for line in second.lines("gained") for place in line.split()[1:]]
@@ -110,7 +109,7 @@ def test_a_second_member_takes_a_part_and_gives_it_back(site):
     site.produce(3000)
     second.end()
     assert second.lines("left")
-    rig.wait_for("all partitions", lambda: sum(len(line.split()) - 1 for line in first.lines("gained")) == 9, PATIENCE_S)
+    rig.wait_for("all partitions", lambda: sum(len(line.split()) - 1 for line in first.lines("gained")) == 9, rig.PATIENCE_S)
     site.produce(300)
     site.assert_each_once()
     ends = {line.split()[1].rsplit("/", 1)[0] for line in first.lines("end")}
@@ -142,7 +141,7 @@ def test_a_member_that_slept_too_long_commits_nothing(site):
     sleeper.wait_line("committed")
     sleeper.process.send_signal(signal.SIGSTOP)
     other = site.start("two")
-    rig.wait_for("all partitions", lambda: sum(len(line.split()) - 1 for line in other.lines("gained")) == 6, PATIENCE_S)
+    rig.wait_for("all partitions", lambda: sum(len(line.split()) - 1 for line in other.lines("gained")) == 6, rig.PATIENCE_S)
     site.produce(500)
     other.wait_line("committed")
     sleeper.process.send_signal(signal.SIGCONT)

@@ -14,7 +14,6 @@ import pytest
 import rig
 
 SERIAL = itertools.count(time.time_ns() % 1_000_000)
-PATIENCE_S = 120  # for what takes a moment on an idle machine
 
 
 class Node:
@@ -110,7 +109,7 @@ def is_open(broker, topic):
 def test_records_and_positions_are_one(broker, runs, tmp_path, conn_log):
     node = Node(broker, tmp_path)
     node.log.write_text(conn_log.text(0, 5000) + "not a conn line\n" + conn_log.text(5000, 6000, header=False))
-    assert runs(node.config(), "--once").wait(PATIENCE_S) == 0
+    assert runs(node.config(), "--once").wait(rig.PATIENCE_S) == 0
     node.assert_each_once(6000)
     assert broker.count(node.dead) == 1
     positions = node.positions()
@@ -125,7 +124,7 @@ def test_records_and_positions_are_one(broker, runs, tmp_path, conn_log):
     with open(node.log, "a") as out:
         out.write(conn_log.text(6000, 7000, header=False))
     run = runs(node.config("other"), "--once")
-    assert run.wait(PATIENCE_S) == 0
+    assert run.wait(rig.PATIENCE_S) == 0
     node.assert_each_once(7000)
     assert number(node.positions()[generation], "records") == 7001
 
@@ -136,7 +135,7 @@ def test_kill_in_an_open_transaction(broker, runs, tmp_path, conn_log):
     node.log.write_text(conn_log.text(0, 3000))
     config = node.config()
     run = runs(config)
-    run.wait_for("its first commit", lambda: broker.count(node.topic) > 0, PATIENCE_S)
+    run.wait_for("its first commit", lambda: broker.count(node.topic) > 0, rig.PATIENCE_S)
     load = Load(node.log, conn_log, 3000)
     for _ in range(20):
         time.sleep(0.6)
@@ -144,11 +143,11 @@ def test_kill_in_an_open_transaction(broker, runs, tmp_path, conn_log):
         if is_open(broker, node.topic):
             break
         run = runs(config)
-        run.wait_log("positions recovered", PATIENCE_S)
+        run.wait_log("positions recovered", rig.PATIENCE_S)
     lines = load.finish()
     assert is_open(broker, node.topic), "no kill hit an open transaction: this test has shown nothing"
     run = runs(config, "--once")
-    assert run.wait(PATIENCE_S) == 0, run.log()
+    assert run.wait(rig.PATIENCE_S) == 0, run.log()
     node.assert_each_once(lines)
 
 
@@ -161,7 +160,7 @@ def test_positions_behind_another_nodes_open_transaction(broker, runs, tmp_path,
     node.log.write_text(conn_log.text(0, 1000))
     config = node.config()
     run = runs(config)
-    run.wait_for("the first records", lambda: broker.count(node.topic) == 1000, PATIENCE_S)
+    run.wait_for("the first records", lambda: broker.count(node.topic) == 1000, rig.PATIENCE_S)
     assert "owner" in node.positions()
     other = Producer({"bootstrap.servers": broker.address, "transactional.id": f"tapline/other-{node.name}",
                       "transaction.timeout.ms": 600000})
@@ -171,16 +170,16 @@ def test_positions_behind_another_nodes_open_transaction(broker, runs, tmp_path,
     assert other.flush(60) == 0
     with open(node.log, "a") as out:
         out.write(conn_log.text(1000, 2000, header=False))
-    run.wait_for("records behind it", lambda: broker.count(node.topic) == 2000, PATIENCE_S)
+    run.wait_for("records behind it", lambda: broker.count(node.topic) == 2000, rig.PATIENCE_S)
     run.kill()
     assert is_open(broker, rig.CHECKPOINT)
     with open(node.log, "a") as out:
         out.write(conn_log.text(2000, 3000, header=False))
     run = runs(config, "--once")
-    run.wait_log("another node's transaction is open", PATIENCE_S)
-    run.wait_log("committing what a dead process of this node had committed", PATIENCE_S)  # it might have been its own that is open
+    run.wait_log("another node's transaction is open", rig.PATIENCE_S)
+    run.wait_log("committing what a dead process of this node had committed", rig.PATIENCE_S)  # it might have been its own that is open
     other.abort_transaction(60)
-    assert run.wait(PATIENCE_S) == 0, run.log()
+    assert run.wait(rig.PATIENCE_S) == 0, run.log()
     node.assert_each_once(3000)
     assert f"partition={node.partition} " in run.log()
 
@@ -195,7 +194,7 @@ def test_a_refused_record_is_a_dead_letter_once(broker, runs, tmp_path, conn_log
     lines.insert(2500, "\t".join(fat).replace("C00000000000777777", "C00000000000777778"))
     node.log.write_text(conn_log.header + "".join(lines))
     run = runs(node.config(), "--once")
-    assert run.wait(PATIENCE_S) == 0, run.log()
+    assert run.wait(rig.PATIENCE_S) == 0, run.log()
     serials = node.serials()
     assert sorted(serials) == list(range(3000)), rig.difference(serials, 3000)
     dead = [record.document for record in broker.records(node.dead)]
@@ -214,7 +213,7 @@ def test_a_topic_that_takes_less_than_a_batch(broker, runs, tmp_path, conn_log):
     broker.create_topic(node.topic, 1, **{"max.message.bytes": "30000"})
     node.log.write_text(conn_log.text(0, 4000))
     run = runs(node.config(), "--once")
-    assert run.wait(PATIENCE_S) == 0, run.log()
+    assert run.wait(rig.PATIENCE_S) == 0, run.log()
     node.assert_each_once(4000)
     assert broker.count(node.dead) == 0
     assert "smaller batches" in run.log()
@@ -224,18 +223,18 @@ def test_another_instance_takes_over(broker, runs, tmp_path, conn_log):
     node = Node(broker, tmp_path)
     node.log.write_text(conn_log.text(0, 1000))
     first = runs(node.config("first"))
-    first.wait_for("the first records", lambda: broker.count(node.topic) == 1000, PATIENCE_S)
+    first.wait_for("the first records", lambda: broker.count(node.topic) == 1000, rig.PATIENCE_S)
     second = runs(node.config("second"))
-    second.wait_log("positions recovered", PATIENCE_S)
+    second.wait_log("positions recovered", rig.PATIENCE_S)
     with open(node.log, "a") as out:
         out.write(conn_log.text(1000, 2000, header=False))
-    assert first.wait(PATIENCE_S) == 100, first.log()
+    assert first.wait(rig.PATIENCE_S) == 100, first.log()
     assert "another tapline has taken over node" in first.log()
     assert f"pid {second.pid}" in first.log()
-    second.wait_for("all records", lambda: broker.count(node.topic) >= 2000, PATIENCE_S)
+    second.wait_for("all records", lambda: broker.count(node.topic) >= 2000, rig.PATIENCE_S)
     with open(node.log, "a") as out:
         out.write(conn_log.text(2000, 3000, header=False))
-    second.wait_for("all records", lambda: broker.count(node.topic) >= 3000, PATIENCE_S)
+    second.wait_for("all records", lambda: broker.count(node.topic) >= 3000, rig.PATIENCE_S)
     second.stop()
     node.assert_each_once(3000)
 
@@ -245,10 +244,10 @@ def test_an_idle_instance_sees_that_another_took_over(broker, runs, tmp_path, co
     node = Node(broker, tmp_path)
     node.log.write_text(conn_log.text(0, 1000))
     first = runs(node.config("first"))
-    first.wait_for("the first records", lambda: broker.count(node.topic) == 1000, PATIENCE_S)
+    first.wait_for("the first records", lambda: broker.count(node.topic) == 1000, rig.PATIENCE_S)
     time.sleep(1.5)
     second = runs(node.config("second"))
-    assert first.wait(PATIENCE_S) == 100, first.log() + second.log()
+    assert first.wait(rig.PATIENCE_S) == 100, first.log() + second.log()
     assert f"pid {second.pid}" in first.log()
     assert "producer shut out" not in first.log()
     second.stop()
@@ -261,7 +260,7 @@ def test_stopped_for_longer_than_a_transaction_may_be_open(broker, runs, tmp_pat
     node = Node(broker, tmp_path, transaction_timeout="5s", transaction_interval="4s" if moment == "busy" else "100ms")
     node.log.write_text(conn_log.text(0, 1000))
     run = runs(node.config())
-    run.wait_for("the first records", lambda: broker.count(node.topic) == 1000, PATIENCE_S)
+    run.wait_for("the first records", lambda: broker.count(node.topic) == 1000, rig.PATIENCE_S)
     load = None
     if moment == "busy":
         load = Load(node.log, conn_log, 1000)
@@ -273,7 +272,7 @@ def test_stopped_for_longer_than_a_transaction_may_be_open(broker, runs, tmp_pat
         run.signal(signal.SIGSTOP)
     lines = load.finish() if load else 1000
     time.sleep(6)  # longer than a transaction may be open; the broker looks for old ones every five seconds
-    rig.wait_for("the broker to end it", lambda: not is_open(broker, node.topic), PATIENCE_S)
+    rig.wait_for("the broker to end it", lambda: not is_open(broker, node.topic), rig.PATIENCE_S)
     with open(node.log, "a") as out:
         out.write(conn_log.text(lines, lines + 1000, header=False))
     run.signal(signal.SIGCONT)
@@ -296,7 +295,7 @@ def test_the_broker_goes_in_the_middle(own_broker, runs, tmp_path, conn_log):
             out.flush()
             time.sleep(0.05)
             if part == 5:
-                run.wait_for("the first records", lambda: own_broker.count(node.topic) > 0, PATIENCE_S)
+                run.wait_for("the first records", lambda: own_broker.count(node.topic) > 0, rig.PATIENCE_S)
             if part in (10, 25):
                 own_broker.kill()
             if part in (18, 32):
@@ -311,7 +310,7 @@ def test_away_for_longer_than_a_transaction_may_be_open(own_broker, runs, tmp_pa
     node = Node(own_broker, tmp_path, transaction_timeout="5s")
     node.log.write_text(conn_log.text(0, 1000))
     run = runs(node.config())
-    run.wait_for("the first records", lambda: own_broker.count(node.topic) == 1000, PATIENCE_S)
+    run.wait_for("the first records", lambda: own_broker.count(node.topic) == 1000, rig.PATIENCE_S)
     load = Load(node.log, conn_log, 1000)
     time.sleep(0.8)
     own_broker.kill()
@@ -329,15 +328,15 @@ def test_stopped_while_it_starts(broker, runs, tmp_path, conn_log):
     node = Node(broker, tmp_path, checkpoint_topic=f"stopped-{next(SERIAL)}", partitions=1)
     node.log.write_text(conn_log.text(0, 1000))
     config = node.config()
-    assert runs(config, "--once").wait(PATIENCE_S) == 0
+    assert runs(config, "--once").wait(rig.PATIENCE_S) == 0
     for step in range(12):
         run = runs(config)
-        run.wait_log('"started"', PATIENCE_S)
+        run.wait_log('"started"', rig.PATIENCE_S)
         time.sleep(0.025 * step)
         run.stop()
         # Sooner than the broker would end it, after transaction_timeout.
         rig.wait_for("the end of what was open", lambda: not is_open(broker, node.sink["checkpoint_topic"]), 30)
-    assert runs(config, "--once").wait(PATIENCE_S) == 0
+    assert runs(config, "--once").wait(rig.PATIENCE_S) == 0
     node.assert_each_once(1000)
 
 
@@ -347,7 +346,7 @@ def test_stop_without_a_broker_then_go_on(own_broker, runs, tmp_path, conn_log):
     node.log.write_text(conn_log.text(0, 2000))
     config = node.config(pipeline={"stop_timeout": "2s"})
     run = runs(config)
-    run.wait_for("the first records", lambda: own_broker.count(node.topic) == 2000, PATIENCE_S)
+    run.wait_for("the first records", lambda: own_broker.count(node.topic) == 2000, rig.PATIENCE_S)
     own_broker.kill()
     with open(node.log, "a") as out:
         out.write(conn_log.text(2000, 4000, header=False))
@@ -356,7 +355,7 @@ def test_stop_without_a_broker_then_go_on(own_broker, runs, tmp_path, conn_log):
     assert run.wait(25) == 0, run.log()  # sooner than by the default's 30 s
     own_broker.start()
     run = runs(config, "--once")
-    assert run.wait(PATIENCE_S) == 0, run.log()
+    assert run.wait(rig.PATIENCE_S) == 0, run.log()
     node.assert_each_once(4000)
 
 
@@ -366,14 +365,14 @@ def test_the_checkpoint_topic_grows(broker, runs, tmp_path, conn_log):
 
     node = Node(broker, tmp_path, checkpoint_topic=f"grown-{next(SERIAL)}", partitions=1)
     node.log.write_text(conn_log.text(0, 1000))
-    assert runs(node.config("a"), "--once").wait(PATIENCE_S) == 0
+    assert runs(node.config("a"), "--once").wait(rig.PATIENCE_S) == 0
     topic = node.sink["checkpoint_topic"]
     admin = broker._admin()
     admin.create_partitions([NewPartitions(topic, 13)])[topic].result(30)
-    rig.wait_for("the partitions", lambda: len(admin.list_topics(timeout=10).topics[topic].partitions) == 13, PATIENCE_S)
+    rig.wait_for("the partitions", lambda: len(admin.list_topics(timeout=10).topics[topic].partitions) == 13, rig.PATIENCE_S)
     for name in ("b", "c"):  # each on a machine without any state of its own
         run = runs(node.config(name), "--once")
-        assert run.wait(PATIENCE_S) == 0, run.log()
+        assert run.wait(rig.PATIENCE_S) == 0, run.log()
     node.assert_each_once(1000)
 
 
@@ -384,10 +383,10 @@ def test_without_the_topic_of_positions(broker, runs, tmp_path, conn_log):
     broker.create_topic(node.dead, 1)
     node.log.write_text(conn_log.text(0, 500))
     run = runs(node.config(), "--once")
-    assert run.wait(PATIENCE_S) == 100, run.log()
+    assert run.wait(rig.PATIENCE_S) == 100, run.log()
     assert "exactly_once cannot be had" in run.log()
     node.sink["delivery"] = "auto"
     run = runs(node.config(), "--once")
-    assert run.wait(PATIENCE_S) == 0, run.log()
+    assert run.wait(rig.PATIENCE_S) == 0, run.log()
     assert "at_least_once is used" in run.log()
     node.assert_each_once(500)

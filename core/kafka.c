@@ -21,6 +21,7 @@
 
 #define MAKE_TIMEOUT_MS 10000
 #define HEADERS_MAX 2
+#define CODE_SUPPOSED (-200000) /* ours, beyond librdkafka's and the sink's */
 
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
 
@@ -219,8 +220,8 @@ static void take_made(struct core_kafka *kafka, rd_kafka_event_t *event) {
 
 /* ---- records --------------------------------------------------------------------------------------------------------- */
 
-static enum core_kafka_fate fate_of(rd_kafka_resp_err_t code) {
-    switch ((int)code) {
+static enum core_kafka_fate fate_of(int code) {
+    switch (code) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
         return CORE_KAFKA_ACCEPTED;
     case RD_KAFKA_RESP_ERR__QUEUE_FULL:
@@ -245,8 +246,8 @@ static enum core_kafka_fate fate_of(rd_kafka_resp_err_t code) {
     case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
         return CORE_KAFKA_RECORD;
-    default: /* purged, out of sequence, not enough replicas …: passing, or followed by a fatal error. A timestamp, too: it is
-                the time of sending, so the clock is wrong, not the record */
+    default: /* purged, out of sequence, only supposed to be there, not enough replicas …: passing, or followed by a fatal
+                error. A timestamp, too: it is the time of sending, so the clock is wrong, not the record */
         return CORE_KAFKA_AGAIN;
     }
 }
@@ -305,15 +306,26 @@ enum core_kafka_fate core_kafka_send(struct core_kafka *kafka, struct core_kafka
     rd_kafka_resp_err_t why = rd_kafka_error_code(error);
     rd_kafka_error_destroy(error);
     *code = (int)why;
-    return fate_of(why);
+    return fate_of(*code);
+}
+
+/* A batch whose answer was an error, or none, is reported as accepted as soon as a later one of its partition is: librdkafka
+ * supposes that the broker would have refused a gap. It does not refuse the one that comes first of all: a broker before 4.5
+ * takes whatever a producer begins with (KAFKA-15591), as when a new leader is asked a moment too early and then in time. The
+ * records of the earlier batch are lost then, unless they are sent again; they may come twice, and with one id. (In a transaction
+ * librdkafka 2.0.2 asks for an abort itself.) An offset comes with an answer of its own only. */
+static int code_of(const rd_kafka_message_t *report) {
+    bool is_supposed = report->err == RD_KAFKA_RESP_ERR_NO_ERROR && report->offset < 0;
+    return is_supposed ? CODE_SUPPOSED : (int)report->err;
 }
 
 static void take_reports(struct core_kafka *kafka, rd_kafka_event_t *event) {
     const rd_kafka_message_t *report;
     bool is_answered = false;
     while ((report = rd_kafka_event_message_next(event)) != NULL) {
-        kafka->calls->on_report(kafka->ctx, (uint64_t)(uintptr_t)report->_private, fate_of(report->err),
-                                (int)report->err, report->offset < 0 ? -1 : report->offset);
+        int code = code_of(report);
+        kafka->calls->on_report(kafka->ctx, (uint64_t)(uintptr_t)report->_private, fate_of(code), code,
+                                code == 0 ? report->offset : -1);
         if (report->err == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP) {
             kafka->calls->on_trouble(kafka->ctx, false, core_kafka_text((int)report->err)); /* an abort hides why */
         }
@@ -377,11 +389,14 @@ const char *core_kafka_text(int code) {
         return "the broker refuses the time of sending: this machine's clock is ahead of the broker's by more than "
                "message.timestamp.after.max.ms (an hour, unless set); see to the clock (timedatectl)";
     }
+    if (code == CODE_SUPPOSED) {
+        return "the broker has not said where it is (was its partition given to another leader?): it may be lost";
+    }
     return rd_kafka_err2str((rd_kafka_resp_err_t)code);
 }
 
 bool core_kafka_is_topic(int code) {
-    return fate_of((rd_kafka_resp_err_t)code) == CORE_KAFKA_TOPIC;
+    return fate_of(code) == CORE_KAFKA_TOPIC;
 }
 
 bool core_kafka_is_size(int code) {

@@ -24,7 +24,8 @@ struct core_kafka_pair {
 enum core_kafka_fate {
     CORE_KAFKA_ACCEPTED, /* from core_kafka_send(): queued; in a report: all in-sync replicas have it */
     CORE_KAFKA_FULL,     /* librdkafka's queue is full: offer it again after a poll */
-    CORE_KAFKA_AGAIN,    /* neither the record's nor the topic's fault: send it again */
+    CORE_KAFKA_AGAIN,    /* neither the record's nor the topic's fault: send it again. It may be there already, if the
+                            broker's answer was lost: only an abort makes sure that it is there once */
     CORE_KAFKA_RECORD,   /* refused for good (too large, invalid …): from core_kafka_send() this record itself, in a
                             report the whole batch that librdkafka put it in: only alone is a record refused itself */
     CORE_KAFKA_TOPIC,    /* the topic does not exist, or may not be written */
@@ -40,7 +41,7 @@ enum core_kafka_made {
 
 /* Called from core_kafka_poll() only. Texts are valid during the call. */
 struct core_kafka_calls {
-    /* offset: where an accepted record stands in its partition; -1: not known */
+    /* offset: where an accepted record stands in its partition; -1: it was not accepted */
     void (*on_report)(void *ctx, uint64_t ticket, enum core_kafka_fate fate, int code, int64_t offset);
     void (*on_made)(void *ctx, struct core_kafka_topic *topic, enum core_kafka_made made, const char *text);
     /* Something is wrong with brokers or the producer; records wait meanwhile. is_fatal: see CORE_KAFKA_FATAL. */

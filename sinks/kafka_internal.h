@@ -358,7 +358,7 @@ bool kafka_keeper_sends(const struct sink *sink);
 CORE_CHECKED bool kafka_keeper_admits(struct sink *sink, struct slot *slot, int64_t now);
 /* A record of the transaction was not accepted. */
 void kafka_keeper_failed(struct sink *sink, struct slot *slot, uint32_t index, enum core_kafka_fate fate, int code);
-/* What became of a position or the owner record. offset: where it stands; -1: not known. */
+/* What became of a position or the owner record. offset: where it stands, if accepted. */
 void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int code, int64_t offset);
 /* A batch goes back: with the number of its transaction. */
 void kafka_keeper_gives(struct sink *sink, const struct slot *slot);

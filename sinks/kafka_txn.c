@@ -684,7 +684,7 @@ void kafka_keeper_reported(struct sink *sink, enum core_kafka_fate fate, int cod
     MUST(keeper != NULL);
     bool is_position = keeper->state != KEEPER_PROBE; /* else a record that nobody is to see */
     if (fate == CORE_KAFKA_ACCEPTED) {
-        keeper->look_from = is_position && offset >= 0 ? offset + 1 : keeper->look_from;
+        keeper->look_from = is_position ? offset + 1 : keeper->look_from;
         return;
     }
     if (!keeper->is_failed) {

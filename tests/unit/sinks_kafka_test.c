@@ -226,6 +226,26 @@ static void test_errors_that_pass(void **state) {
     rig_close(&rig);
 }
 
+/* The first record has no answer of its own, only the second: it may be lost, so it is sent again. */
+static void test_supposed_to_be_there(void **state) {
+    (void)state;
+    struct rig rig;
+    topic_make("tapline.x", 1);
+    assert_int_equal(rd_kafka_mock_broker_push_request_error_rtts(mock, 1, 0 /* Produce */, 2,
+                                                                  RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 200,
+                                                                  RD_KAFKA_RESP_ERR_NO_ERROR, 400),
+                     RD_KAFKA_RESP_ERR_NO_ERROR);
+    open_sink(&rig, "    batch.num.messages: 1\n", 4);
+    deliver(&rig, rig_numbers(&rig, "x", 0, 2));
+    read_topic("tapline.x", 1);
+    assert_int_equal(got.len, 2);
+    assert_string_equal(got.values[0], "{\"n\":1}");
+    assert_string_equal(got.values[1], "{\"n\":0}");
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_ACCEPTED), 2);
+    assert_int_equal(rig_counted(&rig, CORE_COUNT_SINK_RETRIES), 1);
+    rig_close(&rig);
+}
+
 /* The whole batch is refused once: sent alone, each is accepted, and none is a dead letter. */
 static void test_in_bad_company(void **state) {
     (void)state;
@@ -414,6 +434,7 @@ int main(void) {
         TEST(test_a_batch_of_nothing),
         TEST(test_partitions_are_javas),
         TEST(test_errors_that_pass),
+        TEST(test_supposed_to_be_there),
         TEST(test_in_bad_company),
         TEST(test_refused_even_alone),
         TEST(test_too_large),

@@ -52,7 +52,7 @@ class Site:
         self.dead_topic, self.ledger_topic = f"{self.prefix}.deadletter", f"{self.prefix}.feed"
         self.sink, self.feed, self.sections, self.url = dict(sink or {}), dict(feed or {}), sections, url or engine.url
         self.generation, self.starts = random.getrandbits(64), itertools.count(0, 100)
-        self.made, self._producer = set(), None
+        self.made, self._producer, self.undelivered = set(), None, []
         self.config = self.write()
 
     def write(self, name="feed.yml", node=None, **changes):
@@ -95,7 +95,7 @@ class Site:
 
         if self._producer is None:
             self._producer = Producer({"bootstrap.servers": self.broker.address, "linger.ms": 1, "log_level": 2,
-                                       "enable.idempotence": True})
+                                       **rig.IDEMPOTENT})
         return self._producer
 
     def send(self, dataset, value, key=None, partition=None, at=None, start=None, headers=True):
@@ -104,7 +104,7 @@ class Site:
         header = struct.pack(">QQQ", self.generation, start, start + 90)
         value = value if isinstance(value, bytes) or value is None else json.dumps(value, separators=(",", ":")).encode()
         where = {} if partition is None else {"partition": partition}
-        self.producer.produce(self.topic(dataset), value, key=key, timestamp=at or now_ms(),
+        self.producer.produce(self.topic(dataset), value, key=key, timestamp=at or now_ms(), on_delivery=self._delivered,
                               headers=[("tapline", header)] if headers is True else headers, **where)
         self.producer.poll(0)
         return header[:16].hex() if headers is True else None
@@ -117,8 +117,13 @@ class Site:
         self.flush()
         return sent
 
+    def _delivered(self, error, message):
+        if error is not None:
+            self.undelivered.append((message.topic(), message.partition(), message.key(), str(error)))
+
     def flush(self):
-        assert self.producer.flush(60) == 0
+        left = self.producer.flush(60)
+        assert left == 0 and not self.undelivered, (left, len(self.undelivered), self.undelivered[:3])
 
     # ---- the feeder -------------------------------------------------------------------------------------------------------
 
@@ -149,7 +154,11 @@ class Site:
         self.assert_ids(wanted)
 
     def assert_ids(self, wanted, dataset="*"):
-        assert_same(self.ids(dataset), collections.Counter(list(wanted)))
+        found, wanted = self.ids(dataset), collections.Counter(list(wanted))
+        if found != wanted:
+            lost = wanted - found
+            print(f"of {lost.total()} lost ones Kafka has {sum(name in lost for name in map(name_of, self.records()))}")
+        assert_same(found, wanted)
 
     # ---- what the feeder leaves in Kafka ----------------------------------------------------------------------------------
 
@@ -188,6 +197,11 @@ class Site:
 
     def ledger(self):
         return Ledger(self)
+
+
+def name_of(message):
+    """The id that a record of Kafka has in its header; "" without one."""
+    return dict(message.headers() or []).get("tapline", b"")[:16].hex()
 
 
 def assert_same(found, wanted):

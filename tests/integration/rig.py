@@ -24,6 +24,9 @@ TOP = HERE.parent.parent
 TAPLINE = pathlib.Path(os.environ.get("TAPLINE", TOP / "build/dev/cmd/tapline"))
 STORM = int(os.environ.get("TAPLINE_STORM", "1"))
 PATIENCE_S = 120.0  # for what takes a moment, on a machine that has other things to do
+# Of a foreign producer. One request at a time: the first batch for a topic made a moment ago may be refused while the second,
+# under way already, is taken, and then librdkafka says of both that they are there (KAFKA-15591, in brokers before 4.5).
+IDEMPOTENT = {"enable.idempotence": True, "max.in.flight.requests.per.connection": 1}
 IS_LONG = os.environ.get("TAPLINE_LONG") == "1"
 SAMPLES = TOP / "configs/samples"
 KAFKA = HERE / "kafka"

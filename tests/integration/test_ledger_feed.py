@@ -22,7 +22,7 @@ class Site:
         from confluent_kafka import Producer
 
         self.broker, self.prefix, self.ledger = broker, prefix, f"{prefix}feed"
-        self.producer = Producer({"bootstrap.servers": broker.address, "enable.idempotence": True})
+        self.producer = Producer({"bootstrap.servers": broker.address, **rig.IDEMPOTENT})
         broker.create_topic(self.ledger, 3, **{"cleanup.policy": "compact"})
         self.config = folder / "feed.yml"
         self.config.write_text(json.dumps({

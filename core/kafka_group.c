@@ -659,7 +659,9 @@ static bool is_drained(struct core_kafka_group *group) {
     return true;
 }
 
-/* Without waiting: librdkafka would wait until the bundle is full. */
+/* Without waiting. One by one: librdkafka's call for many (before 2.1.0) moves the consumer's position with each record that
+ * it collects, but gives none before it has all; a rebalance in between lets all partitions begin again at their
+ * positions, and throws away what was collected. Those records would never come. */
 static bool bundle_fetch(struct core_kafka_group *group) {
     if (group->is_paused) {
         return false;
@@ -668,13 +670,17 @@ static bool bundle_fetch(struct core_kafka_group *group) {
     if (is_drained(group)) {
         fetch_wake(group);
     }
-    ssize_t got = rd_kafka_consume_batch_queue(group->records, 0, group->bundle, BUNDLE_MAX);
-    group->bundle_at = 0;
-    group->bundle_len = got > 0 ? (size_t)got : 0;
-    if (got > 0 && group->bundle[0]->err == RD_KAFKA_RESP_ERR_NO_ERROR) { /* slowly, from one record of each bundle */
+    group->bundle_at = group->bundle_len = 0;
+    rd_kafka_message_t *one = rd_kafka_consume_queue(group->records, 0);
+    while (one != NULL) {
+        group->bundle[group->bundle_len++] = one;
+        one = group->bundle_len < BUNDLE_MAX ? rd_kafka_consume_queue(group->records, 0) : NULL;
+    }
+    if (group->bundle_len > 0 && group->bundle[0]->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        /* slowly, from one record of each bundle */
         group->record_bytes += (group->bundle[0]->len + group->bundle[0]->key_len) / 8 - group->record_bytes / 8;
     }
-    return got > 0;
+    return group->bundle_len > 0;
 }
 
 /* Anything that is there already. */

@@ -118,6 +118,22 @@ def test_a_second_member_takes_a_part_and_gives_it_back(site):
     first.end()
 
 
+def test_a_rebalance_while_records_are_taken_loses_none(site):
+    """librdkafka before 2.1.0 forgets what it has collected for a batch when a rebalance comes, and goes on behind it."""
+    slow = f"plugin.library.paths={DRIVER.with_name('libslow_consume.so')}"
+    site.produce(12000)
+    first = site.start("one", slow)
+    first.wait_line("committed")
+    for turn in range(1, 4):
+        second = site.start(f"two-{turn}", slow)
+        rig.wait_for("a share for the second", lambda: any(len(line.split()) > 1 for line in second.lines("gained")), rig.PATIENCE_S)
+        second.wait_line("committed")
+        second.end()
+        first.wait_line("gained", 1 + turn)
+    assert site.broker.count(site.out) < 12000, "it was over before the rebalances: they say nothing"
+    site.assert_each_once()
+
+
 def test_offsets_of_an_open_transaction_are_waited_for(site):
     """Killed between the offsets and the commit: nobody may read on from the offsets before, and then see these committed;
     and none that joins later doubles anything."""

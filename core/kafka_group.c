@@ -10,8 +10,8 @@
  * what is fetched meanwhile is nobody's. Behind that a record is given only if its partition is ours, and its offset behind
  * what was given before.
  *
- * The committed offsets of partitions that are gained are asked for here, and not left to the assignment, because the owner
- * must know them: they join its ledger's rows. With isolation.level=read_committed librdkafka asks for stable offsets only.
+ * Where partitions that are gained begin is asked for (kafka_begin.c), and not left to the assignment, because the owner must know
+ * it: it joins its ledger's rows.
  *
  * Thread: the owner's; librdkafka's own threads run behind the queues.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -28,9 +28,8 @@
 #define BUNDLE_MAX 512
 #define HEADER_NAME "tapline"
 #define HEADER_TRACE "traceparent"
-#define COMMITTED_MS 500 /* how long next() waits for the offsets of what is gained; it asks again */
-#define WAKE_MS 100      /* for a question whose answer does not matter */
-#define CLOSE_MS 5000    /* for the coordinator to take our leave */
+#define WAKE_MS 100   /* for a question whose answer does not matter */
+#define CLOSE_MS 5000 /* for the coordinator to take our leave */
 #define CLOSE_STEP_MS 100
 #define FETCH_BYTES_LEAST 1000000 /* librdkafka's own least: a record may be as long */
 #define RECORD_BYTES_LEAST 512    /* a shorter one costs as much as this, with what librdkafka keeps beside it */
@@ -405,49 +404,10 @@ void core_kafka_group_close(struct core_kafka_group *group) {
 
 /* ---- rebalances ----------------------------------------------------------------------------------------------------------- */
 
-/* What a broker grants only if a person does. */
-static bool is_refusal(rd_kafka_resp_err_t code) {
-    switch ((int)code) {
-    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
-    case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static bool trouble_tell(struct core_kafka_news *news, rd_kafka_resp_err_t code, const char *what, const char *text) {
-    news->came = CORE_KAFKA_CAME_TROUBLE;
-    news->is_fatal = false;
-    news->is_refused = is_refusal(code);
-    snprintf(news->text, sizeof news->text, "%s%s", what, text);
-    return true;
-}
-
-/* Where they were left. False: not known yet; news may say why. */
-static bool committed_ask(struct core_kafka_group *group, rd_kafka_topic_partition_list_t *list,
-                          struct core_kafka_news *news) {
-    rd_kafka_resp_err_t code = rd_kafka_committed(group->handle, list, COMMITTED_MS);
-    for (int i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < list->cnt; i++) {
-        code = list->elems[i].err;
-    }
-    if (code == RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT) {
-        return trouble_tell(news, code, "", "a transaction that somebody left open holds the committed offsets back");
-    }
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return trouble_tell(news, code, "the committed offsets were not told: ", rd_kafka_err2str(code));
-    }
-    return false;
-}
-
 /* Partitions were assigned: find out where they were left, and begin there. True: news has something to tell. */
 static bool gain(struct core_kafka_group *group, struct core_kafka_news *news) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(group->gaining);
-    if (list->cnt > 0 && committed_ask(group, list, news)) {
+    if (list->cnt > 0 && !kafka_group_begin(group->handle, list, news)) {
         return true;
     }
     told_reserve(group, (size_t)list->cnt);
@@ -540,7 +500,8 @@ static bool event_take(struct core_kafka_group *group, struct core_kafka_news *n
                 kafka_stats_read(&group->stats, core_span_of(rd_kafka_event_stats(event)));
             } else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
                 kafka_stats_error(&group->stats, (int)rd_kafka_event_error(event), rd_kafka_event_error_string(event));
-                is_told = trouble_tell(news, rd_kafka_event_error(event), "", rd_kafka_event_error_string(event));
+                is_told =
+                    kafka_group_trouble(news, rd_kafka_event_error(event), "", rd_kafka_event_error_string(event));
                 news->is_fatal = rd_kafka_event_error_is_fatal(event) != 0;
             }
             rd_kafka_event_destroy(event);
@@ -586,7 +547,9 @@ static bool message_take(struct core_kafka_group *group, rd_kafka_message_t *mes
     struct group_share *share = share_of(group, message);
     bool is_told = false;
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        if (share != NULL && message->offset >= share->next) {
+        if (share != NULL && message->offset + 1 < share->next) { /* the last one itself may come twice */
+            is_told = kafka_set_back_tell(&share->is, share->next, message->offset, news);
+        } else if (share != NULL && message->offset >= share->next) {
             share->next = message->offset + 1;
             share->end = -1;
             group->given = message;
@@ -607,7 +570,7 @@ static bool message_take(struct core_kafka_group *group, rd_kafka_message_t *mes
             snprintf(where, sizeof where, "%s, partition %d: ", rd_kafka_topic_name(message->rkt),
                      (int)message->partition);
         }
-        is_told = trouble_tell(news, message->err, where, rd_kafka_message_errstr(message));
+        is_told = kafka_group_trouble(news, message->err, where, rd_kafka_message_errstr(message));
     }
     rd_kafka_message_destroy(message);
     return is_told;

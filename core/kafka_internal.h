@@ -91,6 +91,20 @@ struct core_kafka_group;
  * Owns: rd_kafka_consumer_group_metadata_destroy(). */
 rd_kafka_consumer_group_metadata_t *core_kafka_group_metadata(struct core_kafka_group *group);
 
+/* ---- where partitions begin (kafka_begin.c) ------------------------------------------------------------------------------------- */
+
+struct core_kafka_news;
+struct core_kafka_share;
+/* Something is wrong. True: news tells it. */
+bool kafka_group_trouble(struct core_kafka_news *news, rd_kafka_resp_err_t code, const char *what, const char *text);
+/* Where was the group, in partitions that it is given? Their offsets get what is to be read first. Waits half a second, or twice that.
+ * False: not known yet; news says why. */
+CORE_CHECKED bool kafka_group_begin(rd_kafka_t *handle, rd_kafka_topic_partition_list_t *list,
+                                    struct core_kafka_news *news);
+/* A record came whose offset lies before what was given. True: news tells it. */
+bool kafka_set_back_tell(const struct core_kafka_share *share, int64_t next, int64_t offset,
+                         struct core_kafka_news *news);
+
 /* ---- properties (kafka_conf.c) -------------------------------------------------------------------------------------------- */
 
 /* What only a producer has is left out for a consumer, and the other way round. Owns: *out goes to core_kafka_handle_new(). Errors: CORE_BAD. */

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import rig
-from feeding import MONTHLY, Site, assert_same, document
+from feeding import MONTHLY, PARTITIONS, Site, assert_same, document
 
 
 @pytest.fixture
@@ -296,3 +296,48 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(tmp_path, own_broker, 
     own_broker.start()
     site.wait_ids(feed, wanted, rig.PATIENCE_S)
     feed.stop()
+
+
+# ---- positions that are no more -------------------------------------------------------------------------------------------------
+
+
+def make_anew(site, dataset):
+    """Delete a topic and make it again, as soon as the brokers let us."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    topic, admin = site.topic(dataset), AdminClient({"bootstrap.servers": site.broker.address, "log_level": 2})
+    admin.delete_topics([topic])[topic].result(30)
+
+    def is_made():
+        try:
+            site.broker.create_topic(topic, PARTITIONS, **{"retention.ms": "-1"})
+            return True
+        except KafkaException:
+            return False
+
+    rig.wait_for(f"{topic} anew", is_made, rig.PATIENCE_S)
+
+
+def test_a_topic_made_anew_is_read_from_its_beginning(site, feeds):
+    """Its offsets begin anew, too, before the feeder has seen that the old one went."""
+    feed = feeds(site.config)
+    wanted = site.put(MONTHLY, (document(MONTHLY, i) for i in range(1000)))
+    site.wait_ids(feed, wanted)
+    site.wait_committed(feed)
+    make_anew(site, MONTHLY)
+    wanted.update(site.put(MONTHLY, (document(MONTHLY, 1000 + i) for i in range(100))))
+    site.wait_ids(feed, wanted)
+    site.wait_committed(feed)
+
+
+def test_offsets_behind_the_end_of_a_partition_count_as_none(site):
+    """As when a leader that knew less took over: what comes next has offsets that were committed before."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    wanted = site.put(MONTHLY, (document(MONTHLY, i) for i in range(400)))
+    consumer = Consumer({"bootstrap.servers": site.broker.address, "group.id": site.group})
+    consumer.commit(offsets=[TopicPartition(site.topic(MONTHLY), place, 5000) for place in range(PARTITIONS)], asynchronous=False)
+    consumer.close()
+    site.once()
+    site.assert_ids(wanted)

@@ -268,9 +268,8 @@ static enum core_err record_take(struct ledger_feed *ledger, const struct core_k
         ledger->book.parts[part].tombstones++;
         return CORE_OK;
     }
-    int64_t seconds = got->timestamp_ms < 0 ? 0 : got->timestamp_ms / 1000;
-    return feed_book_take(&ledger->book, part, got->offset, (int32_t)(seconds / SECONDS_A_DAY),
-                          feed_dataset_of(got->value), fail);
+    return feed_book_take(&ledger->book, part, got->offset, feed_day_of(got->timestamp_ms), feed_dataset_of(got->value),
+                          fail);
 }
 
 static enum core_err records_read(struct ledger_feed *ledger, struct core_fail *fail) {

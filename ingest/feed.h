@@ -45,6 +45,12 @@ bool feed_wants_topic(const struct feed_conf *conf, const char *name);
  * FEED_DATASET_BYTES_MAX or not of printable ASCII, or there is no document. Shape: points into value, or to a literal. Thread: any. */
 struct core_span feed_dataset_of(struct core_span value);
 #define FEED_DATASET_BYTES_MAX 100
+/* A record's timestamp in Kafka as all of us count with it. Who writes a record may say what he likes (microseconds instead of
+ * milliseconds is a common slip): what lies outside 1970 to 2261, where ns in 64 bits end, is no time, as if the record had none.
+ * Units: ms since the epoch; none: 0. Thread: any. */
+int64_t feed_time_ms(int64_t timestamp_ms);
+/* The day (since the epoch) that the ledger counts such a record to; without a time: 0. Thread: any. */
+int32_t feed_day_of(int64_t timestamp_ms);
 
 /* What the pipeline gives; the same as struct ingest_env, where it has it. */
 struct feed_env {
@@ -102,7 +108,8 @@ void feed_summarize(struct feed *feed, struct feed_summary *out);
  * value one JSON object: {"group":…,"topic":…,"partition":N,"from":N,"to":N,"node":…,"instance":N,"written":"ISO time",
  *        "days":{"2026-11-22":{"zeek.connection":{"indexed":N,"repeated":N,"dead":N}}}}
  *
- * A row says what became of all records of [from, to) of a partition; day is that of the record's timestamp in Kafka, UTC.
+ * A row says what became of all records of [from, to) of a partition; day is that of the record's timestamp in Kafka, UTC
+ * (feed_day_of()).
  * It is written again, with a greater `to`, at each commit; a new one (a greater FROM) begins when the partition is gained, at
  * midnight, and after 64 pairs of day and dataset. So the latest values of all keys join without gap or overlap. */
 struct feed_ledger_row {

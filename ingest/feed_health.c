@@ -22,7 +22,7 @@
 
 void feed_health_point(struct feed_share *share, int64_t offset, int64_t taken_ms) {
     if (share->points_len < FEED_POINTS_MAX) {
-        share->points[share->points_len++] = (struct feed_point){.offset = offset, .taken_ms = taken_ms};
+        share->points[share->points_len++] = (struct feed_point){.offset = offset, .taken_ms = feed_time_ms(taken_ms)};
     }
 }
 

@@ -17,8 +17,19 @@
 #include <stdlib.h>
 
 #define MS_PER_DAY INT64_C(86400000)
-#define DAY_BYTES 10                     /* 2026-11-22 */
-#define VALUE_BYTES_MAX (256 * CORE_KIB) /* of a row that is read: far more than one has */
+#define TIME_MS_END INT64_C(9214646400000) /* 2262-01-01: in that year ns leave 64 bits */
+#define DAY_BYTES 10                       /* 2026-11-22 */
+#define VALUE_BYTES_MAX (256 * CORE_KIB)   /* of a row that is read: far more than one has */
+
+/* ---- times --------------------------------------------------------------------------------------------------------------- */
+
+int64_t feed_time_ms(int64_t timestamp_ms) {
+    return timestamp_ms > 0 && timestamp_ms < TIME_MS_END ? timestamp_ms : 0;
+}
+
+int32_t feed_day_of(int64_t timestamp_ms) {
+    return (int32_t)(feed_time_ms(timestamp_ms) / MS_PER_DAY);
+}
 
 /* ---- counting ------------------------------------------------------------------------------------------------------------ */
 
@@ -77,7 +88,7 @@ void feed_ledger_count(struct feed_share *share, int64_t offset, int64_t accepte
                        enum feed_outcome outcome) {
     MUST(share->row != NULL);
     MUST(offset >= share->row->to);
-    int64_t day = accepted_ms > 0 ? accepted_ms / MS_PER_DAY : 0;
+    int64_t day = feed_day_of(accepted_ms);
     struct feed_pair *pair = pair_of(share->row, day, dataset);
     if (pair == NULL) {
         share->row->to = offset;

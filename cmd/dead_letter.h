@@ -65,6 +65,10 @@ struct dead_book {
     struct dead_filter filter;
     bool is_json;
     uint64_t limit;
+    /* What is to be done from time to time while a topic is read: called after each record, whether the filter wants it or not,
+     * and while none comes. Reading ends when it says something else than OK. NULL: nothing. */
+    enum core_err (*on_turn)(void *turn_ctx, struct core_fail *fail);
+    void *turn_ctx;
 };
 
 /* The options of all: -c, --json, the filters. */

@@ -123,6 +123,9 @@ static enum core_err records_each(struct dead_book *book, on_record take, void *
                                   (long long)(PATIENCE_NS / CORE_NS_PER_S), core_kafka_reader_complaint(book->reader));
             }
         }
+        if (err == CORE_OK && book->on_turn != NULL) {
+            err = book->on_turn(book->turn_ctx, fail);
+        }
     }
     return err == CORE_GONE ? CORE_OK : err;
 }

@@ -15,6 +15,8 @@
 
 #define TXN_LETTERS_MAX 500
 #define TXN_BYTES_MAX (4 * CORE_MIB)
+#define TXN_AGE_NS (5 * CORE_NS_PER_S) /* far below the time-out: readers wait behind what is not committed */
+#define TXN_TIMEOUT_S 60               /* the brokers end an older one */
 #define TOPICS_MAX 1024
 #define CALL_MS 1000
 #define STEP_MS 50
@@ -36,6 +38,7 @@ struct retrying {
     char *topic_names[TOPICS_MAX];
     size_t topics_len;
     bool is_begun;
+    int64_t begun_tick; /* with is_begun */
     uint64_t unreported;
     int failed_code; /* of a record that was not accepted; 0: none */
     char trouble[256];
@@ -76,6 +79,12 @@ static void on_trouble(void *ctx, bool is_fatal, const char *text) {
 static const struct core_kafka_calls calls = {.on_report = on_report, .on_made = on_made, .on_trouble = on_trouble};
 
 static enum core_err txn_fail(const struct retrying *retrying, enum core_kafka_txn txn, struct core_fail *fail) {
+    if (txn == CORE_KAFKA_TXN_FENCED && retrying->is_begun) { /* the brokers give one answer for two reasons */
+        return core_fail_set(fail, CORE_LOCKED, "transaction",
+                             "the brokers ended it %lld s after its begin: another `tapline dead-letter retry` of this "
+                             "group has begun, or it was open for more than %d s; try again: nothing is put back twice",
+                             (long long)((core_tick_ns() - retrying->begun_tick) / CORE_NS_PER_S), TXN_TIMEOUT_S);
+    }
     if (txn == CORE_KAFKA_TXN_FENCED) {
         return core_fail_set(
             fail, CORE_LOCKED, "transaction",
@@ -90,13 +99,15 @@ static enum core_err txn_fail(const struct retrying *retrying, enum core_kafka_t
 
 static enum core_err producer_open(struct retrying *retrying, struct core_fail *fail) {
     char id[TOPIC_BYTES_MAX + 32];
+    char timeout[16];
     size_t len = 0;
     struct core_kafka_pair *pairs = dead_pairs(&retrying->book, 4, &len);
     (void)snprintf(id, sizeof id, "tapline-dead-letter/%s", retrying->book.config->feed.group);
     pairs[len++] = (struct core_kafka_pair){"transactional.id", id};
     pairs[len++] = (struct core_kafka_pair){"enable.idempotence", "true"};
     pairs[len++] = (struct core_kafka_pair){"acks", "all"};
-    pairs[len++] = (struct core_kafka_pair){"transaction.timeout.ms", "60000"};
+    (void)snprintf(timeout, sizeof timeout, "%d", TXN_TIMEOUT_S * 1000);
+    pairs[len++] = (struct core_kafka_pair){"transaction.timeout.ms", timeout};
     enum core_err err = core_kafka_open(&retrying->kafka, pairs, len, &calls, retrying, fail);
     free(pairs);
     enum core_kafka_txn txn = CORE_KAFKA_TXN_AGAIN;
@@ -166,6 +177,7 @@ static enum core_err record_send(struct retrying *retrying, struct core_span top
             return txn_fail(retrying, txn, fail);
         }
         retrying->is_begun = true;
+        retrying->begun_tick = core_tick_ns();
     }
     record->is_copied = true;
     while (fate == CORE_KAFKA_FULL && core_tick_ns() < until) {
@@ -224,6 +236,13 @@ static enum core_err commit(struct retrying *retrying, struct core_fail *fail) {
         retrying->is_begun = false;
     }
     return err;
+}
+
+/* Where few letters of many are wanted, reading the next one may take longer than brokers let a transaction be open. */
+static enum core_err commit_old(void *ctx, struct core_fail *fail) {
+    struct retrying *retrying = ctx;
+    bool is_old = retrying->is_begun && core_tick_ns() - retrying->begun_tick >= TXN_AGE_NS;
+    return is_old ? commit(retrying, fail) : CORE_OK;
 }
 
 static int hex_of(char c) {
@@ -339,6 +358,7 @@ static enum core_err marks_prune(struct retrying *retrying, struct core_fail *fa
         (void)snprintf(key, sizeof key, "dead/%s/%d/%" PRId64, feed->dead_letter_topic, mark->partition, mark->offset);
         struct core_kafka_record record = {.key = core_span_of(key), .is_tombstone = true};
         err = record_send(retrying, core_span_of(feed->ledger_topic), &record, fail);
+        err = err == CORE_OK ? commit_old(retrying, fail) : err;
         pruned++;
     }
     free(lows);
@@ -396,6 +416,8 @@ static int retry_main(const struct cmd *cmd, int argc, char **argv) {
     MUST(retrying != NULL);
     int code = CORE_EXIT_USAGE;
     retrying->book.cmd = cmd;
+    retrying->book.on_turn = commit_old;
+    retrying->book.turn_ctx = retrying;
     if (dead_open(&retrying->book, argc, argv, &code) && says_which(&retrying->book)) {
         retrying->book.filter.has_retried = retrying->book.filter.ids_len > 0;
         code = retry_run(retrying);

@@ -6,6 +6,8 @@ import collections
 import hashlib
 import itertools
 import json
+import os
+import pathlib
 import random
 import subprocess
 import time
@@ -15,6 +17,7 @@ import pytest
 import feeding
 import rig
 
+DRIVER = pathlib.Path(os.environ.get("GROUP_DRIVER", rig.TAPLINE.parent.parent / "tests/integration/group_driver"))
 SERIAL = itertools.count(time.time_ns() % 1_000_000)
 REASON = "mapper_parsing_exception: failed to parse field [source.port] of type [long]. Preview of field's value: 'p{}'"
 
@@ -33,8 +36,8 @@ class Site:
                      "topics": [f"^{self.name}\\..*"], "rdkafka": {"bootstrap.servers": broker.address}}}))
         self.producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 2})
 
-    def make_topics(self):
-        for topic, partitions, config in ((self.dead, 2, {}), (self.topic, 3, {}), (self.ledger, 1, {"cleanup.policy": "compact"})):
+    def make_topics(self, dead=2):
+        for topic, partitions, config in ((self.dead, dead, {}), (self.topic, 3, {}), (self.ledger, 1, {"cleanup.policy": "compact"})):
             self.broker.create_topic(topic, partitions, **config)
         return self
 
@@ -201,6 +204,24 @@ def test_killed_anywhere_nothing_is_lost_or_doubled(site):
     assert set(found) == {letter[1] for letter in letters}
     assert set(found.values()) == {1}, "a document goes back once"
     assert site.rows("list", code=1) == []
+
+
+def test_a_transaction_is_not_open_while_many_letters_are_passed_over(broker, tmp_path):
+    """Brokers end an old transaction, and who reads the topic waits behind an open one. Each letter takes a millisecond to be
+    read, so that there are more than six seconds between the two that are wanted: two transactions, with a mark of the first
+    one's end between them."""
+    site = Site(broker, tmp_path).make_topics(dead=1)
+    first = site.refused(0)
+    for number in range(6000):
+        site.refused(1 + number, dataset="zeek.http")
+    last = site.refused(7000)
+    site.flush()
+    config = json.loads(site.config.read_text())
+    config["feed"]["rdkafka"]["plugin.library.paths"] = str(DRIVER.with_name("libslow_consume.so"))
+    site.config.write_text(json.dumps(config))
+    told = site.rows("retry", "--dataset", "zeek.connection")
+    assert [(row["state"], row["id"]) for row in told] == [("retried", first[0]), ("retried", last[0])]
+    assert [record.offset() for record in site.records(site.ledger)] == [0, 2]
 
 
 def test_two_at_once_put_nothing_back_twice(site):

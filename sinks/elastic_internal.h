@@ -222,6 +222,7 @@ struct sink {
     unsigned ask_tries;
     int64_t ask_due_ns;
     bool was_open;
+    int64_t woke_ns;  /* when it gave its first wrong answer since it was open; 0: none */
     char product[64]; /* "Elasticsearch 8.19.0" */
     bool is_away;
     int64_t away_since_ns;

@@ -19,7 +19,9 @@
 #define ELASTICSEARCH_MAJOR_MIN 7
 #define ASK_WAIT_MAX_NS (10 * CORE_NS_PER_S)
 #define ANSWER_BYTES_MAX CORE_MIB
-#define WAKING_NS (60 * CORE_NS_PER_S) /* an engine that was prepared and comes up again may not know it at once */
+/* An engine that was prepared and comes up again may not know it at once: neither its templates nor, before the index with its users
+ * is open, who we are. */
+#define WAKING_NS (60 * CORE_NS_PER_S)
 
 enum status { STATUS_OK = 200, STATUS_UNAUTHORIZED = 401, STATUS_FORBIDDEN = 403, STATUS_NOT_FOUND = 404 };
 
@@ -159,6 +161,7 @@ void elastic_start_turn(struct sink *sink, int64_t now) {
 static void start_is_over(struct sink *sink, const char *node) {
     sink->phase = ELASTIC_OPEN;
     sink->was_open = true;
+    sink->woke_ns = 0;
     if (!sink->is_away) {
         core_log(CORE_LEVEL_INFO, "elastic", "search engine answers, and has tapline's templates",
                  "node=\"%s\" product=\"%s\"", node, sink->product);
@@ -174,6 +177,14 @@ static void start_is_over(struct sink *sink, const char *node) {
              (long long)((core_tick_ns() - sink->away_since_ns) / CORE_NS_PER_S));
 }
 
+/* It gave a wrong answer, this time only? */
+static bool is_waking(struct sink *sink, int status) {
+    int64_t now = core_tick_ns();
+    bool is_answer = status == STATUS_OK || status == STATUS_UNAUTHORIZED || status == STATUS_FORBIDDEN;
+    sink->woke_ns = sink->woke_ns == 0 ? now : sink->woke_ns;
+    return is_answer && sink->was_open && now - sink->woke_ns < WAKING_NS;
+}
+
 void elastic_start_answered(struct sink *sink, const struct core_http_pool_done *done) {
     struct core_fail fail = done->fail;
     MUST(sink->is_asking);
@@ -185,9 +196,7 @@ void elastic_start_answered(struct sink *sink, const struct core_http_pool_done 
     } else if (fail.err == CORE_BAD) {
         err = CORE_BAD;
     }
-    bool is_waking = err == CORE_BAD && sink->was_open && core_tick_ns() - sink->away_since_ns < WAKING_NS &&
-                     done->status == STATUS_OK;
-    if (err == CORE_BAD && !is_waking) {
+    if (err == CORE_BAD && !is_waking(sink, done->status)) {
         elastic_gone(sink, fail.where, fail.text);
         return;
     }

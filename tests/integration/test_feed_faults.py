@@ -279,6 +279,28 @@ def test_a_question_at_the_start_refused_is_the_same(proxied):
     assert feed.wait(30) == 100 and "401" in feed.log() and "wrong" not in feed.log(), feed.log()
 
 
+def test_an_engine_that_does_not_know_us_yet_is_waited_for(proxied, feeds):
+    """It comes up again, and answers before the index with its users is open."""
+    site, proxy = proxied()
+    feed = feeds(site.config)
+    wanted = put_some(site)
+    site.wait_ids(feed, wanted)
+    began, told = time.monotonic(), []
+
+    def waking(request):
+        if time.monotonic() - began < 3:
+            return fault.cut
+        if len(told) < 3:
+            told.append(request)
+            return fault.UNAUTHORIZED
+        return None
+
+    proxy.plan = waking
+    wanted.update(put_some(site, first_serial=200))
+    site.wait_ids(feed, wanted)
+    assert len(told) == 3
+
+
 @pytest.mark.parametrize("sink, header", [
     ({"api_key": "aWQ6a2V5"}, "ApiKey aWQ6a2V5"),
     ({"username": "u", "password": "p:ä"}, "Basic " + base64.b64encode("u:p:ä".encode()).decode()), ({}, None)],

@@ -48,16 +48,22 @@ struct core_span feed_dead_write(struct feed *feed, const struct feed_dead *dead
                                             .partition = dead->partition,
                                             .offset = dead->offset,
                                             .dataset = dead->dataset};
-    const struct core_dead letter = {
-        .reason = dead->reason,
-        .raw = dead->doc,
-        .raw_len = dead->doc_len,
-        .raw_bytes_max = dead->is_unreadable && feed->raw_bytes_max > CORE_DEAD_RAW_BYTES_MAX ? CORE_DEAD_RAW_BYTES_MAX
-                                                                                              : feed->raw_bytes_max,
-        .start = hex64(dead->id.ptr + HEX_HALF),
-        .source = &source};
-    struct core_buf buf = {.start = feed->scratch, .pos = feed->scratch, .end = feed->scratch + FEED_SCRATCH_BYTES};
-    core_dead_write(&buf, &stream, &letter, core_now_ns());
+    struct core_dead letter = {.reason = dead->reason,
+                               .raw = dead->doc,
+                               .raw_len = dead->doc_len,
+                               .raw_bytes_max = dead->is_unreadable && feed->raw_bytes_max > CORE_DEAD_RAW_BYTES_MAX
+                                                    ? CORE_DEAD_RAW_BYTES_MAX
+                                                    : feed->raw_bytes_max,
+                               .start = hex64(dead->id.ptr + HEX_HALF),
+                               .source = &source};
+    struct core_buf buf;
+    const int64_t now = core_now_ns();
+    do { /* what is no JSON after all may be six times as long when it is quoted: less of it, then */
+        buf = (struct core_buf){
+            .start = feed->scratch, .pos = feed->scratch, .end = feed->scratch + FEED_LETTER_BYTES_MAX};
+        core_dead_write(&buf, &stream, &letter, now);
+        letter.raw_bytes_max /= 2;
+    } while (buf.is_full && letter.raw_bytes_max > 0);
     MUST(!buf.is_full);
     core_put_be64(header, core_hash64(dead->topic, strlen(dead->topic), DEAD_SEED ^ (uint64_t)dead->partition));
     core_put_be64(header + sizeof(uint64_t), (uint64_t)dead->offset);
@@ -97,6 +103,7 @@ static struct feed_dead *refused_make(struct core_batch *batch, const struct cor
                                .doc = event->doc,
                                .doc_len = event->doc.len,
                                .key = event->key,
+                               .letter = -1,
                                .id = event->id,
                                .dataset = event->dataset,
                                .reason = event->refusal != NULL ? event->refusal : "refused without a reason"};

@@ -146,11 +146,15 @@ static enum step producer_lost(struct feed *feed, enum core_kafka_txn txn, const
 
 /* ---- what the producer calls --------------------------------------------------------------------------------------------- */
 
-static void on_report(void *ctx, uint64_t ticket CORE_UNUSED, enum core_kafka_fate fate, int code,
-                      int64_t offset CORE_UNUSED) {
+/* A dead letter's ticket is the letter itself, which lives as long as the transaction; a row has none. */
+static void on_report(void *ctx, uint64_t ticket, enum core_kafka_fate fate, int code, int64_t offset) {
     struct feed *feed = ctx;
+    struct feed_dead *dead = (struct feed_dead *)(uintptr_t)ticket;
     MUST(feed->unreported > 0);
     feed->unreported--;
+    if (dead != NULL && fate == CORE_KAFKA_ACCEPTED) {
+        dead->letter = offset;
+    }
     if (fate != CORE_KAFKA_ACCEPTED && !feed->is_failed) {
         feed->is_failed = true;
         feed->failed_code = code;
@@ -451,6 +455,7 @@ static enum core_err deads_send(struct feed *feed) {
                                            .key = dead_key(dead),
                                            .header_name = HEADER_NAME,
                                            .header = {.ptr = (const char *)header, .len = sizeof(header)},
+                                           .ticket = (uintptr_t)dead,
                                            .is_copied = true};
         enum core_err err = record_send(feed, feed->dead_topic, &record);
         if (err != CORE_OK) {
@@ -529,7 +534,7 @@ static void committed(struct feed *feed, int64_t now) {
     int partitions = core_kafka_topic_partitions(feed->dead_topic);
     for (const struct feed_dead *dead = feed->deads_sent.head; dead != NULL; dead = dead->next) {
         feed_dead_count(feed, dead);
-        feed_shares_more_dead(feed, core_kafka_partition_of(dead_key(dead), partitions));
+        feed_shares_more_dead(feed, core_kafka_partition_of(dead_key(dead), partitions), dead->letter);
     }
     core_count(counters, CORE_COUNT_FEED_INDEXED, sent->indexed);
     core_count(counters, CORE_COUNT_FEED_REPEATED, sent->repeated);

@@ -115,6 +115,11 @@ static const char *why_unreadable(struct core_span doc) {
     return NULL;
 }
 
+/* Only a dead letter will ask for it. */
+static struct core_span key_copy(struct core_batch *batch, struct core_span key) {
+    return key.len == 0 || key.len > FEED_KEY_BYTES_MAX ? (struct core_span){0} : copy_of(batch, key);
+}
+
 static struct feed_dead *unreadable_make(struct core_batch *batch, const struct feed_share *share,
                                          const struct core_kafka_taken *taken, const char *reason) {
     struct feed_dead *dead = core_arena_alloc(&batch->arena, sizeof(*dead));
@@ -129,7 +134,8 @@ static struct feed_dead *unreadable_make(struct core_batch *batch, const struct 
                                .offset = taken->offset,
                                .doc = copy_of(batch, head),
                                .doc_len = taken->value.len,
-                               .key = copy_of(batch, taken->key),
+                               .key = key_copy(batch, taken->key),
+                               .letter = -1,
                                .id = id_write(batch, &identity),
                                .reason = reason,
                                .is_unreadable = true};
@@ -143,14 +149,15 @@ static void event_make(struct feed *feed, struct core_batch *batch, struct feed_
     struct core_span copy = copy_of(batch, doc);
     newlines_blank((char *)(uintptr_t)copy.ptr, copy.len);
     const char *dataset = dataset_name(feed, share, copy);
+    const bool is_dead = share->is_dead_letters || strcmp(dataset, CORE_DEAD_DATASET) == 0;
     *event = (struct core_event){
         .doc = copy,
-        .key = copy_of(batch, taken->key),
+        .key = is_dead ? (struct core_span){0} : key_copy(batch, taken->key),
         .dataset = dataset,
         .start = identity.start,
         .from = identity.start,
         .end = identity.start + 1,
-        .is_dead = share->is_dead_letters || strcmp(dataset, CORE_DEAD_DATASET) == 0,
+        .is_dead = is_dead,
         .id = id_write(batch, &identity),
         /* no time, as only the oldest clients write it, is a time that stays: the same index at each try */
         .accepted_ms = taken->timestamp_ms > 0 ? taken->timestamp_ms : 1,
@@ -169,7 +176,7 @@ static struct feed_side *side_of(struct feed *feed, const struct core_batch *bat
 bool feed_fill_has_room(struct feed *feed) {
     if (feed->filling != NULL) {
         const struct feed_side *side = side_of(feed, feed->filling);
-        if (side->records < CORE_BATCH_LINES_MAX && side->bytes < FEED_BATCH_BYTES) {
+        if (side->records < CORE_BATCH_LINES_MAX && side->bytes + side->key_bytes < FEED_BATCH_BYTES) {
             return true;
         }
         feed_fill_push(feed);
@@ -180,7 +187,7 @@ bool feed_fill_has_room(struct feed *feed) {
     }
     struct feed_side *side = side_of(feed, batch);
     side->notes_len = side->marks_len = side->records = 0;
-    side->bytes = 0;
+    side->bytes = side->key_bytes = 0;
     side->epoch = feed->epoch;
     side->begun_ns = 0;
     side->next_held = NULL;
@@ -203,11 +210,21 @@ static void mark(struct feed *feed, struct feed_side *side, struct feed_share *s
     side->marks[share->mark_at].to = taken->offset + 1;
 }
 
+/* Was it written after --once began? Dead letters of others are taken all the same, as long as one of our own may still come
+ * behind them: it is read, too, and the offset behind it says that all before it was. */
+static bool is_next_runs(const struct feed *feed, struct feed_share *share, int64_t offset) {
+    share->is_at_end = share->is_at_end || (share->once_end >= 0 && offset >= share->once_end);
+    if (!share->is_at_end || (share->is_dead_letters && !share->has_left_out && feed_shares_may_die(feed))) {
+        return false;
+    }
+    share->has_left_out = true;
+    return true;
+}
+
 void feed_fill_record(struct feed *feed, const struct core_kafka_taken *taken) {
     struct feed_share *share = taken->share->owner;
     MUST(share != NULL && share->magic == FEED_SHARE_MAGIC);
-    if (share->is_at_end || (share->once_end >= 0 && taken->offset >= share->once_end)) {
-        share->is_at_end = true; /* written after --once began: the next run's */
+    if (is_next_runs(feed, share, taken->offset)) {
         return;
     }
     struct core_batch *batch = feed->filling;
@@ -235,11 +252,13 @@ void feed_fill_record(struct feed *feed, const struct core_kafka_taken *taken) {
     const char *reason = why_unreadable(doc);
     if (reason == NULL) {
         event_make(feed, batch, share, taken, doc);
+        side->key_bytes += batch->events[batch->events_len - 1].key.len;
         feed_link_add(batch, taken->traceparent);
     } else {
         note->dead = unreadable_make(batch, share, taken, reason);
         note->dead->dataset = feed_dataset(feed, feed_dataset_of(taken->value))->name;
         note->dead->accepted_ms = taken->timestamp_ms;
+        side->key_bytes += note->dead->key.len;
     }
     side->bytes += taken->value.len;
 }

@@ -69,7 +69,9 @@ struct feed_share {
     int64_t committed;     /* -1: nothing ever was */
     int64_t end;           /* as the group said it last, and no record came since; else -1 */
     int64_t once_end;      /* with once: -1 not known */
+    int64_t letters_end;   /* with once, of dead letters: behind the last one of our own that was committed; else 0 */
     bool is_at_end;        /* with once: nothing more is wanted of it */
+    bool has_left_out;     /* with once: a record behind its end was left to the next run */
     const char *dataset;   /* the last record's */
     struct feed_row *rows; /* oldest first; the last one is counted into */
     struct feed_row *row;
@@ -94,6 +96,7 @@ struct feed_dead {
     const char *dataset;
     const char *reason;
     int64_t accepted_ms; /* of one that is unreadable; -1: none */
+    int64_t letter;      /* where its dead letter lies in its partition; -1: not known (yet) */
     bool is_unreadable;
 };
 
@@ -115,7 +118,8 @@ struct feed_side {
     struct feed_mark *marks; /* CORE_BATCH_LINES_MAX */
     uint32_t marks_len;
     uint32_t records; /* notes and tombstones */
-    size_t bytes;
+    size_t bytes;     /* of documents */
+    size_t key_bytes; /* that were kept */
     uint64_t epoch;
     int64_t begun_ns;
     struct core_batch *next_held; /* waits until its dead letters are committed */
@@ -245,11 +249,15 @@ struct feed {
 #define FEED_MAGIC 0x66656564u
 #define FEED_SCRATCH_BYTES CORE_MIB
 #define FEED_RAW_BYTES_MAX CORE_DEAD_DOCUMENT_BYTES_MAX
+/* A dead letter: with key and header less than the 1,000,000 bytes that a producer sends. */
+#define FEED_LETTER_BYTES_MAX (900 * CORE_KIB)
 #define FEED_LOSING_LOOK_NS (20 * CORE_NS_PER_MS)
 
 /* ---- records to batches (feed_fill.c) -------------------------------------------------------------------------------------- */
 
-#define FEED_BATCH_BYTES CORE_MIB /* of documents; the last one may be longer */
+#define FEED_BATCH_BYTES CORE_MIB /* of documents and their keys; the last document may be longer */
+/* A longer key is another's. It is not carried on: its dead letter, whose key it would be, must stay small enough for a topic. */
+#define FEED_KEY_BYTES_MAX (4 * CORE_KIB)
 #define FEED_LINGER_NS (50 * CORE_NS_PER_MS)
 
 /* Is there a batch with room for a record? Takes one from the pool if need be. */
@@ -270,7 +278,7 @@ struct feed_dataset *feed_dataset(struct feed *feed, struct core_span name);
 bool feed_back_take(struct feed *feed);
 /* Its dead letters are written: give the batches to the pool. */
 void feed_back_give(struct feed *feed, struct core_batch **list);
-/* The dead letter itself, as JSON in feed->scratch. */
+/* The dead letter itself, as JSON in feed->scratch: FEED_LETTER_BYTES_MAX at most. */
 struct core_span feed_dead_write(struct feed *feed, const struct feed_dead *dead, unsigned char header[16]);
 void feed_dead_count(struct feed *feed, const struct feed_dead *dead);
 
@@ -289,8 +297,10 @@ void feed_share_ended(struct feed *feed, const struct core_kafka_taken *taken);
 bool feed_shares_at_end(const struct feed *feed);
 /* The reader that asks the brokers, made with the first question. */
 CORE_CHECKED enum core_err feed_reader(struct feed *feed, struct core_fail *fail);
-/* A dead letter of ours is in this partition of their topic now: with once, read on there. */
-void feed_shares_more_dead(struct feed *feed, int partition);
+/* A dead letter of ours is in this partition of their topic now, at this offset (-1: not known): with once, read up to it. */
+void feed_shares_more_dead(struct feed *feed, int partition, int64_t offset);
+/* With once: may a record of ours still become a dead letter, or is it one whose commit was not answered? */
+bool feed_shares_may_die(const struct feed *feed);
 /* Records that are not committed; -1: not known. */
 int64_t feed_share_lag(struct feed *feed, const struct feed_share *share);
 

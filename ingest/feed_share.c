@@ -245,17 +245,36 @@ void feed_share_ended(struct feed *feed, const struct core_kafka_taken *taken) {
     struct feed_share *share = taken->share->owner;
     MUST(share != NULL && share->magic == FEED_SHARE_MAGIC);
     share->end = taken->offset;
-    share->is_at_end = feed->is_once;
+    /* It may have been said before a dead letter of ours could be seen. */
+    share->is_at_end = share->is_at_end || (feed->is_once && share->end >= share->letters_end);
 }
 
-void feed_shares_more_dead(struct feed *feed, int partition) {
-    for (size_t i = 0; i < feed->shares_len; i++) {
+/* Reading ends behind the letter, not at the group's next word that nothing more is there: that may have come already, since
+ * a letter can be read before its commit is answered; and one from before the letter may still come. Where something was
+ * left out, what lies behind it is the next run's, or its offset would be committed over what nobody has read; and so is a
+ * letter of which is not known where it lies. */
+void feed_shares_more_dead(struct feed *feed, int partition, int64_t offset) {
+    for (size_t i = 0; feed->is_once && offset >= 0 && i < feed->shares_len; i++) {
         struct feed_share *share = feed->shares[i];
-        if (share->is_dead_letters && share->partition == partition) {
-            share->is_at_end = false;
-            share->once_end = INT64_MAX; /* the group says when it has given them */
+        if (!share->is_dead_letters || share->partition != partition || share->has_left_out ||
+            share->letters_end > offset) {
+            continue;
+        }
+        share->letters_end = offset + 1;
+        share->once_end = share->once_end > offset ? share->once_end : offset + 1;
+        share->is_at_end = share->is_at_end && (share->next > offset || share->end > offset);
+    }
+}
+
+/* A record's dead letter is committed together with the offset behind it. */
+bool feed_shares_may_die(const struct feed *feed) {
+    for (size_t i = 0; i < feed->shares_len; i++) {
+        const struct feed_share *share = feed->shares[i];
+        if (share->place != NULL && !share->is_dead_letters && (!share->is_at_end || share->committed != share->next)) {
+            return true;
         }
     }
+    return false;
 }
 
 void feed_shares_turn(struct feed *feed, int64_t now) {

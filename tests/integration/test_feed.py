@@ -244,6 +244,21 @@ def test_a_dead_letter_that_is_refused_gets_no_other(one_site):
     assert name in [dict(message.headers())["tapline"][:16].hex() for message in one_site.records(one_site.dead_topic)]
 
 
+def test_what_others_wrote_too_large_is_a_dead_letter_as_well(one_site):
+    """A text that JSON writes six times as long, and a key that is nearly a record by itself: neither may come back for ever."""
+    one_site.send(MONTHLY, b'{"a":"' + b"\x01" * 400_000 + b'"}', headers=None)
+    one_site.send(MONTHLY, document(MONTHLY, 1, source="a text"), key="k" * 999_500, headers=None)
+    good = one_site.put(MONTHLY, (document(MONTHLY, i) for i in range(2, 50)))
+    one_site.once()
+    one_site.assert_ids(good, MONTHLY)
+    letters = one_site.dead_letters()
+    assert len(letters) == 2, letters
+    whole, = [letter for letter in letters if "original_bytes" not in letter["tapline"]]
+    assert json.loads(whole["event"]["original"])["source"] == "a text"
+    assert len(one_site.ids("tapline.deadletter")) == 2, "--once reads the dead letters that it wrote"
+    assert one_site.ledger().assert_whole() == {"indexed": len(good) + 2, "dead": 2}
+
+
 # ---- records that others wrote -----------------------------------------------------------------------------------------------
 
 

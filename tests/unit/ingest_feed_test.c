@@ -314,6 +314,96 @@ static void test_refused_and_unreadable_are_dead_letters(void **state) {
     assert_int_equal(rig->pool.free_len, POOL_LEN);
 }
 
+static bool on_text(void *ctx, struct core_span text) {
+    (void)ctx;
+    (void)text;
+    return true;
+}
+
+static bool on_bound(void *ctx, bool is_start) {
+    (void)ctx;
+    (void)is_start;
+    return true;
+}
+
+/* Bytes that JSON writes as six: a document that is none, which only the engine finds out. */
+static void test_a_letter_fits_whatever_was_refused(void **state) {
+    struct rig *rig = *state;
+    static char value[CORE_DEAD_DOCUMENT_BYTES_MAX];
+    static char reason[] = "document_parsing_exception: no JSON";
+    unsigned char header[16];
+    const int len = snprintf(value, sizeof(value), "{\"a\":\"");
+    memset(value + len, 1, sizeof(value) - (size_t)len);
+    (void)snprintf(value + sizeof(value) - 3, 3, "\"}");
+    put(rig, 0, 10, value);
+    feed_fill_push(rig->feed);
+    assert_int_equal(rig->pushed[0]->events_len, 1);
+    rig->pushed[0]->events[0].fate = CORE_FATE_REFUSED;
+    rig->pushed[0]->events[0].refusal = reason;
+    come_back(rig);
+    struct core_span letter = feed_dead_write(rig->feed, rig->feed->deads.head, header);
+    assert_in_range(letter.len, CORE_DEAD_RAW_BYTES_MAX, FEED_LETTER_BYTES_MAX);
+    static const struct core_json_calls calls = {
+        .on_number = on_text, .on_string = on_text, .on_key = on_text, .on_map = on_bound};
+    struct core_json_reader *reader = core_json_reader_new(&calls, NULL);
+    struct core_fail fail;
+    assert_int_equal(core_json_read(reader, letter, &fail), CORE_OK);
+    core_json_reader_free(reader);
+    char tail[512];
+    (void)snprintf(tail, sizeof(tail), "%.*s", 500, letter.ptr + letter.len - 500);
+    assert_non_null(strstr(tail, "\"original_bytes\":393215,"));
+    feed_back_give(rig->feed, &rig->feed->held);
+}
+
+static void put_keyed(struct rig *rig, int64_t offset, size_t key_len, const char *value) {
+    static char key[60 * CORE_KIB];
+    memset(key, 'k', sizeof(key));
+    assert_in_range(key_len, 0, sizeof(key));
+    const struct core_kafka_taken taken = {.share = &rig->places[0],
+                                           .offset = offset,
+                                           .timestamp_ms = 1,
+                                           .key = {.ptr = key, .len = key_len},
+                                           .value = core_span_of(value)};
+    assert_true(feed_fill_has_room(rig->feed));
+    feed_fill_record(rig->feed, &taken);
+}
+
+/* It would make the dead letter too large for its topic, however short the rest is. */
+static void test_a_long_key_is_not_carried(void **state) {
+    struct rig *rig = *state;
+    put_keyed(rig, 10, FEED_KEY_BYTES_MAX, DOC("d"));
+    put_keyed(rig, 11, FEED_KEY_BYTES_MAX + 1, DOC("d"));
+    put_keyed(rig, 12, FEED_KEY_BYTES_MAX + 1, "no json");
+    put(rig, 2, 0, DOC("tapline.deadletter"));
+    feed_fill_push(rig->feed);
+    const struct core_event *events = rig->pushed[0]->events;
+    const struct feed_note *notes = rig->feed->sides[rig->pushed[0] - rig->pool.batches].notes;
+    assert_int_equal(events[0].key.len, FEED_KEY_BYTES_MAX);
+    assert_int_equal(events[1].key.len, 0);
+    assert_int_equal(notes[2].dead->key.len, 0);
+    assert_int_equal(events[2].key.len, 0); /* of a dead letter there is no other */
+    come_back(rig);
+    feed_back_give(rig->feed, &rig->feed->held);
+}
+
+static void test_keys_take_room(void **state) {
+    struct rig *rig = *state;
+    for (int64_t i = 0; i < CORE_BATCH_LINES_MAX; i++) {
+        put_keyed(rig, 10 + i, 60 * CORE_KIB, "{}");
+    }
+    feed_fill_push(rig->feed);
+    assert_int_equal(rig->pushed_len, 1);
+    assert_in_range(rig->pushed[0]->arena.used, 1, CORE_MIB);
+    come_back(rig);
+    for (int64_t i = 0; i < 300; i++) {
+        put_keyed(rig, 10000 + i, FEED_KEY_BYTES_MAX, "{}");
+    }
+    assert_int_equal(rig->pushed_len, 2);
+    assert_in_range(rig->pushed[1]->arena.used, 1, 2 * FEED_BATCH_BYTES);
+    assert_int_equal(core_counted(&rig->counters, CORE_COUNT_FEED_BYTES), (CORE_BATCH_LINES_MAX + 256) * 2);
+    come_back(rig);
+}
+
 /* What is another's by now is not ours to count, however late it comes. */
 static void test_a_place_that_was_given_up(void **state) {
     struct rig *rig = *state;
@@ -377,6 +467,7 @@ static void test_room(void **state) {
 
 static void test_once_ends_where_it_was(void **state) {
     struct rig *rig = *state;
+    feed_set_once(rig->feed);
     share_of(rig, 0)->once_end = 12;
     share_of(rig, 1)->is_at_end = share_of(rig, 2)->is_at_end = true;
     put(rig, 0, 11, DOC("d"));
@@ -386,8 +477,83 @@ static void test_once_ends_where_it_was(void **state) {
     feed_fill_push(rig->feed);
     assert_int_equal(rig->pushed[0]->events_len, 1);
     assert_int_equal(share_of(rig, 0)->next, 12);
-    feed_shares_more_dead(rig->feed, 0);
+    feed_shares_more_dead(rig->feed, 0, 0);
     assert_false(feed_shares_at_end(rig->feed));
+}
+
+static void end(struct rig *rig, size_t place, int64_t offset) {
+    const struct core_kafka_taken taken = {.share = &rig->places[place], .offset = offset};
+    feed_share_ended(rig->feed, &taken);
+}
+
+/* As if all that is back were committed. */
+static void commit(struct rig *rig) {
+    come_back(rig);
+    for (size_t i = 0; i < rig->feed->shares_len; i++) {
+        rig->feed->shares[i]->committed = rig->feed->shares[i]->done;
+    }
+}
+
+/* Whoever wrote it: between the end and a letter of our own nothing is left out that the offset is then committed over. */
+static void test_once_leaves_out_no_dead_letter_before_its_own(void **state) {
+    struct rig *rig = *state;
+    feed_set_once(rig->feed);
+    share_of(rig, 0)->once_end = 11;
+    share_of(rig, 1)->is_at_end = true;
+    share_of(rig, 2)->once_end = 12;
+    put(rig, 2, 11, DOC("tapline.deadletter"));
+    end(rig, 2, 12);
+    put(rig, 2, 12, DOC("tapline.deadletter")); /* another feeder's */
+    assert_int_equal(share_of(rig, 2)->next, 13);
+    put(rig, 0, 10, DOC("d")); /* becomes the letter at 13 */
+    end(rig, 0, 11);
+    commit(rig);
+    feed_shares_more_dead(rig->feed, 0, 13);
+    assert_false(feed_shares_at_end(rig->feed));
+    end(rig, 2, 13); /* said before the letter could be seen */
+    assert_false(feed_shares_at_end(rig->feed));
+    put(rig, 2, 13, DOC("tapline.deadletter"));
+    end(rig, 2, 15);
+    assert_true(feed_shares_at_end(rig->feed));
+    commit(rig);
+    assert_int_equal(share_of(rig, 2)->committed, 14);
+    assert_int_equal(rig->feed->sums.indexed, 4);
+}
+
+/* Nothing of ours can follow: what others write now is the next run's, or there would be no end. If the group then gives us
+ * more, and that has dead letters, they are the next run's as well: they lie behind what was left out. */
+static void test_once_leaves_the_rest_to_the_next_run(void **state) {
+    struct rig *rig = *state;
+    feed_set_once(rig->feed);
+    share_of(rig, 0)->is_at_end = share_of(rig, 1)->is_at_end = true;
+    share_of(rig, 2)->once_end = 12;
+    put(rig, 2, 11, DOC("tapline.deadletter"));
+    put(rig, 2, 12, DOC("tapline.deadletter"));
+    commit(rig);
+    assert_int_equal(share_of(rig, 2)->committed, 12);
+    feed_shares_more_dead(rig->feed, 0, 13);
+    assert_true(feed_shares_at_end(rig->feed));
+    put(rig, 2, 13, DOC("tapline.deadletter"));
+    commit(rig);
+    assert_int_equal(share_of(rig, 2)->committed, 12);
+    assert_int_equal(rig->feed->sums.indexed, 1);
+}
+
+/* A commit's answer may come after its letters: the group has given them then, and does not say again that this was all. */
+static void test_once_ends_when_its_letter_came_before_the_commit(void **state) {
+    struct rig *rig = *state;
+    feed_set_once(rig->feed);
+    share_of(rig, 0)->once_end = 11;
+    share_of(rig, 1)->is_at_end = share_of(rig, 2)->is_at_end = true;
+    put(rig, 0, 10, DOC("d"));
+    end(rig, 0, 11);
+    come_back(rig);
+    put(rig, 2, 0, DOC("tapline.deadletter"));
+    end(rig, 2, 2);
+    commit(rig);
+    feed_shares_more_dead(rig->feed, 0, 0);
+    assert_true(feed_shares_at_end(rig->feed));
+    assert_int_equal(share_of(rig, 2)->committed, 1);
 }
 
 /* ---- the ledger ---------------------------------------------------------------------------------------------------------- */
@@ -596,6 +762,12 @@ int main(void) {
         RIGGED(test_what_is_forgotten),
         RIGGED(test_room),
         RIGGED(test_once_ends_where_it_was),
+        RIGGED(test_once_leaves_out_no_dead_letter_before_its_own),
+        RIGGED(test_once_leaves_the_rest_to_the_next_run),
+        RIGGED(test_once_ends_when_its_letter_came_before_the_commit),
+        RIGGED(test_a_letter_fits_whatever_was_refused),
+        RIGGED(test_a_long_key_is_not_carried),
+        RIGGED(test_keys_take_room),
         RIGGED(test_rows_say_what_was_counted),
         RIGGED(test_rows_have_64_pairs),
         cmocka_unit_test(test_rows_that_are_none),

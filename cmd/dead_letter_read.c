@@ -7,6 +7,7 @@
 #include "cmd/proof.h"
 #include "core/deadletter.h"
 #include "core/json_tree.h"
+#include "ingest/feed.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -404,7 +405,7 @@ void dead_print_text(FILE *out, struct core_span text, size_t bytes_max) {
 void dead_time(int64_t ms, char out[32]) {
     char iso[27];
     (void)snprintf(out, 32, "-");
-    if (ms >= 0 && core_time_iso(ms * CORE_NS_PER_MS, iso)) {
+    if (feed_time_ms(ms) != 0 && core_time_iso(ms * CORE_NS_PER_MS, iso)) {
         (void)snprintf(out, 32, "%.19sZ", iso);
     }
 }

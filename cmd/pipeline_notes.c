@@ -7,6 +7,7 @@
 #include "cmd/pipeline_internal.h"
 #include "core/json_tree.h"
 #include "core/peek.h"
+#include "ingest/feed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,8 +226,9 @@ void pipeline_note_times(struct pipeline *pipeline, const struct core_batch *bat
         const struct core_event *event = &batch->events[i];
         bool is_there = !event->is_dead && event->fate != CORE_FATE_REFUSED;
         int64_t stamp_ns = is_there ? stamp_read(event->doc) : 0;
-        if (is_feed && is_there && event->accepted_ms != 0) {
-            took(pipeline, PIPELINE_ACCEPTED_INDEXED, event->accepted_ms * CORE_NS_PER_MS, wall_ns, 1);
+        int64_t taken_ms = is_feed && is_there ? feed_time_ms(event->accepted_ms) : 0;
+        if (taken_ms != 0) {
+            took(pipeline, PIPELINE_ACCEPTED_INDEXED, taken_ms * CORE_NS_PER_MS, wall_ns, 1);
         }
         if (stamp_ns != 0) {
             took(pipeline, is_feed ? PIPELINE_EVENT_INDEXED : PIPELINE_EVENT_ACCEPTED, stamp_ns, wall_ns, 1);

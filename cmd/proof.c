@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/proof.h"
 #include "cmd/zeek_counts.h"
+#include "ingest/feed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -505,7 +506,7 @@ static enum core_err record_take(void *proof_ptr, const struct core_kafka_got *g
         return CORE_OK;
     }
     struct proof_gen *gen = proof_find(proof, header.gen);
-    if (gen == NULL && got->timestamp_ms * CORE_NS_PER_MS > proof->opened_ns - UNKNOWN_KEPT_NS) {
+    if (gen == NULL && feed_time_ms(got->timestamp_ms) * CORE_NS_PER_MS > proof->opened_ns - UNKNOWN_KEPT_NS) {
         /* young: its position may be written and not shown yet; it is wanted when that comes */
         gen = gen_of(proof, header.gen);
     }

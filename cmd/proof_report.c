@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
 #include "cmd/proof.h"
+#include "ingest/feed.h"
 
 #include <inttypes.h>
 
@@ -26,7 +27,7 @@ static const char *const kind_plurals[PROOF_KINDS] = {
 
 static void iso_put(int64_t timestamp_ms, char out[28]) {
     out[27] = '\0';
-    if (timestamp_ms < 0 || !core_time_iso(timestamp_ms * CORE_NS_PER_MS, out)) {
+    if (feed_time_ms(timestamp_ms) == 0 || !core_time_iso(timestamp_ms * CORE_NS_PER_MS, out)) {
         (void)snprintf(out, 28, "unknown time");
     }
 }

@@ -17,6 +17,7 @@ import rig
 
 PARTITIONS = 4
 DAY_MS = 86_400_000
+YEAR_2262_MS = 9_214_646_400_000  # what is later is no time, the feeder's documentation says
 DAILY = "zeek.connection"  # its index is a day's; the others' a month's
 MONTHLY = "zeek.ssh"
 SESSION = {"session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}  # a feeder that was killed is missed soon
@@ -260,7 +261,8 @@ class Ledger:
         for message in self.site.records():
             if message.value() is None:
                 continue
-            day = iso(message.timestamp()[1])[:10]
+            at = message.timestamp()[1]
+            day = iso(at if 0 <= at < YEAR_2262_MS else 0)[:10]
             found[message.topic(), message.partition()].append((message.offset(), (day, dataset_of(message.value()))))
         return found
 

@@ -99,6 +99,10 @@ class Site:
                                        **rig.IDEMPOTENT})
         return self._producer
 
+    def leave(self):
+        """Be no client of the broker any more; the next record begins with another producer."""
+        self._producer = None
+
     def send(self, dataset, value, key=None, partition=None, at=None, start=None, headers=True):
         """One record; its id, or None without a header. headers: what else than ours it has. at: its timestamp in Kafka."""
         start = next(self.starts) if start is None else start

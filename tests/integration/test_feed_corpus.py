@@ -152,7 +152,8 @@ def again(way, tmp_path, ids):
         shutil.rmtree(state)
     fresh = broker_made(tmp_path / "fresh-broker").start()
     try:
-        site.broker, site._producer = fresh, None
+        site.leave()
+        site.broker = fresh
         site.config = site.write()
         way.run()
         site.once(timeout=600)

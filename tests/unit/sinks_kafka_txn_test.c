@@ -398,19 +398,22 @@ static void test_supposed_to_be_there(void **state) {
     rig_close(&rig);
 }
 
-static int16_t late; /* the request whose answer comes late */
+static int16_t awaited; /* the request that has_asked asks for */
+
+static void answer_once(int16_t request, rd_kafka_resp_err_t err, int late_ms) {
+    awaited = request;
+    assert_int_equal(rd_kafka_mock_broker_push_request_error_rtts(mock, 1, request, 1, err, late_ms),
+                     RD_KAFKA_RESP_ERR_NO_ERROR);
+}
 
 static void answer_late(int16_t request, int late_ms) {
-    late = request;
-    assert_int_equal(
-        rd_kafka_mock_broker_push_request_error_rtts(mock, 1, request, 1, RD_KAFKA_RESP_ERR_NO_ERROR, late_ms),
-        RD_KAFKA_RESP_ERR_NO_ERROR);
+    answer_once(request, RD_KAFKA_RESP_ERR_NO_ERROR, late_ms);
 }
 
 static bool has_asked(struct rig *rig) {
     (void)rig;
     size_t left = 0;
-    assert_int_equal(rd_kafka_mock_broker_error_stack_cnt(mock, 1, late, &left), RD_KAFKA_RESP_ERR_NO_ERROR);
+    assert_int_equal(rd_kafka_mock_broker_error_stack_cnt(mock, 1, awaited, &left), RD_KAFKA_RESP_ERR_NO_ERROR);
     return left == 0;
 }
 
@@ -524,16 +527,12 @@ static void test_another_has_the_node(void **state) {
     sink_open(&rig, "");
     wait_until(&rig, is_recovered);
     owner_write();
-    rd_kafka_mock_push_request_errors(mock, END_TXN, 1, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
+    answer_once(END_TXN, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 0);
     struct core_batch *batch = numbers(&rig, 0, 10);
     give(&rig, batch);
     assert_ptr_equal(back(&rig), batch);
     /* the mock shows the owner record of the transaction, too, which is the last one: so it is the other's turn again */
-    int64_t until = core_tick_ns() + CORE_NS_PER_S / 2;
-    struct core_batch *done = NULL;
-    while (core_tick_ns() < until) {
-        assert_int_equal(rig.ops->poll(rig.sink, &done, 1, 10), 0);
-    }
+    wait_until(&rig, has_asked);
     owner_write();
     wait_until(&rig, is_gone);
     assert_true(rig.ops->is_gone(rig.sink, &fail));

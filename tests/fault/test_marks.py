@@ -104,7 +104,7 @@ def test_positions_that_nobody_committed_are_aborted(own_broker, runs, tmp_path,
     with open(node.log, "a") as out:
         out.write(conn_log.text(3000, 4000, header=False))
     dead = Producer({"bootstrap.servers": own_broker.address, "transactional.id": f"tapline/{node.name}"})
-    dead.init_transactions(20)
+    dead.init_transactions(60)
     dead.begin_transaction()
     dead.produce(rig.CHECKPOINT, partition=node.partition, key=f"{node.name}/{generation}",
                  value=re.sub(r" pos=\d+", f" pos={node.log.stat().st_size}", line))

@@ -160,7 +160,7 @@ def test_aborted_records_are_nobodys(site):
     from confluent_kafka import Producer
 
     site.topic("dns")
-    writer = Producer({"bootstrap.servers": site.broker.address, "transactional.id": site.prefix})
+    writer = Producer({"bootstrap.servers": site.broker.address, "transactional.id": site.prefix, **rig.IDEMPOTENT})
     writer.init_transactions()
     for is_kept in (True, False, True):
         writer.begin_transaction()
@@ -288,7 +288,7 @@ def test_once_ends_when_others_have_done_theirs(site, feeds, stranger):
     from confluent_kafka import Producer
 
     site.topic("dns", MANY)
-    writer = Producer({"bootstrap.servers": site.broker.address, "transactional.id": site.prefix})
+    writer = Producer({"bootstrap.servers": site.broker.address, "transactional.id": site.prefix, **rig.IDEMPOTENT})
     writer.init_transactions()
     writer.begin_transaction()
     for partition in range(MANY):

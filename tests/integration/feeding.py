@@ -100,8 +100,9 @@ class Site:
         return self._producer
 
     def leave(self):
-        """Be no client of the broker any more; the next record begins with another producer."""
+        """Be no client of the broker any more; what is next begins with others."""
         self._producer = None
+        self.broker.leave()
 
     def send(self, dataset, value, key=None, partition=None, at=None, start=None, headers=True):
         """One record; its id, or None without a header. headers: what else than ours it has. at: its timestamp in Kafka."""

@@ -324,6 +324,10 @@ class Broker:
             self._admin_client = AdminClient({"bootstrap.servers": self.address, "log_level": 2})
         return self._admin_client
 
+    def leave(self):
+        """Forget what was learned of topics."""
+        self._admin_client = None
+
     def create_topic(self, topic, partitions=4, **config):
         from confluent_kafka.admin import NewTopic
 
@@ -357,7 +361,7 @@ class Broker:
                     is_stale = is_stale or refused.args[0].code() == KafkaError._NOENT
                     time.sleep(0.01)
             if is_stale:  # what this client keeps of partitions without a leader it may keep for minutes; all is answered
-                self._admin_client = None
+                self.leave()
         return found
 
     def counts(self):

@@ -205,26 +205,22 @@ static void version_begin(struct crash *crash) {
 
 /* ---- core file and gdb ------------------------------------------------------------------------------------------------------- */
 
-/* Where the kernel puts cores of a process in cwd, as a glob. False: text says why none can be looked for. */
-static bool core_glob(const char *cwd, char out[SERVE_PATH_BYTES_MAX], char why[256]) {
-    char pattern[512] = "";
-    int fd = open(CORE_PATTERN, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, pattern, sizeof(pattern) - 1);
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    pattern[got > 0 ? got : 0] = '\0';
-    pattern[strcspn(pattern, "\n")] = '\0';
+bool serve_core_glob(const char *pattern, const char *cwd, char out[SERVE_PATH_BYTES_MAX], char why[256]) {
     if (pattern[0] == '|' || pattern[0] == '\0') {
         (void)snprintf(why, 256, "the kernel gives core files to another program (" CORE_PATTERN ": %.100s)%s", pattern,
                        strstr(pattern, "coredump") != NULL ? ": see coredumpctl" : "");
         return false;
     }
     size_t len = pattern[0] == '/' ? 0 : (size_t)snprintf(out, SERVE_PATH_BYTES_MAX, "%s/", cwd);
-    for (const char *at = pattern; *at != '\0' && len + 3 < SERVE_PATH_BYTES_MAX; at++) {
+    const char *at = pattern;
+    for (; *at != '\0' && len + sizeof("*") < SERVE_PATH_BYTES_MAX; at++) {
         bool is_field = *at == '%' && at[1] != '\0' && at[1] != '%';
         at += *at == '%' && at[1] != '\0' ? 1 : 0;
         out[len++] = is_field ? '*' : *at;
+    }
+    if (*at != '\0' || len + sizeof("*") > SERVE_PATH_BYTES_MAX) { /* then the kernel has no room for it either */
+        (void)snprintf(why, 256, "no core file: its path would be longer than %d bytes", SERVE_PATH_BYTES_MAX - 1);
+        return false;
     }
     if (strchr(pattern, '%') == NULL) {
         out[len++] = '*'; /* kernel.core_uses_pid adds .PID */
@@ -235,14 +231,22 @@ static bool core_glob(const char *cwd, char out[SERVE_PATH_BYTES_MAX], char why[
 
 /* The newest core file that can be of this death. */
 static char *core_find(const char *cwd, int64_t time_ns, char why[256]) {
-    char pattern[SERVE_PATH_BYTES_MAX];
+    char pattern[512] = "";
+    char paths[SERVE_PATH_BYTES_MAX];
     glob_t found = {0};
     char *core = NULL;
     int64_t newest_ns = time_ns - CORE_LATE_NS;
-    if (cwd == NULL || !core_glob(cwd, pattern, why)) {
+    int fd = open(CORE_PATTERN, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, pattern, sizeof(pattern) - 1);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    pattern[got > 0 ? got : 0] = '\0';
+    pattern[strcspn(pattern, "\n")] = '\0';
+    if (cwd == NULL || !serve_core_glob(pattern, cwd, paths, why)) {
         return NULL;
     }
-    if (glob(pattern, GLOB_NOSORT, NULL, &found) == 0) {
+    if (glob(paths, GLOB_NOSORT, NULL, &found) == 0) {
         for (size_t i = 0; i < found.gl_pathc; i++) {
             struct stat st;
             if (lstat(found.gl_pathv[i], &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {

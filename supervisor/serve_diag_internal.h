@@ -47,6 +47,8 @@ struct serve_diag {
 };
 struct serve_diag *serve_diag_of(struct serve *serve);
 struct work **serve_diag_works(struct serve *serve);
+/* Where the kernel puts cores of a process in cwd, as a glob; pattern: kernel.core_pattern. False: why none can be looked for. */
+bool serve_core_glob(const char *pattern, const char *cwd, char out[SERVE_PATH_BYTES_MAX], char why[256]);
 
 /* ---- serve_report.c ---------------------------------------------------------------------------------------------------- */
 

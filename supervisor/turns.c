@@ -11,9 +11,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/engine_internal.h"
 
+#include "core/notify.h"
+
 #include <stdio.h>
 
 #define KILL_WORKS_NS (10 * CORE_NS_PER_S)
+#define LAST_STEPS_NS (30 * CORE_NS_PER_S) /* what the Supervisor itself does behind the last of an order */
 
 /* Seldom seen: most go at once, and then have another reason. */
 static void wait_for_turn(struct supervisor_process *process, const char *reason) {
@@ -166,9 +169,19 @@ static void start_highest(struct supervisor *supervisor, int64_t now_ns) {
     }
 }
 
+/* How long this order may take only we know: a service manager whose patience ends before would kill the Supervisor, and those
+ * of the orders behind would run on with nobody to look after them. */
+static void ask_for_time(int64_t until_ns, int64_t now_ns) {
+    char text[64];
+    (void)snprintf(text, sizeof(text), "EXTEND_TIMEOUT_USEC=%lld",
+                   (long long)((until_ns - now_ns + LAST_STEPS_NS) / 1000));
+    (void)core_notify(text);
+}
+
 void supervisor_turns_go(struct supervisor *supervisor) {
     const int64_t now_ns = core_tick_ns();
     int64_t next_ns = INT64_MAX;
+    int64_t stops_until_ns = now_ns;
     bool is_stopping = false;
     end_turns(supervisor, now_ns);
     stop_lowest(supervisor, now_ns);
@@ -181,6 +194,12 @@ void supervisor_turns_go(struct supervisor *supervisor) {
         }
         next_ns = is_over(process, now_ns) ? now_ns : next_ns; /* such as one that had ended before its turn */
         is_stopping |= process->turn == SUPERVISOR_TURN_STOP || process->turn == SUPERVISOR_TURN_STOPPING;
+        if (process->turn == SUPERVISOR_TURN_STOPPING && process->turn_until_ns > stops_until_ns) {
+            stops_until_ns = process->turn_until_ns;
+        }
+    }
+    if (supervisor->is_ending && is_stopping) {
+        ask_for_time(stops_until_ns, now_ns);
     }
     if (supervisor->is_ending && !is_stopping) {
         core_loop_stop(supervisor->loop);

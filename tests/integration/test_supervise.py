@@ -536,6 +536,31 @@ def test_the_service_manager_is_told(supervisors):
         assert supervisor.wait_end() == 0
 
 
+def test_the_service_manager_is_asked_for_the_time_each_order_may_take(supervisors):
+    """Together they may take longer than any fixed patience; who is killed meanwhile leaves the others running."""
+    supervisor = supervisors()
+    path = f"{supervisor.run}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(PATIENCE_S)
+        supervisor.start(env={"NOTIFY_SOCKET": path})
+        assert manager.recv(100) == b"READY=1"
+        supervisor.set("stubborn", shell("trap '' TERM; echo up; while :; do sleep 1; done"), start=True, order=10,
+                       ready={"rules": ["output up"]}, stop={"timeout_ns": 2_000_000_000})
+        supervisor.set("patient", SLEEP, start=True, order=20, stop={"timeout_ns": 500_000_000_000})
+        for name in ("stubborn", "patient"):
+            supervisor.wait_for(name, "ready")
+        supervisor.child.terminate()
+        assert manager.recv(100) == b"STOPPING=1"
+        asked_s = []
+        while not asked_s or asked_s[-1] < 500:
+            word, _, value = manager.recv(100).decode().partition("=")
+            assert word == "EXTEND_TIMEOUT_USEC"
+            asked_s.append(int(value) / 1e6)
+        assert 2 < asked_s[0] < 60 and asked_s[-1] < 600, asked_s
+        assert supervisor.wait_end() == 0
+
+
 def test_tapline_supervise_becomes_it(supervisors):
     supervisor = supervisors()
     command = [str(TAPLINE), "supervise", *supervisor.command()[1:]]

@@ -153,7 +153,7 @@ def test_openrc_stops_in_order_and_main_alone(tmp_path):
     assert re.search(r"^after .*\btapline\b", supervisor, re.M)  # so it is stopped before Main
     assert "need tapline" not in supervisor + main  # a stop of one is not a stop of the other
     assert "cgroup=NO" in supervisor and "cgroup=NO" in main
-    assert "retry=TERM/180" in supervisor
+    assert "retry=TERM/600" in supervisor
 
 
 def test_openrc_s_supervisor_starts_and_takes_over_from_itself(tmp_path):

@@ -196,7 +196,9 @@ static void child_on_end(void *ctx, uint32_t events) {
     struct serve_child *child = ctx;
     int status = 0;
     (void)events;
-    (void)kill(-child->pid, SIGKILL); /* what it left behind; before the wait, while its number is still its own */
+    MUST(child->pid > 0); /* or the kill were one of our own group */
+    /* What it left behind; before the wait, while its number is still its own. */
+    (void)kill(-child->pid, SIGKILL);
     if (waitpid(child->pid, &status, WNOHANG) != child->pid) {
         return;
     }
@@ -215,20 +217,29 @@ static void child_on_time(void *ctx) {
     (void)kill(-child->pid, SIGKILL);
 }
 
-static void child_fail(struct serve_child *child, const char *what, const char *step, int number) {
+/* Its end, which may be there already, is not to be seen any more: what is told is that it never began. */
+static void child_fail(struct serve_child *child, const char *what, const char *step, const char *why) {
+    core_loop_unwatch(child->end_watch);
+    core_loop_unwatch(child->output_watch);
+    fd_close(child->pidfd);
+    child->end_watch = NULL;
+    child->output_watch = NULL;
+    child->pidfd = -1;
     child->pid = 0;
-    child->text_len = (size_t)snprintf(child->text, sizeof(child->text), "%s: %s: %s", what, step, strerror(number));
+    child->text_len = (size_t)snprintf(child->text, sizeof(child->text), "%s: %s: %s", what, step, why);
     core_timer_set(child->loop, &child->timer, core_tick_ns());
 }
 
-static bool child_watch(struct serve_child *child) {
-    struct core_fail fail = {0};
+static enum core_err child_watch(struct serve_child *child, struct core_fail *fail) {
     child->pidfd = pidfd_of(child->pid);
-    return child->pidfd >= 0 &&
-           core_loop_watch(child->loop, child->pidfd, EPOLLIN, child_on_end, child, &child->end_watch, &fail) ==
-               CORE_OK &&
-           core_loop_watch(child->loop, child->output, EPOLLIN, child_on_output, child, &child->output_watch, &fail) ==
-               CORE_OK;
+    if (child->pidfd < 0) {
+        return core_fail_errno(fail, "pidfd", "cannot be opened");
+    }
+    enum core_err err =
+        core_loop_watch(child->loop, child->pidfd, EPOLLIN, child_on_end, child, &child->end_watch, fail);
+    return err != CORE_OK ? err
+                          : core_loop_watch(child->loop, child->output, EPOLLIN, child_on_output, child,
+                                            &child->output_watch, fail);
 }
 
 struct serve_child *serve_child_start(struct serve *serve, const struct serve_child_run *run) {
@@ -247,11 +258,12 @@ struct serve_child *serve_child_start(struct serve *serve, const struct serve_ch
     child->on_end = run->on_end;
     child->ctx = run->ctx;
     child->is_timed_out = false;
+    struct core_fail fail = {0};
     int ends[2] = {-1, -1};
     struct start start = {.argv = run->argv, .cwd = run->cwd, .env = run->env, .fds = {-1, -1, -1}};
     start.fds[0] = input_open(run->input);
     if (start.fds[0] < 0 || pipe2(ends, O_CLOEXEC) != 0) {
-        child_fail(child, run->argv[0], "cannot be given input and output", errno);
+        child_fail(child, run->argv[0], "cannot be given input and output", strerror(errno));
         goto out;
     }
     start.fds[1] = ends[1];
@@ -259,14 +271,13 @@ struct serve_child *serve_child_start(struct serve *serve, const struct serve_ch
     child->output = ends[0];
     int err = fcntl(child->output, F_SETFL, O_NONBLOCK) == 0 ? start_spawn(&start, &child->pid) : errno;
     if (err != 0) {
-        child_fail(child, run->argv[0], "cannot be started", err);
+        child_fail(child, run->argv[0], "cannot be started", strerror(err));
         goto out;
     }
-    if (!child_watch(child)) {
-        err = errno;
+    if (child_watch(child, &fail) != CORE_OK) {
         (void)kill(-child->pid, SIGKILL);
         (void)waitpid(child->pid, NULL, 0);
-        child_fail(child, run->argv[0], "cannot be watched, so it was ended", err);
+        child_fail(child, run->argv[0], "cannot be watched, so it was ended", fail.text);
         goto out;
     }
     core_timer_set(child->loop, &child->timer, core_tick_ns() + run->timeout_ns);

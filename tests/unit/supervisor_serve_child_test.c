@@ -2,10 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/serve_internal.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -174,6 +176,55 @@ static void test_signals_are_its_own(void **state) {
     assert_string_equal(world->text, "");
 }
 
+static unsigned adds; /* descriptors that may still be watched, and then there is no memory for another; 0: no limit */
+
+int __real_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event) {
+    if (op == EPOLL_CTL_ADD && adds > 0 && --adds == 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return __real_epoll_ctl(epoll_fd, op, fd, event);
+}
+
+/* In a process group of its own, for a word to group 0 would reach all of ours. The exit status; 0: as it should be. */
+static int start_unwatched(unsigned which) {
+    struct world *world = calloc(1, sizeof(*world));
+    struct core_fail fail = {0};
+    if (setpgid(0, 0) != 0 || world == NULL || core_loop_new(&world->serve.loop, &fail) != CORE_OK) {
+        return 1;
+    }
+    const char *argv[] = {"sleep", "1000", NULL};
+    const struct serve_child_run run = {.argv = argv, .timeout_ns = PATIENCE_NS, .on_end = on_end, .ctx = world};
+    adds = which;
+    (void)serve_child_start(&world->serve, &run);
+    adds = 0;
+    for (int round = 0; round < 3; round++) {
+        if (core_loop_once(world->serve.loop, 50 * CORE_NS_PER_MS, &fail) != CORE_OK) {
+            return 2;
+        }
+    }
+    bool is_told = world->ends == 1 && world->status == -1 && strstr(world->text, "Cannot allocate memory") != NULL;
+    core_loop_free(world->serve.loop); /* nothing is watched any more */
+    free(world);
+    return is_told ? 0 : 3;
+}
+
+/* Its end is watched and its output cannot be, or neither: nobody else is killed for it, and it is told once, with the reason. */
+static void test_what_cannot_be_watched(void **state) {
+    (void)state;
+    for (unsigned which = 1; which <= 2; which++) {
+        int status = 0;
+        pid_t starter = fork();
+        if (starter == 0) {
+            _exit(start_unwatched(which));
+        }
+        assert_int_equal(waitpid(starter, &status, 0), starter);
+        assert_int_equal(status, 0);
+    }
+}
+
 static void test_stopped_says_nothing(void **state) {
     struct world *world = *state;
     struct core_fail fail = {0};
@@ -228,6 +279,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_too_much_output, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_it_leaves_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_signals_are_its_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_cannot_be_watched, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stopped_says_nothing, setup, teardown),
         cmocka_unit_test(test_files_are_whole),
         cmocka_unit_test(test_the_last_lines_of_a_text),

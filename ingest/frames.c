@@ -255,12 +255,18 @@ static enum ingest_kind sniff_fast(const struct ingest_view *view, size_t at) {
     size_t next = 0;
     bool is_whole = false;
     const bool is_end = view->is_final || view->is_still;
-    if (at == view->len) {
-        return is_end ? INGEST_KIND_LINES : INGEST_KIND_UNKNOWN;
+    struct core_span line = {0};
+    for (;; at = next) {
+        if (at == view->len) {
+            return is_end ? INGEST_KIND_LINES : INGEST_KIND_UNKNOWN;
+        }
+        line = line_at(view, at, &next, &is_whole);
+        if (line.len > 0 || !is_whole) { /* an alert on a rebuilt packet has a blank line there */
+            break;
+        }
     }
-    const struct core_span line = line_at(view, at, &next, &is_whole);
     const enum answer is_fast = begins_fast(line, is_whole || is_end);
-    if (is_fast == YES || (line.len == 0 && is_whole && next == view->len && is_end)) {
+    if (is_fast == YES) {
         return INGEST_KIND_LINES;
     }
     if (is_fast == TOO_SHORT || (!is_whole && !is_end)) {
@@ -268,9 +274,6 @@ static enum ingest_kind sniff_fast(const struct ingest_view *view, size_t at) {
     }
     const bool is_flow = memmem(line.ptr, line.len, " -> ", 4) != NULL;
     const bool is_buffer = line.len > 2 && memcmp(line.ptr + line.len - 2, "]:", 2) == 0;
-    if (line.len == 0 && is_whole) {
-        return sniff_fast(view, next); /* an alert on a rebuilt packet has a blank line there */
-    }
     return is_flow || is_buffer ? INGEST_KIND_CMG : INGEST_KIND_LINES;
 }
 

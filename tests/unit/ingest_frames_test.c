@@ -382,6 +382,24 @@ static void a_file_tells_its_kind(void **state) {
     assert_int_equal(ingest_kind_of(NULL), INGEST_KIND_UNKNOWN);
 }
 
+/* However many blank lines stand behind the first alert. */
+static void a_megabyte_of_blank_lines_is_passed_over(void **state) {
+    (void)state;
+    static const struct core_span begin = CORE_SPAN(FAST("1"));
+    static const struct core_span ends[] = {CORE_SPAN(FAST("2")), CORE_SPAN("stream_tcp.raw[3]:\n")};
+    for (size_t i = 0; i < 2; i++) {
+        struct ingest_view view = {.len = begin.len + CORE_MIB + ends[i].len, .is_final = true};
+        char *bytes = malloc(view.len);
+        assert_non_null(bytes);
+        memset(bytes, '\n', view.len);
+        memcpy(bytes, begin.ptr, begin.len);
+        memcpy(bytes + begin.len + CORE_MIB, ends[i].ptr, ends[i].len);
+        view.ptr = bytes;
+        assert_int_equal(ingest_kind_sniff(&view), i == 0 ? INGEST_KIND_LINES : INGEST_KIND_CMG);
+        free(bytes);
+    }
+}
+
 /* ---- limits ----------------------------------------------------------------------------------------------------------------- */
 
 /* Records of a big file: without a gap, none too long. Returns how many; *dead: of these, cut or out of step. */
@@ -713,6 +731,7 @@ int main(void) {
         cmocka_unit_test(a_restart_behind_any_record),
         cmocka_unit_test(stillness_ends_what_is_whole),
         cmocka_unit_test(a_file_tells_its_kind),
+        cmocka_unit_test(a_megabyte_of_blank_lines_is_passed_over),
         cmocka_unit_test(nothing_is_longer_than_the_maximum),
         cmocka_unit_test(a_growing_file_ends_its_last_record_when_it_stands_still),
         cmocka_unit_test(killed_in_the_middle_of_a_record),

@@ -37,6 +37,7 @@ struct kafka_keeper {
     struct kafka_topic *topic; /* of positions */
     struct kafka_topic *probe; /* the one that is tried; NULL: it was judged */
     int partition;             /* ours there */
+    int64_t missing_ns;        /* since when brokers say that the topic of positions is not there; 0: they do not */
     bool has_read;             /* owner_seen is what was read */
     bool is_recovered;         /* positions were handed over */
 

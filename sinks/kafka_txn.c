@@ -50,7 +50,8 @@
 #define RETRY_NS CORE_NS_PER_S
 #define RETRY_MAX_NS (10 * CORE_NS_PER_S)
 #define WATCH_NS (5 * CORE_NS_PER_S)
-#define LOOK_NS (5 * CORE_NS_PER_S) /* how often an idle one looks whether it still has the node */
+#define MISSING_NS (10 * CORE_NS_PER_S) /* a broker that has just come up may not know of a topic for seconds */
+#define LOOK_NS (5 * CORE_NS_PER_S)     /* how often an idle one looks whether it still has the node */
 #define SAY_EVERY_NS (30 * CORE_NS_PER_S)
 #define IDLE_REST_NS                                                                                                   \
     CORE_NS_PER_S  /* when nothing more comes, commits are at least min(this, transaction_interval) apart */
@@ -282,6 +283,12 @@ static void judge(struct sink *sink, const struct kafka_owner *found) {
     }
 }
 
+/* They may have been asked too early: for who has just made it as long as it takes, else for a while. */
+static bool may_come(struct kafka_keeper *keeper, int64_t now) {
+    keeper->missing_ns = keeper->missing_ns == 0 ? now : keeper->missing_ns;
+    return keeper->topic->is_proven || now - keeper->missing_ns < MISSING_NS;
+}
+
 static enum step step_read(struct sink *sink, int64_t now) {
     struct kafka_keeper *keeper = sink->keeper;
     struct core_fail why = {0};
@@ -290,13 +297,15 @@ static enum step step_read(struct sink *sink, int64_t now) {
     }
     enum core_err err = kafka_recover_turn(&keeper->recover, &why);
     if (err == CORE_AGAIN) {
+        keeper->missing_ns = 0;
         keeper->hold_ns = keeper->recover.ask_ns;
         return kafka_keeper_unhide(sink, now) ? STEP_ON : STEP_WAIT;
     }
-    if (err == CORE_GONE && keeper->topic->is_proven) { /* made a moment ago; not every broker knows */
+    if (err == CORE_GONE && may_come(keeper, now)) {
         keeper->hold_ns = now + RETRY_NS / 10;
         return STEP_WAIT;
     }
+    keeper->missing_ns = 0;
     if (err != CORE_OK) {
         return refused(sink, "the topic of positions is not to be had", &why);
     }

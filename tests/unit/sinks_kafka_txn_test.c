@@ -557,6 +557,30 @@ static void test_no_right_to(void **state) {
     rig_close(&rig);
 }
 
+/* A broker that came up a moment ago says of topics it has not heard of yet that there are none. */
+static void test_positions_that_a_broker_does_not_know_of_yet(void **state) {
+    (void)state;
+    struct rig rig;
+    rd_kafka_mock_topic_set_error(mock, "tapline.checkpoint", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    sink_open(&rig, "  delivery: auto\n");
+    settle(&rig);
+    assert_int_equal(atomic_load(&commit.state), CORE_COMMIT_WAITS);
+    rd_kafka_mock_topic_set_error(mock, "tapline.checkpoint", RD_KAFKA_RESP_ERR_NO_ERROR);
+    wait_until(&rig, is_recovered);
+    assert_int_equal(atomic_load(&commit.state), CORE_COMMIT_RECOVERED);
+    rig_close(&rig);
+}
+
+/* And when it stays so, there is none. */
+static void test_without_a_topic_of_positions(void **state) {
+    (void)state;
+    struct rig rig;
+    rd_kafka_mock_topic_set_error(mock, "tapline.checkpoint", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    sink_open(&rig, "  delivery: exactly_once\n");
+    wait_until(&rig, is_gone);
+    rig_close(&rig);
+}
+
 /* With auto the same is a warning, and records go at least once. */
 static void test_no_right_to_and_auto(void **state) {
     (void)state;
@@ -656,6 +680,8 @@ int main(void) {
         TEST(test_an_idle_one_sees_that_another_has_the_node),
         TEST(test_no_right_to),
         TEST(test_no_right_to_and_auto),
+        TEST(test_positions_that_a_broker_does_not_know_of_yet),
+        TEST(test_without_a_topic_of_positions),
         TEST(test_a_topic_that_may_not_be_written),
         TEST(test_at_least_once_keeps_nothing),
         TEST(test_a_batch_of_an_older_epoch),

@@ -8,7 +8,8 @@
  * A pid with its start time is the same process as far as anybody can tell; a cookie that differs says no all the same. No cookie
  * says nothing: a process may have written over its environment (as setproctitle() does), been executed anew with an empty
  * one by a wrapper, or have file capabilities (setcap), so that only root may read it. The start time alone has to do then: to
- * start a second sensor beside the first would be the worse mistake.
+ * start a second sensor beside the first would be the worse mistake. For the same reason what cannot be looked at for want of a
+ * descriptor or memory is not taken for gone.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/supervisor_internal.h"
 
@@ -58,23 +59,43 @@ static bool environment_cookie(int fd, char out[SUPERVISOR_COOKIE_BYTES + 1]) {
     }
 }
 
-/* Has it another cookie than this one? */
-static bool is_another(pid_t pid, const char *cookie) {
+/* What errno says of a process that could not be looked at. EINVAL: the number is a thread's of another process. */
+static enum core_err unseen(pid_t pid, struct core_fail *fail) {
+    if (errno == ESRCH || errno == ENOENT || errno == EINVAL) {
+        return CORE_GONE;
+    }
+    return core_fail_errno(fail, "/proc", "cannot say whether process %d runs still", (int)pid);
+}
+
+/* CORE_GONE: it has another cookie than this one. */
+static enum core_err check_cookie(pid_t pid, const char *cookie, struct core_fail *fail) {
     char path[64];
     char found[SUPERVISOR_COOKIE_BYTES + 1];
     (void)snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return errno != EACCES && errno != EPERM;
+        return errno == EACCES || errno == EPERM ? CORE_OK : unseen(pid, fail);
     }
     const bool is_other = environment_cookie(fd, found) && strcmp(found, cookie) != 0;
     (void)close(fd);
-    return is_other;
+    return is_other ? CORE_GONE : CORE_OK;
 }
 
-static bool lives(int pidfd) {
+static enum core_err check_start(const struct supervisor_pid *saved, struct core_fail *fail) {
+    struct supervisor_usage usage = {0};
+    if (!supervisor_usage_of(saved->pid, &usage)) {
+        return unseen(saved->pid, fail);
+    }
+    return usage.start_ticks == saved->start_ticks ? CORE_OK : CORE_GONE;
+}
+
+static enum core_err check_life(int pidfd, pid_t pid, struct core_fail *fail) {
     struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
-    return poll(&poll_fd, 1, 0) == 0; /* readable: it has ended */
+    const int len = poll(&poll_fd, 1, 0);
+    if (len < 0) {
+        return unseen(pid, fail);
+    }
+    return len == 0 ? CORE_OK : CORE_GONE; /* readable: it has ended */
 }
 
 /* Its end will be told to us, and to nobody else: so it is after an exec, which changes no parent. */
@@ -83,27 +104,31 @@ static bool is_our_child(pid_t pid) {
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-bool supervisor_adopt(const struct supervisor_pid *saved, struct supervisor_pid *out) {
+enum core_err supervisor_adopt(const struct supervisor_pid *saved, struct supervisor_pid *out, struct core_fail *fail) {
     MUST(memchr(saved->cookie, '\0', sizeof(saved->cookie)) != NULL);
     if (saved->pid <= 0 || saved->cookie[0] == '\0') {
-        return false;
+        return CORE_GONE;
     }
     const int pidfd = (int)syscall(SYS_pidfd_open, saved->pid, 0); /* always close-on-exec */
     if (pidfd < 0) {
-        return false;
+        return unseen(saved->pid, fail);
     }
-    struct supervisor_usage usage = {0};
-    const bool is_it = supervisor_usage_of(saved->pid, &usage) && usage.start_ticks == saved->start_ticks &&
-                       !is_another(saved->pid, saved->cookie);
-    if (!is_it || !lives(pidfd)) {
+    enum core_err err = check_start(saved, fail);
+    err = err == CORE_OK ? check_cookie(saved->pid, saved->cookie, fail) : err;
+    err = err == CORE_OK ? check_life(pidfd, saved->pid, fail) : err;
+    if (err != CORE_OK) {
         (void)close(pidfd);
-        return false;
+        return err;
     }
     *out = *saved;
     out->pidfd = pidfd;
     out->ready_fd = -1;
     out->is_child = is_our_child(saved->pid);
-    return true;
+    return CORE_OK;
+}
+
+bool supervisor_is_shortage(int error) {
+    return error == EMFILE || error == ENFILE || error == ENOMEM;
 }
 
 void supervisor_cookie_new(char out[SUPERVISOR_COOKIE_BYTES]) {
@@ -117,13 +142,18 @@ void supervisor_cookie_new(char out[SUPERVISOR_COOKIE_BYTES]) {
     out[SUPERVISOR_COOKIE_BYTES - 1] = '\0';
 }
 
-void supervisor_boot_id(char out[40]) {
-    memset(out, 0, 40);
-    const int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    const ssize_t len = fd < 0 ? 0 : read(fd, out, 39);
+enum core_err supervisor_boot_id(char out[SUPERVISOR_BOOT_ID_BYTES], struct core_fail *fail) {
+    static const char path[] = "/proc/sys/kernel/random/boot_id";
+    memset(out, 0, SUPERVISOR_BOOT_ID_BYTES);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && supervisor_is_shortage(errno)) {
+        return core_fail_errno(fail, path, "cannot say whether this is the boot that the state file is of");
+    }
+    const ssize_t len = fd < 0 ? 0 : read(fd, out, SUPERVISOR_BOOT_ID_BYTES - 1);
     out[len > 0 ? (size_t)len : 0] = '\0';
     out[strcspn(out, "\n")] = '\0';
     if (fd >= 0) {
         (void)close(fd);
     }
+    return CORE_OK;
 }

@@ -107,6 +107,7 @@ struct supervisor {
     struct core_arena scratch; /* for what is written: reset after each use */
     char *program;             /* what an upgrade executes */
     int64_t started_ns;
+    char boot_id[SUPERVISOR_BOOT_ID_BYTES];
     int lock_fd;
     struct supervisor_heritage heritage;
 
@@ -201,17 +202,19 @@ CORE_CHECKED enum core_err supervisor_keep_check(const char *dir, struct core_fa
  * Errors: CORE_IO, CORE_BAD: nothing was started and nothing may be. */
 CORE_CHECKED enum core_err supervisor_keep_load(struct supervisor *supervisor, bool is_same, char *instance,
                                                 uint64_t *next_seq, struct core_fail *fail);
-/* Then, with the server there: adopt what runs, start what is wanted and does not. */
-void supervisor_keep_resume(struct supervisor *supervisor);
+/* Then, with the server there: adopt what runs, start what is wanted and does not. Waits some seconds for descriptors or memory
+ * if there are too few to know what runs. Errors: CORE_IO: there still are; nothing was adopted, started or killed. */
+CORE_CHECKED enum core_err supervisor_keep_resume(struct supervisor *supervisor, struct core_fail *fail);
 
 /* ---- sweep.c ----------------------------------------------------------------------------------------------------------- */
 
 /* Kill everything that still has this cookie in its environment, until nothing has. Where there are cgroups they do that. */
 void supervisor_sweep_add(struct supervisor *supervisor, const char *cookie);
-/* The leader of a process group with this cookie that was started first, and when; 0: none. */
-pid_t supervisor_sweep_find(const char *cookie, uint64_t *start_ticks);
-/* A process that any Supervisor has started; 0: there is none. */
-pid_t supervisor_sweep_any(void);
+/* The leader of a process group with pid->cookie that was started first, and when, put into pid; 0: none.
+ * Errors: CORE_IO: too few descriptors or too little memory to look at all processes. */
+CORE_CHECKED enum core_err supervisor_sweep_find(struct supervisor_pid *pid, struct core_fail *fail);
+/* A process that any Supervisor has started; 0: there is none. Errors: as above. */
+CORE_CHECKED enum core_err supervisor_sweep_any(pid_t *pid, struct core_fail *fail);
 /* Children that are not of our table (orphans that we inherited) and have ended. */
 void supervisor_sweep_reap(struct supervisor *supervisor);
 

@@ -8,7 +8,9 @@
  *
  * A new Supervisor looks at each process of the file. One that runs is adopted in the state it was in. One that does not has
  * died meanwhile, and its policy is applied as if it had died now. One that was about to be started may have been: it is
- * looked for by its cookie. After a boot nothing can run, and what is wanted is started.
+ * looked for by its cookie. After a boot nothing can run, and what is wanted is started. All are looked at before anything is
+ * done about one: when nobody can say of one whether it runs (no descriptor, no memory), this Supervisor ends, all processes
+ * run on, and the next one asks again. To take one for dead would start it a second time.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/engine_internal.h"
 
@@ -28,6 +30,8 @@
 #define SAVE_AGAIN_NS (5 * CORE_NS_PER_S)
 #define SPAWN_ROUND_NS (15 * CORE_NS_PER_MS) /* then the loop looks at what else there is */
 #define SEQ_LEAP 100000                      /* more events than can be told between two writings */
+#define FIND_PATIENCE_NS (3 * CORE_NS_PER_S) /* a shortage mostly is over by then */
+#define FIND_PAUSE_US 100000
 #define LOAD_BYTES (SUPERVISOR_PROCESSES_MAX * (2 * SUPERVISOR_SPEC_BYTES_MAX + 4096))
 #define FORMAT_WORD "tapline-supervisor-state "
 
@@ -82,7 +86,7 @@ static void row_of(const struct supervisor_process *process, struct supervisor_r
 
 static enum core_err save(struct supervisor *supervisor, struct core_fail *fail) {
     struct supervisor_saved saved = {.rows_len = supervisor->processes_len};
-    supervisor_boot_id(saved.boot_id);
+    memcpy(saved.boot_id, supervisor->boot_id, sizeof(saved.boot_id));
     (void)snprintf(saved.instance, sizeof(saved.instance), "%s", core_rpc_server_instance(supervisor->server));
     saved.next_seq = core_rpc_server_next_seq(supervisor->server);
     saved.rows = calloc(saved.rows_len + 1, sizeof(saved.rows[0]));
@@ -256,9 +260,13 @@ static enum core_err load(const char *dir, struct core_arena *arena, struct supe
 static enum core_err check_blind(const char *dir, const struct supervisor_saved *saved, struct core_fail *fail) {
     char path[SUPERVISOR_PATH_BYTES_MAX];
     (void)snprintf(path, sizeof(path), "%s/supervisor.state.damaged", dir);
-    const pid_t pid = saved->instance[0] == '\0' && access(path, F_OK) == 0 ? supervisor_sweep_any() : 0;
+    pid_t pid = 0;
+    enum core_err err = CORE_OK;
+    if (saved->instance[0] == '\0' && access(path, F_OK) == 0) {
+        err = supervisor_sweep_any(&pid, fail);
+    }
     if (pid == 0) {
-        return CORE_OK;
+        return err;
     }
     return core_fail_set(
         fail, CORE_BAD, path,
@@ -310,12 +318,11 @@ enum core_err supervisor_keep_load(struct supervisor *supervisor, bool is_same, 
                                    struct core_fail *fail) {
     struct core_arena arena;
     struct supervisor_saved saved = {.rows_len = 0};
-    char boot_id[sizeof(saved.boot_id)] = "";
     enum core_err err = core_arena_init(&arena, LOAD_BYTES, fail);
+    err = err == CORE_OK ? supervisor_boot_id(supervisor->boot_id, fail) : err;
     err = err == CORE_OK ? load(supervisor->options->state, &arena, &saved, fail) : err;
     err = err == CORE_OK ? check_blind(supervisor->options->state, &saved, fail) : err;
-    supervisor_boot_id(boot_id);
-    bool is_same_boot = strcmp(boot_id, saved.boot_id) == 0;
+    bool is_same_boot = strcmp(supervisor->boot_id, saved.boot_id) == 0;
     for (size_t i = 0; err == CORE_OK && i < saved.rows_len; i++) {
         err = take_row(supervisor, &saved.rows[i], is_same_boot, fail);
     }
@@ -362,8 +369,9 @@ static bool is_own(const struct supervisor_pid *saved) {
            supervisor_usage_of(saved->pid, &usage) && usage.start_ticks == saved->start_ticks;
 }
 
-/* Does it run? Then *out has it, with a pidfd. */
-static bool find(const struct supervisor_process *process, struct supervisor_pid *out) {
+/* Does it run? Then *out has it, with a pidfd. CORE_GONE: it does not. CORE_IO: nobody can say now. */
+static enum core_err find(const struct supervisor_process *process, struct supervisor_pid *out,
+                          struct core_fail *fail) {
     struct supervisor_pid saved = process->pid;
     saved.pidfd = -1;
     saved.ready_fd = -1;
@@ -371,13 +379,19 @@ static bool find(const struct supervisor_process *process, struct supervisor_pid
         *out = saved;
         out->is_child = true;
         out->pidfd = (int)syscall(SYS_pidfd_open, saved.pid, 0);
-        return out->pidfd >= 0;
+        if (out->pidfd < 0) {
+            return core_fail_errno(fail, "pidfd_open", "cannot watch process %d", (int)saved.pid);
+        }
+        return CORE_OK;
     }
     if (saved.pid == 0 && saved.cookie[0] != '\0') { /* about to be spawned: was it? */
-        saved.pid = supervisor_sweep_find(saved.cookie, &saved.start_ticks);
+        const enum core_err err = supervisor_sweep_find(&saved, fail);
         saved.spawned_ns = process->since_ns;
+        if (err != CORE_OK) {
+            return err;
+        }
     }
-    return saved.pid != 0 && supervisor_adopt(&saved, out);
+    return supervisor_adopt(&saved, out, fail);
 }
 
 static bool is_state_of_living(enum supervisor_state state) {
@@ -402,9 +416,9 @@ static void resume_dead(struct supervisor_process *process) {
     }
 }
 
-static void resume_one(struct supervisor_process *process, size_t *adopted) {
-    struct supervisor_pid pid = {.pidfd = -1, .ready_fd = -1};
-    if (is_state_of_living(process->state) && find(process, &pid)) {
+/* pid: as find_all() has it. */
+static void resume_one(struct supervisor_process *process, struct supervisor_pid pid, size_t *adopted) {
+    if (pid.pid != 0) {
         pid.ready_fd = supervisor_heritage_ready_fd(&process->owner->heritage, pid.cookie);
         (void)snprintf(process->reason, sizeof(process->reason), "%s",
                        pid.is_child ? "kept while the Supervisor was executed anew" : "adopted: it ran already");
@@ -423,16 +437,49 @@ static void resume_one(struct supervisor_process *process, size_t *adopted) {
     }
 }
 
-void supervisor_keep_resume(struct supervisor *supervisor) {
+/* All that run; those that do not have pid 0. CORE_IO: no descriptor is left open. */
+static enum core_err find_all(const struct supervisor *supervisor, struct supervisor_pid *found,
+                              struct core_fail *fail) {
+    enum core_err err = CORE_OK;
+    for (size_t i = 0; i < supervisor->processes_len && err == CORE_OK; i++) {
+        const struct supervisor_process *process = supervisor->processes[i];
+        found[i] = (struct supervisor_pid){.pidfd = -1, .ready_fd = -1};
+        err = is_state_of_living(process->state) ? find(process, &found[i], fail) : CORE_GONE;
+        if (err == CORE_GONE) {
+            err = CORE_OK;
+        } else if (err != CORE_OK) {
+            for (size_t k = 0; k < i; k++) {
+                if (found[k].pidfd >= 0) {
+                    close(found[k].pidfd);
+                }
+            }
+        }
+    }
+    return err;
+}
+
+enum core_err supervisor_keep_resume(struct supervisor *supervisor, struct core_fail *fail) {
     size_t adopted = 0;
-    for (size_t i = 0; i < supervisor->processes_len; i++) {
+    const int64_t until_ns = core_tick_ns() + FIND_PATIENCE_NS;
+    struct supervisor_pid *found = calloc(supervisor->processes_len + 1, sizeof(*found));
+    MUST(found != NULL);
+    enum core_err err = find_all(supervisor, found, fail);
+    while (err != CORE_OK && core_tick_ns() < until_ns) {
+        (void)usleep(FIND_PAUSE_US);
+        err = find_all(supervisor, found, fail);
+    }
+    for (size_t i = 0; i < supervisor->processes_len && err == CORE_OK; i++) {
         struct supervisor_process *process = supervisor->processes[i];
-        resume_one(process, &adopted);
+        resume_one(process, found[i], &adopted);
         if (process->state == SUPERVISOR_DOWN && process->is_wanted) {
             supervisor_turns_start(process);
         } else if (!process->is_wanted && supervisor_process_is_running(process)) {
             supervisor_turns_stop(process); /* it was still waiting for its turn */
         }
+    }
+    free(found);
+    if (err != CORE_OK) {
+        return err;
     }
     if (supervisor->processes_len > 0) {
         supervisor_tell(supervisor, CORE_LEVEL_INFO, "%zu of %zu processes run already and are kept as they are",
@@ -440,4 +487,5 @@ void supervisor_keep_resume(struct supervisor *supervisor) {
     }
     supervisor_keep_soon(supervisor);
     supervisor_turns_soon(supervisor);
+    return CORE_OK;
 }

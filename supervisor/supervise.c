@@ -390,7 +390,9 @@ static enum core_err begin(struct supervisor *supervisor, struct core_fail *fail
     err = supervisor_keep_load(supervisor, heritage->listen_fd >= 0, instance, &next_seq, fail);
     err = err == CORE_OK ? listen_to(supervisor, heritage->listen_fd, instance, next_seq, fail) : err;
     if (err == CORE_OK) {
-        supervisor_keep_resume(supervisor);
+        err = supervisor_keep_resume(supervisor, fail);
+    }
+    if (err == CORE_OK) {
         supervisor_sweep_reap(supervisor); /* what ended while a signal could not tell */
     }
     return err;

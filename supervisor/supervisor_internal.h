@@ -207,7 +207,7 @@ void supervisor_pulse_look(struct supervisor_pulse *pulse, const struct supervis
                            const struct supervisor_pid *pid, struct supervisor_verdict *out);
 /* Bytes of all files that spec->logs matches (relative patterns: in cwd), together. */
 uint64_t supervisor_logs_bytes(const struct supervisor_spec *spec);
-/* CPU time (ticks), resident bytes and threads of a pid; false: gone. */
+/* CPU time (ticks), resident bytes and threads of a pid; false: gone, or not to be read now: errno. */
 struct supervisor_usage {
     uint64_t cpu_ticks;
     uint64_t rss_bytes;
@@ -220,6 +220,7 @@ CORE_CHECKED bool supervisor_usage_of(pid_t pid, struct supervisor_usage *out);
 /* ---- state.c, adopt.c ------------------------------------------------------------------------------------------------------ */
 
 #define SUPERVISOR_DEATHS_MAX 16 /* most that restart.deaths_max can be */
+#define SUPERVISOR_BOOT_ID_BYTES 40
 #define SUPERVISOR_END_NONE (-1)
 #define SUPERVISOR_END_UNKNOWN (-2)
 
@@ -240,8 +241,8 @@ struct supervisor_row {
     int end_status; /* of it, as wait(2) says it; SUPERVISOR_END_NONE, SUPERVISOR_END_UNKNOWN (adopted) */
 };
 struct supervisor_saved {
-    char boot_id[40];  /* another: every pid is gone */
-    char instance[64]; /* of the events */
+    char boot_id[SUPERVISOR_BOOT_ID_BYTES]; /* another: every pid is gone */
+    char instance[64];                      /* of the events */
     uint64_t next_seq;
     struct supervisor_row *rows;
     size_t rows_len;
@@ -260,10 +261,15 @@ CORE_CHECKED enum core_err supervisor_state_parse(struct core_span text, const c
  * supervisor.state, to be loaded. Errors: CORE_IO. */
 CORE_CHECKED enum core_err supervisor_state_set_aside(const char *dir, struct core_fail *fail);
 /* Is the saved pid still that process (start time and cookie)? Then out has a pidfd, and is_child says whether it is our own
- * child still (after an exec of ours): then its exit status can be had. False: it is not. */
-CORE_CHECKED bool supervisor_adopt(const struct supervisor_pid *saved, struct supervisor_pid *out);
-/* A new random cookie; the boot's id. */
+ * child still (after an exec of ours): then its exit status can be had.
+ * Errors: CORE_GONE it is not · CORE_IO nobody can say now (descriptors, memory): it may be. Out is left alone. */
+CORE_CHECKED enum core_err supervisor_adopt(const struct supervisor_pid *saved, struct supervisor_pid *out,
+                                            struct core_fail *fail);
+/* No descriptor or memory was to be had: what could not be read may be there all the same. */
+bool supervisor_is_shortage(int error);
+/* A new random cookie. */
 void supervisor_cookie_new(char out[SUPERVISOR_COOKIE_BYTES]);
-void supervisor_boot_id(char out[40]);
+/* The boot's id; "" where there is none. Errors: CORE_IO: it could not be read now. */
+CORE_CHECKED enum core_err supervisor_boot_id(char out[SUPERVISOR_BOOT_ID_BYTES], struct core_fail *fail);
 
 #endif

@@ -10,6 +10,7 @@
 #include "supervisor/engine_internal.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,18 +24,21 @@
 #define EXEC_PAUSE_US 100
 #define SWEEP_FIRST_NS (20 * CORE_NS_PER_MS)
 #define SWEEP_AGAIN_NS (100 * CORE_NS_PER_MS)
+#define SWEEP_LATER_NS CORE_NS_PER_S /* until there are descriptors again */
 #define SWEEP_ROUNDS_MAX 50
 #define VARIABLE "TAPLINE_COOKIE="
 
-static size_t read_environ(pid_t pid, char *room) {
+/* error: why it could not be read; 0: it could. */
+static size_t read_environ(pid_t pid, char *room, int *error) {
     char path[64];
     (void)snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     size_t len = 0;
-    ssize_t got = 0;
-    while (fd >= 0 && len < ENVIRON_BYTES_MAX - 1 && (got = read(fd, room + len, ENVIRON_BYTES_MAX - 1 - len)) > 0) {
+    ssize_t got = fd < 0 ? -1 : 1;
+    while (got > 0 && len < ENVIRON_BYTES_MAX - 1 && (got = read(fd, room + len, ENVIRON_BYTES_MAX - 1 - len)) > 0) {
         len += (size_t)got;
     }
+    *error = got < 0 ? errno : 0;
     if (fd >= 0) {
         close(fd);
     }
@@ -50,12 +54,12 @@ static bool is_in_exec(pid_t pid) {
     return readlink(path, program, sizeof(program)) > 0;
 }
 
-/* The cookie in a process's environment; false: it has none, or it is not to be read. */
-static bool cookie_of(pid_t pid, char *room, char out[SUPERVISOR_COOKIE_BYTES]) {
-    size_t len = read_environ(pid, room);
+/* The cookie in a process's environment; false: it has none, or it is not to be read (error: why, or 0). */
+static bool cookie_of(pid_t pid, char *room, char out[SUPERVISOR_COOKIE_BYTES], int *error) {
+    size_t len = read_environ(pid, room, error);
     for (int looks = 0; len == 0 && looks < EXEC_LOOKS && is_in_exec(pid); looks++) {
         (void)usleep(EXEC_PAUSE_US);
-        len = read_environ(pid, room);
+        len = read_environ(pid, room, error);
     }
     for (size_t at = 0; at < len; at += strlen(room + at) + 1) {
         if (strncmp(room + at, VARIABLE, sizeof(VARIABLE) - 1) == 0 &&
@@ -70,23 +74,31 @@ static bool cookie_of(pid_t pid, char *room, char out[SUPERVISOR_COOKIE_BYTES]) 
 /* What to do with a process that has a cookie; false: look no further. */
 typedef bool sweep_each(void *ctx, pid_t pid, const char *cookie);
 
-static void each_with_cookie(sweep_each *each, void *ctx) {
+/* CORE_IO: for want of a descriptor or memory there may be some that were not seen. */
+static enum core_err each_with_cookie(sweep_each *each, void *ctx, struct core_fail *fail) {
     char cookie[SUPERVISOR_COOKIE_BYTES];
     DIR *proc = opendir("/proc");
+    int error = proc == NULL ? errno : 0;
     char *room = malloc(ENVIRON_BYTES_MAX);
     MUST(room != NULL);
     const struct dirent *entry = NULL;
     while (proc != NULL && (entry = readdir(proc)) != NULL) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (core_is_digit(entry->d_name[0]) && pid != getpid() && cookie_of(pid, room, cookie) &&
-            !each(ctx, pid, cookie)) {
+        int its_error = 0;
+        if (!core_is_digit(entry->d_name[0]) || pid == getpid()) {
+            continue;
+        }
+        if (cookie_of(pid, room, cookie, &its_error) && !each(ctx, pid, cookie)) {
             break;
         }
+        error = supervisor_is_shortage(its_error) ? its_error : error;
     }
     free(room);
     if (proc != NULL) {
         (void)closedir(proc);
     }
+    errno = error;
+    return error == 0 ? CORE_OK : core_fail_errno(fail, "/proc", "cannot look at all processes");
 }
 
 /* ---- killing what is left -------------------------------------------------------------------------------------------- */
@@ -95,6 +107,7 @@ struct sweep {
     struct supervisor *supervisor;
     char *room;
     unsigned found;
+    bool is_short; /* of descriptors or memory: there may be more */
 };
 
 static bool is_listed(const struct supervisor *supervisor, const char *cookie) {
@@ -110,17 +123,20 @@ static bool is_listed(const struct supervisor *supervisor, const char *cookie) {
 static bool kill_listed(void *ctx, pid_t pid, const char *cookie) {
     struct sweep *sweep = ctx;
     char again[SUPERVISOR_COOKIE_BYTES];
+    int error = 0;
     if (!is_listed(sweep->supervisor, cookie)) {
         return true;
     }
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd < 0) {
+        sweep->is_short = sweep->is_short || supervisor_is_shortage(errno);
         return true;
     }
-    if (cookie_of(pid, sweep->room, again) && strcmp(cookie, again) == 0 &&
+    if (cookie_of(pid, sweep->room, again, &error) && strcmp(cookie, again) == 0 &&
         syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0) {
         sweep->found++;
     }
+    sweep->is_short = sweep->is_short || supervisor_is_shortage(error);
     close(pidfd);
     return true;
 }
@@ -129,7 +145,7 @@ static void on_sweep(void *ctx) {
     struct supervisor *supervisor = ctx;
     struct sweep sweep = {.supervisor = supervisor, .room = malloc(ENVIRON_BYTES_MAX)};
     MUST(sweep.room != NULL);
-    each_with_cookie(kill_listed, &sweep);
+    sweep.is_short = each_with_cookie(kill_listed, &sweep, NULL) != CORE_OK || sweep.is_short;
     free(sweep.room);
     if (sweep.found > 0 && ++supervisor->sweep_rounds < SWEEP_ROUNDS_MAX) {
         core_timer_set(supervisor->loop, &supervisor->sweep_timer, core_tick_ns() + SWEEP_AGAIN_NS);
@@ -139,6 +155,9 @@ static void on_sweep(void *ctx) {
         supervisor_tell(supervisor, CORE_LEVEL_ERROR,
                         "processes that were left behind come again as fast as they are killed; they are let be: "
                         "look for TAPLINE_COOKIE in /proc/*/environ");
+    } else if (sweep.is_short) {
+        core_timer_set(supervisor->loop, &supervisor->sweep_timer, core_tick_ns() + SWEEP_LATER_NS);
+        return;
     }
     free(supervisor->sweep_cookies);
     supervisor->sweep_cookies = NULL;
@@ -168,25 +187,35 @@ struct finding {
     const char *cookie;
     pid_t pid;
     uint64_t start_ticks;
+    int error; /* why one with this cookie could not be looked at */
 };
 
 /* Its children have the cookie too; it was there before them. */
 static bool find_first(void *ctx, pid_t pid, const char *cookie) {
     struct finding *finding = ctx;
     struct supervisor_usage usage;
-    if (strcmp(cookie, finding->cookie) == 0 && getpgid(pid) == pid && supervisor_usage_of(pid, &usage) &&
-        (finding->pid == 0 || usage.start_ticks < finding->start_ticks)) {
+    if (strcmp(cookie, finding->cookie) != 0 || getpgid(pid) != pid) {
+        return true;
+    }
+    if (!supervisor_usage_of(pid, &usage)) {
+        finding->error = supervisor_is_shortage(errno) ? errno : finding->error;
+    } else if (finding->pid == 0 || usage.start_ticks < finding->start_ticks) {
         finding->pid = pid;
         finding->start_ticks = usage.start_ticks;
     }
     return true;
 }
 
-pid_t supervisor_sweep_find(const char *cookie, uint64_t *start_ticks) {
-    struct finding finding = {.cookie = cookie};
-    each_with_cookie(find_first, &finding);
-    *start_ticks = finding.start_ticks;
-    return finding.pid;
+enum core_err supervisor_sweep_find(struct supervisor_pid *pid, struct core_fail *fail) {
+    struct finding finding = {.cookie = pid->cookie};
+    const enum core_err err = each_with_cookie(find_first, &finding, fail);
+    pid->pid = finding.pid;
+    pid->start_ticks = finding.start_ticks;
+    if (err == CORE_OK && finding.error != 0) {
+        errno = finding.error;
+        return core_fail_errno(fail, "/proc", "cannot look at all processes");
+    }
+    return err;
 }
 
 static bool find_any(void *ctx, pid_t pid, const char *cookie) {
@@ -195,10 +224,9 @@ static bool find_any(void *ctx, pid_t pid, const char *cookie) {
     return false;
 }
 
-pid_t supervisor_sweep_any(void) {
-    pid_t pid = 0;
-    each_with_cookie(find_any, &pid);
-    return pid;
+enum core_err supervisor_sweep_any(pid_t *pid, struct core_fail *fail) {
+    *pid = 0;
+    return each_with_cookie(find_any, pid, fail);
 }
 
 /* ---- orphans --------------------------------------------------------------------------------------------------------- */

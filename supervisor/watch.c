@@ -40,9 +40,11 @@
 static bool small_read(const char *path, char *out, size_t cap) {
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     ssize_t len = fd < 0 ? -1 : read(fd, out, cap - 1);
+    const int error = len == 0 ? ESRCH : errno;
     if (fd >= 0) {
         close(fd);
     }
+    errno = error;
     out[len > 0 ? len : 0] = '\0';
     return len > 0;
 }

@@ -336,6 +336,32 @@ def test_killed_and_adopted_again_and_again(supervisor):
     assert not is_running(pids["p4"])
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_too_few_descriptors_to_find_them_is_no_death_of_theirs(supervisors, is_over):
+    """Without cgroups nothing else would end those that are taken for dead, and each would be there twice."""
+    supervisor = supervisors(options=["--cgroup", "/dev/null/none"]).start()
+    for i in range(12):
+        supervisor.set(f"p{i:02}", SLEEP, start=True)
+    supervisor.wait_for("p11", "ready")
+    pids = {name: row["pid"] for name, row in supervisor.processes().items()}
+    kept(supervisor)
+    supervisor.kill()
+    whole = supervisor.command
+    supervisor.command = lambda: ["prlimit", "--nofile=19:1024", *whole()]
+    supervisor.start(wait=False)
+    if is_over:
+        time.sleep(0.5)
+        subprocess.run(["prlimit", f"--pid={supervisor.pid}", "--nofile=1024"], check=True)
+    else:
+        assert supervisor.wait_end() == 111
+        assert "nothing was touched" in supervisor.log.read_text()
+        supervisor.command = whole
+        supervisor.start()
+    rows = supervisor.processes()
+    assert {name: rows[name]["pid"] for name in pids} == pids
+    assert sorted(supervisor.leftovers()) == sorted(pids.values())
+
+
 def test_what_died_meanwhile_is_treated_by_its_policy(supervisor):
     supervisor.set("a", SLEEP, start=True, restart=QUICK)
     supervisor.set("b", SLEEP, start=True, restart={"policy": "never"})

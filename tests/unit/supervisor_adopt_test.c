@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,7 +64,9 @@ static struct supervisor_pid saved_of(pid_t pid, const char *cookie) {
 
 static bool is_adopted(const struct supervisor_pid *saved) {
     struct supervisor_pid out = {0};
-    if (!supervisor_adopt(saved, &out)) {
+    const enum core_err err = supervisor_adopt(saved, &out, NULL);
+    if (err != CORE_OK) {
+        assert_int_equal(err, CORE_GONE);
         assert_int_equal(out.pid, 0); /* left alone */
         return false;
     }
@@ -82,7 +85,7 @@ static void test_our_child(void **state) {
     const pid_t pid = start_sleep(env, false);
     const struct supervisor_pid saved = saved_of(pid, COOKIE);
     struct supervisor_pid out = {0};
-    assert_true(supervisor_adopt(&saved, &out));
+    assert_int_equal(supervisor_adopt(&saved, &out, NULL), CORE_OK);
     assert_int_equal(out.pid, pid);
     assert_true(out.is_child); /* its status can be had */
     assert_int_equal(out.ready_fd, -1);
@@ -103,7 +106,7 @@ static void test_somebody_elses_child(void **state) {
     const pid_t pid = start_sleep(env, true);
     const struct supervisor_pid saved = saved_of(pid, COOKIE);
     struct supervisor_pid out = {0};
-    const bool is_ours = supervisor_adopt(&saved, &out);
+    const bool is_ours = supervisor_adopt(&saved, &out, NULL) == CORE_OK;
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_true(is_ours);
     assert_false(out.is_child);
@@ -209,6 +212,45 @@ static void test_an_environment_that_is_not_ours_to_read(void **state) {
     assert_false(is_wrong);
 }
 
+static void allow_descriptors(rlim_t len) {
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = len;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* Who has no descriptor to look with cannot say that it is gone; and whose number nobody has is gone all the same. */
+static void test_too_few_descriptors(void **state) {
+    (void)state;
+    char *env[] = {VARIABLE, NULL};
+    const pid_t pid = start_sleep(env, false);
+    const struct supervisor_pid saved = saved_of(pid, COOKIE);
+    struct rlimit before;
+    struct core_fail fail = {.text = ""};
+    struct supervisor_pid out = {0};
+    char boot[SUPERVISOR_BOOT_ID_BYTES];
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const int next_fd = dup(0);
+    assert_true(next_fd >= 0);
+    (void)close(next_fd);
+    for (rlim_t spare = 0; spare < 2; spare++) { /* none for the pidfd; one for it, and none to read with */
+        allow_descriptors((rlim_t)next_fd + spare);
+        const enum core_err err = supervisor_adopt(&saved, &out, &fail);
+        const enum core_err boot_err = spare == 0 ? supervisor_boot_id(boot, NULL) : CORE_IO;
+        allow_descriptors(before.rlim_cur);
+        assert_int_equal(err, CORE_IO);
+        assert_int_equal(boot_err, CORE_IO);
+        assert_non_null(strstr(fail.text, strerror(EMFILE)));
+        assert_int_equal(out.pid, 0); /* left alone */
+        const int again_fd = dup(0);
+        assert_int_equal(again_fd, next_fd); /* nothing is left open */
+        (void)close(again_fd);
+    }
+    assert_true(is_adopted(&saved));
+    end_child(pid);
+    assert_false(is_adopted(&saved));
+}
+
 static void test_cookies_and_the_boot(void **state) {
     (void)state;
     char one[SUPERVISOR_COOKIE_BYTES];
@@ -218,25 +260,21 @@ static void test_cookies_and_the_boot(void **state) {
     assert_int_equal(strspn(one, "0123456789abcdef"), SUPERVISOR_COOKIE_BYTES - 1);
     assert_int_equal(strlen(one), SUPERVISOR_COOKIE_BYTES - 1);
     assert_string_not_equal(one, other);
-    char boot[40];
-    char again[40];
-    supervisor_boot_id(boot);
-    supervisor_boot_id(again);
+    char boot[SUPERVISOR_BOOT_ID_BYTES];
+    char again[SUPERVISOR_BOOT_ID_BYTES];
+    assert_int_equal(supervisor_boot_id(boot, NULL), CORE_OK);
+    assert_int_equal(supervisor_boot_id(again, NULL), CORE_OK);
     assert_int_equal(strlen(boot), 36);
     assert_string_equal(boot, again);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_our_child),
-        cmocka_unit_test(test_somebody_elses_child),
-        cmocka_unit_test(test_another_one),
-        cmocka_unit_test(test_no_cookie),
-        cmocka_unit_test(test_a_longer_cookie),
-        cmocka_unit_test(test_a_zombie),
-        cmocka_unit_test(test_a_large_environment),
-        cmocka_unit_test(test_an_environment_that_is_not_ours_to_read),
-        cmocka_unit_test(test_cookies_and_the_boot),
+        cmocka_unit_test(test_our_child),           cmocka_unit_test(test_somebody_elses_child),
+        cmocka_unit_test(test_another_one),         cmocka_unit_test(test_no_cookie),
+        cmocka_unit_test(test_a_longer_cookie),     cmocka_unit_test(test_a_zombie),
+        cmocka_unit_test(test_a_large_environment), cmocka_unit_test(test_an_environment_that_is_not_ours_to_read),
+        cmocka_unit_test(test_too_few_descriptors), cmocka_unit_test(test_cookies_and_the_boot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

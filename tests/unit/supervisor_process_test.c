@@ -1,14 +1,16 @@
 /* supervisor/process.c and turns.c: real processes in a loop of ours, told what to do at random, and the invariants that must
- * hold after every round whatever was told.
+ * hold after every round whatever was told. And of sweep.c and keep.c what needs such a loop.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/engine_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -238,6 +240,67 @@ static void test_respec(void **state) {
     rig_end(&rig);
 }
 
+static void allow_descriptors(rlim_t len) {
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = len;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* A `sleep` with this cookie in its environment. */
+static pid_t start_orphan(const char *cookie) {
+    char variable[64];
+    char *env[] = {variable, NULL};
+    int said[2];
+    char byte;
+    (void)snprintf(variable, sizeof(variable), "TAPLINE_COOKIE=%s", cookie);
+    assert_int_equal(pipe2(said, O_CLOEXEC), 0);
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)execle("/bin/sleep", "sleep", "100", (char *)NULL, env);
+        _exit(127);
+    }
+    (void)close(said[1]);
+    assert_int_equal(read(said[0], &byte, 1), 0); /* exec is done */
+    (void)close(said[0]);
+    return pid;
+}
+
+/* What is to be killed is not forgotten because /proc could not be looked at. */
+static void test_a_sweep_without_descriptors(void **state) {
+    static const char cookie[] = "5eeb00112233445566778899aabbccdd";
+    struct rig rig;
+    struct rlimit before;
+    (void)state;
+    rig_begin(&rig);
+    const pid_t pid = start_orphan(cookie);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const int next_fd = dup(0);
+    assert_true(next_fd >= 0);
+    (void)close(next_fd);
+    supervisor_sweep_add(&rig.supervisor, cookie);
+    for (rlim_t spare = 0; spare < 2; spare++) { /* none for /proc; one for it, and none for what is in it */
+        allow_descriptors((rlim_t)next_fd + spare);
+        core_timer_set(rig.supervisor.loop, &rig.supervisor.sweep_timer, core_tick_ns());
+        for (int i = 0; i < 4; i++) {
+            once(&rig);
+        }
+        allow_descriptors(before.rlim_cur);
+        assert_int_equal(kill(pid, 0), 0);
+        assert_int_equal(rig.supervisor.sweep_len, 1);
+    }
+    const int64_t until_ns = core_tick_ns() + PATIENCE_NS;
+    while (rig.supervisor.sweep_len > 0 && core_tick_ns() < until_ns) {
+        once(&rig);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+    rig_end(&rig);
+}
+
 static void random_word(struct rig *rig, struct supervisor_process *process) {
     switch (rand() % 7) { // NOLINT(cert-msc50-cpp): the same each time
     case 0:
@@ -315,11 +378,9 @@ static void test_random(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_settles_and_forgets),
-        cmocka_unit_test(test_called_back),
-        cmocka_unit_test(test_a_word_while_stopping),
-        cmocka_unit_test(test_respec),
-        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_settles_and_forgets),         cmocka_unit_test(test_called_back),
+        cmocka_unit_test(test_a_word_while_stopping),       cmocka_unit_test(test_respec),
+        cmocka_unit_test(test_a_sweep_without_descriptors), cmocka_unit_test(test_random),
     };
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     (void)signal(SIGPIPE, SIG_IGN);

@@ -152,8 +152,13 @@ void serve_captures_turn(struct serve_captures *captures) {
             row_begin(captures, &serve->deployed.nodes[i], &round->rows[round->rows_len++]);
         }
     }
-    captures->is_asking = true;
-    serve_work_start(serve, &(struct serve_job){.run = round_run, .done = round_done, .ctx = round});
+    captures->is_asking =
+        serve_work_start(serve, &(struct serve_job){.run = round_run, .done = round_done, .ctx = round});
+    if (!captures->is_asking) { /* what is known stays */
+        captures->due_tick = core_tick_ns() + ASK_NS;
+        rows_free(round->rows, round->rows_len);
+        free(round);
+    }
 }
 
 void serve_captures_write(const struct serve_captures *captures, struct core_health_page *page) {

@@ -25,7 +25,9 @@ struct serve_job {
     void (*done)(void *ctx, bool is_stopped);
     void *ctx;
 };
-void serve_work_start(struct serve *serve, const struct serve_job *job); /* never from run() */
+/* Never from run(). False: no thread or descriptor is left for it, which was logged; nothing of the job is called, and ctx is
+ * the caller's as before. */
+CORE_CHECKED bool serve_work_start(struct serve *serve, const struct serve_job *job);
 void serve_work_end_all(struct serve *serve);
 
 /* ---- serve_crash.c: what serve->crash is ------------------------------------------------------------------------------- */

@@ -176,7 +176,10 @@ static void disk_on_time(void *ctx) {
         .is_delivered = serve->env->is_delivered == NULL ? nothing_is_delivered : serve->env->is_delivered,
         .ctx = serve->env->ctx,
     };
-    serve_work_start(serve, &(struct serve_job){.run = look_run, .done = look_done, .ctx = look});
+    if (!serve_work_start(serve, &(struct serve_job){.run = look_run, .done = look_done, .ctx = look})) {
+        disk_again(serve);
+        look_free(look);
+    }
 }
 
 void serve_disk_begin(struct serve *serve) {

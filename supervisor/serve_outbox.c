@@ -269,7 +269,9 @@ void serve_outbox_look(struct serve *serve) {
     diag->is_outbox_busy = true;
     if (strcmp(next->mark, SERVE_MARK_MAIL) == 0) {
         mail_send(next);
-    } else {
-        serve_work_start(serve, &(struct serve_job){.run = post_run, .done = post_done, .ctx = next});
+    } else if (!serve_work_start(serve, &(struct serve_job){.run = post_run, .done = post_done, .ctx = next})) {
+        diag->is_outbox_busy = false; /* not a try: the server was not asked */
+        sending_free(next);
+        outbox_again(serve, LOOK_NS_MAX);
     }
 }

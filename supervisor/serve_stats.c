@@ -101,8 +101,12 @@ static struct stats *stats_new(struct serve *serve, struct core_rpc_request *req
 }
 
 static void stats_start(struct stats *stats, void (*run)(void *ctx, const atomic_bool *stop)) {
-    serve_diag_of(stats->serve)->stats_jobs++;
-    serve_work_start(stats->serve, &(struct serve_job){.run = run, .done = stats_done, .ctx = stats});
+    if (serve_work_start(stats->serve, &(struct serve_job){.run = run, .done = stats_done, .ctx = stats})) {
+        serve_diag_of(stats->serve)->stats_jobs++;
+    } else {
+        core_rpc_refuse(stats->request, CORE_RPC_REFUSED, "no thread or descriptor is left for it; ask again");
+        stats_free(stats);
+    }
 }
 
 /* Every Zeek process has telemetry, but of a cluster only the workers see packets. */

@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/serve_diag_internal.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -58,7 +59,21 @@ static void work_on_done(void *work_ptr, uint32_t events) {
     work_end(at, false);
 }
 
-void serve_work_start(struct serve *serve, const struct serve_job *job) {
+/* All that it needs of the system. Errors: CORE_IO, CORE_LIMIT: what there is of it is to be given back. */
+static enum core_err work_begin(struct work *work, struct core_loop *loop, struct core_fail *fail) {
+    work->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (work->done_fd < 0) {
+        return core_fail_errno(fail, "eventfd", "cannot be made");
+    }
+    enum core_err err = core_loop_watch(loop, work->done_fd, EPOLLIN, work_on_done, work, &work->watch, fail);
+    if (err != CORE_OK) {
+        return err;
+    }
+    errno = pthread_create(&work->thread, NULL, work_run, work);
+    return errno == 0 ? CORE_OK : core_fail_errno(fail, "pthread_create", "cannot start a thread");
+}
+
+bool serve_work_start(struct serve *serve, const struct serve_job *job) {
     MUST(job->run != NULL);
     MUST(job->done != NULL);
     struct core_fail fail = {0};
@@ -67,12 +82,21 @@ void serve_work_start(struct serve *serve, const struct serve_job *job) {
     MUST(work != NULL);
     work->job = *job;
     work->list = list;
-    work->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    MUST(work->done_fd >= 0);
-    MUST(core_loop_watch(serve->loop, work->done_fd, EPOLLIN, work_on_done, work, &work->watch, &fail) == CORE_OK);
+    if (work_begin(work, serve->loop, &fail) != CORE_OK) {
+        core_log(CORE_LEVEL_WARN, "serve", "no thread or descriptor is left for a piece of work",
+                 "where=%s why=\"%s\" effect=\"a question is refused, all else is tried again; sensors run on\" "
+                 "help=\"raise LimitNOFILE and TasksMax of the unit\"",
+                 fail.where, fail.text);
+        core_loop_unwatch(work->watch);
+        if (work->done_fd >= 0) {
+            (void)close(work->done_fd);
+        }
+        free(work);
+        return false;
+    }
     work->next = *list;
     *list = work;
-    MUST(pthread_create(&work->thread, NULL, work_run, work) == 0);
+    return true;
 }
 
 void serve_work_end_all(struct serve *serve) {

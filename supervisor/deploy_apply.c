@@ -6,6 +6,7 @@
 #include "supervisor/deploy_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,20 +92,31 @@ static bool has_archive(const struct sensors_node *node) {
     return node->type == SENSOR_STANDALONE || node->type == SENSOR_MANAGER || node->type == SENSOR_LOGGER;
 }
 
-/* Only one that we have just made is given away: what lies there already is somebody's decision. */
+/* Only one that we have just made is given away: what lies there already is somebody's decision. The user may be able to put
+ * something else in its place at any moment, and we may be root: what is given is what was opened, and no link is followed. */
 static enum core_err archive_make(const char *path, const char *user, struct core_fail *fail) {
-    const bool is_there = access(path, F_OK) == 0;
-    enum core_err err = deploy_directory_make(path, fail);
-    if (err != CORE_OK || is_there || user == NULL || geteuid() != 0) {
-        return err;
+    if (mkdir(path, DIRECTORY_MODE) != 0) {
+        return errno == EEXIST ? CORE_OK : core_fail_errno(fail, path, "the directory cannot be made");
     }
-    const struct passwd *entry = getpwnam(user);
-    if (entry == NULL) {
+    const struct passwd *entry = user == NULL || geteuid() != 0 ? NULL : getpwnam(user);
+    if (entry == NULL && user != NULL && geteuid() == 0) {
         return core_fail_set(fail, CORE_BAD, path, "there is no user %s to give it to", user);
     }
-    return chown(path, entry->pw_uid, entry->pw_gid) == 0
-               ? CORE_OK
-               : core_fail_errno(fail, path, "cannot be given to the user %s", user);
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool is_done = fd >= 0 && fstat(fd, &st) == 0;
+    if (is_done && st.st_uid != geteuid()) { /* somebody has put theirs in its place */
+        errno = EPERM;
+        is_done = false;
+    }
+    is_done = is_done && fchmod(fd, DIRECTORY_MODE) == 0 && /* whatever our umask is */
+              (entry == NULL || fchown(fd, entry->pw_uid, entry->pw_gid) == 0);
+    enum core_err err =
+        is_done ? CORE_OK : core_fail_errno(fail, path, "this new directory cannot be given its owner and mode");
+    if (fd >= 0) {
+        close(fd);
+    }
+    return err;
 }
 
 enum core_err deploy_archives_make(const char *archive, const struct sensors_plan *plan, struct core_fail *fail) {
@@ -117,7 +129,8 @@ enum core_err deploy_archives_make(const char *archive, const struct sensors_pla
         if ((size_t)snprintf(path, sizeof(path), "%s/%s", archive, node->name) >= sizeof(path)) {
             return core_fail_set(fail, CORE_BAD, archive, "the path is longer than %d bytes", PATH_BYTES_MAX);
         }
-        enum core_err err = archive_make(path, node->spec.user, fail);
+        enum core_err err = deploy_directory_make(archive, fail);
+        err = err == CORE_OK ? archive_make(path, node->spec.user, fail) : err;
         if (err != CORE_OK) {
             return err;
         }

@@ -301,6 +301,7 @@ void supervisor_process_spawn(struct supervisor_process *process) {
     process->pulse = (struct supervisor_pulse){0};
     process->quiet[0] = '\0';
     supervisor_pulse_begin(&process->pulse, &process->held->spec);
+    supervisor_ready_begin(&process->pulse, &process->held->spec);
     enum core_err err = supervisor_spawn(&process->held->spec, &process->owner->cgroups, &process->pid, &fail);
     if (err != CORE_OK) {
         process->pid = (struct supervisor_pid){.pidfd = -1, .ready_fd = -1};
@@ -377,10 +378,12 @@ static void leave(struct supervisor_process *process) {
     }
 }
 
+/* Times are supervisor_boot_ns(). One that lies ahead is of a state file that had the time of day: too old to count. */
 static uint32_t deaths_within(const struct supervisor_process *process, int64_t now_ns) {
     uint32_t len = 0;
     for (uint32_t i = 0; i < process->deaths_len; i++) {
-        len += now_ns - process->deaths_ns[i] <= process->held->spec.restart.deaths_within_ns ? 1 : 0;
+        int64_t age_ns = now_ns - process->deaths_ns[i];
+        len += age_ns >= 0 && age_ns <= process->held->spec.restart.deaths_within_ns ? 1 : 0;
     }
     return len;
 }
@@ -415,14 +418,15 @@ static void died(struct supervisor_process *process, const struct supervisor_end
                    is_ours || end->kind == SUPERVISOR_ENDED_UNBORN ? process->reason : "");
     const char *why = is_ours || end->kind == SUPERVISOR_ENDED_UNBORN ? before : "";
     process->is_death = false;
-    count_death(process, end->time_ns);
+    const int64_t now_ns = supervisor_boot_ns();
+    count_death(process, now_ns);
     if (!process->is_wanted || process->owner->is_ending) {
         supervisor_process_step(process, SUPERVISOR_ON_DIED_LAST, "%sended before it was told to: %s", why, how);
     } else if (!is_to_go_on(process, end, is_ours)) {
         process->is_wanted = false;
         supervisor_process_step(process, SUPERVISOR_ON_DIED_LAST, "%s%s; by its policy it is not started again", why,
                                 how);
-    } else if (max > 0 && deaths_within(process, end->time_ns) >= max) {
+    } else if (max > 0 && deaths_within(process, now_ns) >= max) {
         supervisor_process_step(process, SUPERVISOR_ON_DIED_OFTEN,
                                 "%s%s; died too often: down until a person starts it", why, how);
     } else {

@@ -22,7 +22,7 @@
 #define READY_CONNECT_MS_MAX 10
 #define READY_OUTPUT_BYTES_A_LOOK ((size_t)256 * 1024)
 #define READY_FD_BYTES 256
-#define READY_CLOCK_NS (20 * CORE_NS_PER_MS) /* a file's times may be a tick of the kernel behind */
+#define READY_CLOCK_NS (20 * CORE_NS_PER_MS) /* a file's times go by ticks of the kernel, and may be one behind */
 
 struct ready_rule {
     enum supervisor_ready_rule kind;
@@ -61,20 +61,59 @@ bool supervisor_ready_is_rule(const char *text, char *why, size_t why_cap) {
 
 /* ---- does it hold? ----------------------------------------------------------------------------------------------------------- */
 
-/* By the kernel's own clocks: nobody sets those. */
-static bool after_holds(const struct ready_rule *rule, const struct supervisor_pid *pid) {
+int64_t supervisor_boot_ns(void) {
     struct timespec now;
-    long ticks_a_second = sysconf(_SC_CLK_TCK);
-    MUST(ticks_a_second > 0 && clock_gettime(CLOCK_BOOTTIME, &now) == 0);
-    int64_t started_ns = (int64_t)(pid->start_ticks * (uint64_t)(CORE_NS_PER_S / ticks_a_second));
-    return now.tv_sec * CORE_NS_PER_S + now.tv_nsec - started_ns >= supervisor_duration_ns(rule->arg);
+    MUST(clock_gettime(CLOCK_BOOTTIME, &now) == 0);
+    return now.tv_sec * CORE_NS_PER_S + now.tv_nsec;
 }
 
-/* By the time of its last change: a file that was written elsewhere and moved into place counts. */
-static bool file_holds(const struct ready_rule *rule, const struct supervisor_pid *pid) {
+/* By the kernel's own clocks: nobody sets those. */
+static bool after_holds(const struct ready_rule *rule, const struct supervisor_pid *pid) {
+    long ticks_a_second = sysconf(_SC_CLK_TCK);
+    MUST(ticks_a_second > 0);
+    int64_t started_ns = (int64_t)(pid->start_ticks * (uint64_t)(CORE_NS_PER_S / ticks_a_second));
+    return supervisor_boot_ns() - started_ns >= supervisor_duration_ns(rule->arg);
+}
+
+static struct supervisor_file_mark file_mark(const char *path) {
     struct stat st;
-    return stat(rule->arg, &st) == 0 &&
-           st.st_ctim.tv_sec * CORE_NS_PER_S + st.st_ctim.tv_nsec >= pid->spawned_ns - READY_CLOCK_NS;
+    struct supervisor_file_mark mark = {.is_taken = true, .is_there = stat(path, &st) == 0};
+    if (mark.is_there) {
+        mark.device = st.st_dev;
+        mark.inode = st.st_ino;
+        mark.changed_ns = st.st_ctim.tv_sec * CORE_NS_PER_S + st.st_ctim.tv_nsec;
+    }
+    return mark;
+}
+
+void supervisor_ready_begin(struct supervisor_pulse *pulse, const struct supervisor_spec *spec) {
+    MUST(spec->ready.rules_len <= SUPERVISOR_READY_MAX);
+    for (size_t i = 0; i < spec->ready.rules_len; i++) {
+        struct ready_rule rule;
+        MUST(supervisor_rule_read(spec->ready.rules[i], &rule.kind, &rule.arg));
+        if (rule.kind == SUPERVISOR_READY_FILE) {
+            struct supervisor_file_mark mark = file_mark(rule.arg);
+            int64_t age_ns = core_now_ns() - mark.changed_ns;
+            /* So new that another change in the same tick would not show: rather ready too early than never. */
+            mark.is_there = mark.is_there && (age_ns < -READY_CLOCK_NS || age_ns > READY_CLOCK_NS);
+            pulse->files[i] = mark;
+        }
+    }
+}
+
+/* By what it was before the start, for the clock may be set in between. By the time of its last change: a file that was written
+ * elsewhere and moved into place counts. Of an adopted process that is all there is, and it is never stopped for it. */
+static bool file_holds(const struct ready_rule *rule, const struct supervisor_pid *pid,
+                       const struct supervisor_file_mark *before) {
+    struct supervisor_file_mark now = file_mark(rule->arg);
+    if (!now.is_there) {
+        return false;
+    }
+    if (!before->is_taken) {
+        return now.changed_ns >= pid->spawned_ns - READY_CLOCK_NS;
+    }
+    return !before->is_there || now.device != before->device || now.inode != before->inode ||
+           now.changed_ns != before->changed_ns;
 }
 
 static bool fd_holds(const struct supervisor_pid *pid) {
@@ -182,7 +221,7 @@ bool supervisor_is_ready(struct supervisor_pulse *pulse, const struct supervisor
             holds = after_holds(&rule, pid);
             break;
         case SUPERVISOR_READY_FILE:
-            holds = file_holds(&rule, pid);
+            holds = file_holds(&rule, pid, &pulse->files[i]);
             break;
         case SUPERVISOR_READY_FD:
             holds = fd_holds(pid);

@@ -52,7 +52,7 @@ struct supervisor_pair {
 
 enum supervisor_ready_rule {
     SUPERVISOR_READY_AFTER, /* "after 5s": has lived so long */
-    SUPERVISOR_READY_FILE,  /* "file PATH": the file is there, newer than the start */
+    SUPERVISOR_READY_FILE,  /* "file PATH": the file is there, another than before the start, or changed */
     SUPERVISOR_READY_FD, /* "fd": a line written to the descriptor that $TAPLINE_READY_FD names (s6's way), or READY=1 */
     SUPERVISOR_READY_TCP,        /* "tcp [HOST:]PORT": somebody listens there (loopback without HOST) */
     SUPERVISOR_READY_OUTPUT,     /* "output TEXT": its output since the start has TEXT */

@@ -174,6 +174,15 @@ enum supervisor_interface {
     SUPERVISOR_INTERFACE_GONE
 };
 
+/* What the file of a rule "file" was like. */
+struct supervisor_file_mark {
+    bool is_taken; /* else the process was adopted: nobody looked */
+    bool is_there;
+    dev_t device;
+    ino_t inode;
+    int64_t changed_ns;
+};
+
 /* What was seen of a process's life. Zero it at the start. Times are core_tick_ns(). */
 struct supervisor_pulse {
     uint64_t logs_bytes;   /* of all its logs together */
@@ -188,10 +197,13 @@ struct supervisor_pulse {
     unsigned rules_held;  /* bit i: rule i has held once */
     off_t output_read[2]; /* looked through so far */
     size_t output_tail_len[2];
-    char output_tail[2][SUPERVISOR_READY_TEXT_BYTES_MAX]; /* of that the end: a TEXT across two looks is found */
+    char output_tail[2][SUPERVISOR_READY_TEXT_BYTES_MAX];    /* of that the end: a TEXT across two looks is found */
+    struct supervisor_file_mark files[SUPERVISOR_READY_MAX]; /* by rule, before the start */
 };
 /* Start marking, right before the start (or at an adoption): what the logs are like now. */
 void supervisor_pulse_begin(struct supervisor_pulse *pulse, const struct supervisor_spec *spec);
+/* Right before the start, not at an adoption: what the files of rules are like now. */
+void supervisor_ready_begin(struct supervisor_pulse *pulse, const struct supervisor_spec *spec);
 /* Have all rules of readiness held, each at least once? Cheap enough to be asked every 50 ms of one starting process. Of an
  * adopted process the rule "fd" is taken to hold: its word went to the Supervisor before. */
 bool supervisor_is_ready(struct supervisor_pulse *pulse, const struct supervisor_spec *spec,
@@ -233,7 +245,7 @@ struct supervisor_row {
     struct supervisor_pid
         pid; /* pid 0 and no cookie: none; pid 0 and a cookie: about to be started; no descriptors are kept */
     int64_t state_since_ns; /* core_now_ns() */
-    uint32_t deaths_len;    /* times of the last deaths, those that may still latch it */
+    uint32_t deaths_len;    /* times of the last deaths, those that may still latch it: supervisor_boot_ns() */
     int64_t deaths_ns[SUPERVISOR_DEATHS_MAX];
     uint64_t deaths; /* all there were */
     uint64_t starts;
@@ -268,6 +280,8 @@ CORE_CHECKED enum core_err supervisor_adopt(const struct supervisor_pid *saved, 
 /* No descriptor or memory was to be had: what could not be read may be there all the same. */
 bool supervisor_is_shortage(int error);
 /* A new random cookie. */
+/* CLOCK_BOOTTIME: time in which the machine slept counts, and nobody sets it. */
+int64_t supervisor_boot_ns(void);
 void supervisor_cookie_new(char out[SUPERVISOR_COOKIE_BYTES]);
 /* The boot's id; "" where there is none. Errors: CORE_IO: it could not be read now. */
 CORE_CHECKED enum core_err supervisor_boot_id(char out[SUPERVISOR_BOOT_ID_BYTES], struct core_fail *fail);

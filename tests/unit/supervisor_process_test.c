@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -167,6 +168,30 @@ static void test_settles_and_forgets(void **state) {
     until(&rig, process, SUPERVISOR_DOWN);
     assert_int_equal(process->last_end.kind, SUPERVISOR_ENDED_SIGNAL);
     assert_int_equal(process->last_end.code, SIGTERM);
+    rig_end(&rig);
+}
+
+/* Deaths whose time lies ahead (a state file of a version that wrote the time of day): not counted, and not for ever. */
+static void test_deaths_are_counted_by_a_clock_that_nobody_sets(void **state) {
+    struct rig rig;
+    struct timespec boot;
+    (void)state;
+    rig_begin(&rig);
+    struct supervisor_process *process = add(&rig, "a", "exec sleep 100", QUICK);
+    start(&rig, process);
+    until(&rig, process, SUPERVISOR_READY);
+    process->deaths_len = 3;
+    for (size_t i = 0; i < 3; i++) {
+        process->deaths_ns[i] = core_now_ns() + 3600 * CORE_NS_PER_S;
+    }
+    for (uint32_t deaths = 4; deaths <= 7; deaths++) {
+        until(&rig, process, SUPERVISOR_READY);
+        (void)kill(process->pid.pid, SIGKILL);
+        until(&rig, process, deaths < 7 ? SUPERVISOR_BACKOFF : SUPERVISOR_LATCHED); /* the fourth that counts */
+        assert_int_equal(process->deaths_len, deaths);
+        assert_int_equal(clock_gettime(CLOCK_BOOTTIME, &boot), 0);
+        assert_in_range(process->deaths_ns[deaths - 1], 1, boot.tv_sec * CORE_NS_PER_S + boot.tv_nsec);
+    }
     rig_end(&rig);
 }
 
@@ -378,9 +403,13 @@ static void test_random(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_settles_and_forgets),         cmocka_unit_test(test_called_back),
-        cmocka_unit_test(test_a_word_while_stopping),       cmocka_unit_test(test_respec),
-        cmocka_unit_test(test_a_sweep_without_descriptors), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_settles_and_forgets),
+        cmocka_unit_test(test_deaths_are_counted_by_a_clock_that_nobody_sets),
+        cmocka_unit_test(test_called_back),
+        cmocka_unit_test(test_a_word_while_stopping),
+        cmocka_unit_test(test_respec),
+        cmocka_unit_test(test_a_sweep_without_descriptors),
+        cmocka_unit_test(test_random),
     };
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     (void)signal(SIGPIPE, SIG_IGN);

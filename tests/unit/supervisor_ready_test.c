@@ -43,6 +43,7 @@ static void subject_start(struct subject *subject, const char *script, const cha
     subject->spec.ready.rules[0] = rule;
     subject->spec.ready.rules_len = rule == NULL ? 0 : 1;
     supervisor_pulse_begin(&subject->pulse, &subject->spec);
+    supervisor_ready_begin(&subject->pulse, &subject->spec);
     if (supervisor_spawn(&subject->spec, &no_cgroups, &subject->pid, &fail) != CORE_OK) {
         fail_msg("%s: %s", fail.where, fail.text);
     }
@@ -159,6 +160,34 @@ static void a_file_newer_than_the_start(void **state) {
     assert_false(is_ready(&subject));
     put("go", "", 0);
     assert_true(becomes_ready(&subject)); /* written before the start, but moved there after it */
+    subject_end(&subject);
+}
+
+/* A clock that is set while it starts: what the file was like right before the start is what counts. */
+static void a_file_and_a_clock_that_is_set(void **state) {
+    (void)state;
+    struct subject subject;
+    char rule[128];
+    snprintf(rule, sizeof rule, "file %s/pid", folder);
+    put("pid", "old", O_TRUNC);
+    usleep(100000);
+    subject_start(&subject, "while ! [ -e go-back ]; do sleep 0.02; done; echo new >pid; sleep 1000", rule);
+    subject.pid.spawned_ns -= 3600 * CORE_NS_PER_S; /* forward: the file of before seems newer than the start */
+    assert_false(is_ready(&subject));
+    subject.pid.spawned_ns += 2 * 3600 * CORE_NS_PER_S; /* back: the file that it writes seems older */
+    assert_false(is_ready(&subject));
+    put("go-back", "", 0);
+    assert_true(becomes_ready(&subject));
+    subject_end(&subject);
+    snprintf(rule, sizeof rule, "file %s/pid-first", folder);
+    subject_start(&subject, "echo new >pid-first; sleep 1000", rule);
+    subject.pid.spawned_ns += 3600 * CORE_NS_PER_S;
+    assert_true(becomes_ready(&subject)); /* there was none before */
+    /* Adopted: nobody knows what it was like, so the time must do. */
+    subject.pulse = (struct supervisor_pulse){0};
+    assert_false(is_ready(&subject));
+    subject.pid.spawned_ns -= 3600 * CORE_NS_PER_S;
+    assert_true(is_ready(&subject));
     subject_end(&subject);
 }
 
@@ -304,6 +333,7 @@ int main(void) {
         cmocka_unit_test(without_a_rule_it_is_ready_at_once),
         cmocka_unit_test(after_a_time),
         cmocka_unit_test(a_file_newer_than_the_start),
+        cmocka_unit_test(a_file_and_a_clock_that_is_set),
         cmocka_unit_test(its_word_by_a_descriptor),
         cmocka_unit_test(somebody_listens),
         cmocka_unit_test(its_output_has_a_text),

@@ -276,21 +276,34 @@ static enum core_err check_blind(const char *dir, const struct supervisor_saved 
         (int)pid);
 }
 
-static enum core_err held_of(struct supervisor *supervisor, struct core_span json, struct supervisor_held **out,
-                             struct core_fail *fail) {
+static enum core_err held_read(struct core_arena *scratch, struct core_span json, struct supervisor_held **out,
+                               struct core_fail *fail) {
     struct core_json_tree *tree = NULL;
-    core_arena_reset(&supervisor->scratch, 0);
-    enum core_err err = core_json_tree_read(&supervisor->scratch, json, &tree, fail);
+    core_arena_reset(scratch, 0);
+    enum core_err err = core_json_tree_read(scratch, json, &tree, fail);
     return err == CORE_OK ? supervisor_held_new(tree, out, fail) : err;
+}
+
+/* What it was started with; what it is to be started with next if that cannot be read: it runs, and must not run unwatched. */
+static enum core_err running_of(struct supervisor *supervisor, const struct supervisor_row *row,
+                                struct supervisor_held **out, struct core_fail *fail) {
+    enum core_err err = held_read(&supervisor->scratch, row->running_spec, out, fail);
+    if (err != CORE_BAD && err != CORE_LIMIT) {
+        return err;
+    }
+    core_log_fail(CORE_LEVEL_WARN, "supervise",
+                  "what a process was started with cannot be read: it is kept by what it is to be started with next",
+                  fail);
+    return held_read(&supervisor->scratch, row->spec, out, fail);
 }
 
 static enum core_err take_row(struct supervisor *supervisor, const struct supervisor_row *row, bool is_same_boot,
                               struct core_fail *fail) {
     struct supervisor_held *held = NULL;
     struct supervisor_held *running = NULL;
-    enum core_err err = held_of(supervisor, row->spec, &held, fail);
+    enum core_err err = held_read(&supervisor->scratch, row->spec, &held, fail);
     if (err == CORE_OK && row->running_spec.len > 0 && is_same_boot) {
-        err = held_of(supervisor, row->running_spec, &running, fail);
+        err = running_of(supervisor, row, &running, fail);
     }
     if (err != CORE_OK) {
         supervisor_held_free(held);
@@ -335,6 +348,13 @@ enum core_err supervisor_keep_load(struct supervisor *supervisor, bool is_same, 
     return err;
 }
 
+static enum core_err check_spec(struct core_arena *scratch, struct core_span json, struct core_fail *fail) {
+    struct supervisor_held *held = NULL;
+    enum core_err err = held_read(scratch, json, &held, fail);
+    supervisor_held_free(held);
+    return err;
+}
+
 enum core_err supervisor_keep_check(const char *dir, struct core_fail *fail) {
     struct core_arena arena;
     struct core_arena scratch = {.base = NULL};
@@ -347,12 +367,10 @@ enum core_err supervisor_keep_check(const char *dir, struct core_fail *fail) {
     err = err == CORE_OK ? core_arena_init(&scratch, SUPERVISOR_SCRATCH_BYTES, fail) : err;
     err = err == CORE_OK ? supervisor_state_load(dir, &arena, &saved, fail) : err;
     for (size_t i = 0; err == CORE_OK && i < saved.rows_len; i++) {
-        struct core_json_tree *tree = NULL;
-        struct supervisor_held *held = NULL;
-        core_arena_reset(&scratch, 0);
-        err = core_json_tree_read(&scratch, saved.rows[i].spec, &tree, fail);
-        err = err == CORE_OK ? supervisor_held_new(tree, &held, fail) : err;
-        supervisor_held_free(held);
+        err = check_spec(&scratch, saved.rows[i].spec, fail);
+        if (err == CORE_OK && saved.rows[i].running_spec.len > 0) {
+            err = check_spec(&scratch, saved.rows[i].running_spec, fail);
+        }
     }
     core_arena_destroy(&scratch);
     core_arena_destroy(&arena);

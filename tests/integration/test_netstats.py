@@ -3,6 +3,7 @@
 SPDX-License-Identifier: Apache-2.0
 """
 import http.server
+import resource
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from serving import program, serving  # noqa: F401 (serving: the fixture)
+from supervising import Refused
 
 
 class Telemetry(http.server.BaseHTTPRequestHandler):
@@ -82,6 +84,23 @@ def test_a_zeek_that_does_not_answer_holds_up_nobody(serving, telemetry):
     telemetry.delay_s = 0
     assert row["source"] == "interface" and "127.0.0.1" in row["reason"]
     assert row["received"] >= 0
+
+
+def test_without_a_descriptor_left_main_refuses_and_lives(serving, telemetry, tmp_path):
+    main = serving(cluster(zeek("w1", f"http://127.0.0.1:{telemetry.server_port}/metrics")),
+                   serve={"archive_keep": "365d"}, sensors={"archive": str(tmp_path / "archive")})
+    main.wait_for_all()
+    assert main.call("df")["filesystems"]
+    limits = resource.prlimit(main.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(main.pid, resource.RLIMIT_NOFILE, (3, limits[1]))  # what it has it keeps
+    for method in ("df", "netstats", "capstats"):
+        with pytest.raises(Refused, match="no thread or descriptor is left"):
+            main.call(method)
+    main.wait_for_log("no thread or descriptor is left for a piece of work")
+    time.sleep(2)  # the look after the archive has its turn, too
+    resource.prlimit(main.pid, resource.RLIMIT_NOFILE, limits)
+    assert main.call("df")["filesystems"] and main.call("netstats")["nodes"]
+    assert main.child.poll() is None
 
 
 def test_without_telemetry_the_interface_is_counted_and_said_so(serving):

@@ -429,6 +429,8 @@ static void resume_dead(struct supervisor_process *process) {
     if (had_pid || process->state == SUPERVISOR_STOPPING) {
         supervisor_process_ended(process, (struct supervisor_end){.kind = SUPERVISOR_ENDED_UNKNOWN});
     } else if (is_state_of_living(process->state)) { /* it was about to be spawned */
+        /* Or was, and has file capabilities: only root sees its cookie then, but its cgroup has it. */
+        supervisor_cgroup_kill(&process->owner->cgroups, supervisor_process_name(process));
         process->state = SUPERVISOR_DOWN;
         process->told = SUPERVISOR_DOWN;
     }

@@ -2,9 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "supervisor/engine_internal.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -98,9 +101,38 @@ static void test_a_running_spec_that_is_refused(void **state) {
     rig_end(&rig);
 }
 
+/* Spawned or not: whose environment is not to be read (file capabilities) is found by no cookie, but its cgroup ends it. The
+ * cgroup is a made-up one: a directory with the file that a kernel would take the order by. */
+static void test_a_start_that_nobody_wrote_down(void **state) {
+    struct rig rig;
+    struct core_fail fail = {.text = ""};
+    char path[128];
+    char order[2] = "";
+    (void)state;
+    rig_begin(&rig);
+    (void)snprintf(rig.supervisor.cgroups.root, sizeof(rig.supervisor.cgroups.root), "%s/cgroup", rig.dir);
+    assert_int_equal(mkdir(rig.supervisor.cgroups.root, 0700), 0);
+    (void)snprintf(path, sizeof(path), "%s/cgroup/a", rig.dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    (void)snprintf(path, sizeof(path), "%s/cgroup/a/cgroup.kill", rig.dir);
+    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    save(&rig,
+         (struct supervisor_row){.spec = core_span_of(GOOD), .state = SUPERVISOR_STARTING, .pid = {.cookie = COOKIE}});
+    const struct supervisor_process *process = load(&rig);
+    assert_int_equal(supervisor_keep_resume(&rig.supervisor, &fail), CORE_OK);
+    assert_int_equal(process->state, SUPERVISOR_DOWN);
+    assert_int_equal(process->deaths, 0);
+    assert_int_equal(pread(fd, order, 1, 0), 1);
+    assert_string_equal(order, "1");
+    (void)close(fd);
+    rig_end(&rig);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_running_spec_that_is_refused),
+        cmocka_unit_test(test_a_start_that_nobody_wrote_down),
     };
     core_log_level(CORE_LEVEL_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,7 +88,7 @@ def test_kill_nine_storm_into_files(tmp_path, runs, kills, rotate, sections, opt
         time.sleep(pause(0.0, 0.25))
         run.kill()
     count = sensor.finish()
-    rig.run_once(config)
+    rig.run_once(config, timeout=600)
     documents = documents_of(tmp_path)  # fails on a line that is no JSON: a torn write must not stay
     documents.assert_none_lost(count)
     repeats = {}

@@ -34,16 +34,22 @@ class Site:
             "node": {"name": self.name, "state": str(folder / "state")},
             "feed": {"group": self.name, "dead_letter_topic": self.dead, "ledger_topic": self.ledger,
                      "topics": [f"^{self.name}\\..*"], "rdkafka": {"bootstrap.servers": broker.address}}}))
-        self.producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 2})
+        self.producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 2, **rig.IDEMPOTENT})
+        self.undelivered = []
 
     def make_topics(self, dead=2):
         for topic, partitions, config in ((self.dead, dead, {}), (self.topic, 3, {}), (self.ledger, 1, {"cleanup.policy": "compact"})):
             self.broker.create_topic(topic, partitions, **config)
+            self.producer.list_topics(topic, 30)  # else it looks for the leaders a second later
         return self
 
     def put(self, letter, identity, key=b"k", topic=None):
         self.producer.produce(topic or self.dead, key=key, value=letter if isinstance(letter, bytes) else json.dumps(letter).encode(),
-                              headers={"tapline": identity} if identity else None)
+                              headers={"tapline": identity} if identity else None, on_delivery=self._delivered)
+
+    def _delivered(self, error, message):
+        if error is not None:
+            self.undelivered.append((message.topic(), message.partition(), message.key(), str(error)))
 
     def refused(self, number, dataset="zeek.connection", **more):
         """A letter of a document that the engine refused; its own id and its document's."""
@@ -65,7 +71,8 @@ class Site:
         return identity.hex()
 
     def flush(self):
-        assert self.producer.flush(60) == 0
+        left = self.producer.flush(60)
+        assert left == 0 and not self.undelivered, (left, len(self.undelivered), self.undelivered[:3])
 
     def run(self, word, *args, code=0):
         done = rig.tapline("dead-letter", word, "-c", self.config, *args)

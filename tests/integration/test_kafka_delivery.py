@@ -111,7 +111,7 @@ def test_kill_nine_twenty_times_loses_nothing(own_broker, runs, tmp_path, conn_l
         run.kill()
     events = writer.finish()
     run = runs(config, "--once")
-    assert run.wait(300) == 0, run.log()
+    assert run.wait(600) == 0, run.log()
 
     by_id, records = {}, own_broker.records(topic)
     for record in records:

@@ -53,9 +53,10 @@ class Site:
         self.broker, self.folder, self.name, self.logs = broker, folder, f"group{next(SERIAL)}", 0
         self.out = f"{self.name}.out"
         self.members, self.places = [], []
-        self.producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 2})
+        self.producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 2, **rig.IDEMPOTENT})
         for topic, partitions in ((self.topic("a"), 4), (self.topic("b"), 2)):
             broker.create_topic(topic, partitions)
+            self.producer.list_topics(topic, 30)  # else it looks for the leaders a second later
         broker.create_topic(self.out, 2)
 
     def topic(self, name):
@@ -67,7 +68,7 @@ class Site:
 
     def produce(self, count):
         def take(error, message):
-            assert error is None
+            assert error is None, error
             self.places.append(f"{message.topic()}/{message.partition()}/{message.offset()}")
 
         for i in range(count):

@@ -239,7 +239,7 @@ def test_ten_thousand_at_once(redis_server, runs, tmp_path, conns, told):
     run = runs(path, "--json")
     run.wait_log("indicators that come from now on")
     conns.write(*(hosts + hosts))
-    run.wait_for("all documents", lambda: told.read().sensor == 20000, 60)
+    run.wait_for("all documents", lambda: told.read().sensor == 20000)
     (tmp_path / "list.txt").write_text("".join(host + "\n" for host in hosts))
     intel("load", str(tmp_path / "list.txt"), path=path)
     added = time.monotonic()
@@ -316,7 +316,7 @@ def test_a_burst_of_a_foreign_writer(redis_server, runs, tmp_path, conns, told):
             pipe.hset(f"intel:ip:{host}", "other/feed", "{}")
             pipe.xadd("intel:changes", {"add": f"ip:{host}"}, maxlen=10000, approximate=True)
         pipe.execute()
-        time.sleep(0.1)  # who follows may be a second and more without a core before the stream has gone past it
+        time.sleep(0.3)  # who follows may be five seconds without a core before the stream has gone past it
     run.wait_for("all that were seen", lambda: len(told.read().retro) >= len(watched), PATIENCE_S)
     run.stop()
     assert sorted(map(name_of, told.read().retro)) == sorted(watched)

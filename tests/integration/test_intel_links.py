@@ -37,7 +37,7 @@ def test_failover_to_a_replica_and_back(redis_servers, runs, tmp_path, conns, ar
     """No document of the evil address passes both unmatched and unmarked, whichever server is asked."""
     primary = redis_servers(appendfsync="always")
     replica = redis_servers(replica_of=primary).wait_for_replica()
-    path = config(tmp_path, conns.path, redis={"urls": [primary.url, replica.url], "connect_timeout": "1s"})
+    path = config(tmp_path, conns.path, redis={"urls": [primary.url, replica.url], "connect_timeout": "20s"})
     intel("add", EVIL, path=path)
     run = runs(path, "--json")
     run.wait_log("intelligence is ready")

@@ -23,8 +23,8 @@ OBSERVABLES = 1_000_000 * rig.STORM
 PER_RECORD = 8  # two addresses, a name, five answers
 LABELS = ["a", "bb", "ccc", "www", "mail", "x1", "cdn", "evil"]
 IN_EFFECT_S = 8  # an indicator that was added, on a machine that stands still for a moment
-BACK_S = 10      # after Redis is there again, until it is asked again
-LIVE_S = 32      # while indicators change; longer where that is slow
+BACK_S = 20      # after Redis is there again, until it is asked again
+LIVE_S = 42      # while indicators change; longer where that is slow
 CHANGES = 1000   # so many at least
 SCANNED = 1500   # observables that are compared with every indicator, one by one
 
@@ -71,7 +71,7 @@ def config(tmp_path, server):
     """A Redis that syncs each write may wait seconds for a busy disk, and would be taken for one that is away."""
     sinks = {"file": {"path": str(tmp_path / "out.ndjson"), "sync_interval": "50ms"}}
     return rig.config_write(tmp_path / "tapline.yml", [{"type": "zeek", "paths": [str(tmp_path / "dns.log")]}], sinks,
-                            intel={"redis": {"urls": [server.unix_url], "connect_timeout": "1s"}, "lookback": {"days": 0},
+                            intel={"redis": {"urls": [server.unix_url], "connect_timeout": "20s"}, "lookback": {"days": 0},
                                    "timeout": "5s", "sightings_every": "0s"})
 
 

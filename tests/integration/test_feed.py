@@ -12,11 +12,9 @@ import time
 import pytest
 
 import rig
-from feeding import DAILY, DAY_MS, MONTHLY, Site, assert_same, document, iso, now_ms
+from feeding import DAILY, DAY_MS, LONG_SESSION, MONTHLY, Site, assert_same, document, iso, now_ms
 
 HOUR_MS = 3_600_000
-# Nobody is killed in most tests: nor is anybody missed because the machine stands still, and nothing delivered twice.
-LONG_SESSION = {"rdkafka": {"session.timeout.ms": "30000"}}
 
 
 @pytest.fixture

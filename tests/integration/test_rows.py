@@ -215,7 +215,7 @@ def test_with_a_keeper_accepted_is_committed(tmp_path, runs, own_broker, conn_lo
 
 def test_rows_of_a_feeder(tmp_path, broker, elasticsearch, feeds):
     """What the engine refused is there by its own word, and the way of a document is timed from its own second and Kafka's."""
-    site = feeding.Site(tmp_path, broker, elasticsearch).prepare()
+    site = feeding.Site(tmp_path, broker, elasticsearch, feed=feeding.LONG_SESSION).prepare()
     taken = feeding.now_ms() - 3000
     wanted = [feeding.document(serial=serial, at=taken - 2000) for serial in range(300)]
     for serial, document_ in enumerate(wanted):

@@ -34,7 +34,7 @@ def lose_marks(broker, *topics):
     """kill -9 the broker; when it is back, these topics' last marks were never written. A coordinator that had not yet written down
     that all is done makes them anew; it has written it the next time."""
     for _ in range(4):
-        time.sleep(0.5)
+        time.sleep(2)
         if are_lost(broker, topics):
             return
     raise AssertionError(f"the coordinator goes on writing the marks of {topics}")
@@ -53,7 +53,7 @@ def are_lost(broker, topics):
     (data / "recovery-point-offset-checkpoint").unlink()
     broker.start()
     written = broker.ends(places, is_committed=False)  # waits until the partitions have their leader again
-    time.sleep(0.5)  # in which a coordinator that has not done would write them
+    time.sleep(3)  # in which a coordinator that has not done would write them
     return all(shown < written[place] for place, shown in broker.ends(places).items())
 
 

@@ -49,15 +49,23 @@ static int64_t oldest_missing(struct ingest *ingest, const struct ingest_want *w
     return oldest;
 }
 
-/* Was it looked at before, as it is? */
-static bool is_seen(struct ingest *ingest, const struct stat *st) {
+static uint64_t hash_of(const struct stat *st) {
     const int64_t key[] = {(int64_t)st->st_dev, (int64_t)st->st_ino, st->st_size, st->st_mtim.tv_sec,
                            st->st_mtim.tv_nsec};
-    const uint64_t hash = core_hash64(key, sizeof(key), 0);
+    return core_hash64(key, sizeof(key), 0);
+}
+
+/* Was it looked at before, as it is? */
+static bool is_seen(struct ingest *ingest, const struct stat *st) {
+    const uint64_t hash = hash_of(st);
     uint64_t *slot = &ingest->archive_seen[hash & (INGEST_ARCHIVE_SEEN - 1)];
     const bool is_same = *slot == hash;
     *slot = hash;
     return is_same;
+}
+
+static void unsee(struct ingest *ingest, const struct stat *st) {
+    ingest->archive_seen[hash_of(st) & (INGEST_ARCHIVE_SEEN - 1)] = 0;
 }
 
 static void look_into(struct ingest *ingest, struct round *round, const char *path) {
@@ -83,6 +91,9 @@ static void look_into(struct ingest *ingest, struct round *round, const char *pa
     file->origin = ingest_origin_hold(round->want->origin);
     const bool is_own = ingest_identity_judge(ingest, file);
     file = ingest_file_by_inode(ingest, st.st_dev, st.st_ino);
+    if (file != NULL && file->is_failed) {
+        unsee(ingest, &st); /* it could not be looked into: the next round tries again */
+    }
     if (file != NULL && (is_own || file->queue == INGEST_QUEUE_NONE)) {
         ingest_file_free(ingest, file); /* nothing that we miss goes on in it */
     }

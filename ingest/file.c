@@ -138,9 +138,9 @@ void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file) {
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------ */
 
-/* Tell of trouble once, until it is over. */
-static void note_failure(struct ingest *ingest, struct ingest_file *file, const struct core_fail *fail) {
-    if (!file->is_failed) {
+void ingest_file_tell_failure(struct ingest *ingest, struct ingest_file *file, const struct core_fail *fail) {
+    /* One from an archive is forgotten between two looks: its name is remembered instead. */
+    if (!file->is_failed && (!file->is_archived || ingest_tell(ingest, file->path, "read"))) {
         core_count(ingest->env.counters, CORE_COUNT_INGEST_FILES_FAILED, 1);
         core_log(CORE_LEVEL_ERROR, "ingest", "cannot read a file",
                  "file=%s reason=\"%s\"; other files go on, this one is tried again%s; its position is kept",
@@ -149,6 +149,10 @@ static void note_failure(struct ingest *ingest, struct ingest_file *file, const 
     }
     file->is_failed = true;
     ingest_health_trouble(file, fail->text);
+}
+
+void ingest_file_fail(struct ingest *ingest, struct ingest_file *file, const struct core_fail *fail) {
+    ingest_file_tell_failure(ingest, file, fail);
     /* A descriptor may stay dead when its file system is well again (mounted anew): the next try opens the name. */
     struct stat st;
     if (file->source.fd >= 0 && !file->is_unlinked && stat(file->path, &st) == 0 && st.st_dev == file->dev &&
@@ -157,7 +161,10 @@ static void note_failure(struct ingest *ingest, struct ingest_file *file, const 
     }
 }
 
-static void note_well(struct ingest_file *file) {
+void ingest_file_well(struct ingest *ingest, struct ingest_file *file) {
+    if (file->is_archived) {
+        ingest_untell(ingest, file->path, "read");
+    }
     if (file->is_failed) {
         file->is_failed = false;
         ingest_health_trouble(file, NULL);
@@ -404,7 +411,7 @@ static bool open_file(struct ingest *ingest, struct ingest_file *file) {
         return false;
     }
     if (err != CORE_OK) {
-        note_failure(ingest, file, &fail);
+        ingest_file_fail(ingest, file, &fail);
         return false;
     }
     if (file->source.is_gz && ingest->gz_len > INGEST_GZ_OPEN_MAX) {
@@ -572,7 +579,7 @@ static bool is_copy_checked(struct ingest *ingest, struct ingest_file *file) {
     if (err == CORE_AGAIN) {
         ingest_file_queue(ingest, file, INGEST_QUEUE_READY);
     } else if (err != CORE_OK) {
-        note_failure(ingest, file, &fail);
+        ingest_file_fail(ingest, file, &fail);
     } else if (good != UINT64_MAX && (good == 0 || ingest_spool_has_original(file))) {
         (void)core_fail_set(&fail, CORE_BAD, file->path,
                             "its checksums are not right from byte %llu of the original on", (unsigned long long)good);
@@ -612,7 +619,7 @@ static void after_trouble(struct ingest *ingest, struct ingest_file *file, const
     }
     file->is_stuck = file->source.is_gz;
     if (!is_being_written(ingest, file)) {
-        note_failure(ingest, file, fail);
+        ingest_file_fail(ingest, file, fail);
     }
     if (file->is_stuck) {
         let_go(ingest, file);
@@ -671,7 +678,7 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     const enum core_err err = ingest_cutter_fill(&file->cutter, &file->source, batch, limit, &fail);
     const bool has_lines = err == CORE_OK && batch->lines_len > 0;
     if (err == CORE_OK || err == CORE_AGAIN || err == CORE_GONE) {
-        note_well(file);
+        ingest_file_well(ingest, file);
         keep_progress(ingest, file, file->cutter.pos != before);
         note_still(ingest, file);
     }

@@ -34,6 +34,7 @@ struct sight {
     uint64_t gen;
     bool is_first_sure; /* not only because nothing follows just now */
     bool is_cut;        /* a .gz that ends too early */
+    bool is_crowded;    /* there was no descriptor to open it with */
     struct stat st;
 };
 
@@ -59,8 +60,12 @@ static enum core_err open_again(const struct ingest_file *file, struct sight *si
     char link[64];
     const bool is_open = file->source.fd >= 0;
     (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", file->source.fd);
-    const int fd = open(is_open ? link : file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = open(is_open ? link : file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 && is_open && !file->source.is_gz) {
+        fd = fcntl(file->source.fd, F_DUPFD_CLOEXEC, 0); /* it outlives the permission to open it */
+    }
     if (fd < 0) {
+        sight->is_crowded = errno == EMFILE || errno == ENFILE;
         return errno == ENOENT || errno == ENOTDIR ? CORE_GONE : core_fail_errno(fail, file->path, "cannot open it");
     }
     if (fstat(fd, &sight->st) != 0 || !S_ISREG(sight->st.st_mode) || sight->st.st_dev != file->dev ||
@@ -527,17 +532,35 @@ static enum answer judge_unclear(struct ingest *ingest, struct ingest_file *file
     return file->is_settled ? ANSWER_OWN : ANSWER_WAITS;
 }
 
+/* It cannot be opened now. What it is nobody knows, least of all that it is its own: it may be another's rest. */
+static enum answer judge_unseen(struct ingest *ingest, struct ingest_file *file, bool is_crowded,
+                                const struct core_fail *fail) {
+    if (ingest->is_once) {
+        file->is_settled = true; /* nobody comes back to it: reading it tells what the trouble is */
+        return ANSWER_OWN;
+    }
+    file->judge_tick = core_tick_ns(); /* each scan tries again */
+    if (is_crowded) {
+        ingest_file_tell_failure(ingest, file, fail); /* a descriptor that is open is worth the more */
+    } else {
+        ingest_file_fail(ingest, file, fail);
+    }
+    return ANSWER_WAITS;
+}
+
 static enum answer judge(struct ingest *ingest, struct ingest_file *file) {
     struct sight sight = {0};
-    const enum core_err err = open_again(file, &sight, NULL);
-    if (err != CORE_OK) {
-        if (err == CORE_GONE) {
-            file->is_searched = file->is_looked = false;
-            ingest->scan_tick = 0;
-        }
-        file->is_settled = err != CORE_GONE && err != CORE_AGAIN; /* reading it tells what the trouble is */
-        return file->is_settled ? ANSWER_OWN : ANSWER_WAITS;
+    struct core_fail fail = {0};
+    const enum core_err err = open_again(file, &sight, &fail);
+    if (err == CORE_GONE) {
+        file->is_searched = file->is_looked = false;
+        ingest->scan_tick = 0;
     }
+    if (err != CORE_OK) {
+        return err == CORE_GONE || err == CORE_AGAIN ? ANSWER_WAITS
+                                                     : judge_unseen(ingest, file, sight.is_crowded, &fail);
+    }
+    ingest_file_well(ingest, file);
     find_first(ingest, file, &sight, false);
     if (sight.first.len == 0) {
         find_first(ingest, file, &sight, true);

@@ -396,6 +396,12 @@ static inline bool ingest_file_is_unsettled(const struct ingest_file *file) {
 /* Open a file that was just found, so that it stays readable whatever becomes of its name; failing is no harm. */
 void ingest_file_open_early(struct ingest *ingest, struct ingest_file *file);
 void ingest_file_close(struct ingest *ingest, struct ingest_file *file);
+/* It cannot be read: tell of it once, until it is over. */
+void ingest_file_tell_failure(struct ingest *ingest, struct ingest_file *file, const struct core_fail *fail);
+/* The same, and have its name opened at the next try, if that leads to it. */
+void ingest_file_fail(struct ingest *ingest, struct ingest_file *file, const struct core_fail *fail);
+/* It was read: if there was trouble that is over. */
+void ingest_file_well(struct ingest *ingest, struct ingest_file *file);
 /* It is another file now: its stream ends with the batches under way, and it is read from the beginning. */
 void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file);
 /* Something was written to it: read it, but not at once if it was read just now. */

@@ -127,6 +127,91 @@ static void a_gz_still_being_written_is_read_on_when_it_is_whole(void **state) {
     assert_int_equal(rig_count(&rig, "record 0 0"), 1);
 }
 
+/* As a user whom permissions hold for. */
+static void drop_root(void) {
+    if (geteuid() == 0) {
+        assert_int_equal(chmod(rig.dir, 0777), 0);
+        assert_int_equal(chmod(rig.state, 0777), 0);
+        assert_int_equal(seteuid(65534), 0);
+    }
+}
+
+static int teardown_root(void **state) {
+    if (getuid() == 0) {
+        assert_int_equal(seteuid(0), 0);
+    }
+    return teardown(state);
+}
+
+static void set_mode(const char *name, mode_t mode) {
+    char path[192];
+    const uid_t uid = geteuid();
+    rig_path(&rig, name, path);
+    assert_int_equal(getuid() == 0 ? seteuid(0) : 0, 0);
+    assert_int_equal(chmod(path, mode), 0);
+    assert_int_equal(getuid() == 0 ? seteuid(uid) : 0, 0);
+}
+
+/* gzip gives X.gz the mode of X when it is whole; until then nobody else can open it. */
+static void a_gz_that_cannot_be_opened_yet_may_be_anothers_rest(void **state) {
+    (void)state;
+    static const char *const parts[] = {"r1\nr2\n", "r3\n"};
+    rig_glob(&rig, 0, "a.*");
+    rig_glob(&rig, 1, "other.log");
+    rig_append(&rig, "a.log", "r1\nr2\n");
+    set_mode("a.log", 0644);
+    drop_root();
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_assert_lines(&rig, "r1|r2|");
+    write_gz("a.gz", parts, 2, 0);
+    set_mode("a.gz", 0);
+    rig_append(&rig, "other.log", "o1\n");
+    rig_settle(&rig);
+    rig_unlink(&rig, "a.log");
+    rig_settle(&rig);
+    rig_settle(&rig);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_FILES_FAILED), 1); /* told once */
+    assert_int_equal(rig_count(&rig, "o1"), 1);                                       /* its neighbours go on */
+    set_mode("a.gz", 0644);
+    rig_settle(&rig);
+    rig_assert_lines(&rig, "r1|r2|o1|r3|");
+    assert_int_equal(rig_find(&rig, "r3")->gen, rig_find(&rig, "r1")->gen);
+    rig_append(&rig, "other.log", "o2\n");
+    rig_settle(&rig);
+    assert_int_equal(rig_records(&rig), 5);
+}
+
+/* The same in an archive, whose files are forgotten between two looks. */
+static void an_archive_that_cannot_be_opened_yet_is_looked_into_again(void **state) {
+    (void)state;
+    static const char *const parts[] = {"r1\nr2\n", "r3\n"};
+    char path[192];
+    rig_path(&rig, "arch", path);
+    assert_int_equal(mkdir(path, 0777), 0);
+    set_mode("arch", 0777);
+    rig_archive(&rig, "arch/*");
+    rig_append(&rig, "a.log", "r1\nr2\n");
+    set_mode("a.log", 0644);
+    drop_root();
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_stop(&rig);
+    write_gz("arch/a.gz", parts, 2, 0);
+    set_mode("arch/a.gz", 0);
+    rig_unlink(&rig, "a.log");
+    rig_open(&rig);
+    for (int i = 0; i < 5; i++) {
+        rig.ingest->archive_tick = 0;
+        rig_settle(&rig);
+    }
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_FILES_FAILED), 1);
+    set_mode("arch/a.gz", 0644);
+    rig.ingest->archive_tick = 0;
+    rig_settle(&rig);
+    rig_assert_lines(&rig, "r1|r2|r3|");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -134,6 +219,9 @@ int main(void) {
         TEST(many_gz_files_are_read_a_few_at_a_time),
         TEST(restart_in_the_middle_of_a_gz),
         TEST(a_gz_still_being_written_is_read_on_when_it_is_whole),
+        cmocka_unit_test_setup_teardown(a_gz_that_cannot_be_opened_yet_may_be_anothers_rest, setup, teardown_root),
+        cmocka_unit_test_setup_teardown(an_archive_that_cannot_be_opened_yet_is_looked_into_again, setup,
+                                        teardown_root),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

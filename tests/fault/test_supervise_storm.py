@@ -132,7 +132,7 @@ class Site:
     def finish(self):
         """All ends in the order it must; then what was written and what was shipped is compared, record by record."""
         took = sorted(self.took)
-        assert not took or took[(len(took) - 1) * 3 // 4] < CONTROL_S_MAX, took
+        assert len(took) < 2 or took[(len(took) - 1) * 3 // 4] < CONTROL_S_MAX, took  # one alone may be the one held up
         moved = self.delivered_bytes()
         wait_until(lambda: self.delivered_bytes() > moved)  # still at work
         client = self.main.connect(self.main.supervisor_socket)

@@ -450,15 +450,17 @@ static bool is_origin_settled(struct ingest *ingest, struct ingest_file *file) {
     return false;
 }
 
-/* The cutter has moved: what of that is to be remembered, apart from what batches will tell when they are back. */
-static void keep_progress(struct ingest *ingest, struct ingest_file *file, bool has_moved) {
+/* The cutter has moved: what of that is to be remembered, apart from what batches will tell when they are back. passed: behind
+ * what was passed over, if that has come to its end. */
+static void keep_progress(struct ingest *ingest, struct ingest_file *file, const struct ingest_mark *passed,
+                          bool has_moved) {
     const struct ingest_cutter *cutter = &file->cutter;
     file->is_proven = true;
     file->size_read = file->size;
     if (file->is_from_end && cutter->skip_until == 0 && cutter->skip_size == 0) {
         file->is_from_end = false;
-        file->memory.accepted = cutter->last; /* what was passed over is behind us for good */
-        file->memory.begin = file->memory.open_from = cutter->last.pos;
+        file->memory.accepted = *passed; /* what was passed over is behind us for good */
+        file->memory.begin = file->memory.open_from = passed->pos;
         ingest->is_dirty = true;
     }
     if (file->memory.first.len == 0 && cutter->first.len > 0 && !file->is_from_end) {
@@ -493,7 +495,7 @@ static void give_lines(struct ingest *ingest, struct ingest_file *file, struct c
 static void after_end(struct ingest *ingest, struct ingest_file *file) {
     if (file->is_from_end) { /* a .gz that was passed over as a whole */
         file->cutter.skip_until = 0;
-        keep_progress(ingest, file, true);
+        keep_progress(ingest, file, &file->cutter.last, true);
     }
     file->is_over = true;
     ingest_file_retire(ingest, file);
@@ -675,11 +677,12 @@ bool ingest_file_read(struct ingest *ingest, struct ingest_file *file) {
     const uint64_t end = ingest->is_once && !file->source.is_gz ? file->once_end : UINT64_MAX;
     const uint64_t limit = file->source.window.line_len > 0 ? file->copy_good : end;
     const uint64_t before = file->cutter.pos;
+    const struct ingest_mark last = file->cutter.last;
     const enum core_err err = ingest_cutter_fill(&file->cutter, &file->source, batch, limit, &fail);
     const bool has_lines = err == CORE_OK && batch->lines_len > 0;
     if (err == CORE_OK || err == CORE_AGAIN || err == CORE_GONE) {
         ingest_file_well(ingest, file);
-        keep_progress(ingest, file, file->cutter.pos != before);
+        keep_progress(ingest, file, has_lines ? &last : &file->cutter.last, file->cutter.pos != before);
         note_still(ingest, file);
     }
     if (has_lines) {

@@ -413,6 +413,24 @@ static void start_end_is_where_it_was_when_we_are_killed_at_once(void **state) {
     assert_int_equal(rig_count(&rig, "r2"), 1);
 }
 
+/* Nothing was passed over: the first fill gives lines, which nobody has yet. */
+static void start_end_in_a_first_line_accepts_nothing(void **state) {
+    (void)state;
+    rig.input.start = INGEST_START_END;
+    rig_append(&rig, "a.log", "r1 is ");
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig.is_holding = true;
+    rig_append(&rig, "a.log", "half\nr2\n");
+    rig_settle(&rig);
+    rig_assert_lines(&rig, "r1 is half|r2|");
+    rig_kill(&rig);
+    rig_forget(&rig);
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_assert_lines(&rig, "r1 is half|r2|");
+}
+
 static void files_max_is_kept_and_all_are_read(void **state) {
     (void)state;
     rig.conf.files_max = 2;
@@ -750,6 +768,7 @@ int main(void) {
         TEST(start_end_skips_what_was_there_and_keeps_the_header),
         TEST(start_end_is_for_the_first_start_only),
         TEST(start_end_is_where_it_was_when_we_are_killed_at_once),
+        TEST(start_end_in_a_first_line_accepts_nothing),
         TEST(files_max_is_kept_and_all_are_read),
         TEST(once_reads_what_is_there_and_drains),
         TEST(unreadable_things_do_not_stop_the_others),

@@ -13,7 +13,7 @@
 #include <poll.h>
 #include <stdio.h>
 
-#define PATIENCE_NS (30 * CORE_NS_PER_S)
+#define PATIENCE_NS (120 * CORE_NS_PER_S)
 #define CALL_MS 10000
 #define JOIN_MS 3000 /* the mock waits so long for others to join */
 

@@ -21,7 +21,7 @@
 #define GONE "tapline.gone"
 #define ROUNDS 2000
 #define LATE_MS 30000
-#define IN_FLIGHT_MS 200
+#define IN_FLIGHT_MS 2000
 
 enum { PRODUCE = 0 };
 

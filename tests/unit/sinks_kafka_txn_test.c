@@ -378,8 +378,8 @@ static void test_supposed_to_be_there(void **state) {
     sink_open_with(&rig, "", "    batch.num.messages: 1\n");
     wait_until(&rig, is_recovered);
     assert_int_equal(rd_kafka_mock_broker_push_request_error_rtts(mock, 1, PRODUCE, 2,
-                                                                  RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 200,
-                                                                  RD_KAFKA_RESP_ERR_NO_ERROR, 400),
+                                                                  RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 2000,
+                                                                  RD_KAFKA_RESP_ERR_NO_ERROR, 4000),
                      RD_KAFKA_RESP_ERR_NO_ERROR);
     struct core_batch *batch = numbers(&rig, 0, 2);
     give(&rig, batch);
@@ -468,7 +468,7 @@ static void owner_write_of(const char *key) {
                                        RD_KAFKA_V_KEY(key, strlen(key)), RD_KAFKA_V_VALUE(owner, sizeof owner - 1),
                                        RD_KAFKA_V_END),
                      0);
-    assert_int_equal(rd_kafka_flush(other, 5000), 0);
+    assert_int_equal(rd_kafka_flush(other, 60000), 0);
     rd_kafka_destroy(other);
 }
 

@@ -66,6 +66,15 @@ void ingest_file_close(struct ingest *ingest, struct ingest_file *file) {
     ingest_source_close(&file->source);
 }
 
+/* It gives back the memory of reading it, and stays open. */
+static void rest_gz(struct ingest *ingest, struct ingest_file *file) {
+    if (file->source.is_gz && !file->is_resting) {
+        gz_leave(ingest, file);
+        file->is_resting = true;
+        ingest_source_rest(&file->source);
+    }
+}
+
 /* Close it, but not before all that was read of it is committed: should that come to nothing, it is read again. */
 static void let_go(struct ingest *ingest, struct ingest_file *file) {
     const bool is_settled = file->stream == NULL || ingest_stream_is_settled(file->stream);
@@ -74,11 +83,7 @@ static void let_go(struct ingest *ingest, struct ingest_file *file) {
         return;
     }
     file->awaits_close = true;
-    if (file->source.is_gz && !file->is_resting) {
-        gz_leave(ingest, file);
-        file->is_resting = true;
-        ingest_source_rest(&file->source);
-    }
+    rest_gz(ingest, file);
 }
 
 void ingest_file_rewind(struct ingest *ingest, struct ingest_file *file) {
@@ -619,12 +624,14 @@ static void after_trouble(struct ingest *ingest, struct ingest_file *file, const
         ingest_spool_damaged(ingest, file, fail);
         return;
     }
-    file->is_stuck = file->source.is_gz;
+    file->is_stuck = file->source.is_gz && fail->err == CORE_BAD; /* what could not be read now may be in a moment */
     if (!is_being_written(ingest, file)) {
         ingest_file_fail(ingest, file, fail);
     }
     if (file->is_stuck) {
         let_go(ingest, file);
+    } else {
+        rest_gz(ingest, file); /* deleted, it has only its descriptor; others may be read meanwhile */
     }
 }
 

@@ -4,6 +4,8 @@
 
 #include <zlib.h>
 
+#define LARGE_LINE_BYTES 1024
+
 static struct rig rig;
 
 static int setup(void **state) {
@@ -67,14 +69,13 @@ static void many_gz_files_are_read_a_few_at_a_time(void **state) {
     assert_int_equal(rig.ingest->gz_len, 0);
 }
 
-/* Killed in the middle of a .gz: read on from the accepted position, with the header that is far behind. */
-static void restart_in_the_middle_of_a_gz(void **state) {
-    (void)state;
+/* 3000 records of 1 KiB, more than the pool holds. */
+static void write_large_gz(const char *name) {
     char path[192];
-    char line[1024];
+    char line[LARGE_LINE_BYTES];
     memset(line, 'x', sizeof(line));
-    rig_path(&rig, "a.log", path);
-    gzFile gz = gzopen(path, "wb1");
+    rig_path(&rig, name, path);
+    gzFile gz = gzopen(path, "wb0"); /* not all of it fits in what is read ahead */
     assert_true(gzputs(gz, "#fields\ta\n") > 0);
     for (int i = 0; i < 3000; i++) {
         (void)snprintf(line, sizeof(line), "record %d ", i);
@@ -83,6 +84,12 @@ static void restart_in_the_middle_of_a_gz(void **state) {
         assert_int_equal(gzwrite(gz, line, sizeof(line)), sizeof(line));
     }
     assert_int_equal(gzclose(gz), Z_OK);
+}
+
+/* Killed in the middle of a .gz: read on from the accepted position, with the header that is far behind. */
+static void restart_in_the_middle_of_a_gz(void **state) {
+    (void)state;
+    write_large_gz("a.log");
     rig.is_holding = true;
     rig_open(&rig);
     rig_settle(&rig);
@@ -102,8 +109,29 @@ static void restart_in_the_middle_of_a_gz(void **state) {
     rig_settle(&rig);
     assert_int_equal(rig.seen[0].flags, CORE_LINE_CONTEXT | CORE_LINE_REPLAYED);
     assert_int_equal(rig.seen[1].start, accepted);
-    assert_int_equal(rig.seen[1].number, (accepted - 10) / sizeof(line) + 2);
-    assert_int_equal(rig_records(&rig), 3000 - (accepted - 10) / sizeof(line));
+    assert_int_equal(rig.seen[1].number, (accepted - 10) / LARGE_LINE_BYTES + 2);
+    assert_int_equal(rig_records(&rig), 3000 - (accepted - 10) / LARGE_LINE_BYTES);
+}
+
+/* A read that failed for a moment is tried again, though the file does not change. */
+static void a_read_of_a_gz_that_failed_is_tried_again(void **state) {
+    (void)state;
+    char path[192];
+    write_large_gz("a.log");
+    rig.is_holding = true;
+    rig_open(&rig);
+    rig_settle(&rig);
+    assert_int_equal(rig.out_len, rig.pool.len);
+    rig_path(&rig, "a.log", path);
+    const int fd = open(path, O_WRONLY); /* the same file, but reading is an error */
+    assert_int_equal(dup2(fd, rig.ingest->files->source.fd), rig.ingest->files->source.fd);
+    close(fd);
+    rig.is_holding = false;
+    rig_settle(&rig);
+    rig_settle(&rig);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_FILES_FAILED), 1);
+    assert_int_equal(rig_records(&rig), 3000);
+    assert_int_equal(rig.ingest->gz_len, 0);
 }
 
 static void a_gz_still_being_written_is_read_on_when_it_is_whole(void **state) {
@@ -218,6 +246,7 @@ int main(void) {
         TEST(a_gz_is_read_once_and_its_last_line_needs_no_newline),
         TEST(many_gz_files_are_read_a_few_at_a_time),
         TEST(restart_in_the_middle_of_a_gz),
+        TEST(a_read_of_a_gz_that_failed_is_tried_again),
         TEST(a_gz_still_being_written_is_read_on_when_it_is_whole),
         cmocka_unit_test_setup_teardown(a_gz_that_cannot_be_opened_yet_may_be_anothers_rest, setup, teardown_root),
         cmocka_unit_test_setup_teardown(an_archive_that_cannot_be_opened_yet_is_looked_into_again, setup,

@@ -635,6 +635,9 @@ NORMALIZE_INLINE bool plain_fill(struct normalize_worker *worker, const struct t
 static bool long_fill(struct normalize_worker *worker, const struct tsv_header *header, struct core_span line) {
     uint32_t cuts[CUTS_MAX];
     bool is_plain = false;
+    if (header->columns_len > COLUMNS_MAX) { /* neither cuts nor worker->columns have room; plan_make() is too late */
+        return record_refuse(worker, "more than %d distinct fields", COLUMNS_MAX);
+    }
     size_t parts = header->separator.len == 1 ? line_cut(line, header->separator.text[0], cuts, CUTS_MAX, &is_plain)
                                               : line_cut_long(line, marker_span(&header->separator), cuts, CUTS_MAX);
     if (parts != header->columns_len) {

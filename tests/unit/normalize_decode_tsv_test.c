@@ -117,6 +117,55 @@ static void no_number_for_infinity(void **state) {
     rig_close(&rig);
 }
 
+/* A head and one line, of so many columns each; a column's value is its name. Names are distinct where they may matter, and
+ * short where the head would be too long. */
+static size_t wide_text(char *out, size_t room, size_t columns, bool is_plain, const char *separator) {
+    const size_t names = columns > 2 * COLUMNS_MAX ? 256 : columns;
+    size_t at = (size_t)snprintf(out, room, "#separator %s\n#path%swide\n#fields", separator, separator);
+    for (size_t i = 0; i < columns; i++) {
+        at += (size_t)snprintf(out + at, room - at, "%s%zx", separator, i % names);
+    }
+    at += (size_t)snprintf(out + at, room - at, "\n");
+    for (size_t i = 0; i < columns; i++) {
+        at +=
+            (size_t)snprintf(out + at, room - at, "%s%s%zx", i == 0 ? "" : separator, is_plain ? "" : "\"", i % names);
+    }
+    assert_true(at + 1 < room);
+    return at;
+}
+
+static void columns_have_a_limit(void **state) {
+    (void)state;
+    static const size_t columns[] = {COLUMNS_MAX - 1, COLUMNS_MAX, COLUMNS_MAX + 1, 2200, 4200, 60000};
+    static const char *const separators[] = {"|", "||"};
+    size_t room = 1024 * 1024;
+    char *text = malloc(room);
+    assert_non_null(text);
+    for (size_t i = 0; i < 4 * sizeof(columns) / sizeof(columns[0]); i++) {
+        size_t n = columns[i / 4];
+        bool is_plain = i % 2 == 0;
+        struct rig rig;
+        rig_open(&rig, maps, "x.log");
+        size_t len = wide_text(text, room, n, is_plain, separators[i / 2 % 2]);
+        len += (size_t)snprintf(text + len, room - len, "\n#fields%sa\n7\n", separators[i / 2 % 2]);
+        rig_run(&rig, text, len);
+        assert_int_equal(rig.batch->events_len, 2);
+        if (n > COLUMNS_MAX) {
+            assert_true(rig.batch->events[0].is_dead);
+            rig_expect(&rig, 0, "more than 2048 distinct fields");
+        } else {
+            char last[64];
+            (void)snprintf(last, sizeof(last), "\"%zx\":\"%s%zx\"", n - 1, is_plain ? "" : "\\\"", n - 1);
+            assert_false(rig.batch->events[0].is_dead);
+            rig_expect(&rig, 0, last);
+        }
+        assert_false(rig.batch->events[1].is_dead); /* the next head counts again */
+        rig_expect(&rig, 1, "\"a\":\"7\"");
+        rig_close(&rig);
+    }
+    free(text);
+}
+
 /* A record without a time takes #open, and without that the file's. */
 static void time_of_the_log(void **state) {
     (void)state;
@@ -142,6 +191,7 @@ int main(void) {
         cmocka_unit_test(separator_of_two_bytes),
         cmocka_unit_test(wrong_lines_are_dead_and_alone),
         cmocka_unit_test(no_number_for_infinity),
+        cmocka_unit_test(columns_have_a_limit),
         cmocka_unit_test(time_of_the_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -208,7 +208,7 @@ def test_rows_of_feeders_that_are_killed_add_up(site, feeds):
     one, other = feeds(site.config), feeds(site.config)
     for _ in range(2):
         write()
-        rig.wait_for("some to be committed", lambda: site.look()[0]["all"]["indexed"] > written // 3, 60)
+        rig.wait_for("some to be committed", lambda: site.look()[0]["all"]["indexed"] > written // 3)
         one.kill()
         write()
         one = feeds(site.config)
@@ -272,9 +272,9 @@ def test_once_waits_for_what_others_of_the_group_have_not_done(site, feeds, stra
     stranger.start()
     rig.wait_for("the stranger's share", lambda: len(stranger.has) == MANY)
     feed = feeds(site.config, "--once")
-    feed.wait_log(WAITED_FOR, 60)  # at first it may be given nothing at all
-    rig.wait_for("a share of its own", lambda: 0 < len(stranger.has) < MANY, 60)
-    rig.wait_for("its own share to be done", lambda: site.look()[0]["all"]["indexed"] == (MANY - len(stranger.has)) * 100, 60)
+    feed.wait_log(WAITED_FOR)  # at first it may be given nothing at all
+    rig.wait_for("a share of its own", lambda: 0 < len(stranger.has) < MANY)
+    rig.wait_for("its own share to be done", lambda: site.look()[0]["all"]["indexed"] == (MANY - len(stranger.has)) * 100)
     time.sleep(2)
     assert feed.process.poll() is None
     stranger.leaves.set()
@@ -298,8 +298,8 @@ def test_once_ends_when_others_have_done_theirs(site, feeds, stranger):
     stranger.start()
     rig.wait_for("the stranger's share", lambda: len(stranger.has) == MANY)
     feed = feeds(site.config, "--once")
-    rig.wait_for("a share of its own", lambda: 0 < len(stranger.has) < MANY, 60)
-    feed.wait_log(WAITED_FOR, 60)
+    rig.wait_for("a share of its own", lambda: 0 < len(stranger.has) < MANY)
+    feed.wait_log(WAITED_FOR)
     stranger.works.set()
     assert feed.wait() == 0 and stranger.is_alive()
     indexed = site.look()[0]["all"]["indexed"]

@@ -17,7 +17,7 @@ import types
 import pytest
 
 import rig
-from feeding import DAILY, MONTHLY, Site, document
+from feeding import DAILY, LONG_SESSION, MONTHLY, Site, document
 from rig import TAPLINE, wait_for
 
 WATCHERS_MAX = 8
@@ -263,7 +263,8 @@ def test_only_its_group_may_speak(watched):
 def test_a_feeder_is_watched_too(broker, feeds):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="tlt-", dir="/tmp"))
     out = folder / "out.ndjson"
-    site = Site(folder, broker, types.SimpleNamespace(url=""), sinks={"file": {"path": str(out), "sync_interval": "50ms"}})
+    site = Site(folder, broker, types.SimpleNamespace(url=""), feed=LONG_SESSION,
+                sinks={"file": {"path": str(out), "sync_interval": "50ms"}})
     site.put(MONTHLY, [document(MONTHLY, 0)])
     feed = feeds(site.config)
     taps = []

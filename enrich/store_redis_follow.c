@@ -374,6 +374,16 @@ static void change_tell(void *ctx, struct core_span verb, enum core_indicator ty
     } /* "change": another word about an indicator that is known; verbs of later versions */
 }
 
+/* Not "no": a word that is refused (a replica without its primary, a right that was taken away) may yet name subdomains. */
+static enum core_err words_judge(const struct redis *on, struct core_fail *fail) {
+    enum core_err err = CORE_OK;
+    for (size_t i = 0; i < redis_asked(on) && err == CORE_OK; i++) {
+        const struct redis_reply *reply = redis_answer(on, i);
+        err = redis_is_foreign(reply) ? CORE_OK : redis_refused(on, reply, fail);
+    }
+    return err;
+}
+
 /* Ask for what must be asked, tell, and move the cursor. */
 static enum core_err entries_tell(struct build *build, const struct redis_reply *entries, struct store_cursor *cursor,
                                   struct core_fail *fail) {
@@ -381,6 +391,7 @@ static enum core_err entries_tell(struct build *build, const struct redis_reply 
     redis_continue(build->on);
     changes_walk(entries, &telling, change_ask);
     enum core_err err = exchange(build->on, REDIS_WALK_NS, fail);
+    err = err == CORE_OK ? words_judge(build->on, fail) : err; /* of all, before anybody is told */
     if (err != CORE_OK) {
         return err;
     }

@@ -463,6 +463,21 @@ def test_a_stream_that_was_trimmed_from_its_beginning_on(redis_server, stores, v
     gate.close()
 
 
+def test_a_word_that_is_refused_while_we_follow_is_asked_again(redis_servers, stores):
+    """A domain is not taken as one without subdomains because its words could not be had."""
+    server = redis_servers(acl=True)
+    store = stores("writer", server.url, "username=writer", f"password={rs.WRITER}")
+    store.ok("build")
+    store.ok("put", "domain", "fine.example", "f", "p")
+    store.ok("put", "domain", "bad.example", "f", "p", "subdomains")
+    store.ok("flush")
+    server.client().execute_command("ACL", "SETUSER", "writer", "-hvals")
+    refused = store.do("follow", 200)
+    assert "ACL user may not do this" in refused[-1] and changes(refused) == []
+    server.client().execute_command("ACL", "SETUSER", "writer", "+hvals")
+    assert changes(store.ok("follow", 200)) == ["add domain fine.example", "add domain bad.example subdomains"]
+
+
 def test_now_is_a_place_in_the_stream(redis_server, stores):
     writer, reader, late = stores("writer", redis_server.unix_url), stores("reader", redis_server.url), \
         stores("reader", redis_server.url)

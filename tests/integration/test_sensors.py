@@ -199,7 +199,7 @@ def test_a_life(site):
     site.wire.send(second.start, second.stop)
     if not site.kind.at_end:
         site.wait_seen(first, second)
-    time.sleep(2)  # the last of them through its rings
+    time.sleep(6)  # the last of them through its rings
     assert all(node["ok"] for node in site.main.call("stop", nodes=["sensor"])["nodes"])
     row = site.main.status()["sensor"]
     assert row["state"] == "down" and row["last_end"] == "exit 0", row
@@ -225,7 +225,7 @@ def test_main_and_the_supervisor_are_killed_while_it_works(site):
     assert sender.wait(60) == 0
     if not site.kind.at_end:
         site.wait_seen(numbers)
-    time.sleep(2)
+    time.sleep(6)  # the last of them through its rings
     site.main.call("stop", nodes=["sensor"])
     assert set(numbers) <= site.kind.flushed(site.sensor)
     site.wait_seen(numbers)

@@ -184,6 +184,9 @@ static enum life life_of(struct ingest *ingest, struct ingest_file *file) {
  * both begin with is compared, and what the shorter ends with. */
 static bool is_same_so_far(struct ingest *ingest, struct sight *sight, const struct ingest_file *other) {
     struct sight whole = {0};
+    if (ingest_spool_has(ingest, other->path)) {
+        return true; /* a copy has only what is behind its position */
+    }
     if (open_again(other, &whole, NULL) != CORE_OK) {
         return true; /* not known: it waits */
     }
@@ -282,19 +285,21 @@ static bool is_derived(const struct ingest_file *file, const struct ingest_file 
 }
 
 /* Is file never to be read as long as the other can be? So it is when its name is made of the other's; and when one of them
- * is deleted and only still open: then they were one. */
-static bool must_wait(const struct ingest_file *file, const struct ingest_file *from) {
+ * is deleted and only still open, or lives on in the spool: then they were one. */
+static bool must_wait(const struct ingest *ingest, const struct ingest_file *file, const struct ingest_file *from) {
     struct stat st;
+    const bool is_copy_only = ingest_spool_has(ingest, from->path) && !ingest_spool_has_original(from);
     const bool is_open_only = from->source.fd >= 0 && fstat(from->source.fd, &st) == 0 && st.st_nlink == 0;
-    return is_derived(file, from) || is_open_only || from->is_unlinked || file->is_unlinked;
+    return is_derived(file, from) || is_open_only || is_copy_only || from->is_unlinked || file->is_unlinked;
 }
 
 /* `file` looks like a copy of one that is there. */
-static void hold(struct ingest_file *file, const struct ingest_file *from, const struct stat *st) {
+static void hold(const struct ingest *ingest, struct ingest_file *file, const struct ingest_file *from,
+                 const struct stat *st) {
     struct ingest_hold *hold = &file->hold;
     const bool is_new = hold->gen != from->memory.gen;
     hold->gen = from->memory.gen;
-    hold->is_derived = must_wait(file, from);
+    hold->is_derived = must_wait(ingest, file, from);
     hold->is_changed = false;
     hold->judged_tick = core_tick_ns();
     if (is_new) {
@@ -510,8 +515,8 @@ static enum answer judge_sight(struct ingest *ingest, struct ingest_file *file, 
         return ANSWER_TAKEN;
     }
     const bool is_waited_for = file->hold.is_up || ingest->is_once; /* with --once nobody comes back to it */
-    if (verdict.copy != NULL && !(is_waited_for && !must_wait(file, verdict.copy))) {
-        hold(file, verdict.copy, &sight->st);
+    if (verdict.copy != NULL && !(is_waited_for && !must_wait(ingest, file, verdict.copy))) {
+        hold(ingest, file, verdict.copy, &sight->st);
         return ANSWER_WAITS;
     }
     if (verdict.gone != NULL || (verdict.waits && !ingest->is_once)) {

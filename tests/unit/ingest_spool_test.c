@@ -134,6 +134,35 @@ static void a_deleted_file_is_copied_and_read_from_there(void **state) {
     assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_BYTES_LOST), 0);
 }
 
+/* Its archive has a name that tells nothing, and outlives the original: it is not read beside the copy, whoever asks. */
+static void an_archive_beside_the_copy(void **state) {
+    (void)state;
+    char log[192];
+    char command[512];
+    rig_path(&rig, "arch", log);
+    assert_int_equal(mkdir(log, 0700), 0);
+    rig_glob(&rig, 1, "arch/*.gz");
+    rig_open(&rig);
+    go_away();
+    append_lines("a.log", "r", 0, 200);
+    turns(3);
+    rig_path(&rig, "a.log", log);
+    (void)snprintf(command, sizeof(command), "gzip -c %s > %s/other.tmp", log, rig.dir);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c) */
+    rig_unlink(&rig, "a.log");
+    rig_rename(&rig, "other.tmp", "arch/other.gz");
+    wait_copies(1);
+    turns(3);
+    rig_kill(&rig);
+    rig_forget(&rig);
+    rig.is_holding = true;
+    rig_open(&rig);
+    go_away();
+    turns(20);
+    come_back();
+    assert_once("r", 0, 200);
+}
+
 /* Found in the moment in which its sensor made it, when it had no byte yet; then there is no batch to read it with. */
 static void a_file_that_was_found_empty(void **state) {
     (void)state;
@@ -627,6 +656,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_deleted_file_is_copied_and_read_from_there),
+        TEST(an_archive_beside_the_copy),
         TEST(a_file_that_was_found_empty),
         TEST(the_rest_of_a_file_is_copied_and_outlives_us),
         TEST(a_file_that_grew_behind_its_last_read),

@@ -72,6 +72,8 @@ struct store_ops {
     enum core_err (*remove)(struct enrich_store *store, enum core_indicator type, struct core_span value,
                             const char *feed, const char *provider, struct core_fail *fail);
     enum core_err (*flush)(struct enrich_store *store, struct core_fail *fail);
+    /* What flush() has not written is not to be; NULL: nothing waits for flush(). */
+    void (*forget)(struct enrich_store *store);
     enum core_err (*allow)(struct enrich_store *store, enum core_indicator type, struct core_span value,
                            bool is_allowed, struct core_fail *fail);
     enum core_err (*walk)(struct enrich_store *store, bool wants_providers,
@@ -114,6 +116,8 @@ struct enrich_store {
  * Errors: CORE_AGAIN not yet, what is begun is kept · CORE_NET, CORE_BAD as get(). Thread: get()'s. */
 CORE_CHECKED enum core_err store_connect(struct enrich_store *store, int timeout_ms, struct core_fail *fail);
 CORE_CHECKED enum core_err store_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail);
+/* What was put and removed, and no flush() has written, is not to be written any more. */
+void store_forget(struct enrich_store *store);
 /* A cursor for follow() that knows nothing of what was before: without the indicators that build() tells. */
 CORE_CHECKED enum core_err store_now(struct enrich_store *store, struct store_cursor *cursor, struct core_fail *fail);
 CORE_CHECKED enum core_err store_build(struct enrich_store *store, struct store_cursor *cursor,

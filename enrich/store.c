@@ -125,6 +125,13 @@ enum core_err enrich_store_flush(struct enrich_store *store, struct core_fail *f
     return store->ops->flush(store, fail);
 }
 
+void store_forget(struct enrich_store *store) {
+    check(store);
+    if (store->ops->forget != NULL) {
+        store->ops->forget(store);
+    }
+}
+
 uint64_t enrich_store_done(const struct enrich_store *store) {
     check(store);
     return store->put + store->same;

@@ -61,6 +61,7 @@ enum core_err redis_put(struct enrich_store *store, const struct enrich_item *it
 enum core_err redis_remove(struct enrich_store *store, enum core_indicator type, struct core_span value,
                            const char *feed, const char *provider, struct core_fail *fail);
 enum core_err redis_flush(struct enrich_store *store, struct core_fail *fail);
+void redis_forget(struct enrich_store *store);
 enum core_err redis_allow(struct enrich_store *store, enum core_indicator type, struct core_span value, bool is_allowed,
                           struct core_fail *fail);
 

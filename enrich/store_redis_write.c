@@ -9,7 +9,8 @@
  * If somebody did, EXEC does nothing, and the chunk is begun again. So a chunk is in effect whole or not at all, whatever
  * dies; a feed that says the same again changes nothing, and the stream of changes has only changes. No script is needed,
  * so an ACL without EVAL will do.
- * After an error the chunk is kept: the next flush() tries it again, and finds done what was done.
+ * After an error the chunk is kept: the next flush() tries it again, and finds done what was done. Who gives up says so by
+ * forget(), or the next one to use the store would write it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/store_redis_internal.h"
 
@@ -518,6 +519,13 @@ enum core_err redis_flush(struct enrich_store *store, struct core_fail *fail) {
                                "others changed the same indicators %d times in a row; is a feed loaded by "
                                "two programs? Try again later",
                                TRIES_MAX);
+}
+
+void redis_forget(struct enrich_store *store) {
+    struct redis_store *redis = redis_store_of(store);
+    if (redis->chunk != NULL) {
+        chunk_clear(redis->chunk);
+    }
 }
 
 enum core_err redis_allow(struct enrich_store *store, enum core_indicator type, struct core_span value, bool is_allowed,

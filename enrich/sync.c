@@ -516,6 +516,9 @@ enum core_err enrich_sync(struct enrich_store *store, const struct enrich_feed_c
         return err;
     }
     err = leased(&sync);
+    if (err != CORE_OK) {
+        store_forget(store); /* or the next feed's sync would write it, without this one's lease */
+    }
     struct core_fail other;
     enum core_err given = store_lease_give(store, &sync.lease, err == CORE_OK ? fail : &other);
     sync_spool_close(sync.spool);

@@ -732,14 +732,29 @@ def test_one_of_two_fails(sync, server):
     assert plain.stdout.startswith("b: unchanged") and plain.stderr == "" and plain.returncode == 0
 
 
+def as_writer(sync):
+    text = json.loads(sync.config.read_text())
+    text["intel"]["redis"].update(username="writer", password=WRITER)
+    sync.config.write_text(json.dumps(text))
+
+
+def test_what_a_feed_could_not_write_is_not_written_with_the_next(tmp_path, redis_servers, server):
+    sync = Sync(tmp_path, redis_servers(acl=True))
+    server.site = Files({"/a.txt": ips(1), "/b.txt": b"203.0.113.9\n"})
+    sync.feeds(*({"name": name, "type": "list", "url": f"{server.url}/{name}.txt"} for name in "ab"))
+    as_writer(sync)
+    written = (f"%W~intel:{name}" for name in ("feed:*", "lease:*", "changes", "epoch", "ip:203.*"))
+    sync.redis.execute_command("ACL", "SETUSER", "writer", "resetkeys", "%R~intel:*", *written)
+    a, b = sync.run(code=111)
+    assert (a["result"], b["result"], b["put"]) == ("failed", "done", 1), sync.said
+
+
 def test_a_user_who_may_do_just_that(tmp_path, redis_servers, server):
     """With the rules that the reference gives a writer: puts, sweeps, leases, state."""
     sync = Sync(tmp_path, redis_servers(acl=True))
     server.site = Files({"/list.txt": ips(*range(100))})
     sync.feeds({"name": "list", "type": "list", "url": server.url + "/list.txt"})
-    text = json.loads(sync.config.read_text())
-    text["intel"]["redis"].update(username="writer", password=WRITER)
-    sync.config.write_text(json.dumps(text))
+    as_writer(sync)
     assert sync.run()["put"] == 100
     server.site.files["/list.txt"] = ips(*range(10, 100))
     assert sync.run()["removed"] == 10

@@ -2,7 +2,8 @@
  *
  * `#` and `;` begin a comment, at the line's start or behind a blank. Defanged indicators (hxxp://, evil[.]com) are put
  * right. The first word counts; what follows is its description; a user's, a file's or a program's name is the whole line.
- * Lines of a hosts file (0.0.0.0 evil.example) name the host. A range of addresses is split into networks. A port behind an
+ * Lines of a hosts file (0.0.0.0 evil.example) name the host; their address is never one, and a host without a dot is of its
+ * head (127.0.0.1 localhost). A list of domains has no addresses. A range of addresses is split into networks. A port behind an
  * address or a name is cut: what is asked is who, not where.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/enrich_internal.h"
@@ -121,9 +122,34 @@ static struct core_span without_port(struct core_span word) {
     return (struct core_span){word.ptr, len};
 }
 
+/* An address that hosts files give names to and that is on no other machine: loopback, unspecified, broadcast; of IPv6 also
+ * fe00::/7 (localnet, link-local, multicast). */
 static bool is_hosts_address(struct core_span word) {
-    return core_span_is(word, "0.0.0.0") || core_span_is(word, "127.0.0.1") || core_span_is(word, "::1") ||
-           core_span_is(word, "::");
+    uint32_t four;
+    struct in6_addr six;
+    char text[INET6_ADDRSTRLEN];
+    const char *zone = core_span_chr(word, '%');
+    word.len = zone == NULL ? word.len : (size_t)(zone - word.ptr);
+    if (core_ipv4_read(word, &four)) {
+        return four >> 24 == 127 || four == 0 || four == UINT32_MAX;
+    }
+    if (word.len >= sizeof(text)) {
+        return false;
+    }
+    (void)snprintf(text, sizeof(text), "%.*s", (int)word.len, word.ptr);
+    if (inet_pton(AF_INET6, text, &six) != 1) {
+        return false;
+    }
+    return IN6_IS_ADDR_UNSPECIFIED(&six) || IN6_IS_ADDR_LOOPBACK(&six) || six.s6_addr[0] >= 0xfe;
+}
+
+/* An address where a domain belongs, in any way that one is written. */
+static bool is_address(struct core_span word) {
+    char room[ENRICH_VALUE_BYTES_MAX];
+    enum core_indicator type = CORE_INDICATOR_DOMAIN;
+    struct core_span out;
+    const char *why;
+    return enrich_canonical(&type, word, room, &out, &why) && type != CORE_INDICATOR_DOMAIN;
 }
 
 static bool is_whole_line(enum core_indicator type) {
@@ -150,7 +176,12 @@ static bool line_read(struct reading *reading, struct core_span line) {
     struct core_span word = word_cut(&rest);
     struct core_span first = rest;
     struct core_span second = word_cut(&first);
-    if (is_hosts_address(word) && enrich_guess(second) == CORE_INDICATOR_DOMAIN) {
+    if (second.len > 0 && is_hosts_address(word)) {
+        if (enrich_guess(second) != CORE_INDICATOR_DOMAIN) {
+            source_refuse(reading->calls, reading->line, line,
+                          "it is a hosts file's line, and names no host with a dot");
+            return true;
+        }
         word = second;
         rest = first;
     }
@@ -158,6 +189,10 @@ static bool line_read(struct reading *reading, struct core_span line) {
     bool has_port_type = item.type == CORE_INDICATOR_IP || item.type == CORE_INDICATOR_DOMAIN ||
                          (item.type == CORE_INDICATOR_NONE && enrich_guess(word) == CORE_INDICATOR_NONE);
     item.value = has_port_type ? without_port(word) : word;
+    if (reading->type == CORE_INDICATOR_DOMAIN && is_address(item.value)) {
+        source_refuse(reading->calls, reading->line, item.value, "it is an address, and the list is one of domains");
+        return true;
+    }
     item.said.description = source_text(&reading->arena, rest);
     return source_give(reading->calls, reading->feed, reading->line, &item);
 }

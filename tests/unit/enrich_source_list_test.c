@@ -52,9 +52,43 @@ static void test_of_a_type(void **state) {
     feed.format = (char[]){"ja3"};
     rig_expect(&source_list, "6734f37431670b3ab4292b8f60f29984 # x\n", &feed, "ja3 6734f37431670b3ab4292b8f60f29984\n");
     feed.format = (char[]){"domain"};
-    rig_expect(&source_list, "localhost\nwho?\n", &feed, "domain localhost\n! 2 who?: it is no host name\n");
+    rig_expect(&source_list, "localhost\nwho?\n192.0.2.7\n192.0.2.8:80 x\n[2001:db8::1]\n", &feed,
+               "domain localhost\n! 2 who?: it is no host name\n"
+               "! 3 192.0.2.7: it is an address, and the list is one of domains\n"
+               "! 4 192.0.2.8: it is an address, and the list is one of domains\n"
+               "! 5 [2001:db8::1]: it is an address, and the list is one of domains\n");
     feed.format = (char[]){"nonsense"};
     rig_expect_bad(&source_list, "localhost\n", &feed, "nonsense");
+}
+
+/* The head that systems and block lists give a hosts file is no list of bad addresses. */
+static void test_hosts_file(void **state) {
+    (void)state;
+    static const char hosts[] = "127.0.0.1 localhost\n"
+                                "127.0.0.1 local.example # a note\n"
+                                "127.0.1.1\tdesk desk.example\n"
+                                "255.255.255.255 broadcasthost\n"
+                                "::1 ip6-localhost ip6-loopback\n"
+                                "fe80::1%lo0 localhost\n"
+                                "fe00::0 ip6-localnet\n"
+                                "ff02::1 ip6-allnodes\n"
+                                "0.0.0.0 0.0.0.0\n"
+                                "0.0.0.0 ads.example\n"
+                                ":: ads2.example other.example\n";
+#define NO_HOST ": it is a hosts file's line, and names no host with a dot\n"
+    static const char said[] = "! 1 127.0.0.1 localhost" NO_HOST "domain local.example\n"
+                               "! 3 127.0.1.1\tdesk desk.example" NO_HOST "! 4 255.255.255.255 broadcasthost" NO_HOST
+                               "! 5 ::1 ip6-localhost ip6-loopback" NO_HOST "! 6 fe80::1%lo0 localhost" NO_HOST
+                               "! 7 fe00::0 ip6-localnet" NO_HOST "! 8 ff02::1 ip6-allnodes" NO_HOST
+                               "! 9 0.0.0.0 0.0.0.0" NO_HOST "domain ads.example\n"
+                               "domain ads2.example description=other.example\n";
+    rig_expect(&source_list, hosts, NULL, said);
+    struct enrich_feed_conf feed = {.format = (char[]){"domain"}};
+    rig_expect(&source_list, hosts, &feed, said);
+    /* alone, or with a comment, or of another network, an address is what it was */
+    rig_expect(&source_list, "127.0.0.1\n0.0.0.0 # any\nff02::1\n192.0.2.7 localhost\n192.0.2.8 evil.example\n", NULL,
+               "ip 127.0.0.1\nip 0.0.0.0\nip ff02::1\nip 192.0.2.7 description=localhost\n"
+               "ip 192.0.2.8 description=evil.example\n");
 }
 
 static void test_ranges(void **state) {
@@ -195,6 +229,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guessed),
         cmocka_unit_test(test_of_a_type),
+        cmocka_unit_test(test_hosts_file),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_ranges_are_exact),
         cmocka_unit_test(test_looks),

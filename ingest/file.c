@@ -123,7 +123,7 @@ void ingest_file_retire(struct ingest *ingest, struct ingest_file *file) {
     file->quiet_tick = core_tick_ns();
 }
 
-void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file) {
+struct ingest_file *ingest_file_become_new(struct ingest *ingest, struct ingest_file *file) {
     /* Renamed and truncated at once: the name that its sensor knows is the one that an input names. */
     char *first_path = ingest_strdup(file->rotated_from != NULL ? file->rotated_from : file->path);
     struct ingest_file *orphan = ingest_file_orphan(ingest, file);
@@ -139,6 +139,7 @@ void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file) {
     file->size_seen = 0;
     file->size_read = 0;
     ingest->is_dirty = ingest->is_urgent = true;
+    return orphan;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------ */
@@ -290,9 +291,8 @@ static void note_replaced(struct ingest *ingest, struct ingest_file *file) {
              file->path, (unsigned long long)pos, (unsigned long long)lost,
              was_proven ? "the bytes before the position are gone"
                         : "its inode was reused, or it was truncated while tapline did not look");
-    ingest_file_become_new(ingest, file);
-    struct ingest_file *orphan = ingest->files;
-    if (orphan->ino != 0 || orphan == file) {
+    struct ingest_file *orphan = ingest_file_become_new(ingest, file);
+    if (orphan == NULL) {
         return;
     }
     orphan->is_over = orphan->is_over || !is_kept;

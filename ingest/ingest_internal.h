@@ -402,8 +402,9 @@ void ingest_file_tell_failure(struct ingest *ingest, struct ingest_file *file, c
 void ingest_file_fail(struct ingest *ingest, struct ingest_file *file, const struct core_fail *fail);
 /* It was read: if there was trouble that is over. */
 void ingest_file_well(struct ingest *ingest, struct ingest_file *file);
-/* It is another file now: its stream ends with the batches under way, and it is read from the beginning. */
-void ingest_file_become_new(struct ingest *ingest, struct ingest_file *file);
+/* It is another file now: its stream ends with the batches under way, and it is read from the beginning. Returns what it was,
+ * without a file, or NULL when there was nothing to remember. */
+struct ingest_file *ingest_file_become_new(struct ingest *ingest, struct ingest_file *file);
 /* Something was written to it: read it, but not at once if it was read just now. */
 void ingest_file_grown(struct ingest *ingest, struct ingest_file *file);
 /* Files that have stood still for ingest.record_wait with a record at their end: read them. */

@@ -182,7 +182,7 @@ static void note_match(struct ingest *ingest, struct ingest_want *want, const ch
     }
     const bool is_reused = file != NULL && ((file->is_unlinked && file->source.fd < 0) || !is_born_same(file, path));
     if (is_reused) {
-        ingest_file_become_new(ingest, file); /* that one was deleted: its inode was used again */
+        (void)ingest_file_become_new(ingest, file); /* that one was deleted: its inode was used again */
         free(file->rotated_from);
         file->rotated_from = NULL;
         ingest_file_set_path(ingest, file, path);
@@ -302,7 +302,7 @@ void ingest_scan_moved(struct ingest *ingest, const char *from, const char *to) 
     }
     if (known != NULL) {
         ingest_file_leave_queue(ingest, known);
-        ingest_file_become_new(ingest, known); /* its inode is used again; what it was is an orphan now */
+        (void)ingest_file_become_new(ingest, known); /* its inode is used again; what it was is an orphan now */
         ingest_file_free(ingest, known);
     }
     struct ingest_file *file = ingest_file_new(ingest, from, st.st_dev, st.st_ino);

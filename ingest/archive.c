@@ -89,13 +89,13 @@ static void look_into(struct ingest *ingest, struct round *round, const char *pa
     file->grew_tick = core_tick_ns();
     file->scan_no = ingest->scan_no;
     file->origin = ingest_origin_hold(round->want->origin);
-    const bool is_own = ingest_identity_judge(ingest, file);
+    (void)ingest_identity_judge(ingest, file);
     file = ingest_file_by_inode(ingest, st.st_dev, st.st_ino);
     if (file != NULL && file->is_failed) {
         unsee(ingest, &st); /* it could not be looked into: the next round tries again */
     }
-    if (file != NULL && (is_own || file->queue == INGEST_QUEUE_NONE)) {
-        ingest_file_free(ingest, file); /* nothing that we miss goes on in it */
+    if (file != NULL && file->memory.first.len == 0) { /* else a generation, which may wait for its batches */
+        ingest_file_free(ingest, file);                /* nothing that we miss goes on in it */
     }
 }
 

@@ -155,6 +155,56 @@ static void a_gz_still_being_written_is_read_on_when_it_is_whole(void **state) {
     assert_int_equal(rig_count(&rig, "record 0 0"), 1);
 }
 
+/* What an archive continues has batches under way, and was found once already: it waits for them. */
+static void an_archive_is_found_again_while_batches_are_under_way(void **state) {
+    (void)state;
+    static const char *const parts[] = {"r1\nr2\n", "r3\n"};
+    char path[192];
+    rig_path(&rig, "arch", path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    rig_archive(&rig, "arch/*");
+    rig_append(&rig, "a.log", "r1\nr2\n");
+    rig.is_holding = true;
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_append(&rig, "arch/a.1", "r1\nr2\nr3\n");
+    rig_write(&rig, "a.log", O_TRUNC, "n1\nn2\nn3\nn4\n", 12);
+    rig_settle(&rig);
+    write_gz("gz.tmp", parts, 2, 0); /* before a.1 gives its inode free */
+    rig_unlink(&rig, "arch/a.1");
+    rig_rename(&rig, "gz.tmp", "arch/a.1.gz");
+    rig.ingest->archive_tick = 0;
+    rig_settle(&rig);
+    rig.is_holding = false;
+    rig.ingest->archive_tick = 0;
+    rig_settle(&rig);
+    assert_int_equal(rig_count(&rig, "r3"), 1);
+    assert_int_equal(rig_records(&rig), 7);
+}
+
+/* A file of `#` lines only leaves nothing behind when it is replaced, and the generation remembered last is another's. */
+static void what_is_replaced_without_a_record_leaves_others_alone(void **state) {
+    (void)state;
+    rig_archive(&rig, "arch/*");
+    rig_append(&rig, "a.log", "r1\nr2\n");
+    rig_append(&rig, "b.log", "#fields\tx\n");
+    rig_open(&rig);
+    rig_settle(&rig);
+    rig_write(&rig, "a.log", O_TRUNC, "n1\nn2\nn3\n", 9);
+    rig_settle(&rig);
+    struct ingest_file *orphan = rig.ingest->files;
+    assert_int_equal(orphan->ino, 0);
+    const ino_t was_ino = orphan->was_ino;
+    rig_file(&rig, "b.log")->is_settled = true; /* as when a copy of it has waited long enough */
+    rig_append(&rig, "b.log", "#types\ty\n");
+    rig_settle(&rig);
+    rig_write(&rig, "b.log", O_TRUNC, "#other\ty\n#names\tz\n", 20);
+    rig_settle(&rig);
+    assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_FILES_TRUNCATED), 2);
+    assert_int_equal(orphan->was_ino, was_ino);
+    assert_false(orphan->is_over);
+}
+
 /* As a user whom permissions hold for. */
 static void drop_root(void) {
     if (geteuid() == 0) {
@@ -248,6 +298,8 @@ int main(void) {
         TEST(restart_in_the_middle_of_a_gz),
         TEST(a_read_of_a_gz_that_failed_is_tried_again),
         TEST(a_gz_still_being_written_is_read_on_when_it_is_whole),
+        TEST(an_archive_is_found_again_while_batches_are_under_way),
+        TEST(what_is_replaced_without_a_record_leaves_others_alone),
         cmocka_unit_test_setup_teardown(a_gz_that_cannot_be_opened_yet_may_be_anothers_rest, setup, teardown_root),
         cmocka_unit_test_setup_teardown(an_archive_that_cannot_be_opened_yet_is_looked_into_again, setup,
                                         teardown_root),

@@ -22,7 +22,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define PEEKS_MAX 4                   /* reads to find a first record */
+#define PEEKS_MAX 256                 /* reads to find a first record: it may stand behind a hole */
+#define PEEKS_LONG_MAX 4              /* the same in a line that is too long, where a read is many */
 #define COMPARE_BYTES (64 * CORE_KIB) /* of two files that begin alike */
 
 /* ---- looking at a file ----------------------------------------------------------------------------------------------------- */
@@ -81,7 +82,8 @@ static enum core_err open_again(const struct ingest_file *file, struct sight *si
 }
 
 /* Cut its beginning as it will be cut, to see the first record. */
-static void find_first(struct ingest *ingest, const struct ingest_file *file, struct sight *sight, bool is_still) {
+static void find_first(struct ingest *ingest, const struct ingest_file *file, struct sight *sight, bool is_still,
+                       struct core_fail *fail) {
     struct ingest_cutter cutter;
     ingest_cutter_init(&cutter, ingest->env.node, file->memory.first_path, ingest->peek_counters, NULL, NULL);
     cutter.kind = ingest_kind_of(&file->origin->core);
@@ -89,9 +91,9 @@ static void find_first(struct ingest *ingest, const struct ingest_file *file, st
     cutter.is_end_final = sight->source.is_gz;
     cutter.is_still = is_still;
     cutter.is_peek = true;
-    for (int i = 0; i < PEEKS_MAX && cutter.first.len == 0; i++) {
+    for (int i = 0; i < (cutter.is_long ? PEEKS_LONG_MAX : PEEKS_MAX) && cutter.first.len == 0; i++) {
         struct core_batch *batch = peek_batch(ingest);
-        const enum core_err err = ingest_cutter_fill(&cutter, &sight->source, batch, UINT64_MAX, NULL);
+        const enum core_err err = ingest_cutter_fill(&cutter, &sight->source, batch, UINT64_MAX, fail);
         core_pool_give(&ingest->peek, batch);
         if (err != CORE_OK || (!cutter.is_more && cutter.first.len == 0)) {
             break;
@@ -537,7 +539,7 @@ static enum answer judge_unclear(struct ingest *ingest, struct ingest_file *file
     return file->is_settled ? ANSWER_OWN : ANSWER_WAITS;
 }
 
-/* It cannot be opened now. What it is nobody knows, least of all that it is its own: it may be another's rest. */
+/* It cannot be opened or read now. What it is nobody knows, least of all that it is its own: it may be another's rest. */
 static enum answer judge_unseen(struct ingest *ingest, struct ingest_file *file, bool is_crowded,
                                 const struct core_fail *fail) {
     if (ingest->is_once) {
@@ -565,11 +567,15 @@ static enum answer judge(struct ingest *ingest, struct ingest_file *file) {
         return err == CORE_GONE || err == CORE_AGAIN ? ANSWER_WAITS
                                                      : judge_unseen(ingest, file, sight.is_crowded, &fail);
     }
-    ingest_file_well(ingest, file);
-    find_first(ingest, file, &sight, false);
-    if (sight.first.len == 0) {
-        find_first(ingest, file, &sight, true);
+    find_first(ingest, file, &sight, false, &fail);
+    if (sight.first.len == 0 && fail.err != CORE_IO) {
+        find_first(ingest, file, &sight, true, &fail);
     }
+    if (sight.first.len == 0 && fail.err == CORE_IO) {
+        ingest_source_close(&sight.source);
+        return judge_unseen(ingest, file, false, &fail);
+    }
+    ingest_file_well(ingest, file);
     file->judge_tick = 0;
     file->judged_size = sight.st.st_size;
     const enum answer answer =

@@ -71,6 +71,8 @@ struct store_ops {
     enum core_err (*put)(struct enrich_store *store, const struct enrich_item *item, struct core_fail *fail);
     enum core_err (*remove)(struct enrich_store *store, enum core_indicator type, struct core_span value,
                             const char *feed, const char *provider, struct core_fail *fail);
+    /* The word of item's feed and provider, if its id is item's; NULL: no feed is synced into this store. */
+    enum core_err (*remove_said)(struct enrich_store *store, const struct enrich_item *item, struct core_fail *fail);
     enum core_err (*flush)(struct enrich_store *store, struct core_fail *fail);
     /* What flush() has not written is not to be; NULL: nothing waits for flush(). */
     void (*forget)(struct enrich_store *store);
@@ -116,6 +118,10 @@ struct enrich_store {
  * Errors: CORE_AGAIN not yet, what is begun is kept · CORE_NET, CORE_BAD as get(). Thread: get()'s. */
 CORE_CHECKED enum core_err store_connect(struct enrich_store *store, int timeout_ms, struct core_fail *fail);
 CORE_CHECKED enum core_err store_count(struct enrich_store *store, uint64_t *items, struct core_fail *fail);
+/* As enrich_store_remove(), but what the provider says under another id (or, item having one, under none) stays: that is another
+ * of its words for the same indicator. */
+CORE_CHECKED enum core_err store_remove_said(struct enrich_store *store, const struct enrich_item *item,
+                                             struct core_fail *fail);
 /* What was put and removed, and no flush() has written, is not to be written any more. */
 void store_forget(struct enrich_store *store);
 /* A cursor for follow() that knows nothing of what was before: without the indicators that build() tells. */

@@ -120,6 +120,14 @@ enum core_err enrich_store_remove(struct enrich_store *store, enum core_indicato
     return err != CORE_OK ? err : store->ops->remove(store, type, value, feed, provider, fail);
 }
 
+enum core_err store_remove_said(struct enrich_store *store, const struct enrich_item *item, struct core_fail *fail) {
+    check(store);
+    MUST(item->said.feed != NULL);
+    MUST(store->ops->remove_said != NULL);
+    enum core_err err = bad_item(item->type, item->value, item->said.feed, fail);
+    return err != CORE_OK ? err : store->ops->remove_said(store, item, fail);
+}
+
 enum core_err enrich_store_flush(struct enrich_store *store, struct core_fail *fail) {
     check(store);
     return store->ops->flush(store, fail);

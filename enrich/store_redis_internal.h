@@ -60,6 +60,7 @@ void redis_chunk_free(struct redis_chunk *chunk); /* takes NULL */
 enum core_err redis_put(struct enrich_store *store, const struct enrich_item *item, struct core_fail *fail);
 enum core_err redis_remove(struct enrich_store *store, enum core_indicator type, struct core_span value,
                            const char *feed, const char *provider, struct core_fail *fail);
+enum core_err redis_remove_said(struct enrich_store *store, const struct enrich_item *item, struct core_fail *fail);
 enum core_err redis_flush(struct enrich_store *store, struct core_fail *fail);
 void redis_forget(struct enrich_store *store);
 enum core_err redis_allow(struct enrich_store *store, enum core_indicator type, struct core_span value, bool is_allowed,

@@ -29,6 +29,8 @@ struct op {
     struct core_span field;
     struct core_span json; /* ptr NULL: take it back */
     bool is_feed;          /* take back every provider of the feed `field` */
+    bool is_of_id;         /* take it back if it is said under this id */
+    struct core_span id;   /* empty: under none */
     int64_t expires;
     bool subdomains;
 };
@@ -123,6 +125,9 @@ static enum core_err op_add(struct redis_store *redis, struct key *key, const st
     if (op->json.ptr != NULL) {
         kept->json = copy(&chunk->arena, op->json);
     }
+    if (op->id.len > 0) {
+        kept->id = copy(&chunk->arena, op->id);
+    }
     if (key->last == NULL) {
         key->first = kept;
     } else {
@@ -184,6 +189,19 @@ enum core_err redis_remove(struct enrich_store *store, enum core_indicator type,
     struct op op = {.is_feed = provider == NULL};
     op.field = op.is_feed ? core_span_of(feed) : field_of(field, feed, provider);
     return op_add(redis, key_of(redis, type, value), &op, fail);
+}
+
+enum core_err redis_remove_said(struct enrich_store *store, const struct enrich_item *item, struct core_fail *fail) {
+    struct redis_store *redis = redis_store_of(store);
+    char field[FIELD_BYTES_MAX];
+    enum core_err err = room(redis, fail);
+    if (err != CORE_OK) {
+        return err;
+    }
+    struct op op = {.field = field_of(field, item->said.feed, item->said.provider),
+                    .is_of_id = true,
+                    .id = item->said.id == NULL ? CORE_SPAN("") : core_span_of(item->said.id)};
+    return op_add(redis, key_of(redis, item->type, item->value), &op, fail);
 }
 
 /* ---- a transaction ---------------------------------------------------------------------------------------------------------- */
@@ -256,11 +274,24 @@ static void op_put(struct change *change, const struct op *op) {
     chunk->put++;
 }
 
+/* Is the word said under this id? One that cannot be read is under none that we know. */
+static bool has_id(const struct change *change, const struct word *word, struct core_span id) {
+    struct enrich_provider said;
+    struct core_fail fail;
+    struct core_arena *work = &change->redis->chunk->work;
+    size_t used = work->used;
+    bool is_same =
+        store_said_read(change->redis->follow_reader, word->field, word->json, work, &said, &fail) == CORE_OK &&
+        core_span_eq(said.id == NULL ? CORE_SPAN("") : core_span_of(said.id), id);
+    work->used = used;
+    return is_same;
+}
+
 static void op_remove(struct change *change, const struct op *op) {
     for (size_t i = 0; i < change->len; i++) {
         struct word *word = &change->words[i];
         bool is_meant = op->is_feed ? is_of_feed(word->field, op->field) : core_span_eq(word->field, op->field);
-        if (is_meant && !word->is_off) {
+        if (is_meant && !word->is_off && (!op->is_of_id || has_id(change, word, op->id))) {
             word->is_off = true;
             word->is_new = false;
             change->redis->chunk->removed++;

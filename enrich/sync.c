@@ -5,7 +5,9 @@
  * Nothing is written before all of the feed was read and judged: an error, an answer that is cut off, a feed that has become
  * shorter by more than drop_max leaves the store as it is. What is written is what the feed says; the store keeps only what
  * differs. The sweep walks the store for words of this feed that were not in it (memory: sync_internal.h), and is left out if
- * the feed names the same as at its last complete reading and nothing was put since.
+ * the feed names the same as at its last complete reading and nothing was put since. Where only what is new was read, what is
+ * deleted or revoked there is taken back if the word in the store has its id: another attribute or object that was not read
+ * may say the same, and what it leaves is the next sweep's.
  *
  * While a feed is written its state has `sync.begun`. Who finds that, after a kill, reads all of the feed again, sweeps in
  * any case, and so ends in the state that the killed sync would have ended in.
@@ -282,8 +284,7 @@ static enum core_err judge(struct sync *sync) {
 static enum core_err item_write(struct sync *sync, const struct enrich_item *item, bool is_gone) {
     struct core_fail why;
     enum core_err err =
-        is_gone ? enrich_store_remove(sync->store, item->type, item->value, sync->feed->name, item->said.provider, &why)
-                : enrich_store_put(sync->store, item, &why);
+        is_gone ? store_remove_said(sync->store, item, &why) : enrich_store_put(sync->store, item, &why);
     if (err == CORE_BAD) { /* too long to be said: the others are not held up by it */
         refused(sync, 0, item->value, why.text);
         return CORE_OK;

@@ -631,12 +631,12 @@ def test_taxii_asks_for_what_was_added_then(sync, server):
     objects = server.site.collections[ONE]["objects"]
     objects.append(("2026-11-02T00:00:00.000000Z", stix(100, "203.0.113.1")))
     objects.append(("2026-11-02T00:00:01.000000Z", stix(3, "198.51.0.3", revoked=True)))
+    objects.append(("2026-11-02T00:00:02.000000Z", stix(101, "198.51.0.5", revoked=True)))  # object 5 says it still
     del server.requests[:]
     done = sync.run()
     assert done["delta"] and (done["put"], done["removed"]) == (1, 1)
     assert sync.names() == ip_names(*range(3), *range(4, 25)) | {"ip:203.0.113.1"}
-    asked = server.asked(f"/taxii2/api1/collections/{ONE}/objects/")[0]
-    assert asked.query["added_after"] == "2026-11-01T00:00:24.000024Z"
+    assert server.asked(f"/taxii2/api1/collections/{ONE}/objects/")[0].query["added_after"] == "2026-11-01T00:00:24.000024Z"
     del objects[:5]
     assert sync.run("--full")["removed"] == 4, "what the collection no longer has"
 
@@ -695,7 +695,7 @@ def test_misp_feed_with_a_hole(sync, server):
 
 def test_misp_server(sync, server):
     now = int(time.time())
-    attributes = [misp_attribute(uuid(n), "ip-dst", f"198.51.0.{n}", now - 5000) for n in range(25)]
+    attributes = [misp_attribute(uuid(n), "ip-dst", f"198.51.0.{n}", now - 9000 + 100 * n) for n in range(25)]
     attributes += [misp_attribute(uuid(50), "comment", "just words", now - 5000, to_ids=False)]
     server.site = Misp(attributes, TOKEN)
     feed = {"name": "misp", "type": "misp", "url": server.url, "token": TOKEN, "options": {"limit": "10"}}
@@ -703,13 +703,14 @@ def test_misp_server(sync, server):
     assert [json.loads(r.body)["page"] for r in server.requests] == [1, 2, 3]
     attributes[3] = misp_attribute(uuid(3), "ip-dst", "198.51.0.3", now, deleted=True)
     attributes[4] = misp_attribute(uuid(4), "ip-dst", "198.51.0.4", now, to_ids=False)
-    attributes.append(misp_attribute(uuid(60), "domain", "evil.example", now))
+    attributes += [misp_attribute(uuid(60), "domain", "evil.example", now),
+                   misp_attribute(uuid(61), "ip-dst", "198.51.0.5", now, to_ids=False),  # others that say it, too
+                   misp_attribute(uuid(62), "ip-dst|port", "198.51.0.6|443", now, deleted=True)]
     done = sync.run()
     assert done["delta"] and (done["put"], done["removed"]) == (1, 2)
     assert sync.names() == ip_names(*range(3), *range(5, 25)) | {"domain:evil.example"}
     server.site.key = "another"
-    failed = sync.run(code=111)
-    assert "403" in failed["error"] and TOKEN not in sync.said
+    assert "403" in sync.run(code=111)["error"] and TOKEN not in sync.said
 
 
 # ---- the command --------------------------------------------------------------------------------------------------------------------------
@@ -733,9 +734,8 @@ def test_one_of_two_fails(sync, server):
 
 
 def as_writer(sync):
-    text = json.loads(sync.config.read_text())
-    text["intel"]["redis"].update(username="writer", password=WRITER)
-    sync.config.write_text(json.dumps(text))
+    user = f'"username": "writer", "password": "{WRITER}", "urls"'
+    sync.config.write_text(sync.config.read_text().replace('"urls"', user))
 
 
 def test_what_a_feed_could_not_write_is_not_written_with_the_next(tmp_path, redis_servers, server):

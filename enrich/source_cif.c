@@ -78,6 +78,7 @@ struct cif {
     uint64_t limit;
     uint64_t days; /* 0: the server's own */
     uint64_t row;  /* for messages */
+    int64_t start_s;
     char shown[CORE_HTTP_URL_SHOWN_MAX];
 };
 
@@ -85,7 +86,7 @@ struct cif {
 struct page {
     uint64_t rows;
     int64_t oldest_s; /* 0: no row has a time */
-    int64_t newest_s;
+    int64_t newest_s; /* and not to come: that would hide all that is reported until then */
 };
 
 /* ---- rows ------------------------------------------------------------------------------------------------------------------------ */
@@ -196,7 +197,7 @@ static bool row_read(struct cif *cif, const struct core_json_tree *row, struct p
     page->rows++;
     page->oldest_s =
         reported_s != 0 && (page->oldest_s == 0 || reported_s < page->oldest_s) ? reported_s : page->oldest_s;
-    page->newest_s = reported_s > page->newest_s ? reported_s : page->newest_s;
+    page->newest_s = reported_s > page->newest_s && reported_s <= cif->start_s ? reported_s : page->newest_s;
     enum core_indicator type = type_of(row, value);
     tags_of(row, &tags, &is_no_indicator);
     if (type == CORE_INDICATOR_NONE || is_no_indicator) {
@@ -372,11 +373,12 @@ static bool looks_cut(const struct cif *cif, uint64_t rows) {
 static int64_t start_of(const struct cif *cif, const struct kind *kind, const char *key, bool *is_delta) {
     const char *after = store_state_find(cif->state, key);
     uint64_t days = cif->days != 0 ? cif->days : kind->is_address ? DAYS_ADDRESSES : cif->version->days_names;
-    if (after != NULL) {
+    int64_t after_s = after == NULL ? INT64_MAX : strtoll(after, NULL, 10);
+    if (after_s <= cif->start_s) {
         *is_delta = true;
-        return strtoll(after, NULL, 10) - OVERLAP_S;
+        return after_s - OVERLAP_S;
     }
-    return core_now_ns() / CORE_NS_PER_S - (int64_t)days * SECONDS_PER_DAY;
+    return cif->start_s - (int64_t)days * SECONDS_PER_DAY;
 }
 
 static enum core_err kind_read(struct cif *cif, const struct kind *kind) {
@@ -469,7 +471,7 @@ static enum core_err cif_check(const struct enrich_feed_conf *feed, struct core_
 static enum core_err cif_fetch(const struct enrich_feed_conf *feed, struct core_conf_list *state,
                                const struct enrich_read_calls *calls, struct enrich_sync_report *report,
                                struct core_fail *fail) {
-    struct cif cif = {.feed = feed, .state = state, .fail = fail};
+    struct cif cif = {.feed = feed, .state = state, .fail = fail, .start_s = core_now_ns() / CORE_NS_PER_S};
     const char *itypes = source_option(feed, "itypes");
     core_http_shown(feed->url, cif.shown);
     enum core_err err = cif_open(&cif, calls, report);

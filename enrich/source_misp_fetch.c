@@ -29,7 +29,8 @@ struct misp {
     const struct enrich_feed_conf *feed;
     struct core_conf_list *state;
     struct core_fail *fail;
-    int64_t newest_s; /* of what was read */
+    int64_t start_s;
+    int64_t newest_s; /* of what was read, and not to come */
     uint64_t limit;
     uint64_t days;    /* 0: without an end */
     uint64_t missing; /* events */
@@ -42,10 +43,15 @@ static int64_t time_of(const struct core_json_tree *object, const char *key) {
     return is_text ? source_time(member->text) : 0;
 }
 
-/* Where the last sync got to; 0: read all of it. */
+/* Where the last sync got to; 0: read all of it. A time to come would hide all that changes until then. */
 static int64_t newest_of(const struct misp *misp) {
     const char *newest = store_state_find(misp->state, "newest");
-    return newest == NULL ? 0 : strtoll(newest, NULL, 10);
+    int64_t newest_s = newest == NULL ? 0 : strtoll(newest, NULL, 10);
+    return newest_s > misp->start_s ? 0 : newest_s;
+}
+
+static void newest_see(struct misp *misp, int64_t changed_s) {
+    misp->newest_s = changed_s > misp->newest_s && changed_s <= misp->start_s ? changed_s : misp->newest_s;
 }
 
 static enum core_err newest_keep(const struct misp *misp) {
@@ -94,7 +100,7 @@ static enum core_err events_read(struct misp *misp, const struct core_json_tree 
     for (const struct core_json_tree *event = manifest->first; event != NULL && err == CORE_OK; event = event->next) {
         int64_t changed_s = time_of(event, "timestamp");
         events++;
-        misp->newest_s = changed_s > misp->newest_s ? changed_s : misp->newest_s;
+        newest_see(misp, changed_s);
         if (!is_uuid(event->key)) {
             source_refuse(misp->server.calls, events, event->key, "it is no UUID of an event");
         } else if (changed_s == 0 || changed_s >= since_s) { /* the newest again: its second may have had another */
@@ -207,8 +213,7 @@ static enum core_err answer_look(struct misp *misp, const struct core_http_answe
     }
     *rows = 0;
     for (const struct core_json_tree *row = list == NULL ? NULL : list->first; row != NULL; row = row->next) {
-        int64_t changed_s = time_of(row, "timestamp");
-        misp->newest_s = changed_s > misp->newest_s ? changed_s : misp->newest_s;
+        newest_see(misp, time_of(row, "timestamp"));
         ++*rows;
     }
     core_arena_destroy(&arena);
@@ -268,7 +273,7 @@ enum core_err source_misp_fetch(const struct enrich_feed_conf *feed, struct core
     struct enrich_feed_conf folder = *feed; /* the URL without manifest.json */
     char url[SOURCE_URL_BYTES_MAX];
     const char *mode = source_option(feed, "mode");
-    struct misp misp = {.feed = &folder, .state = state, .fail = fail};
+    struct misp misp = {.feed = &folder, .state = state, .fail = fail, .start_s = core_now_ns() / CORE_NS_PER_S};
     bool is_manifest = ends_in(feed->url, "/manifest.json");
     if (mode == NULL) {
         mode = feed->token != NULL ? "rest" : ends_in(feed->url, ".json") && !is_manifest ? "file" : "feed";

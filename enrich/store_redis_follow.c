@@ -10,6 +10,8 @@
  * still there, or ours is the last id (else entries were trimmed that we have not seen, or history went another way). That is
  * asked in the exchange that reads the entries, behind them, and of every one: the stream may be trimmed at any moment, also
  * while we catch up, and what was still there after the entries had been read was there before.
+ * What is too long to get through in time, or for the limit of an answer, would be so for ever: of entries only half as many
+ * are asked for next time, and after each read that was told one more (one entry of ours has REDIS_CHUNK_MAX names at most).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "enrich/store_redis_internal.h"
 
@@ -267,7 +269,7 @@ static void changes_ask(const struct redis_store *redis, struct redis *on, const
     char name[REDIS_NAME_MAX], wait[NUMBER_BYTES], most[NUMBER_BYTES];
     const char *changes = redis_name(redis, name, "changes", "");
     snprintf(wait, sizeof wait, "%d", timeout_ms);
-    snprintf(most, sizeof most, "%d", ENTRIES_MAX);
+    snprintf(most, sizeof most, "%zu", redis->entries_max);
     redis_begin(on);
     if (timeout_ms > 0) {
         REDIS_ASK(on, "XREAD", "COUNT", most, "BLOCK", wait, "STREAMS", changes, cursor->id);
@@ -406,7 +408,7 @@ static enum core_err entries_tell(struct build *build, const struct redis_reply 
     return CORE_OK;
 }
 
-/* Up to ENTRIES_MAX entries behind the cursor, and only such as may be believed. *entries NULL: there are none. */
+/* Up to entries_max entries behind the cursor, and only such as may be believed. *entries NULL: there are none. */
 static enum core_err changes_read(const struct build *build, struct store_cursor *cursor, int timeout_ms,
                                   const struct redis_reply **entries, struct core_fail *fail) {
     struct redis *on = build->on;
@@ -425,15 +427,25 @@ static enum core_err changes_read(const struct build *build, struct store_cursor
     return err;
 }
 
+/* How many entries next time, after a read that ended so. */
+static void entries_adapt(struct redis_store *redis, enum core_err err) {
+    if (err == CORE_NET || err == CORE_LIMIT) {
+        redis->entries_max = redis->entries_max > 1 ? redis->entries_max / 2 : 1;
+    } else if (err == CORE_OK && redis->entries_max < ENTRIES_MAX) {
+        redis->entries_max++;
+    }
+}
+
 enum core_err redis_follow(struct enrich_store *store, struct store_cursor *cursor, const struct store_changes *calls,
                            int timeout_ms, struct core_fail *fail) {
     struct redis_store *redis = redis_store_of(store);
     struct build build = {redis, redis->follow, calls};
     const struct redis_reply *entries;
     bool has_told = false;
+    redis->entries_max = redis->entries_max == 0 ? ENTRIES_MAX : redis->entries_max;
     enum core_err err = changes_read(&build, cursor, timeout_ms, &entries, fail);
     while (err == CORE_OK && entries != NULL && entries->len > 0) {
-        bool may_be_more = entries->len >= ENTRIES_MAX; /* its answer is gone when the next question is asked */
+        bool may_be_more = entries->len >= redis->entries_max; /* its answer is gone when the next question is asked */
         err = entries_tell(&build, entries, cursor, fail);
         has_told = true;
         if (err != CORE_OK || !may_be_more) {
@@ -442,7 +454,9 @@ enum core_err redis_follow(struct enrich_store *store, struct store_cursor *curs
         if (!goes_on(calls)) {
             return ended(build.on, fail);
         }
+        entries_adapt(redis, err);
         err = changes_read(&build, cursor, 0, &entries, fail);
     }
+    entries_adapt(redis, err);
     return err != CORE_OK ? err : has_told ? CORE_OK : CORE_AGAIN;
 }

@@ -32,6 +32,7 @@ struct redis_store {
     struct store_said_reader *ask_reader;
     struct store_said_reader *follow_reader;
     struct core_arena scratch; /* of the thread that follows, or writes */
+    size_t entries_max;        /* of the next read of the stream of changes; 0: none was read yet */
     struct redis_chunk *chunk; /* put() and remove() that flush() has not sent; NULL: a reader's */
 };
 

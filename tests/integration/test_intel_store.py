@@ -478,6 +478,36 @@ def test_a_word_that_is_refused_while_we_follow_is_asked_again(redis_servers, st
     assert changes(store.ok("follow", 200)) == ["add domain fine.example", "add domain bad.example subdomains"]
 
 
+class Narrow(Gate):
+    """A way that takes 200 KB of answers a second."""
+
+    def pass_on(self, source, target, near):
+        try:
+            while piece := source.recv(4096 if target is near else 1 << 20):
+                time.sleep(len(piece) / 200e3 if target is near else 0)
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def test_entries_that_are_too_long_for_the_way_come_by_fewer(redis_server, stores):
+    narrow = Narrow(redis_server.port)
+    store = stores("reader", narrow.url)
+    store.ok("build")
+    pipe = redis_server.client().pipeline()
+    for i in range(40):
+        pairs = [f"add ip:10.{i}.{j >> 8}.{j & 255}".split() for j in range(512)]
+        pipe.execute_command("XADD", "intel:changes", "*", *sum(pairs, []))
+    pipe.execute()
+    tries = [store.do("follow", 100, "quiet") for _ in range(2)]
+    assert all(lines[-1].startswith("NET ") for lines in tries), "64 of them take more time than there is"
+    while not tries[-1][-1].startswith("OK ") and len(tries) < 10:
+        tries.append(store.do("follow", 100, "quiet"))
+    assert sum(number(lines, "adds") for lines in tries) == 40 * 512, tries
+    narrow.close()
+
+
 def test_now_is_a_place_in_the_stream(redis_server, stores):
     writer, reader, late = stores("writer", redis_server.unix_url), stores("reader", redis_server.url), \
         stores("reader", redis_server.url)

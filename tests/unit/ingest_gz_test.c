@@ -198,7 +198,7 @@ static void what_is_replaced_without_a_record_leaves_others_alone(void **state) 
     rig_file(&rig, "b.log")->is_settled = true; /* as when a copy of it has waited long enough */
     rig_append(&rig, "b.log", "#types\ty\n");
     rig_settle(&rig);
-    rig_write(&rig, "b.log", O_TRUNC, "#other\ty\n#names\tz\n", 20);
+    rig_write(&rig, "b.log", O_TRUNC, "#other\tyy\n#names\tzz\n", 20);
     rig_settle(&rig);
     assert_int_equal(core_counted(&rig.counters, CORE_COUNT_INGEST_FILES_TRUNCATED), 2);
     assert_int_equal(orphan->was_ino, was_ino);

@@ -279,9 +279,9 @@ CORE_CHECKED enum core_err supervisor_adopt(const struct supervisor_pid *saved, 
                                             struct core_fail *fail);
 /* No descriptor or memory was to be had: what could not be read may be there all the same. */
 bool supervisor_is_shortage(int error);
-/* A new random cookie. */
 /* CLOCK_BOOTTIME: time in which the machine slept counts, and nobody sets it. */
 int64_t supervisor_boot_ns(void);
+/* A new random cookie. */
 void supervisor_cookie_new(char out[SUPERVISOR_COOKIE_BYTES]);
 /* The boot's id; "" where there is none. Errors: CORE_IO: it could not be read now. */
 CORE_CHECKED enum core_err supervisor_boot_id(char out[SUPERVISOR_BOOT_ID_BYTES], struct core_fail *fail);

@@ -91,7 +91,7 @@ def test_an_engine_that_hangs_holds_no_handover(site, feeds):
     assert sums.total() == len(wanted) and not sums["dead"]
 
 
-def test_one_that_ends_leaves_at_once_and_nothing_is_repeated(site, feeds):
+def test_one_that_ends_leaves_at_once_and_nothing_is_repeated_unsaid(site, feeds):
     """The other has its partitions long before it would be missed; what it had under way it has committed."""
     site.feed = {"rdkafka": {"session.timeout.ms": "600000", "max.poll.interval.ms": "600000"}}
     site.sections["pipeline"] = {"stop_timeout": "240s"}  # what is under way is given up behind it, and then repeated
@@ -108,9 +108,11 @@ def test_one_that_ends_leaves_at_once_and_nothing_is_repeated(site, feeds):
     feeders[1].stop()
     sums = site.ledger().assert_whole()
     assert sums.total() == len(wanted) and not sums["dead"]
-    # An engine that takes more than five seconds for a bulk, as one on a busy machine may at first, is not waited for: that is said.
-    if not any("before all of them is committed" in feeder.log() for feeder in feeders):
-        assert sums == {"indexed": len(wanted)}, "a handover repeats nothing"
+    # Two things may make it be sent again, and both are said: an engine that takes more than five seconds for a bulk, as one on
+    # a busy machine may at first, is not waited for; and a commit of the other that is under way when the group changes is refused.
+    logs = "\n".join(feeder.log() for feeder in feeders)
+    if "before all of them is committed" not in logs and "what was not committed is read again" not in logs:
+        assert sums == {"indexed": len(wanted)}, f"a handover repeats nothing:\n{logs}"
 
 
 def test_one_file_for_several_processes(site, feeds):

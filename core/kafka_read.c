@@ -12,9 +12,11 @@
 #include "core/kafka_internal.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define READER_MAGIC 0x6b726561u
 #define BUNDLE_MAX 512
+#define PASSING_PAUSE_MS 50
 #define HEADER_NAME "tapline"
 
 struct reader_place {
@@ -222,29 +224,54 @@ enum core_err core_kafka_reader_topic(struct core_kafka_reader *reader, const ch
 
 /* ---- assign --------------------------------------------------------------------------------------------------------------- */
 
-/* What a partition's offsets are asked by: "the offset at this time", where -1 is the end of time and -2 its beginning. */
-static enum core_err offsets_ask(struct core_kafka_reader *reader, const struct core_kafka_place *places, size_t len,
-                                 int64_t time, int timeout_ms, int64_t *offsets, struct core_fail *fail) {
+/* What a broker or the library says while a leader is not known, or not to it: of a topic made a moment ago, of a leader that has
+ * changed. It is over in a moment, mostly. */
+static bool is_passing(rd_kafka_resp_err_t code) {
+    return code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+           code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+}
+
+/* One question. *code: what the trouble is. */
+static enum core_err offsets_ask_once(struct core_kafka_reader *reader, const struct core_kafka_place *places,
+                                      size_t len, int64_t time, int timeout_ms, int64_t *offsets,
+                                      rd_kafka_resp_err_t *code, struct core_fail *fail) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)len);
     for (size_t i = 0; i < len; i++) {
         rd_kafka_topic_partition_list_add(list, places[i].topic, places[i].partition)->offset = time;
     }
     enum core_err err = CORE_OK;
-    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(reader->handle, list, timeout_ms);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        err = reader_fail(reader, "brokers", "the offsets of the partitions were not told", code, fail);
+    *code = rd_kafka_offsets_for_times(reader->handle, list, timeout_ms);
+    if (*code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        err = reader_fail(reader, "brokers", "the offsets of the partitions were not told", *code, fail);
     }
     for (size_t i = 0; err == CORE_OK && i < len; i++) {
         const rd_kafka_topic_partition_t *found =
             rd_kafka_topic_partition_list_find(list, places[i].topic, places[i].partition);
         MUST(found != NULL);
         if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR || found->offset < 0) {
+            *code = found->err;
             err = reader_fail(reader, places[i].topic, "the partition's offset was not told", found->err, fail);
         }
         offsets[i] = found->offset;
     }
     rd_kafka_topic_partition_list_destroy(list);
     return err;
+}
+
+/* What a partition's offsets are asked by: "the offset at this time", where -1 is the end of time and -2 its beginning. */
+static enum core_err offsets_ask(struct core_kafka_reader *reader, const struct core_kafka_place *places, size_t len,
+                                 int64_t time, int timeout_ms, int64_t *offsets, struct core_fail *fail) {
+    const int64_t until = core_tick_ns() + timeout_ms * CORE_NS_PER_MS;
+    int left_ms = timeout_ms;
+    for (;;) {
+        rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+        enum core_err err = offsets_ask_once(reader, places, len, time, left_ms, offsets, &code, fail);
+        left_ms = (int)((until - core_tick_ns()) / CORE_NS_PER_MS) - PASSING_PAUSE_MS;
+        if (err == CORE_OK || !is_passing(code) || left_ms <= 0) {
+            return err;
+        }
+        (void)usleep(PASSING_PAUSE_MS * 1000);
+    }
 }
 
 enum core_err core_kafka_reader_bounds(struct core_kafka_reader *reader, const struct core_kafka_place *places,

@@ -12,6 +12,8 @@
 #include <librdkafka/rdkafka_mock.h>
 #include <stdio.h>
 
+enum { LIST_OFFSETS = 2 }; /* the number of that request */
+
 static rd_kafka_t *host; /* a producer; the mock lives in it */
 static rd_kafka_mock_cluster_t *mock;
 static char servers[256];
@@ -162,14 +164,32 @@ static void test_no_such_topic(void **state) {
     core_kafka_reader_close(reader);
 }
 
+/* Who leads a partition may have changed since it was last asked: that is asked again, as long as there is time. */
+static void test_a_leader_that_is_none(void **state) {
+    (void)state;
+    struct core_fail fail = {0};
+    struct core_kafka_bounds bounds;
+    assert_int_equal(rd_kafka_mock_topic_create(mock, "a", 1, 1), 0);
+    produce("a", 0, "k0", "one", "h");
+    struct core_kafka_reader *reader = reader_open();
+    const struct core_kafka_place there = {"a", 0, CORE_KAFKA_BEGINNING};
+    const struct core_kafka_place none = {"a", 9, CORE_KAFKA_BEGINNING};
+    rd_kafka_mock_push_request_errors(mock, LIST_OFFSETS, 2, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+                                      RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
+    assert_int_equal(core_kafka_reader_bounds(reader, &there, 1, 30000, &bounds, &fail), CORE_OK);
+    assert_int_equal(bounds.high, 1);
+    const int64_t began = core_tick_ns();
+    assert_int_equal(core_kafka_reader_bounds(reader, &none, 1, 500, &bounds, &fail), CORE_NET);
+    assert_true(core_tick_ns() - began < 30 * CORE_NS_PER_S);
+    core_kafka_reader_close(reader);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, mock_begin, mock_end)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_topics),
-        TEST(test_records_to_the_end),
-        TEST(test_follow),
-        TEST(test_no_such_topic),
+        TEST(test_topics),        TEST(test_records_to_the_end),    TEST(test_follow),
+        TEST(test_no_such_topic), TEST(test_a_leader_that_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -231,20 +231,27 @@ static bool is_passing(rd_kafka_resp_err_t code) {
            code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
 }
 
-/* One question. *code: what the trouble is. */
-static enum core_err offsets_ask_once(struct core_kafka_reader *reader, const struct core_kafka_place *places,
-                                      size_t len, int64_t time, int timeout_ms, int64_t *offsets,
-                                      rd_kafka_resp_err_t *code, struct core_fail *fail) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)len);
-    for (size_t i = 0; i < len; i++) {
-        rd_kafka_topic_partition_list_add(list, places[i].topic, places[i].partition)->offset = time;
+/* time: what offsets are asked by: "the offset at this time", where -1 is the end of time and -2 its beginning. */
+struct question {
+    const struct core_kafka_place *places;
+    size_t len;
+    int64_t time;
+};
+
+/* *code: what the trouble is. */
+static enum core_err offsets_ask_once(struct core_kafka_reader *reader, const struct question *question, int timeout_ms,
+                                      int64_t *offsets, rd_kafka_resp_err_t *code, struct core_fail *fail) {
+    const struct core_kafka_place *places = question->places;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)question->len);
+    for (size_t i = 0; i < question->len; i++) {
+        rd_kafka_topic_partition_list_add(list, places[i].topic, places[i].partition)->offset = question->time;
     }
     enum core_err err = CORE_OK;
     *code = rd_kafka_offsets_for_times(reader->handle, list, timeout_ms);
     if (*code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         err = reader_fail(reader, "brokers", "the offsets of the partitions were not told", *code, fail);
     }
-    for (size_t i = 0; err == CORE_OK && i < len; i++) {
+    for (size_t i = 0; err == CORE_OK && i < question->len; i++) {
         const rd_kafka_topic_partition_t *found =
             rd_kafka_topic_partition_list_find(list, places[i].topic, places[i].partition);
         MUST(found != NULL);
@@ -258,14 +265,13 @@ static enum core_err offsets_ask_once(struct core_kafka_reader *reader, const st
     return err;
 }
 
-/* What a partition's offsets are asked by: "the offset at this time", where -1 is the end of time and -2 its beginning. */
-static enum core_err offsets_ask(struct core_kafka_reader *reader, const struct core_kafka_place *places, size_t len,
-                                 int64_t time, int timeout_ms, int64_t *offsets, struct core_fail *fail) {
+static enum core_err offsets_ask(struct core_kafka_reader *reader, const struct question *question, int timeout_ms,
+                                 int64_t *offsets, struct core_fail *fail) {
     const int64_t until = core_tick_ns() + timeout_ms * CORE_NS_PER_MS;
     int left_ms = timeout_ms;
     for (;;) {
         rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
-        enum core_err err = offsets_ask_once(reader, places, len, time, left_ms, offsets, &code, fail);
+        enum core_err err = offsets_ask_once(reader, question, left_ms, offsets, &code, fail);
         left_ms = (int)((until - core_tick_ns()) / CORE_NS_PER_MS) - PASSING_PAUSE_MS;
         if (err == CORE_OK || !is_passing(code) || left_ms <= 0) {
             return err;
@@ -280,13 +286,14 @@ enum core_err core_kafka_reader_bounds(struct core_kafka_reader *reader, const s
     MUST(reader->magic == READER_MAGIC);
     int64_t *offsets = calloc(len + 1, sizeof *offsets);
     MUST(offsets != NULL);
-    enum core_err err =
-        len == 0 ? CORE_OK : offsets_ask(reader, places, len, RD_KAFKA_OFFSET_BEGINNING, timeout_ms, offsets, fail);
+    const struct question lows = {places, len, RD_KAFKA_OFFSET_BEGINNING};
+    const struct question highs = {places, len, RD_KAFKA_OFFSET_END};
+    enum core_err err = len == 0 ? CORE_OK : offsets_ask(reader, &lows, timeout_ms, offsets, fail);
     for (size_t i = 0; err == CORE_OK && i < len; i++) {
         bounds[i].low = offsets[i];
     }
     if (err == CORE_OK && len > 0) {
-        err = offsets_ask(reader, places, len, RD_KAFKA_OFFSET_END, timeout_ms, offsets, fail);
+        err = offsets_ask(reader, &highs, timeout_ms, offsets, fail);
     }
     for (size_t i = 0; err == CORE_OK && i < len; i++) {
         bounds[i].high = offsets[i];
@@ -319,7 +326,8 @@ static enum core_err ends_ask(struct core_kafka_reader *reader, const struct cor
                               struct core_fail *fail) {
     int64_t *ends = calloc(reader->places_len + 1, sizeof *ends);
     MUST(ends != NULL);
-    enum core_err err = offsets_ask(reader, places, reader->places_len, RD_KAFKA_OFFSET_END, timeout_ms, ends, fail);
+    const struct question question = {places, reader->places_len, RD_KAFKA_OFFSET_END};
+    enum core_err err = offsets_ask(reader, &question, timeout_ms, ends, fail);
     for (size_t i = 0; err == CORE_OK && i < reader->places_len; i++) {
         reader->places[i].end = ends[i];
     }

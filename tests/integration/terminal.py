@@ -38,6 +38,16 @@ class Stream(pyte.ByteStream):
     events = pyte.ByteStream.events | {"repeat_last"}
 
 
+def modes_of_a_new_one():
+    """What a program finds when it begins. Asked of its own terminal, it might have changed them by then."""
+    ends = os.openpty()
+    try:
+        return termios.tcgetattr(ends[0])
+    finally:
+        for end in ends:
+            os.close(end)
+
+
 class Terminal:
     def __init__(self, argv, rows=24, columns=80, term="xterm", **env):
         environment = {k: v for k, v in os.environ.items() if k not in ("LINES", "COLUMNS", "TAPLINE_SOCKET")}
@@ -47,7 +57,7 @@ class Terminal:
         self.sent = b""  # all that the program has written
         self.child = pexpect.spawn(str(argv[0]), [str(arg) for arg in argv[1:]], env=environment, dimensions=(rows, columns))
         self.child.delaybeforesend = None
-        self.modes = termios.tcgetattr(self.child.child_fd)
+        self.modes = modes_of_a_new_one()
 
     def __enter__(self):
         return self

@@ -123,8 +123,8 @@ static void test_refused_at_once(void **state) {
     assert_int_equal(core_kafka_open(&kafka, pairs, 1, &calls, &seen, &fail), CORE_OK);
     struct core_kafka_topic *good = core_kafka_topic_open(kafka, GOOD, NULL);
     struct core_kafka_topic *gone = core_kafka_topic_open(kafka, GONE, NULL);
-    assert_int_equal(send_one(kafka, gone, 0), CORE_KAFKA_ACCEPTED); /* nobody knows yet */
-    wait_for(kafka, &seen.refused, 1);
+    const unsigned taken = send_one(kafka, gone, 0) == CORE_KAFKA_ACCEPTED ? 1 : 0; /* mostly nobody knows yet */
+    wait_for(kafka, &seen.refused, taken);
     for (unsigned i = 0; i < ROUNDS; i++) {
         assert_int_equal(send_one(kafka, gone, i), CORE_KAFKA_TOPIC);
         assert_int_equal(send_one(kafka, good, i), CORE_KAFKA_ACCEPTED);
@@ -134,7 +134,7 @@ static void test_refused_at_once(void **state) {
     for (unsigned i = 0; i < ROUNDS; i++) {
         assert_int_equal(seen.accepted[i], 1);
     }
-    assert_int_equal(seen.refused, 1);
+    assert_int_equal(seen.refused, taken);
     core_kafka_close(kafka);
 }
 

@@ -75,12 +75,6 @@ static enum enrich_state state_of(struct rig *rig) {
     return status.state;
 }
 
-#define EVENTUALLY(what)                                                                                               \
-    for (unsigned tries_ = 0; !(what); tries_++) {                                                                     \
-        assert_true(tries_ < 10000);                                                                                   \
-        fake_sleep_us(1000);                                                                                           \
-    }
-
 static bool is_doc(const struct rig *rig, size_t event, const char *doc) {
     return core_span_is(rig->events[event].doc, doc);
 }

@@ -54,13 +54,6 @@ static bool is_allowed(struct rig *rig, const char *domain) {
     return has;
 }
 
-/* Within ten seconds; under a sanitizer on a busy machine much takes long. */
-#define EVENTUALLY(what)                                                                                               \
-    for (unsigned tries_ = 0; !(what); tries_++) {                                                                     \
-        assert_true(tries_ < 10000);                                                                                   \
-        fake_sleep_us(1000);                                                                                           \
-    }
-
 static void say_many(struct rig *rig, const char *name, size_t from, size_t to, unsigned said) {
     char text[64];
     for (size_t i = from; i < to; i++) {

@@ -77,10 +77,7 @@ static uint64_t counted(const struct rig *rig, enum core_counter counter) {
 }
 
 static void eventually_asked(const struct rig *rig, uint64_t len) {
-    for (unsigned tries = 0; counted(rig, CORE_COUNT_LOOKBACK_ASKED) < len; tries++) {
-        assert_true(tries < 20000);
-        fake_sleep_us(1000);
-    }
+    EVENTUALLY(counted(rig, CORE_COUNT_LOOKBACK_ASKED) >= len);
     assert_int_equal(counted(rig, CORE_COUNT_LOOKBACK_ASKED), len);
 }
 

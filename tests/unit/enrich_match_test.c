@@ -436,10 +436,11 @@ static void test_what_stays_is_always_found(void **state) {
     rig_follow(rig);
     atomic_store(&is_over, false);
     assert_int_equal(pthread_create(&thread, NULL, churn, rig->world), 0);
-    int64_t until = core_tick_ns() + 4 * CORE_NS_PER_S;
+    int64_t start = core_tick_ns();
     size_t found = 0;
     size_t looked = 0;
-    while (core_tick_ns() < until) {
+    while (core_tick_ns() - start < 4 * CORE_NS_PER_S || atomic_load(&rig->world->builds) <= 2) {
+        assert_true(core_tick_ns() - start < 150 * CORE_NS_PER_S);
         rig_events(rig);
         rig_match(rig);
         for (size_t i = 0; i < EVENTS; i++, looked++) {
@@ -461,7 +462,6 @@ static void test_what_stays_is_always_found(void **state) {
     print_message("%zu of %zu observables named by what stayed, %u builds meanwhile\n", found, looked,
                   atomic_load(&rig->world->builds));
     assert_true(found > 0);
-    assert_true(atomic_load(&rig->world->builds) > 2);
     rig_close(rig);
 }
 

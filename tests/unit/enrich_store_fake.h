@@ -81,6 +81,13 @@ static inline void fake_sleep_us(long us) {
     (void)nanosleep(&pause, NULL);
 }
 
+/* Within two and a half minutes. Under a sanitizer on a busy machine much takes long, and a follower waits ten times as long
+ * as its last build took before it builds again. */
+#define EVENTUALLY(what)                                                                                               \
+    for (int64_t until_ = core_tick_ns() + 150 * CORE_NS_PER_S; !(what); fake_sleep_us(1000)) {                        \
+        assert_true(core_tick_ns() < until_);                                                                          \
+    }
+
 /* ---- the world ------------------------------------------------------------------------------------------------------------------ */
 
 static inline struct fake_world *fake_world_new(size_t items_max) {

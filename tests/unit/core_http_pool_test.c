@@ -317,16 +317,19 @@ static void many_cuts_at_once_are_one_rest(void **state) {
     server_end(&server);
 }
 
-/* How long, of time that is skipped, until the node that rests is asked again; and it answers. */
-static int64_t next_probe_ns(struct core_http_pool *pool) {
+/* How long until the node that rests is asked again; and it answers. A machine that stands still makes it longer: *least_ns
+ * is what was skipped of it. */
+static int64_t next_probe_ns(struct core_http_pool *pool, int64_t *least_ns) {
     struct core_http_pool_done done;
     int64_t start_ns = core_tick_ns();
+    int64_t skipped_before_ns = skipped_ns;
     begun = ended = 0;
     while (begun == 0) {
         skipped_ns += 50 * CORE_NS_PER_MS;
         assert_int_equal(core_http_pool_poll(pool, &done, 1, 0), 0);
     }
     int64_t took_ns = core_tick_ns() - start_ns;
+    *least_ns = skipped_ns - skipped_before_ns;
     while (ended == 0) {
         assert_int_equal(core_http_pool_poll(pool, &done, 1, 5), 0);
     }
@@ -338,6 +341,8 @@ static void rests_grow_but_stay_short_when_nobody_else_is_well(void **state) {
     struct server ill;
     struct server well;
     int64_t longest_ns[2] = {0};
+    int64_t longest_least_ns[2] = {0};
+    int64_t least_ns;
     for (size_t i = 0; i < 2; i++) {
         server_start(&ill, 0, NULL);
         server_start(&well, 0, NULL);
@@ -345,18 +350,20 @@ static void rests_grow_but_stay_short_when_nobody_else_is_well(void **state) {
         const char *urls[] = {ill.url, well.url};
         struct core_http_pool *pool = pool_of(urls, i + 1, (struct core_http_pool_conf){0});
         assert_int_equal(ask(pool, "/ill").status, 503);
-        assert_true(next_probe_ns(pool) < 2 * CORE_NS_PER_S);
+        (void)next_probe_ns(pool, &least_ns);
+        assert_true(least_ns < 2 * CORE_NS_PER_S);
         for (int rest = 0; rest < 9; rest++) {
-            int64_t took_ns = next_probe_ns(pool);
+            int64_t took_ns = next_probe_ns(pool, &least_ns);
             longest_ns[i] = took_ns > longest_ns[i] ? took_ns : longest_ns[i];
+            longest_least_ns[i] = least_ns > longest_least_ns[i] ? least_ns : longest_least_ns[i];
         }
         assert_int_equal(core_http_pool_well(pool), i);
         core_http_pool_close(pool);
         server_end(&ill);
         server_end(&well);
     }
-    assert_true(longest_ns[0] > 2 * CORE_NS_PER_S && longest_ns[0] < 7 * CORE_NS_PER_S);
-    assert_true(longest_ns[1] > 29 * CORE_NS_PER_S && longest_ns[1] < 65 * CORE_NS_PER_S);
+    assert_true(longest_ns[0] > 2 * CORE_NS_PER_S && longest_least_ns[0] < 7 * CORE_NS_PER_S);
+    assert_true(longest_ns[1] > 29 * CORE_NS_PER_S && longest_least_ns[1] < 65 * CORE_NS_PER_S);
     skipped_ns = 0;
 }
 
@@ -367,17 +374,19 @@ static void rests_grow_while_only_questions_are_answered(void **state) {
     server_start(&server, 0, NULL);
     struct core_http_pool *pool = pool_for(&server);
     int64_t took_ns = 0;
+    int64_t least_ns;
     for (int i = 0; i < 4; i++) {
         assert_int_equal(ask(pool, "/ill").status, 503);
-        took_ns = next_probe_ns(pool);
-        assert_true(i > 0 || took_ns < 2 * CORE_NS_PER_S);
+        took_ns = next_probe_ns(pool, &least_ns);
+        assert_true(i > 0 || least_ns < 2 * CORE_NS_PER_S);
         submit(pool, "/question", (struct core_span){0}, NULL);
         assert_int_equal(done_of(pool).status, 200);
     }
     assert_true(took_ns > 2 * CORE_NS_PER_S);
     assert_int_equal(ask(pool, "/echo").status, 200); /* it takes work again: the next rest is a first one */
     assert_int_equal(ask(pool, "/ill").status, 503);
-    assert_true(next_probe_ns(pool) < 2 * CORE_NS_PER_S);
+    (void)next_probe_ns(pool, &least_ns);
+    assert_true(least_ns < 2 * CORE_NS_PER_S);
     core_http_pool_close(pool);
     server_end(&server);
     skipped_ns = 0;

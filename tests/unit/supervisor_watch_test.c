@@ -256,7 +256,7 @@ static void an_interface_that_goes_and_comes_back(void **state) {
     subject_end(&subject);
 }
 
-/* What 200 processes cost: printed, and far from it asserted, since other tests run beside. */
+/* What 200 processes cost: printed, and far from it asserted, of the best of ten rounds, since other tests run beside. */
 static void a_look_is_cheap(void **state) {
     (void)state;
     struct subject subject;
@@ -270,11 +270,15 @@ static void a_look_is_cheap(void **state) {
     subject.spec.watchdog.interface = "lo";
     subject.spec.watchdog.timeout_ns = LONG_NS;
     subject_begin(&subject);
-    int64_t before_ns = core_tick_ns();
-    for (int i = 0; i < 200; i++) {
-        assert_false(look(&subject).is_stuck);
+    int64_t look_ns = INT64_MAX;
+    for (int round = 0; round < 10; round++) {
+        int64_t before_ns = core_tick_ns();
+        for (int i = 0; i < 20; i++) {
+            assert_false(look(&subject).is_stuck);
+        }
+        int64_t took_ns = (core_tick_ns() - before_ns) / 20;
+        look_ns = took_ns < look_ns ? took_ns : look_ns;
     }
-    int64_t look_ns = (core_tick_ns() - before_ns) / 200;
     print_message("a look at a process with 40 logs: %lld us\n", (long long)(look_ns / CORE_NS_PER_US));
     assert_true(look_ns < 5 * CORE_NS_PER_MS);
     subject_end(&subject);

@@ -103,16 +103,14 @@ static bool on_item(void *ctx, const struct enrich_item *item) {
         on_refused(loading, 0, item->value, "the feed has more than its limit allows (limit)");
         return true;
     }
-    struct core_fail *fail = &loading->fail;
-    enum core_err err = loading->is_dry ? CORE_OK : enrich_store_put(loading->intel.store, item, fail);
-    /* Redis refuses with CORE_BAD, too (a password, a right): then fail says where it is */
-    if (err == CORE_BAD && strcmp(fail->where, core_indicator_word(item->type)) == 0) {
+    struct core_fail too_long;
+    if (enrich_item_check(item, &too_long) != CORE_OK) {
         on_refused(loading, 0, item->value, "what is said of it is longer than the store takes (8 KiB, with escapes)");
         return true;
     }
     loading->items++;
     loading->types[item->type]++;
-    return err == CORE_OK;
+    return loading->is_dry || enrich_store_put(loading->intel.store, item, &loading->fail) == CORE_OK;
 }
 
 static void on_progress(void *ctx, size_t done, size_t total) {

@@ -160,11 +160,12 @@ struct enrich_found {
     const struct enrich_provider *providers;
     size_t providers_len;
 };
-
 /* Look up len exact keys in one round trip. Shape: found[i].providers_len 0: it is none. Owns: texts live in arena.
  * Errors: CORE_NET · CORE_AGAIN not within timeout. found is then undefined. Thread: the store's one. */
 CORE_CHECKED enum core_err enrich_store_get(struct enrich_store *store, struct enrich_found *found, size_t len,
                                             struct core_arena *arena, int timeout_ms, struct core_fail *fail);
+/* Can a store take this item: are its value and what is said of it short enough? Needs none. Errors: CORE_BAD. */
+CORE_CHECKED enum core_err enrich_item_check(const struct enrich_item *item, struct core_fail *fail);
 /* Add or replace what item->said.feed/provider says. Buffered: enrich_store_flush() makes it so, in chunks of which each is
  * in effect whole or not at all, with its entry in the stream of changes. */
 CORE_CHECKED enum core_err enrich_store_put(struct enrich_store *store, const struct enrich_item *item,
@@ -275,13 +276,12 @@ CORE_CHECKED enum core_err enrich_open(struct enrich **out, const struct enrich_
                                        const struct enrich_redis_conf *redis, const struct enrich_env *env,
                                        struct core_fail *fail);
 /* Put what is known onto the batch's events: event->doc is another one then. CORE_AGAIN: on_unavailable is `wait`, and the
- * store does not answer: call again with the same batch (nothing was changed). Waits at most twice conf->timeout (or 2 s, if
- * that is longer, for a batch that is held): for a connection, and for the answers. Thread: the enrich thread. */
+ * store does not answer: call again with the same batch (unchanged). Waits at most twice conf->timeout (for a batch that is
+ * held 2 s, if longer): for a connection, and for the answers. Thread: the enrich thread. */
 CORE_CHECKED enum core_err enrich_batch(struct enrich *enrich, struct core_batch *batch);
 /* Go on with the connection to the store, about once a second. Never waits. Thread: the enrich thread. */
 void enrich_tick(struct enrich *enrich);
 void enrich_close(struct enrich *enrich); /* takes NULL */
-
 /* ENRICH_OFF: there is no stage; for those who report. */
 enum enrich_state { ENRICH_OFF, ENRICH_BUILDING, ENRICH_READY, ENRICH_STALE, ENRICH_UNAVAILABLE };
 struct enrich_status {

@@ -1,9 +1,10 @@
 /* enrich/store.c: the store, whichever it is: Redis or this process's own memory, behind one table of functions.
  *
  * What is checked here is checked once for both: that an indicator has a type and a value of a length that can be found
- * again, and that a feed's name can be part of a field's name. The pairs a feed's state is made of are kept here, too.
+ * again, that what is said of it is not too long, and that a feed's name can be part of a field's name. The pairs a feed's
+ * state is made of are kept here, too.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "enrich/enrich_internal.h"
+#include "enrich/store_internal.h"
 
 #include <stdlib.h>
 
@@ -94,6 +95,32 @@ static enum core_err bad_item(enum core_indicator type, struct core_span value, 
     return CORE_OK;
 }
 
+#define SAID_OTHERS_BYTES 512 /* of its JSON: names, times, the rest but texts */
+#define ESCAPED_BYTES 6       /* of one byte at most */
+
+enum core_err enrich_item_check(const struct enrich_item *item, struct core_fail *fail) {
+    const struct enrich_provider *said = &item->said;
+    const char *const texts[] = {said->tlp, said->description, said->reference, said->tags, said->id};
+    size_t most = SAID_OTHERS_BYTES;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        most += texts[i] == NULL ? 0 : ESCAPED_BYTES * strlen(texts[i]);
+    }
+    enum core_err err = bad_item(item->type, item->value, NULL, fail);
+    if (err != CORE_OK || most <= STORE_SAID_BYTES_MAX) {
+        return err;
+    }
+    char json[STORE_SAID_BYTES_MAX];
+    struct core_buf buf = {.start = json, .pos = json, .end = json + sizeof json};
+    store_said_write(&buf, said);
+    if (buf.is_full) {
+        return core_fail_set(fail, CORE_BAD, core_indicator_word(item->type),
+                             "what is said of %.*s is longer than %d bytes, so it is left out",
+                             (int)(item->value.len > 100 ? 100 : item->value.len), item->value.ptr,
+                             STORE_SAID_BYTES_MAX);
+    }
+    return CORE_OK;
+}
+
 enum core_err enrich_store_get(struct enrich_store *store, struct enrich_found *found, size_t len,
                                struct core_arena *arena, int timeout_ms, struct core_fail *fail) {
     check(store);
@@ -109,6 +136,7 @@ enum core_err enrich_store_put(struct enrich_store *store, const struct enrich_i
     check(store);
     MUST(item->said.feed != NULL);
     enum core_err err = bad_item(item->type, item->value, item->said.feed, fail);
+    err = err == CORE_OK ? enrich_item_check(item, fail) : err;
     return err != CORE_OK ? err : store->ops->put(store, item, fail);
 }
 

@@ -167,12 +167,7 @@ enum core_err redis_put(struct enrich_store *store, const struct enrich_item *it
                     .expires = item->said.expires,
                     .subdomains = item->said.subdomains};
     store_said_write(&buf, &item->said);
-    if (buf.is_full) { /* escapes can make six bytes of one */
-        return core_fail_set(fail, CORE_BAD, core_indicator_word(item->type),
-                             "what is said of %.*s is longer than %d bytes, so it is left out",
-                             (int)(item->value.len > 100 ? 100 : item->value.len), item->value.ptr,
-                             STORE_SAID_BYTES_MAX);
-    }
+    MUST(!buf.is_full); /* enrich_item_check() */
     bool is_past = item->said.expires != 0 && item->said.expires <= core_now_ns() / CORE_NS_PER_S;
     op.json = is_past ? (struct core_span){NULL, 0} : core_buf_written(&buf); /* what is over is taken back */
     return op_add(redis, key_of(redis, item->type, item->value), &op, fail);

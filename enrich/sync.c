@@ -283,13 +283,11 @@ static enum core_err judge(struct sync *sync) {
 
 static enum core_err item_write(struct sync *sync, const struct enrich_item *item, bool is_gone) {
     struct core_fail why;
-    enum core_err err =
-        is_gone ? store_remove_said(sync->store, item, &why) : enrich_store_put(sync->store, item, &why);
-    if (err == CORE_BAD) { /* too long to be said: the others are not held up by it */
+    if (enrich_item_check(item, &why) != CORE_OK) { /* the others are not held up by it */
         refused(sync, 0, item->value, why.text);
         return CORE_OK;
     }
-    return err == CORE_OK ? CORE_OK : core_fail_set(sync->fail, err, why.where, "%s", why.text);
+    return is_gone ? store_remove_said(sync->store, item, sync->fail) : enrich_store_put(sync->store, item, sync->fail);
 }
 
 static enum core_err feed_write(struct sync *sync) {

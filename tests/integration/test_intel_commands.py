@@ -217,11 +217,12 @@ def test_one_that_is_too_long_stops_no_other(intel, tmp_path):
     long = "\x01" * 900
     (tmp_path / "a.csv").write_text("ioc_value,ioc_type,comment,tags\n" + "".join(
         f"192.0.2.{n},ip,{long if n == 2 else 'c'},{long if n == 2 else 't'}\n" for n in (1, 2, 3, 4)))
-    done = intel("load", "--json", tmp_path / "a.csv")
-    summary = json.loads(done.stdout)
-    assert summary["indicators"] == 3 and summary["types"] == {"ip": 3} and summary["refused"] == 1
-    assert list(summary["reasons"].values()) == [1]
-    assert 'left out "192.0.2.2"' in done.stderr and "longer than" in done.stderr
+    for dry in ("--dry-run",), ():
+        done = intel("load", "--json", *dry, tmp_path / "a.csv")
+        summary = json.loads(done.stdout)
+        assert summary["indicators"] == 3 and summary["types"] == {"ip": 3} and summary["refused"] == 1
+        assert list(summary["reasons"].values()) == [1]
+        assert 'left out "192.0.2.2"' in done.stderr and "longer than" in done.stderr
     for n, code in (1, 0), (2, 1), (3, 0), (4, 0):
         intel("get", f"192.0.2.{n}", code=code)
 

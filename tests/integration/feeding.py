@@ -88,7 +88,7 @@ class Site:
         if name not in self.made:
             # Tests give records times of long ago, which are Kafka's measure of what it may delete.
             self.broker.create_topic(name, partitions, **{"retention.ms": "-1"})
-            self.producer.list_topics(name, 30)  # else it looks for the leaders a second later
+            rig.listed(self.producer, name)  # else it looks for the leaders a second later
             self.made.add(name)
         return name
 

@@ -336,7 +336,7 @@ class Broker:
 
     def topics(self):
         """Name to number of partitions; the topics of positions, which hold no records of ours, are left out."""
-        found = self._admin().list_topics(timeout=20).topics
+        found = listed(self._admin())
         return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith("__") and name != CHECKPOINT}
 
     def ends(self, places, is_committed=True):
@@ -415,7 +415,7 @@ class Reader:
                for partition in range(partitions) if (topic, partition) not in self.at]
         if new:
             for topic in {topic for topic, _ in new}:
-                self.consumer.list_topics(topic, 30)  # else it looks for the leaders a second later
+                listed(self.consumer, topic)  # else it looks for the leaders a second later
             self.consumer.incremental_assign([TopicPartition(*one, OFFSET_BEGINNING) for one in new])
             self.at.update(dict.fromkeys(new, 0))
 
@@ -477,7 +477,23 @@ def is_passing(error):
 
     return error.retriable() or error.code() in (
         KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._NOENT,
-        KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+        KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH)
+
+
+def listed(client, topic=None):
+    """A client's topics, or this one of them. It is not asked again by the client itself, which drops the connection it began
+    with as soon as it knows the brokers."""
+    from confluent_kafka import KafkaException
+
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return client.list_topics(topic, 20).topics
+        except KafkaException as refused:
+            if not is_passing(refused.args[0]) or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
 
 
 def header_of(header):

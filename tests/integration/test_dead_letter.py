@@ -40,7 +40,7 @@ class Site:
     def make_topics(self, dead=2):
         for topic, partitions, config in ((self.dead, dead, {}), (self.topic, 3, {}), (self.ledger, 1, {"cleanup.policy": "compact"})):
             self.broker.create_topic(topic, partitions, **config)
-            self.producer.list_topics(topic, 30)  # else it looks for the leaders a second later
+            rig.listed(self.producer, topic)  # else it looks for the leaders a second later
         return self
 
     def put(self, letter, identity, key=b"k", topic=None):

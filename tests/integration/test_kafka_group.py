@@ -56,7 +56,7 @@ class Site:
         self.producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 2, **rig.IDEMPOTENT})
         for topic, partitions in ((self.topic("a"), 4), (self.topic("b"), 2)):
             broker.create_topic(topic, partitions)
-            self.producer.list_topics(topic, 30)  # else it looks for the leaders a second later
+            rig.listed(self.producer, topic)  # else it looks for the leaders a second later
         broker.create_topic(self.out, 2)
 
     def topic(self, name):

@@ -52,7 +52,7 @@ class Node:
                 found[name] = message.value() and message.value().decode()
 
         with rig.Reader(self.broker, lambda topic: False, take) as reader:
-            partitions = self.broker._admin().list_topics(rig.CHECKPOINT, timeout=20).topics[rig.CHECKPOINT].partitions
+            partitions = rig.listed(self.broker._admin(), rig.CHECKPOINT)[rig.CHECKPOINT].partitions
             from confluent_kafka import TopicPartition, OFFSET_BEGINNING
             for partition in partitions:
                 reader.consumer.incremental_assign([TopicPartition(rig.CHECKPOINT, partition, OFFSET_BEGINNING)])
@@ -90,7 +90,7 @@ def number(line, word):
 
 def is_open(broker, topic, seconds=1.5):
     """Are there records that nobody has committed or aborted, for longer than a commit takes on a busy machine?"""
-    partitions = broker._admin().list_topics(topic, timeout=20).topics[topic].partitions
+    partitions = rig.listed(broker._admin(), topic)[topic].partitions
     held, until = broker.ends([(topic, partition) for partition in partitions]), time.monotonic() + seconds
     while True:
         committed, every = broker.ends(held), broker.ends(held, is_committed=False)
@@ -363,7 +363,7 @@ def test_the_checkpoint_topic_grows(broker, runs, tmp_path, conn_log):
     topic = node.sink["checkpoint_topic"]
     admin = broker._admin()
     admin.create_partitions([NewPartitions(topic, 13)])[topic].result(30)
-    rig.wait_for("the partitions", lambda: len(admin.list_topics(timeout=10).topics[topic].partitions) == 13, rig.PATIENCE_S)
+    rig.wait_for("the partitions", lambda: len(rig.listed(admin)[topic].partitions) == 13, rig.PATIENCE_S)
     for name in ("b", "c"):  # each on a machine without any state of its own
         run = runs(node.config(name), "--once")
         assert run.wait(rig.PATIENCE_S) == 0, run.log()

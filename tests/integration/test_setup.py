@@ -359,7 +359,7 @@ def test_topics(own_broker, all_maps, tmp_path):
     rows, sums = setup(config)
     assert sums["left"] == 1 and sums["changed"] == 1 and sums["created"] > 70 and "failed" not in sums
     assert "sooner" in row(rows, "tapline.zeek.dns")["why"]
-    topics = admin.list_topics(timeout=30).topics
+    topics = rig.listed(admin)
     assert len(topics["tapline.zeek.http"].partitions) == 3 and len(topics["tapline.zeek.dns"].partitions) == 1
     assert not any("*" in name for name in topics)
     assert settings_of(admin, "tapline.zeek.http")["retention.ms"] == str(5 * day_ms)
@@ -372,7 +372,7 @@ def test_topics(own_broker, all_maps, tmp_path):
 
     rows, sums = setup(config)
     assert set(sums) == {"same", "left"} and sums["left"] == 1
-    assert setup(config, "--remove")[1] == {} and set(admin.list_topics(timeout=30).topics) == set(topics)
+    assert setup(config, "--remove")[1] == {} and set(rig.listed(admin)) == set(topics)
     off = config_write(tmp_path, feed=feed, setup={"topics": False})
     assert setup(off)[1] == {}
     own_broker.stop()

@@ -75,7 +75,7 @@ class Site:
         for topic in self.topics():
             kind = topic[len(self.name) + 1:]
             self.broker.create_topic(f"{prefix}.{kind}", 4)
-            client.producer.list_topics(f"{prefix}.{kind}", 30)  # else it looks for the leaders a second later
+            rig.listed(client.producer, f"{prefix}.{kind}")  # else it looks for the leaders a second later
             records = self.records(kind)
             for record in records:
                 record.made = int((time.time() - seconds * (size - record.start) / size) * 1000)

@@ -21,7 +21,7 @@ from redis_server import RedisServer, redis_there
 from serving import program
 from walk import Host
 
-FIRES_S, ENDS_S = 90, 120
+FIRES_S, ENDS_S = 90, 300
 DISK_BYTES = 64 * 1024 * 1024  # the recording goes on: it must not fill it by itself
 CODES_WITHOUT_ALERT = {"port_taken", "positions_awaited"}  # who cannot listen cannot be asked: TaplineDown; a start is no fault
 DIES = "dies"

@@ -20,7 +20,7 @@ from late_proxy import LateProxy
 from redis_server import RedisServer
 from serving import Main, program
 
-FIRES_S, ENDS_S = 90, 120
+FIRES_S, ENDS_S = 90, 300
 EVIL = "203.0.113.9"
 USER, WORD = "tapline", "a-word-of-the-test"
 OLD_WORD = "a-word-that-was-changed"

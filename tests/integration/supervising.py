@@ -25,6 +25,8 @@ import time
 
 import pytest
 
+import rig
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TAPLINE = pathlib.Path(os.environ.get("TAPLINE", ROOT / "build/dev/cmd/tapline"))
 PROGRAM = TAPLINE.with_name("tapline-supervise")
@@ -47,12 +49,12 @@ class Gone(Exception):
 
 def wait_until(what, seconds=PATIENCE_S, every=0.02):
     """what(), until it is true; its value."""
-    deadline = time.monotonic() + seconds
+    deadline = rig.own_time() + seconds
     while True:
         value = what()
         if value:
             return value
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        assert rig.own_time() < deadline, f"not so within {seconds} s"
         time.sleep(every)
 
 

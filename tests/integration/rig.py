@@ -366,9 +366,9 @@ class Broker:
                 except KafkaException as refused:
                     if not is_passing(refused.args[0]) or own_time() > end:
                         raise
-                    is_stale = is_stale or refused.args[0].code() == KafkaError._NOENT
+                    is_stale = is_stale or refused.args[0].code() in (KafkaError._NOENT, KafkaError.FENCED_LEADER_EPOCH)
                     time.sleep(0.01)
-            if is_stale:  # what this client keeps of partitions without a leader it may keep for minutes; all is answered
+            if is_stale:  # what this client keeps of partitions' leaders it may keep for minutes; all is answered
                 self.leave()
         return found
 

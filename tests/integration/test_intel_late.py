@@ -47,10 +47,10 @@ def documents(tmp_path):
     if path.exists():
         with open(path, "rb") as lines:
             for line in lines:
-                if line.endswith(b"\n"):
-                    one = json.loads(line)
-                    found[int(one["event"]["id"][1:])] = (one.get("threat", {}).get("enrichments", []),
-                                                          one.get("labels", {}).get("intel"))
+                if not line.endswith(b"\n"):  # it is being written; its rest would come next
+                    break
+                one = json.loads(line)
+                found[int(one["event"]["id"][1:])] = (one.get("threat", {}).get("enrichments", []), one.get("labels", {}).get("intel"))
     return found
 
 

@@ -101,7 +101,7 @@ class Host:
         for path in self.health_logs():
             with open(path, "rb") as log:
                 log.seek(self.log_seen.get(path, 0))
-                lines += [line.decode() for line in log if line.endswith(b"\n")]
+                lines += [line.decode() for line in log.read().splitlines(True) if line.endswith(b"\n")]
         for line in lines:
             assert json.loads(line)["event"]["dataset"] == "tapline.health", line
         return "".join(lines)
